@@ -1,0 +1,17 @@
+"""`csv_export`: the components for people and spreadsheets."""
+
+import dagster as dg
+
+from fruits_assets.io_managers import Table
+from spark_src.export import flatten
+from spark_src.progress import Work
+
+
+@dg.asset(
+    io_manager_key="csv_files", group_name="fruits", kinds={"pyspark", "csv"}, code_version="1"
+)
+def csv_export(pca_components: Table) -> Work:
+    """One CSV file: a header, then a row for each image."""
+    version = pca_components.version
+    rows = flatten(pca_components.frame, version.facts["n_components"])
+    return Work(rows, version.rows)

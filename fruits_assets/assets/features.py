@@ -1,0 +1,29 @@
+"""`mobilenet_features`: 1,280 numbers for every picture."""
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from fruits_assets.io_managers import Table
+from spark_src.featurize import featurize
+from spark_src.model import MobilenetModel
+from spark_src.pixels import PIXELS
+from spark_src.progress import Work
+
+
+@dg.asset(
+    io_manager_key="tables",
+    group_name="fruits",
+    kinds={"pyspark", "parquet"},
+    code_version=PIXELS,
+)
+def mobilenet_features(
+    pyspark: LazyPySparkResource, raw_images: Table, mobilenet_model: MobilenetModel
+) -> Work:
+    """MobileNetV2's features of every picture, computed where the pictures are."""
+    spark = pyspark.spark_context
+    done = spark.accumulator(0)
+    model = spark.broadcast(mobilenet_model.content)
+    rows = raw_images.version.rows
+    features = featurize(raw_images.frame, model, mobilenet_model.sha256, rows, done)
+    facts = {"model": mobilenet_model.sha256, "pixels": PIXELS}
+    return Work(features, rows, done, facts)

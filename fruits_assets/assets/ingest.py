@@ -1,0 +1,70 @@
+"""`raw_images` and `rejected_images`: every file under the input is in exactly one of them."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
+
+from fruits_assets.resources import PictureSource
+from spark_src import ingest as pictures
+from spark_src.pictures import Limits
+from spark_src.progress import Work
+
+
+class IngestConfig(dg.Config):
+    """What is too large, and when too much is broken."""
+
+    max_rejected_share: float = Field(
+        0.05, ge=0, le=1, description="The run fails when a greater share of the files is rejected."
+    )
+    max_bytes: int = Field(Limits.max_bytes, gt=0, description="Larger files are rejected, unread.")
+    max_pixels: int = Field(
+        Limits.max_pixels, gt=0, description="Larger pictures are rejected, undecoded."
+    )
+
+
+@dg.multi_asset(
+    outs={
+        "rejected_images": dg.AssetOut(
+            description="The ledger: one row for each file that is no usable picture, and why.",
+            io_manager_key="tables",
+            kinds={"pyspark", "parquet"},
+            code_version="1",
+        ),
+        "raw_images": dg.AssetOut(
+            description="Every picture under the input, decoded once, its metadata removed and "
+            "its pixels untouched.",
+            io_manager_key="tables",
+            kinds={"pyspark", "parquet"},
+            code_version="1",
+        ),
+    },
+    group_name="fruits",
+)
+def ingest(
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    pyspark: LazyPySparkResource,
+    source: PictureSource,
+) -> Iterator[dg.Output[Work]]:
+    """Decode every file under the input once; sort it into pictures and rejects."""
+    listed = source.listed
+    limits = Limits(config.max_bytes, config.max_pixels)
+    done = pyspark.spark_context.accumulator(0)
+    context.log.info(f"{listed.files:,} files, {listed.bytes:,} bytes under {listed.root}")
+    inspected = pictures.inspect(pyspark.spark_session, listed, limits, done)
+    about = {"input": listed.root.uri, "input_files": listed.files}
+    rejected = Work(pictures.rejected(inspected), listed.files, done, about)
+    yield dg.Output(rejected, "rejected_images", metadata={"input": listed.root.uri})
+
+    accepted = pictures.accepted(inspected)
+    count = accepted.count()
+    pictures.require_few_rejections(listed.files - count, listed, config.max_rejected_share)
+    yield dg.Output(
+        Work(accepted, count, facts=about),
+        "raw_images",
+        metadata={"input": listed.root.uri},
+        data_version=dg.DataVersion(pictures.content_digest(accepted)),
+    )
+    inspected.unpersist()

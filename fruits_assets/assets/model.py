@@ -1,0 +1,27 @@
+"""`mobilenet_model`: the one file that workers and phones run, made on the host."""
+
+import dagster as dg
+
+from fruits_assets.resources import ModelWeights
+from spark_src.model import MobilenetModel, convert
+
+
+@dg.asset(
+    io_manager_key="models",
+    group_name="fruits",
+    kinds={"tensorflow"},
+    code_version="1",
+)
+def mobilenet_model(weights: ModelWeights) -> dg.Output[MobilenetModel]:
+    """MobileNetV2 without top, converted from Keras weights to LiteRT and held to Keras."""
+    model = convert(weights.file)
+    return dg.Output(
+        model,
+        data_version=dg.DataVersion(model.sha256),
+        metadata={
+            "model sha256": model.sha256,
+            "weights": str(weights.file),
+            "weights sha256": model.weights_sha256,
+            "greatest difference to Keras": model.greatest_difference,
+        },
+    )

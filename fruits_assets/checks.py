@@ -1,0 +1,173 @@
+"""Asset checks. They run on the host and go by small facts, so that a check costs no Spark."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from fruits_assets.io_managers import VECTORS
+from fruits_assets.resources import AssetStorage
+from spark_src import export, pca_files
+from spark_src.errors import UnreadableVersionError
+from spark_src.featurize import FEATURES
+from spark_src.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.storage import Storage, Version
+
+
+@dg.asset_check(asset="mobilenet_features", blocking=True)
+def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Each vector has 1,280 finite numbers, and the pictures' vectors are not all the same."""
+    return _vectors_are_sound(storage.versions.current("mobilenet_features"), FEATURES)
+
+
+@dg.asset_check(asset="pca_components", blocking=True)
+def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Each vector has `n_components` finite numbers."""
+    version = storage.versions.current("pca_components")
+    return _vectors_are_sound(version, version.facts["n_components"])
+
+
+@dg.asset_check(asset="pca_model")
+def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
+    """The components explain at least `min_explained_variance` of the variance."""
+    pca = pca_files.load(storage.versions.current("pca_model").location)
+    wanted, explained = pca.min_explained_variance, pca.explained_variance
+    needed = pca.components_for(wanted)
+    text = f"{pca.n_components} components explain {explained:.4f} of the variance"
+    if explained < wanted:
+        text += f"; {wanted:g} is asked for and takes n_components = {needed}"
+    return dg.AssetCheckResult(
+        passed=explained >= wanted,
+        description=text,
+        metadata={
+            "explained variance": explained,
+            "asked for": wanted,
+            "n_components": pca.n_components,
+            "n_components needed": needed,
+        },
+    )
+
+
+@dg.asset_check(asset="mobilenet_model")
+def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
+    """The model was made from the project's pinned ImageNet weights."""
+    found = storage.versions.current("mobilenet_model").facts["weights_sha256"]
+    passed = found == IMAGENET_WEIGHTS_SHA256
+    text = "the pinned ImageNet weights" if passed else f"other weights were chosen: sha256 {found}"
+    return dg.AssetCheckResult(
+        passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text
+    )
+
+
+@dg.asset_check(
+    asset="pca_model", additional_deps=["mobilenet_model", "mobilenet_features"]
+)
+def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Model, features and PCA carry the same digest."""
+    versions = storage.versions
+    digests = {
+        "mobilenet_model": versions.current("mobilenet_model").facts["sha256"],
+        "mobilenet_features": ", ".join(versions.current("mobilenet_features").facts["models"]),
+        "pca_model": versions.current("pca_model").facts["model"],
+    }
+    passed = len(set(digests.values())) == 1
+    text = (
+        f"model {digests['mobilenet_model'][:12]} throughout"
+        if passed
+        else f"different models: {digests}. Materialize mobilenet_features and what follows it."
+    )
+    return dg.AssetCheckResult(passed=passed, description=text, metadata=digests)
+
+
+def _no_image_lost(
+    asset: str, came_from: tuple[str, ...], count: Callable[[Storage], dict[str, int]]
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset, name="no_image_lost", blocking=True, additional_deps=list(came_from)
+    )
+    def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
+        """As many images come out as went in."""
+        counts = count(storage.versions)
+        expected, *found = counts.values()
+        passed = expected == sum(found)
+        text = " + ".join(f"{n:,} {name}" for name, n in list(counts.items())[1:])
+        sign = "=" if passed else "is not"
+        return dg.AssetCheckResult(
+            passed=passed,
+            description=f"{text} {sign} {expected:,} {next(iter(counts))}",
+            metadata=dict(counts),
+        )
+
+    return no_image_lost
+
+
+def _ingested(versions: Storage) -> dict[str, int]:
+    raw, rejected = versions.current("raw_images"), versions.current("rejected_images")
+    files = {"files under the input": raw.facts["input_files"]}
+    return files | {"raw_images": _stored_rows(raw), "rejected_images": _stored_rows(rejected)}
+
+
+def _handed_on(source: str, target: str) -> Callable[[Storage], dict[str, int]]:
+    def count(versions: Storage) -> dict[str, int]:
+        return {name: _stored_rows(versions.current(name)) for name in (source, target)}
+
+    return count
+
+
+def _stored_rows(version: Version) -> int:
+    """Rows by what lies in storage, not by what was noted when it was written."""
+    if version.asset == "csv_export":
+        return export.count_rows(version.location / export.FILE)
+    parts = [file for file in version.location.files() if file.base_name.startswith("part-")]
+    filesystem = version.location.filesystem
+    return sum(pq.read_metadata(file.path, filesystem=filesystem).num_rows for file in parts)
+
+
+def _vectors_are_sound(version: Version, length: int) -> dg.AssetCheckResult:
+    facts = version.facts
+    stored = _stored_rows(version)
+    if stored != version.rows:
+        raise UnreadableVersionError(
+            f"{version.asset}: {version.location} holds {stored:,} rows, but {version.rows:,} were "
+            f"written. Materialize {version.asset} again."
+        )
+    faults = [
+        (facts["nulls"], f"{facts['nulls']:,} rows have no vector"),
+        (facts["not_finite"], f"{facts['not_finite']:,} rows have NaN or infinity"),
+        (
+            (facts["shortest"], facts["longest"]) != (length, length),
+            f"vectors have {facts['shortest']} to {facts['longest']} numbers, not {length}",
+        ),
+        (
+            version.rows > 1 and facts["smallest_norm"] == facts["largest_norm"],
+            "every image has the same vector",
+        ),
+    ]
+    found = [text for fault, text in faults if fault]
+    return dg.AssetCheckResult(
+        passed=not found,
+        description="; ".join(found)
+        or f"{version.rows:,} vectors of {length} finite numbers in {VECTORS[version.asset]}",
+        metadata={name: facts[name] for name in ("rows", "shortest", "longest", "not_finite")},
+    )
+
+
+CHECKS = [
+    features_have_1280_finite_numbers,
+    components_have_n_finite_numbers,
+    variance_is_explained,
+    weights_are_imagenet,
+    one_model_throughout,
+    _no_image_lost("raw_images", ("rejected_images",), _ingested),
+    _no_image_lost(
+        "mobilenet_features", ("raw_images",), _handed_on("raw_images", "mobilenet_features")
+    ),
+    _no_image_lost(
+        "pca_components",
+        ("mobilenet_features",),
+        _handed_on("mobilenet_features", "pca_components"),
+    ),
+    _no_image_lost(
+        "csv_export", ("pca_components",), _handed_on("pca_components", "csv_export")
+    ),
+]

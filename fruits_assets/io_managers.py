@@ -1,0 +1,146 @@
+"""How assets are kept: every write is a new version, and reads go to the current one."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from pyspark.sql import DataFrame, SparkSession
+
+from fruits_assets import metadata
+from fruits_assets.resources import AssetStorage
+from spark_src import export, pca_files
+from spark_src.facts import digests, table_facts, vector_facts
+from spark_src.locations import Location
+from spark_src.model import MobilenetModel
+from spark_src.pca import PcaModel
+from spark_src.progress import Work, spoken
+from spark_src.schemas import require_columns
+from spark_src.session import IMAGES_PER_TASK, read_pictures, read_table, read_vectors
+from spark_src.storage import Version
+
+VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
+"""Tables of vectors, and the column that holds them."""
+
+MODEL_FILE = "mobilenet_v2.tflite"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A stored table as an asset gets it: the rows, and what is known of them."""
+
+    frame: DataFrame
+    version: Version
+
+
+class VersionedIOManager(dg.ConfigurableIOManager):
+    """Writes a draft, measures it, publishes it; a failure leaves the old version current."""
+
+    storage: dg.ResourceDependency[AssetStorage]
+    spark: dg.ResourceDependency[LazyPySparkResource]
+
+    @abstractmethod
+    def write(self, made: Any, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+        """Write into the folder and return the facts that belong to the version."""
+
+    @abstractmethod
+    def read(self, version: Version) -> Any:
+        """Load a version."""
+
+    @property
+    def session(self) -> SparkSession:
+        """Spark, started now if it was not before."""
+        session: SparkSession = self.spark.spark_session
+        return session
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        versions = self.storage.versions
+        asset = context.asset_key.to_python_identifier()
+        started = time.monotonic()
+        draft = versions.begin(asset, context.run_id)
+        try:
+            facts = self.write(obj, asset, draft.location, context.log.info)
+        except BaseException:
+            versions.discard(draft)
+            raise
+        version = versions.publish(draft, facts)
+        context.add_output_metadata(metadata.of_version(version, time.monotonic() - started))
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        asset = context.asset_key.to_python_identifier()
+        return self.read(self.storage.versions.current(asset))
+
+
+class ParquetIOManager(VersionedIOManager):
+    """Tables: `Work` goes in, `Table` comes out."""
+
+    def write(self, made: Work, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+        rows = require_columns(made.frame, asset)
+        writer = rows.write.mode("append")
+        if asset == "raw_images":
+            writer = writer.options(**_SMALL_ROW_GROUPS)
+        with spoken(made, say):
+            writer.parquet(folder.hadoop)
+        written = read_table(self.session, folder)
+        facts = made.facts | {"images": made.images} | table_facts(written)
+        if asset in VECTORS:
+            facts |= vector_facts(read_vectors(self.session, folder), VECTORS[asset])
+        if "model" in rows.columns:
+            facts["models"] = digests(written)
+        return facts
+
+    def read(self, version: Version) -> Table:
+        if version.asset == "raw_images":
+            return Table(read_pictures(self.session, version), version)
+        return Table(read_vectors(self.session, version.location), version)
+
+
+class CsvIOManager(VersionedIOManager):
+    """One CSV file, for people; no asset reads it."""
+
+    def write(self, made: Work, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+        with spoken(made, say):
+            file = export.write_csv(made.frame, folder)
+        return made.facts | {"images": made.images, "rows": export.count_rows(file)}
+
+    def read(self, version: Version) -> Location:
+        return version.location / export.FILE
+
+
+class MobilenetModelIOManager(VersionedIOManager):
+    """The LiteRT file, as phones take it; its origin is in the version's facts."""
+
+    def write(
+        self, made: MobilenetModel, asset: str, folder: Location, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        (folder / MODEL_FILE).write(made.content)
+        return made.facts
+
+    def read(self, version: Version) -> MobilenetModel:
+        content = (version.location / MODEL_FILE).read()
+        return MobilenetModel.from_facts(content, version.facts)
+
+
+class PcaModelIOManager(VersionedIOManager):
+    """The fitted PCA as Parquet, and the same as a Spark ML model beside it."""
+
+    def write(
+        self, made: PcaModel, asset: str, folder: Location, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        pca_files.save(made, folder)
+        pca_files.save_spark_ml(self.session, made, folder)
+        return made.facts
+
+    def read(self, version: Version) -> PcaModel:
+        return pca_files.load(version.location)
+
+
+_SMALL_ROW_GROUPS = {
+    # A row group is the least that a task can take: as many pictures as one should.
+    "parquet.block.size": str(64 * 2**10),
+    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK),
+    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK),
+}

@@ -1,0 +1,81 @@
+"""What the UI shows of a materialization, built from a version's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import dagster as dg
+
+from spark_src.export import FILE
+from spark_src.schemas import SCHEMAS
+from spark_src.storage import Version
+
+LIBRARIES = {
+    "raw_images": ("pillow", "pyspark"),
+    "rejected_images": ("pillow", "pyspark"),
+    "mobilenet_model": ("tensorflow", "keras", "ai-edge-litert"),
+    "mobilenet_features": ("ai-edge-litert", "pillow", "numpy", "pyspark"),
+    "pca_model": ("numpy", "pyspark"),
+    "pca_components": ("numpy", "pyspark"),
+    "csv_export": ("pyspark",),
+}
+"""The libraries that shape each asset's numbers."""
+
+Metadata = dict[str, Any]
+
+
+def of_version(version: Version, seconds: float) -> Metadata:
+    """Metadata that every asset has, and a table's own besides."""
+    facts = version.facts
+    metadata: Metadata = {
+        "dagster/uri": _data_uri(version),
+        "version": version.name,
+        "files": version.files,
+        "bytes": dg.MetadataValue.int(version.bytes),
+        "seconds": round(seconds, 2),
+        "libraries": _libraries(version.asset),
+    }
+    if "rows" in facts:
+        metadata["dagster/row_count"] = facts["rows"]
+    if "images" in facts and seconds:
+        metadata["images per second"] = round(facts["images"] / seconds, 1)
+    if version.asset in SCHEMAS:
+        metadata["dagster/column_schema"] = column_schema(version.asset)
+    if "model" in facts:
+        metadata["model sha256"] = facts["model"]
+    for name in ("splits", "labels", "reasons"):
+        if facts.get(name):
+            metadata[name] = counts_table(facts[name], name.removesuffix("s"))
+    return metadata
+
+
+def column_schema(asset: str) -> dg.TableSchema:
+    """The columns with their types and meanings."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=field.name,
+                type=field.dataType.simpleString(),
+                description=field.metadata["comment"],
+            )
+            for field in SCHEMAS[asset].fields
+        ]
+    )
+
+
+def counts_table(counts: Mapping[str, int], column: str) -> dg.MarkdownMetadataValue:
+    """Counts as a small table, the greatest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [f"| {name or '(none)'} | {count:,} |" for name, count in ordered]
+    return dg.MetadataValue.md("\n".join([f"| {column} | rows |", "| --- | ---: |", *rows]))
+
+
+def _libraries(asset: str) -> dg.MarkdownMetadataValue:
+    names = LIBRARIES[asset]
+    return dg.MetadataValue.md(", ".join(f"{name} {installed_version(name)}" for name in names))
+
+
+def _data_uri(version: Version) -> str:
+    return (version.location / FILE if version.asset == "csv_export" else version.location).uri

@@ -1,0 +1,100 @@
+"""The settings, read and validated once. No default is used where a value is wrong."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from spark_src.errors import SettingsError
+from spark_src.locations import Location
+
+PROJECT = Path(__file__).resolve().parents[1]
+IMAGENET = "imagenet"
+IMAGENET_WEIGHTS = PROJECT / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
+
+EU_REGIONS = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
+
+
+class Deployment(StrEnum):
+    """Where Spark runs."""
+
+    LOCAL = "local"
+    EMR = "emr"
+
+
+class Settings(BaseSettings):
+    """What the environment variables `FRUITS_…` say."""
+
+    model_config = SettingsConfigDict(env_prefix="FRUITS_", frozen=True)
+
+    deployment: Deployment = Deployment.LOCAL
+    input: str = str(PROJECT / "sample")
+    storage: str = str(PROJECT / "data")
+    weights: str = IMAGENET
+    region: str = "eu-west-1"
+    cluster: str = "fruits-features"
+
+    @field_validator("input", "storage", "weights", "cluster")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; unset it to use the default")
+        return value
+
+    @field_validator("input", "storage")
+    @classmethod
+    def _location(cls, value: str) -> str:
+        try:
+            Location.parse(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _in_the_eu(cls, value: str) -> str:
+        if value in EU_REGIONS:
+            return value
+        hint = " London is not in the EU; Paris is eu-west-3." if value == "eu-west-2" else ""
+        raise ValueError(f"{value} is not a region in the EU: use one of {EU_REGIONS}.{hint}")
+
+    @cached_property
+    def input_location(self) -> Location:
+        """The folder of pictures."""
+        return Location.parse(self.input)
+
+    @cached_property
+    def storage_location(self) -> Location:
+        """The folder that holds the assets' versions."""
+        return Location.parse(self.storage)
+
+    @property
+    def pinned_weights(self) -> bool:
+        """Whether the project's own ImageNet weights are used."""
+        return self.weights == IMAGENET
+
+    @cached_property
+    def weights_file(self) -> Path:
+        """The .h5 file."""
+        return IMAGENET_WEIGHTS if self.pinned_weights else Path(Location.parse(self.weights).path)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names each variable and why.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"FRUITS_{str(problem['loc'][0]).upper()}={problem['input']!r}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+        raise SettingsError("; ".join(problems)) from error

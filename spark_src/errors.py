@@ -1,0 +1,41 @@
+"""Errors a user can act on. Each message names the thing, the cause and the remedy."""
+
+
+class FruitsError(Exception):
+    """Base of every error that is the user's to mend, so that callers can catch just these."""
+
+
+class SettingsError(FruitsError):
+    """A setting has a value that cannot be used."""
+
+
+class InputError(FruitsError):
+    """The input folder is missing, empty or mostly unreadable."""
+
+
+class WeightsError(FruitsError):
+    """The weights are missing or do not fit MobileNetV2 without its top."""
+
+
+class ConversionError(FruitsError):
+    """The converted model does not compute what the Keras model computes."""
+
+
+class PcaError(FruitsError):
+    """The features given cannot be reduced as asked."""
+
+
+class StorageError(FruitsError):
+    """Base of what can go wrong between the assets and their storage."""
+
+
+class NothingStoredError(StorageError):
+    """An asset was read before anything made it."""
+
+
+class UnreadableVersionError(StorageError):
+    """What the pointer names cannot be read: written by newer code, or damaged."""
+
+
+class ConcurrentWriteError(StorageError):
+    """Another run made a version current while this one was writing."""

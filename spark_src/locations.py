@@ -1,0 +1,95 @@
+"""Where things lie: one folder or file, named the way each library wants it. No reading here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from pyarrow import fs
+
+from spark_src.errors import SettingsError
+
+SCHEMES = ("file", "s3")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder or file. `path` is absolute (file) or `bucket/key` (s3), never percent-encoded."""
+
+    scheme: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """Read a local path (`~` and relative ones too), a `file://` or an `s3://` URI.
+
+        Raises:
+            SettingsError: the text is empty or its scheme is unknown.
+        """
+        if not text.strip():
+            raise SettingsError("An empty text is not a location; give a folder or an s3:// URI.")
+        if "://" not in text:
+            return cls("file", str(Path(text).expanduser().absolute()))
+        scheme = urlsplit(text).scheme
+        if scheme not in SCHEMES:
+            raise SettingsError(
+                f"{text!r} is not a location this project reads: its scheme is {scheme!r}. "
+                "Use a local path, file:///folder or s3://bucket/key."
+            )
+        rest = text.split("://", 1)[1]
+        return cls(scheme, (unquote(rest) if scheme == "file" else rest).rstrip("/") or "/")
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(self.scheme, f"{self.path.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        """The path a person would type: as it is on disk, or the whole URI in S3."""
+        return self.path if self.scheme == "file" else self.uri
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def uri(self) -> str:
+        """A valid URI, percent-encoded."""
+        return f"{self.scheme}://{quote(self.path)}"
+
+    @property
+    def hadoop(self) -> str:
+        """The name Spark wants: Hadoop takes a path as it is and decodes nothing."""
+        return f"{self.scheme}://{self.path}"
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The pyarrow file system that `path` lies in."""
+        if self.scheme == "file":
+            return fs.LocalFileSystem()
+        filesystem, _ = fs.FileSystem.from_uri(self.uri)
+        return filesystem
+
+    def read(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with self.filesystem.open_input_file(self.path) as stream:
+            return bytes(stream.read())
+
+    def write(self, content: bytes) -> None:
+        """Write a file whose folder exists."""
+        with self.filesystem.open_output_stream(self.path) as stream:
+            stream.write(content)
+
+    def exists(self) -> bool:
+        """Whether a file or a folder lies there."""
+        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+
+    def files(self) -> list[fs.FileInfo]:
+        """Every file below this folder, sorted by path; none where there is no such folder."""
+        selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)

@@ -1,0 +1,151 @@
+"""From Keras weights to the one LiteRT file that workers (and phones) run. Host only: TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spark_src.errors import ConversionError, UnreadableVersionError, WeightsError
+from spark_src.featurize import FEATURES, Engine
+from spark_src.pixels import INPUT_SIZE
+
+IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
+"""Of the file in `weights/`; its README says where it comes from."""
+
+TOLERANCE = 1e-3
+"""Greatest difference allowed between a Keras feature and the converted model's."""
+
+ALPHAS = (1.0, 0.75, 0.5, 0.35)
+"""MobileNetV2's width multipliers (Sandler et al. 2018) that give 1,280 features."""
+
+
+@dataclass(frozen=True)
+class MobilenetModel:
+    """A converted model: the file's bytes and where they come from."""
+
+    content: bytes
+    weights_sha256: str
+    alpha: float
+    greatest_difference: float
+    """Between the features of Keras and of this file, on the pictures of the check."""
+
+    @property
+    def sha256(self) -> str:
+        """The digest that names this model in every table."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its stored version says of it."""
+        return {
+            "sha256": self.sha256,
+            "weights_sha256": self.weights_sha256,
+            "input_size": INPUT_SIZE,
+            "alpha": self.alpha,
+            "greatest_difference": self.greatest_difference,
+        }
+
+    @classmethod
+    def from_facts(cls, content: bytes, facts: dict[str, Any]) -> MobilenetModel:
+        """The model again, from its file and what its stored version says of it.
+
+        Raises:
+            UnreadableVersionError: the file is not the one that was stored.
+        """
+        model = cls(
+            content, facts["weights_sha256"], facts["alpha"], facts["greatest_difference"]
+        )
+        if model.sha256 == facts["sha256"]:
+            return model
+        raise UnreadableVersionError(
+            f"The stored model has sha256 {model.sha256}, not {facts['sha256']}: the file was "
+            "changed. Make it anew with: uv run dagster asset materialize --select mobilenet_model"
+        )
+
+
+def keras_model(weights: Path) -> tuple[Any, float]:
+    """MobileNetV2 without top, global average pooling, with the weights loaded; and its alpha.
+
+    Raises:
+        WeightsError: the file is missing, is not HDF5, or does not fit.
+    """
+    if not weights.is_file():
+        raise WeightsError(
+            f"The weights {weights} do not exist. Set FRUITS_WEIGHTS to `imagenet` or to a Keras "
+            ".h5 file of MobileNetV2 without top."
+        )
+    misfits = []
+    for alpha in ALPHAS:
+        try:
+            return _build(weights, alpha), alpha
+        except (ValueError, OSError, KeyError) as error:
+            misfits.append(f"alpha {alpha}: {str(error).splitlines()[0]}")
+    raise WeightsError(
+        f"The weights {weights} are not those of a Keras MobileNetV2 without top "
+        f"({misfits[0]}). Set FRUITS_WEIGHTS to `imagenet` or to such an .h5 file."
+    )
+
+
+def convert(weights: Path) -> MobilenetModel:
+    """Convert the weights to LiteRT and hold the result to Keras on the spot.
+
+    Raises:
+        WeightsError: the weights do not fit.
+        ConversionError: the converted model's features differ by more than `TOLERANCE`.
+    """
+    keras, alpha = keras_model(weights)
+    content = _flatbuffer(keras)
+    difference = _greatest_difference(keras, content)
+    if not difference <= TOLERANCE:
+        raise ConversionError(
+            f"The model converted from {weights} differs from Keras by {difference:.2e} "
+            f"(at most {TOLERANCE:.0e} is allowed). Try another TensorFlow version."
+        )
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return MobilenetModel(content, digest, alpha, difference)
+
+
+def _tensorflow() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import tensorflow  # 7 s and 1 GB: only who converts pays for it
+
+    return tensorflow
+
+
+def _build(weights: Path, alpha: float) -> Any:
+    return _tensorflow().keras.applications.MobileNetV2(
+        input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
+        alpha=alpha,
+        include_top=False,
+        weights=str(weights),
+        pooling="avg",
+    )
+
+
+def _flatbuffer(keras: Any) -> bytes:
+    tensorflow = _tensorflow()
+    signature = tensorflow.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tensorflow.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        keras.export(folder, verbose=False, input_signature=[signature])
+        return bytes(tensorflow.lite.TFLiteConverter.from_saved_model(folder).convert())
+
+
+def _greatest_difference(keras: Any, content: bytes) -> float:
+    """On eight made-up pictures: noise, flat colours and gradients cover the input's range."""
+    random = np.random.default_rng(360)
+    side = INPUT_SIZE
+    noise = random.uniform(-1, 1, (4, side, side, 3))
+    flat = np.broadcast_to(random.uniform(-1, 1, (2, 1, 1, 3)), (2, side, side, 3))
+    slope = np.broadcast_to(np.linspace(-1, 1, side)[:, None, None], (1, side, side, 3))
+    pictures = np.concatenate([noise, flat, slope, -slope]).astype(np.float32)
+    ours = Engine(content).features(pictures)
+    if ours.shape[1] != FEATURES:
+        raise ConversionError(f"The converted model gives {ours.shape[1]} features, not {FEATURES}.")
+    return float(np.abs(ours - np.asarray(keras(pictures))).max())

