@@ -54,14 +54,10 @@ def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
     found = storage.versions.current("mobilenet_model").facts["weights_sha256"]
     passed = found == IMAGENET_WEIGHTS_SHA256
     text = "the pinned ImageNet weights" if passed else f"other weights were chosen: sha256 {found}"
-    return dg.AssetCheckResult(
-        passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text
-    )
+    return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
-@dg.asset_check(
-    asset="pca_model", additional_deps=["mobilenet_model", "mobilenet_features"]
-)
+@dg.asset_check(asset="pca_model")
 def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
     """Model, features and PCA carry the same digest."""
     versions = storage.versions
@@ -80,11 +76,9 @@ def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
 
 
 def _no_image_lost(
-    asset: str, came_from: tuple[str, ...], count: Callable[[Storage], dict[str, int]]
+    asset: str, count: Callable[[Storage], dict[str, int]]
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset, name="no_image_lost", blocking=True, additional_deps=list(came_from)
-    )
+    @dg.asset_check(asset=asset, name="no_image_lost", blocking=True)
     def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
         """As many images come out as went in."""
         counts = count(storage.versions)
@@ -158,16 +152,8 @@ CHECKS = [
     variance_is_explained,
     weights_are_imagenet,
     one_model_throughout,
-    _no_image_lost("raw_images", ("rejected_images",), _ingested),
-    _no_image_lost(
-        "mobilenet_features", ("raw_images",), _handed_on("raw_images", "mobilenet_features")
-    ),
-    _no_image_lost(
-        "pca_components",
-        ("mobilenet_features",),
-        _handed_on("mobilenet_features", "pca_components"),
-    ),
-    _no_image_lost(
-        "csv_export", ("pca_components",), _handed_on("pca_components", "csv_export")
-    ),
+    _no_image_lost("raw_images", _ingested),
+    _no_image_lost("mobilenet_features", _handed_on("raw_images", "mobilenet_features")),
+    _no_image_lost("pca_components", _handed_on("mobilenet_features", "pca_components")),
+    _no_image_lost("csv_export", _handed_on("pca_components", "csv_export")),
 ]

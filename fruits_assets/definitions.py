@@ -1,4 +1,4 @@
-"""The Dagster definitions. `build_defs` assembles them; tests call it with resources of their own."""
+"""The Dagster definitions. `build_defs` assembles them; tests call it with their own resources."""
 
 from __future__ import annotations
 

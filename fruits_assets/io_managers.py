@@ -43,7 +43,9 @@ class VersionedIOManager(dg.ConfigurableIOManager):
     spark: dg.ResourceDependency[LazyPySparkResource]
 
     @abstractmethod
-    def write(self, made: Any, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+    def write(
+        self, made: Any, asset: str, folder: Location, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         """Write into the folder and return the facts that belong to the version."""
 
     @abstractmethod
@@ -77,7 +79,9 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 class ParquetIOManager(VersionedIOManager):
     """Tables: `Work` goes in, `Table` comes out."""
 
-    def write(self, made: Work, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+    def write(
+        self, made: Work, asset: str, folder: Location, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         rows = require_columns(made.frame, asset)
         writer = rows.write.mode("append")
         if asset == "raw_images":
@@ -101,7 +105,9 @@ class ParquetIOManager(VersionedIOManager):
 class CsvIOManager(VersionedIOManager):
     """One CSV file, for people; no asset reads it."""
 
-    def write(self, made: Work, asset: str, folder: Location, say: Callable[[str], None]) -> dict[str, Any]:
+    def write(
+        self, made: Work, asset: str, folder: Location, say: Callable[[str], None]
+    ) -> dict[str, Any]:
         with spoken(made, say):
             file = export.write_csv(made.frame, folder)
         return made.facts | {"images": made.images, "rows": export.count_rows(file)}

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from spark_src.export import FILE
+from spark_src.locations import Location
 from spark_src.schemas import SCHEMAS
 from spark_src.storage import Version
 
@@ -30,7 +31,7 @@ def of_version(version: Version, seconds: float) -> Metadata:
     """Metadata that every asset has, and a table's own besides."""
     facts = version.facts
     metadata: Metadata = {
-        "dagster/uri": _data_uri(version),
+        "dagster/uri": data_location(version).uri,
         "version": version.name,
         "files": version.files,
         "bytes": dg.MetadataValue.int(version.bytes),
@@ -77,5 +78,6 @@ def _libraries(asset: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(", ".join(f"{name} {installed_version(name)}" for name in names))
 
 
-def _data_uri(version: Version) -> str:
-    return (version.location / FILE if version.asset == "csv_export" else version.location).uri
+def data_location(version: Version) -> Location:
+    """Where a person finds the data: the folder, or the one CSV file."""
+    return version.location / FILE if version.asset == "csv_export" else version.location

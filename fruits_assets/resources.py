@@ -1,4 +1,4 @@
-"""What the assets are given to work with. Each checks itself when a run starts, before Spark does."""
+"""What the assets work with. Each checks itself when a run starts, before Spark does."""
 
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ class LocalSpark(LazyPySparkResource):
         super()._init_session()
 
 
-class AssetStorage(dg.ConfigurableResource):
+class AssetStorage(dg.ConfigurableResource[Storage]):
     """Where the assets' versions lie."""
 
     root: str
@@ -33,7 +33,7 @@ class AssetStorage(dg.ConfigurableResource):
         return Storage(Location.parse(self.root))
 
 
-class PictureSource(dg.ConfigurableResource):
+class PictureSource(dg.ConfigurableResource[Source]):
     """The folder of pictures. A run that needs it fails at once where it is missing or empty."""
 
     uri: str
@@ -48,7 +48,7 @@ class PictureSource(dg.ConfigurableResource):
         return self._listed or list_source(Location.parse(self.uri))
 
 
-class ModelWeights(dg.ConfigurableResource):
+class ModelWeights(dg.ConfigurableResource[Path]):
     """The Keras weights. A run that needs them fails at once where they do not fit."""
 
     path: str

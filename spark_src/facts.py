@@ -13,10 +13,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 _VECTOR_FACTS = pa.schema(
     [(name, pa.int64()) for name in ("shortest", "longest", "not_finite", "nulls")]
-    + [
-        (name, pa.float64())
-        for name in ("smallest", "largest", "smallest_norm", "largest_norm")
-    ]
+    + [(name, pa.float64()) for name in ("smallest", "largest", "smallest_norm", "largest_norm")]
 )
 
 
@@ -62,7 +59,9 @@ def _describer(column: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.
     def describe(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                yield pa.RecordBatch.from_pylist([_facts_of(batch.column(column))], schema=_VECTOR_FACTS)
+                yield pa.RecordBatch.from_pylist(
+                    [_facts_of(batch.column(column))], schema=_VECTOR_FACTS
+                )
 
     return describe
 

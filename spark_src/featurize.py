@@ -1,4 +1,4 @@
-"""From pictures to 1,280 MobileNetV2 features, in Python workers, with LiteRT on one thread each."""
+"""From pictures to 1,280 MobileNetV2 features: LiteRT in Python workers, one thread each."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def list_source(root: Location) -> Source:
         InputError: the folder is missing, is a file, or holds no file.
     """
     if not root.exists():
-        raise InputError(f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures.")
+        raise InputError(
+            f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures."
+        )
     found = root.files()
     if not found:
         raise InputError(

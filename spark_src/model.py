@@ -1,4 +1,4 @@
-"""From Keras weights to the one LiteRT file that workers (and phones) run. Host only: TensorFlow."""
+"""From Keras weights to the LiteRT file that workers and phones run. On the host: TensorFlow."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ class MobilenetModel:
         Raises:
             UnreadableVersionError: the file is not the one that was stored.
         """
-        model = cls(
-            content, facts["weights_sha256"], facts["alpha"], facts["greatest_difference"]
-        )
+        model = cls(content, facts["weights_sha256"], facts["alpha"], facts["greatest_difference"])
         if model.sha256 == facts["sha256"]:
             return model
         raise UnreadableVersionError(
@@ -147,5 +145,7 @@ def _greatest_difference(keras: Any, content: bytes) -> float:
     pictures = np.concatenate([noise, flat, slope, -slope]).astype(np.float32)
     ours = Engine(content).features(pictures)
     if ours.shape[1] != FEATURES:
-        raise ConversionError(f"The converted model gives {ours.shape[1]} features, not {FEATURES}.")
+        raise ConversionError(
+            f"The converted model gives {ours.shape[1]} features, not {FEATURES}."
+        )
     return float(np.abs(ours - np.asarray(keras(pictures))).max())

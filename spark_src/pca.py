@@ -1,4 +1,4 @@
-"""PCA: distributed sums, one eigendecomposition on the driver, projection with the mean subtracted."""
+"""PCA: distributed sums, one eigendecomposition on the driver, a centred projection."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ class Sums:
     """(1280, 1280): the features' products summed."""
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.images + other.images, self.total + other.total, self.gram + other.gram
-        )
+        return Sums(self.images + other.images, self.total + other.total, self.gram + other.gram)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from spark_src.metadata import (
     strip_png,
 )
 
-# What Pillow's readers and decoders raise on damaged or hostile bytes.
+# What Pillow raises on damaged or hostile bytes. Not MemoryError: a worker short of memory says
+# nothing about the picture, so the task has to be tried again.
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -36,7 +37,6 @@ DECODER_ERRORS = (
     LookupError,
     TypeError,
     EOFError,
-    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -182,7 +182,7 @@ def _check_pixels(content: bytes, header: Header) -> None:
     except DECODER_ERRORS as error:
         is_truncated = any(message in str(error) for message in TRUNCATION_MESSAGES)
         reason = Reason.TRUNCATED if is_truncated else Reason.BROKEN
-        cause = str(error) or type(error).__name__  # a MemoryError comes without a message
+        cause = str(error) or type(error).__name__
         raise PictureRejected(reason, f"Decoding fails: {cause}.") from error
 
 

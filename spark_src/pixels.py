@@ -14,6 +14,8 @@ INPUT_SIZE = 224
 PIXELS = "pillow-rgb-upright-bicubic-224-v1"
 """Names this definition wherever features made with it are kept."""
 
+Image.MAX_IMAGE_PIXELS = None  # ingest has judged every picture's size by its own limit
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -145,8 +145,8 @@ class Storage:
             ConcurrentWriteError: another run published after this draft began.
         """
         pointer = self._pointer(draft.asset)
-        current = pointer.get("current")
-        if (current or {}).get("name") != draft.replaces:
+        current = pointer.get("current") or {}
+        if current.get("name") != draft.replaces:
             raise ConcurrentWriteError(
                 f"{draft.asset}: run {current['run_id']} made version {current['name']} current "
                 f"while run {draft.run_id} was writing {draft.name}. Nothing of the former was "
@@ -163,7 +163,7 @@ class Storage:
             bytes=sum(file.size for file in files),
             facts=facts,
         )
-        pointer = {"format": FORMAT, "current": version.record(), "previous": current}
+        pointer = {"format": FORMAT, "current": version.record(), "previous": current or None}
         self._write(self.prefix(draft.asset) / "current.json", pointer)
         self._delete_file(self._draft_file(draft.asset, draft.name))
         self._remove_leftovers(draft.asset, draft.run_id)
@@ -198,10 +198,10 @@ class Storage:
     def _remove_leftovers(self, asset: str, run_id: str) -> None:
         """Delete every version that is neither kept nor being written by a living run."""
         pointer = self._pointer(asset)
-        kept = {record["name"] for record in (pointer.get("current"), pointer.get("previous")) if record}
-        selector = fs.FileSelector(
-            (self.prefix(asset) / "versions").path, allow_not_found=True
-        )
+        kept = {
+            record["name"] for record in (pointer.get("current"), pointer.get("previous")) if record
+        }
+        selector = fs.FileSelector((self.prefix(asset) / "versions").path, allow_not_found=True)
         for folder in self._fs.get_file_info(selector):
             name = folder.base_name
             if name in kept or self._being_written(asset, name, run_id):

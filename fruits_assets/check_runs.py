@@ -1,0 +1,63 @@
+"""Runs all asset checks in this process, recorded in Dagster's instance as any other run."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+
+from fruits_assets.definitions import CHECK_JOB, build_defs
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one check."""
+
+    asset: str
+    check: str
+    verdict: str
+    text: str
+    exit_code: int
+
+
+def run_checks(definitions: dg.Definitions | None = None) -> list[Outcome]:
+    """Run every check once; none that fails or cannot be run keeps the others from running."""
+    job = (definitions or build_defs()).resolve_job_def(CHECK_JOB)
+    with get_possibly_temporary_instance_for_cli("fruits check") as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+    outcomes = {outcome.asset + outcome.check: outcome for outcome in _evaluated(result)}
+    for outcome in _failed(result, job):
+        outcomes.setdefault(outcome.asset + outcome.check, outcome)
+    return sorted(outcomes.values(), key=lambda outcome: (outcome.asset, outcome.check))
+
+
+def _evaluated(result: dg.ExecuteInProcessResult) -> list[Outcome]:
+    outcomes = []
+    for evaluation in result.get_asset_check_evaluations():
+        error = evaluation.severity == dg.AssetCheckSeverity.ERROR
+        verdict = "holds" if evaluation.passed else ("FAILS" if error else "warns")
+        outcomes.append(
+            Outcome(
+                evaluation.asset_key.to_user_string(),
+                evaluation.check_name,
+                verdict,
+                evaluation.description or "",
+                exit_code=int(error and not evaluation.passed),
+            )
+        )
+    return outcomes
+
+
+def _failed(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
+    """Checks whose step ended without a verdict."""
+    outcomes = []
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        cause = error.cause if error and error.cause else error
+        text = cause.message.strip().split(": ", 1)[-1] if cause else "no reason given"
+        for key in job.asset_layer.asset_graph.asset_check_keys:
+            if event.step_key == f"{key.asset_key.to_python_identifier()}_{key.name}":
+                asset = key.asset_key.to_user_string()
+                outcomes.append(Outcome(asset, key.name, "cannot run", text, exit_code=2))
+    return outcomes
