@@ -85,7 +85,7 @@ class ParquetIOManager(VersionedIOManager):
         rows = require_columns(made.frame, asset)
         writer = rows.write.mode("append")
         if asset == "raw_images":
-            writer = writer.options(**_SMALL_ROW_GROUPS)
+            writer = writer.options(**SMALL_ROW_GROUPS)
         with spoken(made, say):
             writer.parquet(folder.hadoop)
         written = read_table(self.session, folder)
@@ -144,7 +144,7 @@ class PcaModelIOManager(VersionedIOManager):
         return pca_files.load(version.location)
 
 
-_SMALL_ROW_GROUPS = {
+SMALL_ROW_GROUPS = {
     # A row group is the least that a task can take: as many pictures as one should.
     "parquet.block.size": str(64 * 2**10),
     "parquet.page.size.row.check.min": str(IMAGES_PER_TASK),

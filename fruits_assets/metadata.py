@@ -46,6 +46,11 @@ def of_version(version: Version, seconds: float) -> Metadata:
         metadata["dagster/column_schema"] = column_schema(version.asset)
     if "model" in facts:
         metadata["model sha256"] = facts["model"]
+    if "explained_variance" in facts:
+        metadata["explained variance"] = round(facts["explained_variance"], 6)
+        metadata["n_components"] = facts["n_components"]
+        for share, needed in facts["components_for"].items():
+            metadata[f"components for {float(share):.0%}".replace("%", " %")] = needed
     for name in ("splits", "labels", "reasons"):
         if facts.get(name):
             metadata[name] = counts_table(facts[name], name.removesuffix("s"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -77,6 +78,7 @@ def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
     if model_sha256 not in _engines:
         _engines.clear()
         _engines[model_sha256] = Engine(model.value)
+        gc.freeze()  # Spark collects garbage after each task: 30 ms where all is looked through
     return _engines[model_sha256]
 
 

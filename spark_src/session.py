@@ -39,6 +39,7 @@ def local_config() -> dict[str, str]:
         "spark.log.level": "ERROR",
         # The JVM only moves bytes here: less compiling and collecting leaves the cores to LiteRT.
         "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "spark.python.daemon.module": "spark_src.worker_daemon",
         "spark.sql.session.timeZone": "UTC",
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
         "spark.sql.files.openCostInBytes": "4096",

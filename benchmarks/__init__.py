@@ -1,0 +1,1 @@
+"""Speed as ratios from one run: ours beside the baseline beside the limit. No tests here."""

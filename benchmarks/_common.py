@@ -1,0 +1,75 @@
+"""What the benchmarks share: Spark, real pictures in storage, tables. No measuring here."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.table import Table
+
+from fruits_assets.io_managers import SMALL_ROW_GROUPS
+from fruits_assets.settings import IMAGENET_WEIGHTS, PROJECT
+from spark_src.ingest import accepted, inspect, list_source
+from spark_src.locations import Location
+from spark_src.model import MobilenetModel, convert
+from spark_src.pictures import Limits
+from spark_src.session import local_config, use_bundled_java
+from spark_src.storage import Storage, Version
+
+SAMPLE = PROJECT / "sample"
+
+
+def start_spark() -> SparkSession:
+    """Spark as the assets use it on one machine."""
+    use_bundled_java()
+    builder = SparkSession.builder
+    for name, value in local_config().items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def default_model() -> MobilenetModel:
+    """The project's own weights, converted."""
+    return convert(IMAGENET_WEIGHTS)
+
+
+def picture_files(folder: str | None) -> list[Path]:
+    """Every JPEG under the folder (the sample by default), sorted."""
+    root = Path(folder) if folder else SAMPLE
+    return sorted(path for path in root.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
+
+
+def stored_pictures(
+    spark: SparkSession, files: Sequence[Path], count: int, folder: Path
+) -> Version:
+    """Ingest `count` pictures (the files, over again where there are fewer) into storage."""
+    source = folder / "input"
+    source.mkdir(parents=True)
+    for number, file in enumerate(itertools.islice(itertools.cycle(files), count)):
+        (source / f"{number:06}.jpg").symlink_to(file.resolve())
+    storage = Storage(Location.parse(str(folder / "storage")))
+    draft = storage.begin("raw_images", "benchmark")
+    images = accepted(inspect(spark, list_source(Location.parse(str(source))), Limits()))
+    images.write.options(**SMALL_ROW_GROUPS).mode("append").parquet(draft.location.hadoop)
+    return storage.publish(draft, {"rows": count})
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall-clock seconds that a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table, numbers to the right."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=110).print(table)

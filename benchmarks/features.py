@@ -1,0 +1,123 @@
+"""Images a second: ours, the published method, and the bare engine in two processes.
+
+Run: uv run python -m benchmarks.features [--images FOLDER] [--count N] [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from benchmarks import published
+from benchmarks._common import (
+    default_model,
+    picture_files,
+    seconds_of,
+    show,
+    start_spark,
+    stored_pictures,
+)
+from spark_src.featurize import BATCH, Engine, featurize
+from spark_src.model import MobilenetModel
+from spark_src.pixels import model_input
+from spark_src.session import read_pictures, read_table
+from spark_src.storage import Version
+
+PROCESSES = 2
+
+
+def main() -> None:
+    """Measure in turn, several rounds, and print medians and their ratios."""
+    options = _options()
+    files = picture_files(options.images)
+    count = max(options.count, len(files))
+    model = default_model()
+    contents = [files[number % len(files)].read_bytes() for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        spark = start_spark()
+        images = stored_pictures(spark, files, count, Path(folder))
+        warm = stored_pictures(spark, files, 16 * PROCESSES, Path(folder) / "warm")
+        _ours(spark, warm, model, folder)
+        ours, bare = [], []
+        for _ in range(options.rounds):
+            ours.append(count / _ours(spark, images, model, folder))
+            bare.append(count / _bare(model.content, contents))
+        _published(spark, warm, folder)
+        baseline = count / _published(spark, images, folder)
+    rates = {
+        "published method": baseline,
+        "ours": median(ours),
+        "bare engine, 2 processes": median(bare),
+    }
+    rows = [
+        (name, f"{rate:.1f}", f"{rate / baseline:.2f}", f"{rate / median(bare):.3f}")
+        for name, rate in rates.items()
+    ]
+    title = f"{count:,} images ({len(files):,} different), median of {options.rounds} rounds"
+    show(title, ("method", "images/s", "x published", "x bare engine"), rows)
+    pairs = [f"{mine / limit:.3f}" for mine, limit in zip(ours, bare, strict=True)]
+    show(
+        "ours / bare engine, round by round",
+        ["round", *map(str, range(1, len(pairs) + 1))],
+        [("ratio", *pairs)],
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
+    parser.add_argument("--count", type=int, default=5040, help="at least so many images")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _ours(spark: SparkSession, images: Version, model: MobilenetModel, folder: str) -> float:
+    shared = spark.sparkContext.broadcast(model.content)
+    pictures = read_pictures(spark, images)
+    features = featurize(pictures, shared, model.sha256, images.rows)
+    return seconds_of(lambda: features.write.mode("overwrite").parquet(f"{folder}/ours"))
+
+
+def _published(spark: SparkSession, images: Version, folder: str) -> float:
+    own = spark.newSession()
+    features = published.features(own, read_table(own, images.location))
+    return seconds_of(lambda: features.write.mode("overwrite").parquet(f"{folder}/published"))
+
+
+def _bare(model: bytes, contents: Sequence[bytes]) -> float:
+    """The same pixels and engine in two processes and nothing else: what Spark can at best give."""
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Barrier(PROCESSES + 1), context.Barrier(PROCESSES + 1)
+    workers = [
+        context.Process(target=_run_bare, args=(model, contents[part::PROCESSES], ready, done))
+        for part in range(PROCESSES)
+    ]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    seconds = seconds_of(done.wait)
+    for worker in workers:
+        worker.join()
+    return seconds
+
+
+def _run_bare(model: bytes, contents: Sequence[bytes], ready: Barrier, done: Barrier) -> None:
+    engine = Engine(model)
+    engine.features(np.stack([model_input(content) for content in contents[:BATCH]]))
+    ready.wait()
+    for start in range(0, len(contents), BATCH):
+        batch = contents[start : start + BATCH]
+        engine.features(np.stack([model_input(content) for content in batch]))
+    done.wait()
+
+
+if __name__ == "__main__":
+    main()

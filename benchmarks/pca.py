@@ -1,0 +1,132 @@
+"""Seconds to fit PCA: ours, Spark ML's, the published method; and the PCA-only run as a process.
+
+Run: uv run python -m benchmarks.pca [--rows N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.ml.feature import PCA
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame, SparkSession
+
+from benchmarks import published
+from benchmarks._common import (
+    default_model,
+    picture_files,
+    seconds_of,
+    show,
+    start_spark,
+)
+from spark_src.featurize import ARROW_SCHEMA, FEATURES, Engine, float_lists
+from spark_src.locations import Location
+from spark_src.pca import fit
+from spark_src.pixels import model_input
+from spark_src.session import read_vectors
+from spark_src.storage import Storage
+
+N_COMPONENTS = 50
+FILES = 4
+
+
+def main() -> None:
+    """Fit on the same rows with each method and print seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=36_000)
+    rows = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage(Location.parse(folder))
+        features = store_features(storage, rows)
+        alone = _process(folder)
+        spark = start_spark()
+        table = read_vectors(spark, features)
+        fit(table.limit(256), N_COMPONENTS)  # both are measured warm
+        ours = seconds_of(lambda: fit(table, N_COMPONENTS))
+        spark_ml = seconds_of(lambda: _spark_ml(table))
+        baseline = seconds_of(lambda: _published(spark, features))
+    timings = {"published method": baseline, "Spark ML PCA": spark_ml, "ours": ours}
+    show(
+        f"PCA fit, {rows:,} x {FEATURES:,}, {N_COMPONENTS} components",
+        ("method", "seconds", "times ours"),
+        [(name, f"{taken:.2f}", f"{taken / ours:.1f}") for name, taken in timings.items()],
+    )
+    show(
+        "dagster asset materialize --select pca_components+",
+        ("rows", "seconds, whole process"),
+        [(f"{rows:,}", f"{alone:.1f}")],
+    )
+
+
+def store_features(storage: Storage, rows: int) -> Location:
+    """A version of `mobilenet_features`: mixtures of pairs of the sample's real features."""
+    model = default_model()
+    real = _sample_features(model.content)
+    random = np.random.default_rng(50)
+    draft = storage.begin("mobilenet_features", "benchmark")
+    per_file = np.array_split(np.arange(rows), FILES)
+    for number, numbers in enumerate(per_file):
+        mixed = _mixtures(real, len(numbers), random)
+        names = pa.array([f"Training/Mixed/{row:06}.jpg" for row in numbers])
+        columns = {
+            "image_id": names,
+            "path": names,
+            "split": pa.array(["Training"] * len(numbers)),
+            "label": pa.array(["Mixed"] * len(numbers)),
+            "features": float_lists(mixed),
+            "model": pa.array([model.sha256] * len(numbers)),
+        }
+        table = pa.table(columns, schema=ARROW_SCHEMA)
+        pq.write_table(table, (draft.location / f"part-{number}.parquet").path)
+    storage.publish(draft, {"rows": rows})
+    return draft.location
+
+
+def _sample_features(model: bytes) -> NDArray[np.float32]:
+    engine = Engine(model)
+    pictures = (model_input(file.read_bytes()) for file in picture_files(None))
+    return np.concatenate([engine.features(picture[None]) for picture in pictures])
+
+
+def _mixtures(
+    real: NDArray[np.float32], rows: int, random: np.random.Generator
+) -> NDArray[np.float32]:
+    first, second = random.integers(len(real), size=(2, rows))
+    share = random.random((rows, 1), dtype=np.float32)
+    noise = random.normal(0, 0.05, (rows, FEATURES)).astype(np.float32)
+    return np.maximum(share * real[first] + (1 - share) * real[second] + noise, 0)
+
+
+def _spark_ml(table: DataFrame) -> None:
+    vectors = table.select(array_to_vector("features").alias("vectors"))
+    PCA(k=N_COMPONENTS, inputCol="vectors", outputCol="pca").fit(vectors)
+
+
+def _published(spark: SparkSession, features: Location) -> None:
+    published.pca(spark.read.parquet(features.hadoop), N_COMPONENTS)
+
+
+def _process(storage: str) -> float:
+    """Seconds of the whole command, from a cold start."""
+    command = [sys.executable, "-m", "dagster", "asset", "materialize"]
+    command += ["-m", "fruits_assets.definitions", "--select", "pca_components+"]
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"FRUITS_STORAGE": storage, "DAGSTER_HOME": home}
+        log = Path(home) / "log"
+        with log.open("w") as output:
+            return seconds_of(
+                lambda: subprocess.run(command, env=environment, stderr=output, check=True)
+            )
+
+
+if __name__ == "__main__":
+    main()
