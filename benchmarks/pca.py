@@ -70,6 +70,7 @@ def main() -> None:
 def store_features(storage: Storage, rows: int) -> Location:
     """A version of `mobilenet_features`: mixtures of pairs of the sample's real features."""
     model = default_model()
+    storage.publish(storage.begin("mobilenet_model", "benchmark"), model.facts)
     real = _sample_features(model.content)
     random = np.random.default_rng(50)
     draft = storage.begin("mobilenet_features", "benchmark")
@@ -87,7 +88,7 @@ def store_features(storage: Storage, rows: int) -> Location:
         }
         table = pa.table(columns, schema=ARROW_SCHEMA)
         pq.write_table(table, (draft.location / f"part-{number}.parquet").path)
-    storage.publish(draft, {"rows": rows})
+    storage.publish(draft, {"rows": rows, "models": [model.sha256]})
     return draft.location
 
 

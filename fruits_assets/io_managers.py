@@ -28,6 +28,9 @@ VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
 MODEL_FILE = "mobilenet_v2.tflite"
 
 
+Say = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Table:
     """A stored table as an asset gets it: the rows, and what is known of them."""
@@ -43,9 +46,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
     spark: dg.ResourceDependency[LazyPySparkResource]
 
     @abstractmethod
-    def write(
-        self, made: Any, asset: str, folder: Location, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    def write(self, made: Any, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         """Write into the folder and return the facts that belong to the version."""
 
     @abstractmethod
@@ -58,18 +59,22 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         session: SparkSession = self.spark.spark_session
         return session
 
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+    def store(self, made: Any, asset: str, run_id: str, say: Say) -> metadata.Metadata:
+        """Write a version and make it current; return what the UI shows of it."""
         versions = self.storage.versions
-        asset = context.asset_key.to_python_identifier()
         started = time.monotonic()
-        draft = versions.begin(asset, context.run_id)
+        draft = versions.begin(asset, run_id)
         try:
-            facts = self.write(obj, asset, draft.location, context.log.info)
+            facts = self.write(made, asset, draft.location, say)
         except BaseException:
             versions.discard(draft)
             raise
         version = versions.publish(draft, facts)
-        context.add_output_metadata(metadata.of_version(version, time.monotonic() - started))
+        return metadata.of_version(version, time.monotonic() - started)
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        asset = context.asset_key.to_python_identifier()
+        context.add_output_metadata(self.store(obj, asset, context.run_id, context.log.info))
 
     def load_input(self, context: dg.InputContext) -> Any:
         asset = context.asset_key.to_python_identifier()
@@ -79,9 +84,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 class ParquetIOManager(VersionedIOManager):
     """Tables: `Work` goes in, `Table` comes out."""
 
-    def write(
-        self, made: Work, asset: str, folder: Location, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         rows = require_columns(made.frame, asset)
         writer = rows.write.mode("append")
         if asset == "raw_images":
@@ -105,9 +108,7 @@ class ParquetIOManager(VersionedIOManager):
 class CsvIOManager(VersionedIOManager):
     """One CSV file, for people; no asset reads it."""
 
-    def write(
-        self, made: Work, asset: str, folder: Location, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         with spoken(made, say):
             file = export.write_csv(made.frame, folder)
         return made.facts | {"images": made.images, "rows": export.count_rows(file)}
@@ -119,9 +120,7 @@ class CsvIOManager(VersionedIOManager):
 class MobilenetModelIOManager(VersionedIOManager):
     """The LiteRT file, as phones take it; its origin is in the version's facts."""
 
-    def write(
-        self, made: MobilenetModel, asset: str, folder: Location, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    def write(self, made: MobilenetModel, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         (folder / MODEL_FILE).write(made.content)
         return made.facts
 
@@ -133,15 +132,18 @@ class MobilenetModelIOManager(VersionedIOManager):
 class PcaModelIOManager(VersionedIOManager):
     """The fitted PCA as Parquet, and the same as a Spark ML model beside it."""
 
-    def write(
-        self, made: PcaModel, asset: str, folder: Location, say: Callable[[str], None]
-    ) -> dict[str, Any]:
+    def write(self, made: PcaModel, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         pca_files.save(made, folder)
         pca_files.save_spark_ml(self.session, made, folder)
         return made.facts
 
     def read(self, version: Version) -> PcaModel:
         return pca_files.load(version.location)
+
+    def holds(self, model: PcaModel) -> bool:
+        """Whether the current version is this very model."""
+        current = self.storage.versions.find("pca_model")
+        return current is not None and self.read(current) == model
 
 
 SMALL_ROW_GROUPS = {

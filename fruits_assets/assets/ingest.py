@@ -6,6 +6,8 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
+from fruits_assets.assets._together import selected_outputs
+from fruits_assets.io_managers import ParquetIOManager
 from fruits_assets.resources import PictureSource
 from spark_src import ingest as pictures
 from spark_src.pictures import Limits
@@ -31,6 +33,7 @@ class IngestConfig(dg.Config):
             io_manager_key="tables",
             kinds={"pyspark", "parquet"},
             code_version="1",
+            is_required=False,
         ),
         "raw_images": dg.AssetOut(
             description="Every picture under the input, decoded once, its metadata removed and "
@@ -38,8 +41,10 @@ class IngestConfig(dg.Config):
             io_manager_key="tables",
             kinds={"pyspark", "parquet"},
             code_version="1",
+            is_required=False,
         ),
     },
+    can_subset=True,
     group_name="fruits",
 )
 def ingest(
@@ -47,9 +52,20 @@ def ingest(
     config: IngestConfig,
     pyspark: LazyPySparkResource,
     source: PictureSource,
+    tables: dg.ResourceParam[ParquetIOManager],
 ) -> Iterator[dg.Output[Work]]:
     """Decode every file under the input once; sort it into pictures and rejects."""
-    listed = source.listed
+    outputs = _inspected(context, config, pyspark, source.listed)
+    io_managers = {"raw_images": tables, "rejected_images": tables}
+    yield from selected_outputs(context, outputs, io_managers)
+
+
+def _inspected(
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    pyspark: LazyPySparkResource,
+    listed: pictures.Source,
+) -> Iterator[dg.Output[Work]]:
     limits = Limits(config.max_bytes, config.max_pixels)
     done = pyspark.spark_context.accumulator(0)
     context.log.info(f"{listed.files:,} files, {listed.bytes:,} bytes under {listed.root}")

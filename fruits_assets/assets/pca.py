@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fruits_assets.io_managers import Table
+from fruits_assets.assets._together import selected_outputs
+from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from spark_src import pca as components
 from spark_src.progress import Work
 
@@ -28,26 +29,44 @@ class PcaConfig(dg.Config):
             io_manager_key="pca_models",
             kinds={"pyspark", "numpy"},
             code_version="1",
+            is_required=False,
         ),
         "pca_components": dg.AssetOut(
             description="Every image's features projected on the principal components.",
             io_manager_key="tables",
             kinds={"pyspark", "parquet"},
             code_version="1",
+            is_required=False,
         ),
     },
+    can_subset=True,
     group_name="fruits",
 )
-def pca(config: PcaConfig, mobilenet_features: Table) -> Iterator[dg.Output[Any]]:
+def pca(
+    context: dg.AssetExecutionContext,
+    config: PcaConfig,
+    mobilenet_features: Table,
+    pca_models: dg.ResourceParam[PcaModelIOManager],
+    tables: dg.ResourceParam[ParquetIOManager],
+) -> Iterator[dg.Output[Any]]:
     """Fit PCA on the training images and project every image."""
     started = time.monotonic()
     model = components.fit(
         mobilenet_features.frame, config.n_components, config.min_explained_variance
     )
-    seconds = time.monotonic() - started
-    yield dg.Output(model, "pca_model", metadata={"seconds to fit": round(seconds, 2)})
+    seconds = round(time.monotonic() - started, 2)
+    outputs = _outputs(mobilenet_features, model, seconds)
+    if "pca_model" not in context.selected_output_names and pca_models.holds(model):
+        next(outputs)  # the same model again: it keeps its version
+    io_managers = {"pca_model": pca_models, "pca_components": tables}
+    yield from selected_outputs(context, outputs, io_managers)
 
-    rows = mobilenet_features.version.rows
-    projected = components.transform(mobilenet_features.frame, model, rows)
+
+def _outputs(
+    features: Table, model: components.PcaModel, seconds: float
+) -> Iterator[dg.Output[Any]]:
+    yield dg.Output(model, "pca_model", metadata={"seconds to fit": seconds})
+    rows = features.version.rows
+    projected = components.transform(features.frame, model, rows)
     facts = {"model": model.model, "n_components": model.n_components}
     yield dg.Output(Work(projected, rows, facts=facts), "pca_components")
