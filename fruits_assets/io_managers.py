@@ -62,7 +62,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
     def store(self, made: Any, asset: str, run_id: str, say: Say) -> metadata.Metadata:
         """Write a version and make it current; return what the UI shows of it."""
         versions = self.storage.versions
-        started = time.monotonic()
+        started = made.started if isinstance(made, Work) else time.monotonic()
         draft = versions.begin(asset, run_id)
         try:
             facts = self.write(made, asset, draft.location, say)

@@ -40,7 +40,7 @@ def of_version(version: Version, seconds: float) -> Metadata:
     }
     if "rows" in facts:
         metadata["dagster/row_count"] = facts["rows"]
-    if "images" in facts and seconds:
+    if "rows" in facts and seconds:
         metadata["images per second"] = round(facts["images"] / seconds, 1)
     if version.asset in SCHEMAS:
         metadata["dagster/column_schema"] = column_schema(version.asset)
@@ -49,6 +49,7 @@ def of_version(version: Version, seconds: float) -> Metadata:
     if "explained_variance" in facts:
         metadata["explained variance"] = round(facts["explained_variance"], 6)
         metadata["n_components"] = facts["n_components"]
+        metadata["images fitted on"] = facts["images"]
         for share, needed in facts["components_for"].items():
             metadata[f"components for {float(share):.0%}".replace("%", " %")] = needed
     for name in ("splits", "labels", "reasons"):

@@ -27,6 +27,8 @@ class Work:
     """Counts them as tasks finish."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What is known beforehand and belongs to the version."""
+    started: float = field(default_factory=time.monotonic)
+    """When the work began, by the monotonic clock."""
 
 
 @contextmanager

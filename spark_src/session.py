@@ -49,6 +49,7 @@ def local_config() -> dict[str, str]:
         "spark.sql.files.openCostInBytes": "4096",
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
         "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
+        "spark.sql.inMemoryColumnarStorage.batchSize": str(PICTURES_PER_BATCH),
         # Nothing is current before the pointer moves, so the quick committer is a safe one.
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",

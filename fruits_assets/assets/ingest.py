@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
+from pyspark import Accumulator
+from pyspark.sql import DataFrame
 
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager
@@ -55,32 +57,33 @@ def ingest(
     tables: dg.ResourceParam[ParquetIOManager],
 ) -> Iterator[dg.Output[Work]]:
     """Decode every file under the input once; sort it into pictures and rejects."""
-    outputs = _inspected(context, config, pyspark, source.listed)
-    io_managers = {"raw_images": tables, "rejected_images": tables}
-    yield from selected_outputs(context, outputs, io_managers)
-
-
-def _inspected(
-    context: dg.AssetExecutionContext,
-    config: IngestConfig,
-    pyspark: LazyPySparkResource,
-    listed: pictures.Source,
-) -> Iterator[dg.Output[Work]]:
-    limits = Limits(config.max_bytes, config.max_pixels)
-    done = pyspark.spark_context.accumulator(0)
+    listed = source.listed
     context.log.info(f"{listed.files:,} files, {listed.bytes:,} bytes under {listed.root}")
+    done = pyspark.spark_context.accumulator(0)
+    limits = Limits(config.max_bytes, config.max_pixels)
     inspected = pictures.inspect(pyspark.spark_session, listed, limits, done)
-    about = {"input": listed.root.uri, "input_files": listed.files}
-    rejected = Work(pictures.rejected(inspected), listed.files, done, about)
-    yield dg.Output(rejected, "rejected_images", metadata={"input": listed.root.uri})
+    outputs = _outputs(inspected, listed, config.max_rejected_share, done)
+    io_managers = {"raw_images": tables, "rejected_images": tables}
+    try:
+        yield from selected_outputs(context, outputs, io_managers)
+    finally:
+        inspected.unpersist()
+
+
+def _outputs(
+    inspected: DataFrame, listed: pictures.Source, max_share: float, done: Accumulator[int]
+) -> Iterator[dg.Output[Work]]:
+    """The ledger first: it is there to be read when there is too much in it."""
+    uri = {"input": listed.root.uri}
+    facts = uri | {"input_files": listed.files}
+    ledger = Work(pictures.rejected(inspected), listed.files, done, facts)
+    yield dg.Output(ledger, "rejected_images", metadata=uri)
 
     accepted = pictures.accepted(inspected)
-    count = accepted.count()
-    pictures.require_few_rejections(listed.files - count, listed, config.max_rejected_share)
+    pictures.require_few_rejections(listed.files - accepted.count(), listed, max_share)
     yield dg.Output(
-        Work(accepted, count, facts=about),
+        Work(accepted, listed.files, facts=facts, started=ledger.started),
         "raw_images",
-        metadata={"input": listed.root.uri},
+        metadata=uri,
         data_version=dg.DataVersion(pictures.content_digest(accepted)),
     )
-    inspected.unpersist()
