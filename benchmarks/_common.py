@@ -11,16 +11,15 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
 
-from fruits_assets.io_managers import SMALL_ROW_GROUPS
 from fruits_assets.settings import IMAGENET_WEIGHTS, PROJECT
 from spark_src.ingest import accepted, inspect, list_source
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, convert
 from spark_src.pictures import Limits
-from spark_src.session import local_config, use_bundled_java
+from spark_src.session import SMALL_ROW_GROUPS, local_config, use_bundled_java
 from spark_src.storage import Storage, Version
 
-SAMPLE = PROJECT / "sample"
+SAMPLE = PROJECT / "sample" / "fruits-360"
 
 
 def start_spark() -> SparkSession:
@@ -34,7 +33,7 @@ def start_spark() -> SparkSession:
 
 def default_model() -> MobilenetModel:
     """The project's own weights, converted."""
-    return convert(IMAGENET_WEIGHTS)
+    return convert(Location.parse(str(IMAGENET_WEIGHTS)))
 
 
 def picture_files(folder: str | None) -> list[Path]:

@@ -88,7 +88,7 @@ def store_features(storage: Storage, rows: int) -> Location:
         }
         table = pa.table(columns, schema=ARROW_SCHEMA)
         pq.write_table(table, (draft.location / f"part-{number}.parquet").path)
-    storage.publish(draft, {"rows": rows, "models": [model.sha256]})
+    storage.publish(draft, {"rows": rows, "models": [model.sha256], "digest": "mixed"})
     return draft.location
 
 

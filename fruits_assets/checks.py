@@ -27,7 +27,7 @@ def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResu
     return _vectors_are_sound(version, version.facts["n_components"])
 
 
-@dg.asset_check(asset="pca_model")
+@dg.asset_check(asset="pca_components")
 def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
     """The components explain at least `min_explained_variance` of the variance."""
     pca = pca_files.load(storage.versions.current("pca_model").location)
@@ -51,20 +51,20 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
 @dg.asset_check(asset="mobilenet_model")
 def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
     """The model was made from the project's pinned ImageNet weights."""
-    found = storage.versions.current("mobilenet_model").facts["weights_sha256"]
+    found = storage.versions.latest("mobilenet_model").facts["weights_sha256"]
     passed = found == IMAGENET_WEIGHTS_SHA256
     text = "the pinned ImageNet weights" if passed else f"other weights were chosen: sha256 {found}"
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
-@dg.asset_check(asset="pca_model")
+@dg.asset_check(asset="pca_components")
 def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
     """Model, features and PCA carry the same digest."""
     versions = storage.versions
     digests = {
-        "mobilenet_model": versions.current("mobilenet_model").facts["sha256"],
-        "mobilenet_features": ", ".join(versions.current("mobilenet_features").facts["models"]),
-        "pca_model": versions.current("pca_model").facts["model"],
+        "mobilenet_model": versions.latest("mobilenet_model").facts["sha256"],
+        "mobilenet_features": ", ".join(versions.latest("mobilenet_features").facts["models"]),
+        "pca_model": versions.latest("pca_model").facts["model"],
     }
     passed = len(set(digests.values())) == 1
     text = (

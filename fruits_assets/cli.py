@@ -5,6 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from spark_src.errors import FruitsError
@@ -48,7 +49,7 @@ def check() -> None:
     outcomes = run_checks()
     table = Table("asset", "check", "outcome", "what was found", title="Asset checks")
     for outcome in outcomes:
-        table.add_row(outcome.asset, outcome.check, outcome.verdict, outcome.text)
+        table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     raise typer.Exit(max(outcome.exit_code for outcome in outcomes))
 
@@ -58,6 +59,7 @@ def main() -> NoReturn:
     try:
         app()
     except FruitsError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        text = f"[red]error:[/red] {escape(str(error))}"
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
         sys.exit(CANNOT_RUN)
     sys.exit(0)

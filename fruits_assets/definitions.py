@@ -16,21 +16,31 @@ from fruits_assets.io_managers import (
     PcaModelIOManager,
 )
 from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
-from fruits_assets.settings import Settings, load_settings
+from fruits_assets.settings import Deployment, Settings, load_settings
+from spark_src.errors import SettingsError
 from spark_src.session import local_config
 
 CHECK_JOB = "asset_checks"
 
 
 def resources(settings: Settings) -> dict[str, Any]:
-    """The resources that the settings ask for."""
+    """The resources that the settings ask for.
+
+    Raises:
+        SettingsError: the deployment is not there yet.
+    """
+    if settings.deployment is not Deployment.LOCAL:
+        raise SettingsError(
+            f"FRUITS_DEPLOYMENT={settings.deployment}: this version runs on one machine only. "
+            "Unset it, or set it to local."
+        )
     pyspark = LocalSpark(spark_config=local_config())
     storage = AssetStorage(root=settings.storage_location.uri)
     return {
         "pyspark": pyspark,
         "storage": storage,
         "source": PictureSource(uri=settings.input_location.uri),
-        "weights": ModelWeights(path=str(settings.weights_file)),
+        "weights": ModelWeights(uri=settings.weights_location.uri),
         "tables": ParquetIOManager(storage=storage, spark=pyspark),
         "models": MobilenetModelIOManager(storage=storage, spark=pyspark),
         "pca_models": PcaModelIOManager(storage=storage, spark=pyspark),

@@ -13,13 +13,14 @@ from pyspark.sql import DataFrame, SparkSession
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
 from spark_src import export, pca_files
+from spark_src.errors import NothingStoredError, UnreadableVersionError
 from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
 from spark_src.pca import PcaModel
 from spark_src.progress import Work, spoken
 from spark_src.schemas import require_columns
-from spark_src.session import IMAGES_PER_TASK, read_pictures, read_table, read_vectors
+from spark_src.session import SMALL_ROW_GROUPS, read_pictures, read_table, read_vectors
 from spark_src.storage import Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
@@ -66,10 +67,10 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         draft = versions.begin(asset, run_id)
         try:
             facts = self.write(made, asset, draft.location, say)
+            version = versions.publish(draft, facts)
         except BaseException:
             versions.discard(draft)
             raise
-        version = versions.publish(draft, facts)
         return metadata.of_version(version, time.monotonic() - started)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -141,14 +142,8 @@ class PcaModelIOManager(VersionedIOManager):
         return pca_files.load(version.location)
 
     def holds(self, model: PcaModel) -> bool:
-        """Whether the current version is this very model."""
-        current = self.storage.versions.find("pca_model")
-        return current is not None and self.read(current) == model
-
-
-SMALL_ROW_GROUPS = {
-    # A row group is the least that a task can take: as many pictures as one should.
-    "parquet.block.size": str(64 * 2**10),
-    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK),
-    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK),
-}
+        """Whether the current version is this very model, and readable."""
+        try:
+            return self.read(self.storage.versions.current("pca_model")).digest == model.digest
+        except (NothingStoredError, UnreadableVersionError):
+            return False

@@ -10,7 +10,7 @@ import dagster as dg
 
 from spark_src.export import FILE
 from spark_src.locations import Location
-from spark_src.schemas import SCHEMAS
+from spark_src.schemas import SCHEMAS, csv_schema
 from spark_src.storage import Version
 
 LIBRARIES = {
@@ -42,8 +42,8 @@ def of_version(version: Version, seconds: float) -> Metadata:
         metadata["dagster/row_count"] = facts["rows"]
     if "rows" in facts and seconds:
         metadata["images per second"] = round(facts["images"] / seconds, 1)
-    if version.asset in SCHEMAS:
-        metadata["dagster/column_schema"] = column_schema(version.asset)
+    if "rows" in facts:
+        metadata["dagster/column_schema"] = column_schema(version)
     if "model" in facts:
         metadata["model sha256"] = facts["model"]
     if "explained_variance" in facts:
@@ -58,8 +58,12 @@ def of_version(version: Version, seconds: float) -> Metadata:
     return metadata
 
 
-def column_schema(asset: str) -> dg.TableSchema:
+def column_schema(version: Version) -> dg.TableSchema:
     """The columns with their types and meanings."""
+    if version.asset == "csv_export":
+        schema = csv_schema(version.facts["n_components"])
+    else:
+        schema = SCHEMAS[version.asset]
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -67,7 +71,7 @@ def column_schema(asset: str) -> dg.TableSchema:
                 type=field.dataType.simpleString(),
                 description=field.metadata["comment"],
             )
-            for field in SCHEMAS[asset].fields
+            for field in schema.fields
         ]
     )
 

@@ -1,7 +1,6 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
 from functools import cached_property
-from pathlib import Path
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -48,15 +47,15 @@ class PictureSource(dg.ConfigurableResource[Source]):
         return self._listed or list_source(Location.parse(self.uri))
 
 
-class ModelWeights(dg.ConfigurableResource[Path]):
+class ModelWeights(dg.ConfigurableResource[Location]):
     """The Keras weights. A run that needs them fails at once where they do not fit."""
 
-    path: str
+    uri: str
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        keras_model(self.file)
+        keras_model(self.location)
 
     @property
-    def file(self) -> Path:
+    def location(self) -> Location:
         """The .h5 file."""
-        return Path(self.path)
+        return Location.parse(self.uri)

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FRUITS_", frozen=True)
 
     deployment: Deployment = Deployment.LOCAL
-    input: str = str(PROJECT / "sample")
+    input: str = str(PROJECT / "sample" / "fruits-360")
     storage: str = str(PROJECT / "data")
     weights: str = IMAGENET
     region: str = "eu-west-1"
@@ -45,7 +45,7 @@ class Settings(BaseSettings):
             raise ValueError("is empty; unset it to use the default")
         return value
 
-    @field_validator("input", "storage")
+    @field_validator("input", "storage", "weights")
     @classmethod
     def _location(cls, value: str) -> str:
         try:
@@ -78,9 +78,9 @@ class Settings(BaseSettings):
         return self.weights == IMAGENET
 
     @cached_property
-    def weights_file(self) -> Path:
+    def weights_location(self) -> Location:
         """The .h5 file."""
-        return IMAGENET_WEIGHTS if self.pinned_weights else Path(Location.parse(self.weights).path)
+        return Location.parse(str(IMAGENET_WEIGHTS) if self.pinned_weights else self.weights)
 
 
 def load_settings() -> Settings:

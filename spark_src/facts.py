@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -55,6 +56,11 @@ def digests(table: DataFrame, column: str = "model") -> list[str]:
     return sorted(row[column] for row in table.select(column).distinct().collect())
 
 
+def joint_digest(*digests: str) -> str:
+    """The digest of something that is made of several things, and of nothing else."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
 def _describer(column: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def describe(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -69,13 +75,13 @@ def _describer(column: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.
 def _facts_of(lists: pa.Array) -> dict[str, Any]:
     lengths = np.asarray(lists.drop_null().value_lengths())
     values = np.asarray(lists.flatten(), dtype=np.float64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else np.array([], int)
-    norms = np.add.reduceat(np.abs(values), starts) if len(values) else np.zeros(1)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    norms = np.bincount(rows, weights=np.abs(values), minlength=len(lengths))
     finite = values[np.isfinite(values)]
     finite_norms = norms[np.isfinite(norms)]
     return {
-        "shortest": int(lengths.min()) if len(lengths) else 0,
-        "longest": int(lengths.max()) if len(lengths) else 0,
+        "shortest": int(lengths.min()) if len(lengths) else None,
+        "longest": int(lengths.max()) if len(lengths) else None,
         "not_finite": int((~np.isfinite(norms)).sum()),
         "nulls": lists.null_count,
         "smallest": float(finite.min()) if len(finite) else None,

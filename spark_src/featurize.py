@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import DataFrame
 
+from spark_src.errors import UnreadableVersionError
+from spark_src.pictures import DECODER_ERRORS
 from spark_src.pixels import model_input
 from spark_src.schemas import MOBILENET_FEATURES, require_columns
 from spark_src.session import in_files_of_sensible_size
@@ -130,13 +131,22 @@ def _featurizer(
 
 
 def _features_of(batch: pa.RecordBatch, engine: Engine, model_sha256: str) -> pa.RecordBatch:
-    contents: Any = batch.column("content")
-    orientations = batch.column("orientation").to_pylist()
     features = np.empty((batch.num_rows, FEATURES), np.float32)
     for start in range(0, batch.num_rows, BATCH):
         rows = range(start, min(start + BATCH, batch.num_rows))
-        pictures = [model_input(contents[row].as_py(), orientations[row]) for row in rows]
+        pictures = [_decoded(batch, row) for row in rows]
         features[start : rows.stop] = engine.features(np.stack(pictures))
     keys = [batch.column(name) for name in ("image_id", "path", "split", "label")]
     model = pa.array([model_sha256] * batch.num_rows)
     return pa.RecordBatch.from_arrays([*keys, float_lists(features), model], schema=ARROW_SCHEMA)
+
+
+def _decoded(batch: pa.RecordBatch, row: int) -> NDArray[np.float32]:
+    content, orientation = batch["content"][row].as_py(), batch["orientation"][row].as_py()
+    try:
+        return model_input(content, orientation)
+    except DECODER_ERRORS as error:
+        raise UnreadableVersionError(
+            f"The stored picture {batch['path'][row]} cannot be decoded any more ({error}). "
+            "Make raw_images again with: uv run dagster asset materialize --select raw_images"
+        ) from error

@@ -17,6 +17,7 @@ from spark_src.errors import InputError
 from spark_src.locations import Location
 from spark_src.pictures import Limits, PictureRejected, Reason, clean_picture
 from spark_src.schemas import RAW_IMAGES, REJECTED_IMAGES
+from spark_src.session import allow_colons
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -67,11 +68,12 @@ def list_source(root: Location) -> Source:
         raise InputError(
             f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures."
         )
+    if not root.is_folder():
+        raise InputError(f"The input {root} is a file. Set FRUITS_INPUT to a folder of pictures.")
     found = root.files()
     if not found:
         raise InputError(
-            f"The input {root} is no folder with files in it. "
-            "Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
+            f"The input {root} holds no file. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
         )
     start = len(root.path.rstrip("/")) + 1
     return Source(root, {file.path[start:]: file.size for file in found})
@@ -84,6 +86,8 @@ def inspect(
 
     The result is kept on disk because both tables are taken from it: unpersist it afterwards.
     """
+    if source.root.scheme == "file" and any(":" in path for path in source.sizes):
+        allow_colons(spark)
     files = (
         spark.read.format("binaryFile")
         .option("recursiveFileLookup", "true")
@@ -119,10 +123,10 @@ def require_few_rejections(rejected_files: int, source: Source, max_share: float
     """Stop a run whose input is mostly not pictures.
 
     Raises:
-        InputError: the share of rejected files is greater than `max_share`.
+        InputError: the share of rejected files is greater than `max_share`, or no picture is left.
     """
     share = rejected_files / source.files
-    if share <= max_share:
+    if share <= max_share and rejected_files < source.files:
         return
     raise InputError(
         f"{rejected_files:,} of {source.files:,} files under {source.root} were rejected "
@@ -140,9 +144,9 @@ def split_and_label(path: str) -> tuple[str | None, str | None]:
 
 def _hidden_from_spark(path: str) -> bool:
     """Spark's own rule: org.apache.spark.util.HadoopFSUtils.shouldFilterOutPathName."""
-    for name in path.split("/"):
-        if name.startswith(("_metadata", "_common_metadata")):
-            continue
+    *folders, file = path.split("/")
+    let_through = ("_metadata", "_common_metadata")  # folders only
+    for name in (*(folder for folder in folders if not folder.startswith(let_through)), file):
         underscored = name.startswith("_") and "=" not in name
         if underscored or name.startswith(".") or name.endswith("._COPYING_"):
             return True
@@ -165,6 +169,8 @@ def _refusal(path: str, size: int, limits: Limits) -> tuple[Reason, str] | None:
             Reason.HIDDEN_NAME,
             "Spark skips names that begin with _ or . (or end with ._COPYING_): rename it",
         )
+    if not size:
+        return Reason.EMPTY_FILE, "The file has no bytes; supply it again."
     if size > limits.max_bytes:
         return Reason.TOO_MANY_BYTES, f"{size:,} bytes; at most {limits.max_bytes:,} are read"
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
@@ -25,20 +26,25 @@ class Location:
         """Read a local path (`~` and relative ones too), a `file://` or an `s3://` URI.
 
         Raises:
-            SettingsError: the text is empty or its scheme is unknown.
+            SettingsError: the text is empty, or its scheme, folder or bucket cannot be used.
         """
         if not text.strip():
             raise SettingsError("An empty text is not a location; give a folder or an s3:// URI.")
         if "://" not in text:
-            return cls("file", str(Path(text).expanduser().absolute()))
-        scheme = urlsplit(text).scheme
+            return cls("file", _resolved(str(Path(text).expanduser())))
+        scheme, rest = text.split("://", 1)
         if scheme not in SCHEMES:
             raise SettingsError(
                 f"{text!r} is not a location this project reads: its scheme is {scheme!r}. "
                 "Use a local path, file:///folder or s3://bucket/key."
             )
-        rest = text.split("://", 1)[1]
-        return cls(scheme, (unquote(rest) if scheme == "file" else rest).rstrip("/") or "/")
+        if scheme == "file":
+            if not rest.startswith("/"):
+                raise SettingsError(f"{text!r} names no absolute path; use file:///folder.")
+            return cls(scheme, _resolved(unquote(rest)))
+        if not rest or rest.startswith("/"):
+            raise SettingsError(f"{text!r} names no bucket; use s3://bucket/key.")
+        return cls(scheme, rest.rstrip("/"))
 
     def __truediv__(self, name: str) -> Location:
         return Location(self.scheme, f"{self.path.rstrip('/')}/{name}")
@@ -88,8 +94,17 @@ class Location:
         """Whether a file or a folder lies there."""
         return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
 
+    def is_folder(self) -> bool:
+        """Whether a folder lies there."""
+        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
+
     def files(self) -> list[fs.FileInfo]:
         """Every file below this folder, sorted by path; none where there is no such folder."""
         selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
         found = self.filesystem.get_file_info(selector)
         return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)
+
+
+def _resolved(path: str) -> str:
+    """Absolute, without `..` and `//`, as Spark prints it; links are left as they are."""
+    return "/" + os.path.abspath(path).lstrip("/")

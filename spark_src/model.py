@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 
 from spark_src.errors import ConversionError, UnreadableVersionError, WeightsError
 from spark_src.featurize import FEATURES, Engine
+from spark_src.locations import Location
 from spark_src.pixels import INPUT_SIZE
 
 IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
@@ -67,30 +70,26 @@ class MobilenetModel:
         )
 
 
-def keras_model(weights: Path) -> tuple[Any, float]:
+def keras_model(weights: Location) -> tuple[Any, float]:
     """MobileNetV2 without top, global average pooling, with the weights loaded; and its alpha.
 
     Raises:
         WeightsError: the file is missing, is not HDF5, or does not fit.
     """
-    if not weights.is_file():
-        raise WeightsError(
-            f"The weights {weights} do not exist. Set FRUITS_WEIGHTS to `imagenet` or to a Keras "
-            ".h5 file of MobileNetV2 without top."
-        )
-    misfits = []
-    for alpha in ALPHAS:
-        try:
-            return _build(weights, alpha), alpha
-        except (ValueError, OSError, KeyError) as error:
-            misfits.append(f"alpha {alpha}: {str(error).splitlines()[0]}")
+    with _local_file(weights) as file:
+        misfits = []
+        for alpha in ALPHAS:
+            try:
+                return _build(file, alpha), alpha
+            except (ValueError, OSError, KeyError) as error:
+                misfits.append(str(error).splitlines()[0])
     raise WeightsError(
         f"The weights {weights} are not those of a Keras MobileNetV2 without top "
         f"({misfits[0]}). Set FRUITS_WEIGHTS to `imagenet` or to such an .h5 file."
     )
 
 
-def convert(weights: Path) -> MobilenetModel:
+def convert(weights: Location) -> MobilenetModel:
     """Convert the weights to LiteRT and hold the result to Keras on the spot.
 
     Raises:
@@ -105,8 +104,25 @@ def convert(weights: Path) -> MobilenetModel:
             f"The model converted from {weights} differs from Keras by {difference:.2e} "
             f"(at most {TOLERANCE:.0e} is allowed). Try another TensorFlow version."
         )
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = hashlib.sha256(weights.read()).hexdigest()
     return MobilenetModel(content, digest, alpha, difference)
+
+
+@contextmanager
+def _local_file(weights: Location) -> Iterator[Path]:
+    """The weights as a file that Keras can open: a copy where they are not on this machine."""
+    if not weights.exists():
+        raise WeightsError(
+            f"The weights {weights} do not exist. Set FRUITS_WEIGHTS to `imagenet` or to a Keras "
+            ".h5 file of MobileNetV2 without top."
+        )
+    if weights.scheme == "file":
+        yield Path(weights.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / weights.name  # Keras tells its layouts apart by the name's ending
+        file.write_bytes(weights.read())
+        yield file
 
 
 def _tensorflow() -> Any:
@@ -119,7 +135,9 @@ def _tensorflow() -> Any:
 
 
 def _build(weights: Path, alpha: float) -> Any:
-    return _tensorflow().keras.applications.MobileNetV2(
+    keras = _tensorflow().keras
+    keras.utils.clear_session()  # Keras numbers its layers, and the file holds their names
+    return keras.applications.MobileNetV2(
         input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
         alpha=alpha,
         include_top=False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from pyspark.ml.feature import PCAModel as SparkPCAModel
 from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_src.errors import PcaError
 from spark_src.featurize import FEATURES, float_lists
 from spark_src.schemas import PCA_COMPONENTS, require_columns
 from spark_src.session import in_files_of_sensible_size
+
+_MALFORMED = f"{{:,}} feature vectors do not have {FEATURES:,} numbers. Make them anew with: "
+_MALFORMED += "uv run dagster asset materialize --select mobilenet_features"
 
 FIT_SPLIT = "Training"
 """The split PCA is fitted on; all of them where there is none of that name."""
@@ -28,7 +33,14 @@ MIN_EXPLAINED_VARIANCE = 0.9
 SHARES = (0.9, 0.95)
 """Shares of the variance that people ask the number of components for."""
 
-_SUMS_SCHEMA = pa.schema([("images", pa.int64()), ("total", pa.binary()), ("gram", pa.binary())])
+_SUMS_SCHEMA = pa.schema(
+    [
+        ("images", pa.int64()),
+        ("malformed", pa.int64()),
+        ("total", pa.binary()),
+        ("gram", pa.binary()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,6 @@ class PcaModel:
     min_explained_variance: float = MIN_EXPLAINED_VARIANCE
     """The share of the variance that was asked for; a check holds the model to it."""
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PcaModel) and all(
-            np.array_equal(getattr(self, field.name), getattr(other, field.name))
-            for field in fields(self)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     def n_components(self) -> int:
         """How many components are kept."""
@@ -79,6 +83,14 @@ class PcaModel:
     def explained_variance(self) -> float:
         """Share of the variance that the kept components explain."""
         return float(self.explained_variance_ratio[: self.n_components].sum())
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all its numbers."""
+        numbers = (self.mean, self.components, self.explained_variance_ratio)
+        content = b"".join(np.ascontiguousarray(array).tobytes() for array in numbers)
+        about = f"{self.images} {self.model} {self.min_explained_variance}"
+        return hashlib.sha256(content + about.encode()).hexdigest()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -130,10 +142,12 @@ def sums_of(features: DataFrame) -> Sums:
     """Sum up features (and their products) in one pass; 13 MB come back from each core."""
     spark = features.sparkSession
     partitions = spark.sparkContext.defaultParallelism
-    schema = "images long, total binary, gram binary"
+    schema = from_arrow_schema(_SUMS_SCHEMA)
     parts = features.select("features").coalesce(partitions).mapInArrow(_sum_batches, schema)
     sums = Sums(0, np.zeros(FEATURES), np.zeros((FEATURES, FEATURES)))
     for part in parts.collect():
+        if part["malformed"]:
+            raise PcaError(_MALFORMED.format(part["malformed"]))
         total = np.frombuffer(part["total"])
         sums += Sums(part["images"], total, np.frombuffer(part["gram"]).reshape(len(total), -1))
     return sums
@@ -192,12 +206,15 @@ def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
     java_model = kind("fruits_pca", _py2java(context, loadings), _py2java(context, variance))
     model = SparkPCAModel(java_model)
     model._transfer_params_from_java()
+    model._set(k=pca.n_components)
     return model.setInputCol("features").setOutputCol("pca")
 
 
 def _one_model(features: DataFrame) -> str:
     models = [row["model"] for row in features.select("model").distinct().collect()]
-    if len(models) != 1:
+    if not models:
+        raise PcaError("There are 0 images to fit PCA on. Materialize mobilenet_features first.")
+    if len(models) > 1:
         raise PcaError(
             f"The features come from {len(models)} models, but PCA takes those of one. "
             "Materialize mobilenet_features again."
@@ -216,31 +233,38 @@ def _with_fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(components * signs[:, None])
 
 
-def matrix_of(column: pa.Array, length: int) -> NDArray[np.float32]:
-    """An Arrow list column of equally long lists as a matrix (n, length).
+def matrix_of(column: pa.Array) -> NDArray[np.float32]:
+    """An Arrow column of feature lists as a matrix (n, 1280).
 
     Raises:
         PcaError: a list has another length, or is null.
     """
+    malformed = _malformed(column)
+    if malformed:
+        raise PcaError(_MALFORMED.format(malformed))
+    return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, FEATURES)
+
+
+def _malformed(column: pa.Array) -> int:
     lengths = np.asarray(column.drop_null().value_lengths())
-    if column.null_count or (lengths != length).any():
-        raise PcaError(
-            f"Some feature vectors do not have {length:,} numbers. "
-            "Materialize mobilenet_features again."
-        )
-    return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, length)
+    return int(column.null_count + (lengths != FEATURES).sum())
 
 
 def _sum_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    images = 0
+    images, malformed = 0, 0
     total = np.zeros(FEATURES)
     gram = np.zeros((FEATURES, FEATURES))
     for batch in batches:
-        features = matrix_of(batch.column("features"), FEATURES).astype(np.float64)
+        column = batch.column("features")
+        malformed += _malformed(column)
+        if malformed:
+            continue  # counted here, told on the driver: a worker's error arrives as Spark's
+        features = matrix_of(column).astype(np.float64)
         images += len(features)
         total += features.sum(axis=0)
         gram += features.T @ features
-    row = {"images": images, "total": total.tobytes(), "gram": gram.tobytes()}
+    sums = {"total": total.tobytes(), "gram": gram.tobytes()}
+    row = {"images": images, "malformed": malformed, **sums}
     yield pa.RecordBatch.from_pylist([row], schema=_SUMS_SCHEMA)
 
 
@@ -249,7 +273,7 @@ def _projector(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def project_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            components = pca.value.project(matrix_of(batch.column("features"), FEATURES))
+            components = pca.value.project(matrix_of(batch.column("features")))
             columns = {name: batch.column(name) for name in ("image_id", "path", "split", "label")}
             yield pa.RecordBatch.from_pydict(columns | {"pca": float_lists(components)})
 

@@ -37,7 +37,8 @@ def save(pca: PcaModel, folder: Location) -> None:
         "min_explained_variance": pca.min_explained_variance,
     }
     table = pa.Table.from_pylist([row], schema=SCHEMA)
-    pq.write_table(table, (folder / FILE).path, filesystem=folder.filesystem)
+    file = folder / FILE
+    pq.write_table(table, file.path, filesystem=file.filesystem, write_page_checksum=True)
 
 
 def load(folder: Location) -> PcaModel:
@@ -48,8 +49,11 @@ def load(folder: Location) -> PcaModel:
     """
     file = folder / FILE
     try:
-        row = pq.read_table(file.path, filesystem=file.filesystem, schema=SCHEMA).to_pylist()[0]
-    except (OSError, pa.ArrowException, IndexError) as error:
+        table = pq.read_table(
+            file.path, filesystem=file.filesystem, page_checksum_verification=True
+        )
+        row = table.select(SCHEMA.names).to_pylist()[0]
+    except (OSError, pa.ArrowException, IndexError, KeyError) as error:
         raise UnreadableVersionError(
             f"{file} cannot be read ({error}). Make a new one with: "
             "uv run dagster asset materialize --select 'pca_components+'"

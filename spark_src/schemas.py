@@ -67,6 +67,15 @@ SCHEMAS = {
 }
 
 
+def csv_schema(n_components: int) -> StructType:
+    """The columns of `csv_export`: the keys and a number for each component."""
+    numbers = [
+        _column(f"pca_{index}", FloatType(), f"principal component {index + 1}")
+        for index in range(n_components)
+    ]
+    return StructType([*_KEYS, *numbers])
+
+
 def require_columns(frame: DataFrame, asset: str) -> DataFrame:
     """The table itself, once its columns are known to be those of the asset.
 

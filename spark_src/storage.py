@@ -6,9 +6,12 @@ A prefix holds `current.json` (the pointer: current and previous version with th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,12 +103,12 @@ class Storage:
         record = self._pointer(asset).get("current")
         return self._version(asset, record) if record else None
 
-    def current(self, asset: str) -> Version:
-        """The current version.
+    def latest(self, asset: str) -> Version:
+        """The current version, for its facts: whether its files are there is not looked at.
 
         Raises:
             NothingStoredError: nothing was made yet.
-            UnreadableVersionError: newer code wrote it, or its files are gone.
+            UnreadableVersionError: newer code wrote it.
         """
         version = self.find(asset)
         if version is None:
@@ -113,6 +116,16 @@ class Storage:
                 f"{asset} has no current version under {self.prefix(asset)}. Make it with: "
                 f"uv run dagster asset materialize --select '+{asset}'"
             )
+        return version
+
+    def current(self, asset: str) -> Version:
+        """The current version, to be read.
+
+        Raises:
+            NothingStoredError: nothing was made yet.
+            UnreadableVersionError: newer code wrote it, or its files are gone.
+        """
+        version = self.latest(asset)
         if not version.location.exists():
             raise UnreadableVersionError(
                 f"{asset}: {self.prefix(asset)}/current.json names version {version.name}, but "
@@ -144,13 +157,17 @@ class Storage:
         Raises:
             ConcurrentWriteError: another run published after this draft began.
         """
+        with self._locked(draft.asset):
+            return self._publish(draft, facts)
+
+    def _publish(self, draft: Draft, facts: dict[str, Any]) -> Version:
         pointer = self._pointer(draft.asset)
         current = pointer.get("current") or {}
         if current.get("name") != draft.replaces:
             raise ConcurrentWriteError(
-                f"{draft.asset}: run {current['run_id']} made version {current['name']} current "
-                f"while run {draft.run_id} was writing {draft.name}. Nothing of the former was "
-                "changed; materialize again, one run at a time."
+                f"{draft.asset}: run {current.get('run_id')} made version {current.get('name')} "
+                f"current while run {draft.run_id} was writing {draft.name}. Nothing of the "
+                "former was changed; materialize again, one run at a time."
             )
         files = draft.location.files()
         version = Version(
@@ -171,8 +188,16 @@ class Storage:
 
     def discard(self, draft: Draft) -> None:
         """Delete a draft that will not be finished."""
-        self._fs.delete_dir(draft.location.path)
+        if draft.location.exists():
+            self._fs.delete_dir(draft.location.path)
         self._delete_file(self._draft_file(draft.asset, draft.name))
+
+    @contextmanager
+    def _locked(self, asset: str) -> Iterator[None]:
+        """One process at a time: between reading the pointer and writing it nobody else does."""
+        with Path(self.prefix(asset).path, ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _version(self, asset: str, record: dict[str, Any]) -> Version:
         location = self.prefix(asset) / "versions" / record["name"]
@@ -181,13 +206,17 @@ class Storage:
     def _pointer(self, asset: str) -> dict[str, Any]:
         file = self.prefix(asset) / "current.json"
         try:
-            pointer: dict[str, Any] = json.loads(file.read())
+            pointer: Any = json.loads(file.read())
         except FileNotFoundError:
             return {}
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise UnreadableVersionError(
                 f"{asset}: {file} is not valid JSON ({error}). Delete it and materialize again."
             ) from error
+        if not isinstance(pointer, dict) or not isinstance(pointer.get("format"), int):
+            raise UnreadableVersionError(
+                f"{asset}: {file} is no pointer of this project. Delete it and materialize again."
+            )
         if pointer["format"] > FORMAT:
             raise UnreadableVersionError(
                 f"{asset}: {file} has format {pointer['format']}, this code knows up to {FORMAT}. "

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import extract_data_version_from_entry
 
 from fruits_assets.io_managers import VersionedIOManager
 
@@ -19,12 +20,30 @@ def selected_outputs(
     components without the model that made them, would be of no use.
     """
     for output in outputs:
-        if output.output_name in context.selected_output_names:
+        if output.output_name in context.op_execution_context.selected_output_names:
             yield output
             continue
         asset = output.output_name
-        stored = io_managers[asset].store(output.value, asset, context.run_id, context.log.info)
-        tags = {"dagster/data_version": output.data_version.value} if output.data_version else {}
+        stored = io_managers[asset].store(output.value, asset, context.run.run_id, context.log.info)
         context.log_event(
-            dg.AssetMaterialization(asset, metadata={**output.metadata, **stored}, tags=tags)
+            dg.AssetMaterialization(
+                asset, metadata={**output.metadata, **stored}, tags=_provenance(context, output)
+            )
         )
+
+
+def _provenance(context: dg.AssetExecutionContext, output: dg.Output[Any]) -> dict[str, str]:
+    """The tags that Dagster gives a selected output: without them it would call this one stale."""
+    spec = context.assets_def.specs_by_key[dg.AssetKey(output.output_name)]
+    tags = {"dagster/code_version": spec.code_version or ""}
+    if output.data_version:
+        tags["dagster/data_version"] = output.data_version.value
+        tags["dagster/data_version_is_user_provided"] = "true"
+    for dep in spec.deps:
+        record = context.instance.get_latest_data_version_record(dep.asset_key)
+        version = record and extract_data_version_from_entry(record.event_log_entry)
+        if record and version:
+            name = dep.asset_key.to_user_string()
+            tags[f"dagster/input_data_version/{name}"] = version.value
+            tags[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
+    return tags

@@ -13,5 +13,6 @@ from spark_src.progress import Work
 def csv_export(pca_components: Table) -> Work:
     """One CSV file: a header, then a row for each image."""
     version = pca_components.version
-    rows = flatten(pca_components.frame, version.facts["n_components"])
-    return Work(rows, version.rows)
+    n_components = version.facts["n_components"]
+    rows = flatten(pca_components.frame, n_components)
+    return Work(rows, version.rows, facts={"n_components": n_components})

@@ -4,6 +4,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets.io_managers import Table
+from spark_src.facts import joint_digest
 from spark_src.featurize import featurize
 from spark_src.model import MobilenetModel
 from spark_src.pixels import PIXELS
@@ -18,12 +19,13 @@ from spark_src.progress import Work
 )
 def mobilenet_features(
     pyspark: LazyPySparkResource, raw_images: Table, mobilenet_model: MobilenetModel
-) -> Work:
+) -> dg.Output[Work]:
     """MobileNetV2's features of every picture, computed where the pictures are."""
     spark = pyspark.spark_context
     done = spark.accumulator(0)
     model = spark.broadcast(mobilenet_model.content)
-    rows = raw_images.version.rows
-    features = featurize(raw_images.frame, model, mobilenet_model.sha256, rows, done)
-    facts = {"model": mobilenet_model.sha256, "pixels": PIXELS}
-    return Work(features, rows, done, facts)
+    images, sha256 = raw_images.version, mobilenet_model.sha256
+    features = featurize(raw_images.frame, model, sha256, images.rows, done)
+    digest = joint_digest(images.facts["digest"], sha256, PIXELS)
+    facts = {"model": sha256, "pixels": PIXELS, "digest": digest}
+    return dg.Output(Work(features, images.rows, done, facts), data_version=dg.DataVersion(digest))

@@ -81,9 +81,6 @@ def _outputs(
 
     accepted = pictures.accepted(inspected)
     pictures.require_few_rejections(listed.files - accepted.count(), listed, max_share)
-    yield dg.Output(
-        Work(accepted, listed.files, facts=facts, started=ledger.started),
-        "raw_images",
-        metadata=uri,
-        data_version=dg.DataVersion(pictures.content_digest(accepted)),
-    )
+    digest = pictures.content_digest(accepted)
+    images = Work(accepted, listed.files, facts=facts | {"digest": digest}, started=ledger.started)
+    yield dg.Output(images, "raw_images", metadata=uri, data_version=dg.DataVersion(digest))

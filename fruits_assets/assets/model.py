@@ -1,5 +1,7 @@
 """`mobilenet_model`: the one file that workers and phones run, made on the host."""
 
+import time
+
 import dagster as dg
 
 from fruits_assets.resources import ModelWeights
@@ -14,14 +16,16 @@ from spark_src.model import MobilenetModel, convert
 )
 def mobilenet_model(weights: ModelWeights) -> dg.Output[MobilenetModel]:
     """MobileNetV2 without top, converted from Keras weights to LiteRT and held to Keras."""
-    model = convert(weights.file)
+    started = time.monotonic()
+    model = convert(weights.location)
     return dg.Output(
         model,
         data_version=dg.DataVersion(model.sha256),
         metadata={
             "model sha256": model.sha256,
-            "weights": str(weights.file),
+            "weights": str(weights.location),
             "weights sha256": model.weights_sha256,
             "greatest difference to Keras": model.greatest_difference,
+            "seconds to convert": round(time.monotonic() - started, 2),
         },
     )

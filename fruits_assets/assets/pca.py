@@ -10,6 +10,7 @@ from pydantic import Field
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from spark_src import pca as components
+from spark_src.facts import joint_digest
 from spark_src.progress import Work
 
 
@@ -56,7 +57,8 @@ def pca(
     )
     seconds = round(time.monotonic() - started, 2)
     outputs = _outputs(mobilenet_features, model, seconds)
-    if "pca_model" not in context.selected_output_names and pca_models.holds(model):
+    selected = context.op_execution_context.selected_output_names
+    if "pca_model" not in selected and pca_models.holds(model):
         next(outputs)  # the same model again: it keeps its version
     io_managers = {"pca_model": pca_models, "pca_components": tables}
     yield from selected_outputs(context, outputs, io_managers)
@@ -65,8 +67,16 @@ def pca(
 def _outputs(
     features: Table, model: components.PcaModel, seconds: float
 ) -> Iterator[dg.Output[Any]]:
-    yield dg.Output(model, "pca_model", metadata={"seconds to fit": seconds})
+    yield dg.Output(
+        model,
+        "pca_model",
+        metadata={"seconds to fit": seconds},
+        data_version=dg.DataVersion(model.digest),
+    )
     rows = features.version.rows
     projected = components.transform(features.frame, model, rows)
-    facts = {"model": model.model, "n_components": model.n_components}
-    yield dg.Output(Work(projected, rows, facts=facts), "pca_components")
+    digest = joint_digest(features.version.facts["digest"], model.digest)
+    facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
+    yield dg.Output(
+        Work(projected, rows, facts=facts), "pca_components", data_version=dg.DataVersion(digest)
+    )

@@ -20,7 +20,7 @@ from spark_src.metadata import (
 )
 
 SECRET = b"GPS-48.8566N-2.3522E"
-SAMPLE = Path(__file__).parents[2] / "sample"
+SAMPLE = Path(__file__).parents[2] / "sample" / "fruits-360"
 METADATA_SEGMENTS = {
     "EXIF": (0xE1, b"Exif\x00\x00II*\x00" + SECRET),
     "XMP": (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + SECRET),

@@ -72,7 +72,7 @@ def rejection(data: bytes, limits: Limits | None = None) -> PictureRejected:
 
 
 def test_a_sample_fruit_is_accepted_unchanged_in_its_pixels() -> None:
-    path = min((REPOSITORY / "sample").glob("*/*/*.jpg"))
+    path = min((REPOSITORY / "sample" / "fruits-360").glob("*/*/*.jpg"))
     data = path.read_bytes()
     accepted = clean_picture(data)
     assert (accepted.width, accepted.height, accepted.orientation) == (100, 100, 1)

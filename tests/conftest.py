@@ -1,0 +1,95 @@
+"""What all tests share: one Spark, the real sample, the model converted once, its features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_src.featurize import featurize
+from spark_src.ingest import accepted, inspect, list_source
+from spark_src.locations import Location
+from spark_src.model import MobilenetModel, convert
+from spark_src.pictures import Limits
+from spark_src.session import local_config, read_table, use_bundled_java
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one Spark of the suite, with the settings of a local deployment."""
+    use_bundled_java()
+    builder = SparkSession.builder
+    warehouse = tmp_path_factory.mktemp("warehouse")
+    settings = local_config() | {"spark.sql.warehouse.dir": str(warehouse)}
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The 240 real pictures that come with the project: two splits of three labels."""
+    return REPOSITORY / "sample" / "fruits-360"
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The real ImageNet weights that come with the project."""
+    return REPOSITORY / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
+
+
+@pytest.fixture(scope="session")
+def mobilenet(weights: Path) -> MobilenetModel:
+    """The real model, converted once (about 15 s)."""
+    return convert(Location.parse(str(weights)))
+
+
+@pytest.fixture(scope="session")
+def sample_images(
+    spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Location:
+    """The sample ingested: a Parquet folder with the columns of `raw_images`."""
+    folder = Location.parse(str(tmp_path_factory.mktemp("sample") / "images"))
+    inspected = inspect(spark, list_source(Location.parse(str(sample))), Limits())
+    accepted(inspected).write.parquet(folder.hadoop)
+    inspected.unpersist()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_features(
+    spark: SparkSession,
+    sample_images: Location,
+    mobilenet: MobilenetModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Location:
+    """The sample's features: a Parquet folder with the columns of `mobilenet_features`."""
+    folder = Location.parse(str(tmp_path_factory.mktemp("sample") / "features"))
+    model = spark.sparkContext.broadcast(mobilenet.content)
+    images = read_table(spark, sample_images)
+    featurize(images, model, mobilenet.sha256, rows=240).write.parquet(folder.hadoop)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of larger data beside the checkout; who has none skips what needs it."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("There is no folder `shared` beside the checkout.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fruits_360(shared: Path) -> Path:
+    """5,360 real pictures of 67 varieties; who has none skips what needs them."""
+    folder = shared / "data" / "fruits-360"
+    if not folder.is_dir():
+        pytest.skip("There is no folder `data/fruits-360` in the shared data.")
+    return folder

@@ -1,0 +1,209 @@
+"""The whole graph made once from the sample, copies of it to break, and quick ways to run parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pyspark.sql import SparkSession
+
+from fruits_assets.check_runs import Outcome, run_checks
+from fruits_assets.definitions import build_defs, resources
+from fruits_assets.settings import Settings
+from spark_src.locations import Location
+from spark_src.storage import PREFIXES, Storage, Version
+
+Materialized = tuple[Path, dg.ExecuteInProcessResult, dg.DagsterInstance]
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting and no Dagster home of whoever runs the tests reaches them."""
+    for name in [name for name in os.environ if name.startswith("FRUITS_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
+
+
+@pytest.fixture(scope="session")
+def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessResult]:
+    """Materialize a selection in this process, as Dagster's UI would.
+
+    Dagster takes the Spark that runs already. `io_managers` names IO manager classes to use in
+    place of the project's.
+    """
+
+    def execute(
+        storage: Path,
+        select: str = "*",
+        *,
+        source: Path = sample,
+        ops: Mapping[str, Mapping[str, Any]] | None = None,
+        io_managers: Mapping[str, type[dg.ConfigurableIOManager]] | None = None,
+        instance: dg.DagsterInstance | None = None,
+        raise_on_error: bool = True,
+    ) -> dg.ExecuteInProcessResult:
+        assert spark.getActiveSession() is not None
+        settings = Settings(storage=str(storage), input=str(source), weights="imagenet")
+        own = resources(settings)
+        overrides = {
+            name: kind(storage=own["storage"], spark=own["pyspark"])
+            for name, kind in (io_managers or {}).items()
+        }
+        definitions = build_defs(settings, resource_overrides=overrides)
+        selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
+        config = {name: {"config": dict(values)} for name, values in (ops or {}).items()}
+        return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance or dg.DagsterInstance.ephemeral(),
+            asset_selection=sorted(selection.resolve(definitions.resolve_asset_graph())),
+            run_config=QUIET | {"ops": config},
+            raise_on_error=raise_on_error,
+        )
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def materialized(
+    run: Callable[..., dg.ExecuteInProcessResult], tmp_path_factory: pytest.TempPathFactory
+) -> Materialized:
+    """Storage root, result and instance of one run of everything. To be read only."""
+    root = tmp_path_factory.mktemp("materialized") / "data"
+    instance = dg.DagsterInstance.ephemeral()
+    return root, run(root, instance=instance), instance
+
+
+@pytest.fixture(scope="session")
+def stored(materialized: Materialized) -> Path:
+    """The storage root that the run of everything filled. To be read only."""
+    return materialized[0]
+
+
+@pytest.fixture(scope="session")
+def whole_run(materialized: Materialized) -> dg.ExecuteInProcessResult:
+    """The result of the run of everything."""
+    return materialized[1]
+
+
+@pytest.fixture
+def copied(stored: Path, tmp_path: Path) -> Path:
+    """A storage root of the test's own with everything in it."""
+    return Path(shutil.copytree(stored, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def current() -> Callable[[Path, str], Version]:
+    """The current version of an asset under a storage root."""
+    return lambda root, asset: Storage(Location.parse(str(root))).current(asset)
+
+
+@pytest.fixture(scope="session")
+def parts(current: Callable[[Path, str], Version]) -> Callable[[Path, str], list[Path]]:
+    """The Parquet files of a table; Hadoop's checksums go, so that a test can rewrite them."""
+
+    def find(root: Path, asset: str) -> list[Path]:
+        folder = Path(current(root, asset).location.path)
+        for checksum in folder.glob(".*.crc"):
+            checksum.unlink()
+        return sorted(folder.glob("part-*.parquet"))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def set_facts() -> Callable[..., None]:
+    """Change facts that the pointer of an asset keeps."""
+
+    def change(root: Path, asset: str, **facts: Any) -> None:
+        pointer = root / PREFIXES[asset] / "current.json"
+        content = json.loads(pointer.read_text())
+        content["current"]["facts"] |= facts
+        pointer.write_text(json.dumps(content))
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def pointers() -> Callable[[Path], dict[str, bytes]]:
+    """The bytes of every pointer under a storage root, by the asset's name."""
+
+    def read(root: Path) -> dict[str, bytes]:
+        files = {asset: root / prefix / "current.json" for asset, prefix in PREFIXES.items()}
+        return {asset: file.read_bytes() for asset, file in files.items() if file.exists()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def half_written() -> Callable[[Path, str], list[str]]:
+    """Version folders that are neither current nor previous, and drafts, of an asset."""
+
+    def find(root: Path, asset: str) -> list[str]:
+        folder = root / PREFIXES[asset]
+        pointer = json.loads((folder / "current.json").read_text())
+        kept = {record["name"] for record in (pointer["current"], pointer["previous"]) if record}
+        versions = {path.name for path in (folder / "versions").iterdir()}
+        return sorted(versions - kept) + [path.name for path in (folder / "drafts").iterdir()]
+
+    return find
+
+
+@pytest.fixture
+def check() -> Callable[[Path], dict[str, Outcome]]:
+    """Run all checks on a storage root; outcomes by `asset:check`."""
+
+    def run_all(root: Path) -> dict[str, Outcome]:
+        outcomes = run_checks(build_defs(Settings(storage=str(root))))
+        return {f"{outcome.asset}:{outcome.check}": outcome for outcome in outcomes}
+
+    return run_all
+
+
+@pytest.fixture(scope="session")
+def error_text() -> Callable[[dg.ExecuteInProcessResult], str]:
+    """What the failed steps of a run say, causes included."""
+
+    def collect(result: dg.ExecuteInProcessResult) -> str:
+        errors = [
+            event.step_failure_data.error
+            for event in result.filter_events(lambda event: event.is_step_failure)
+        ]
+        return "\n".join(error.to_string() for error in errors if error)
+
+    return collect
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[[dg.ExecuteInProcessResult], set[str]]:
+    """The names of the assets that a run materialized."""
+    return lambda result: {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+@pytest.fixture(scope="session")
+def copy_pictures(sample: Path) -> Callable[..., Path]:
+    """Fill a folder with pictures of the sample, evenly chosen; `copies` under other names."""
+
+    def fill(folder: Path, count: int, copies: int = 1) -> Path:
+        every = sorted(sample.rglob("*.jpg"))
+        for picture in every[:: len(every) // count][:count]:
+            for copy in range(copies):
+                target = folder / picture.relative_to(sample).with_stem(f"{picture.stem}-{copy}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(picture, target)
+        return folder
+
+    return fill

@@ -1,0 +1,211 @@
+"""The `fruits` command, and the same checks by Dagster's own command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from fruits_assets.cli import main
+from fruits_assets.definitions import build_defs
+from fruits_assets.settings import Settings
+from spark_src.storage import PREFIXES
+
+Fruits = Callable[..., tuple[int, str, str]]
+Pointers = Callable[[Path], dict[str, bytes]]
+
+CHECK_IN_FRESH_PROCESS = """
+import atexit, sys
+import pyspark
+atexit.register(lambda: print("JVM started:", pyspark.SparkContext._gateway is not None))
+from fruits_assets.cli import main
+sys.argv = ["fruits", "check"]
+main()
+"""
+
+
+@pytest.fixture
+def fruits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fruits:
+    """Run the command on a storage root: exit code, output, errors."""
+
+    def run(root: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("FRUITS_STORAGE", str(root))
+        monkeypatch.setattr(sys, "argv", ["fruits", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capsys.readouterr()
+        return int(ended.value.code or 0), output, errors
+
+    return run
+
+
+def fresh_process(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"FRUITS_STORAGE": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
+def test_path_prints_a_uri_that_pyarrow_opens(asset: str, stored: Path, fruits: Fruits) -> None:
+    code, output, _ = fruits(stored, "path", asset)
+    filesystem, folder = fs.FileSystem.from_uri(output.strip())
+    assert code == 0
+    assert pq.read_table(folder, filesystem=filesystem).num_rows == 240
+
+
+def test_path_prints_a_uri_that_pandas_opens(stored: Path, fruits: Fruits) -> None:
+    code, output, _ = fruits(stored, "path", "csv_export")
+    assert code == 0
+    assert len(pd.read_csv(output.strip())) == 240
+    table = pd.read_parquet(fruits(stored, "path", "pca_components")[1].strip())
+    assert len(table) == 240
+
+
+def test_path_prints_one_line_and_nothing_else(stored: Path, fruits: Fruits) -> None:
+    _, output, errors = fruits(stored, "path", "mobilenet_model")
+    assert output.count("\n") == 1
+    assert output.startswith("file:///")
+    assert errors == ""
+
+
+def test_path_of_an_unknown_asset_names_those_there_are(stored: Path, fruits: Fruits) -> None:
+    code, output, errors = fruits(stored, "path", "bananas")
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: There is no asset 'bananas'")
+    assert all(asset in errors for asset in PREFIXES)
+    assert errors.count("\n") == 1
+
+
+def test_path_of_what_nothing_made_names_the_command_to_make_it(
+    tmp_path: Path, fruits: Fruits
+) -> None:
+    code, output, errors = fruits(tmp_path, "path", "csv_export")
+    assert (code, output) == (2, "")
+    assert "uv run dagster asset materialize --select '+csv_export'" in errors
+    assert errors.count("\n") == 1
+
+
+def test_an_error_names_a_folder_with_brackets_as_it_is(tmp_path: Path, fruits: Fruits) -> None:
+    root = tmp_path / "fruits [old] [/2024]"
+    code, _, errors = fruits(root, "path", "csv_export")
+    assert code == 2
+    assert str(root) in errors
+
+
+def test_the_checks_table_names_a_folder_with_brackets_as_it_is(
+    tmp_path: Path, fruits: Fruits
+) -> None:
+    code, output, _ = fruits(tmp_path / "[old]", "check")
+    assert code == 2
+    shown = "".join(output.replace("│", " ").split())
+    assert f"{tmp_path}/[old]/raw_images" in shown
+
+
+@pytest.mark.parametrize("command", [("path", "csv_export"), ("check",)])
+def test_a_bad_setting_is_one_line_and_exit_code_2(
+    command: tuple[str, ...], stored: Path, fruits: Fruits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_REGION", "eu-west-2")
+    code, output, errors = fruits(stored, *command)
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: FRUITS_REGION='eu-west-2'")
+    assert errors.count("\n") == 1
+
+
+def test_check_exits_with_0_and_names_every_check_where_all_hold(
+    stored: Path, fruits: Fruits, pointers: Pointers
+) -> None:
+    before = pointers(stored)
+    code, output, _ = fruits(stored, "check")
+    cells = [[cell.strip() for cell in line.split("│")[1:4]] for line in output.splitlines()]
+    graph = build_defs(Settings()).resolve_asset_graph()
+    keys = [[key.asset_key.to_user_string(), key.name] for key in graph.asset_check_keys]
+    assert code == 0
+    assert len(keys) == 9
+    assert sorted(row for row in cells if row) == sorted([*key, "holds"] for key in keys)
+    assert pointers(stored) == before
+
+
+def test_check_exits_with_1_where_an_error_is_found(
+    copied: Path, fruits: Fruits, set_facts: Callable[..., None]
+) -> None:
+    set_facts(copied, "raw_images", input_files=241)
+    code, output, _ = fruits(copied, "check")
+    assert code == 1
+    assert " FAILS " in output
+    assert "240 raw_images + 0 rejected_images is not 241 files under the input" in output
+
+
+def test_check_exits_with_1_where_too_little_variance_is_explained(
+    copied: Path, fruits: Fruits, run: Callable[..., Any]
+) -> None:
+    run(copied, "pca_components+", ops={"pca": {"n_components": 3}})
+    code, output, _ = fruits(copied, "check")
+    (line,) = [line for line in output.splitlines() if "variance_is_explained" in line]
+    assert code == 1
+    assert " FAILS " in line
+    assert "3 components explain 0." in line
+    assert output.count(" holds ") == 8
+
+
+def test_check_exits_with_0_where_there_is_but_a_warning(
+    copied: Path, fruits: Fruits, set_facts: Callable[..., None]
+) -> None:
+    set_facts(copied, "mobilenet_model", weights_sha256="0" * 64)
+    code, output, _ = fruits(copied, "check")
+    assert code == 0
+    assert output.count(" warns ") == 1
+
+
+def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Fruits) -> None:
+    root = tmp_path / "data"
+    code, output, _ = fruits(root, "check")
+    assert code == 2
+    assert output.count(" cannot run ") == 9
+    assert "--select '+raw_images'" in " ".join(output.split())
+    assert not root.exists()
+
+
+def test_check_starts_no_spark(stored: Path, pointers: Pointers) -> None:
+    before = pointers(stored)
+    done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" holds ") == 9
+    assert "JVM started: False" in done.stdout
+    assert pointers(stored) == before
+
+
+def test_the_installed_command_is_this_one(stored: Path) -> None:
+    command = Path(sys.executable).with_name("fruits")
+    done = subprocess.run(
+        [command, "path", "csv_export"],
+        env=os.environ | {"FRUITS_STORAGE": str(stored)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().endswith("/pca_components.csv")
+
+
+def test_dagsters_own_command_line_runs_the_checks_as_a_job(
+    stored: Path, pointers: Pointers
+) -> None:
+    before = pointers(stored)
+    module = ["-m", "fruits_assets.definitions"]
+    done = fresh_process(stored, "-m", "dagster", "job", "execute", *module, "-j", "asset_checks")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 9
+    assert pointers(stored) == before

@@ -1,0 +1,68 @@
+"""Dagster's commands find home and module without a variable or a flag."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fruits_assets.environment import DEFAULTS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def value_in_fresh_python(name: str, folder: Path, **own: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key not in DEFAULTS}
+    command = [sys.executable, "-c", f"import os; print(os.environ[{name!r}])"]
+    done = subprocess.run(
+        command, env=environment | own, cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_dagsters_home_is_the_projects_own_wherever_python_starts(tmp_path: Path) -> None:
+    home = value_in_fresh_python("DAGSTER_HOME", tmp_path)
+    assert home == str(REPOSITORY / ".dagster")
+
+
+@pytest.mark.parametrize("command", ["ASSET_MATERIALIZE", "ASSET_LIST", "JOB_EXECUTE"])
+def test_dagsters_commands_know_the_module(command: str, tmp_path: Path) -> None:
+    name = f"DAGSTER_CLI_{command}_MODULE_NAME"
+    assert value_in_fresh_python(name, tmp_path) == "fruits_assets.definitions"
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_a_value_that_is_set_already_wins(name: str, tmp_path: Path) -> None:
+    assert value_in_fresh_python(name, tmp_path, **{name: "own"}) == "own"
+
+
+def test_python_starts_without_loading_the_project(tmp_path: Path) -> None:
+    check = "import sys; print(sorted({'dagster', 'pyspark', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_dagster_lists_the_assets_with_no_flag(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in DEFAULTS}
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "asset", "list"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        "csv_export",
+        "mobilenet_features",
+        "mobilenet_model",
+        "pca_components",
+        "pca_model",
+        "raw_images",
+        "rejected_images",
+    ]

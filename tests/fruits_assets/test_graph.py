@@ -1,0 +1,79 @@
+"""The asset graph as a whole: what it consists of, and that Dagster can load it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from fruits_assets.definitions import build_defs
+from fruits_assets.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SNAPSHOT = """\
+asset csv_export <- pca_components (group fruits, code 1)
+asset mobilenet_features <- mobilenet_model, raw_images \
+(group fruits, code pillow-rgb-upright-bicubic-224-v1)
+asset mobilenet_model <- nothing (group fruits, code 1)
+asset pca_components <- mobilenet_features (group fruits, code 1)
+asset pca_model <- mobilenet_features (group fruits, code 1)
+asset raw_images <- nothing (group fruits, code 1)
+asset rejected_images <- nothing (group fruits, code 1)
+check csv_export:no_image_lost (blocking)
+check mobilenet_features:features_have_1280_finite_numbers (blocking)
+check mobilenet_features:no_image_lost (blocking)
+check mobilenet_model:weights_are_imagenet (not blocking)
+check pca_components:components_have_n_finite_numbers (blocking)
+check pca_components:no_image_lost (blocking)
+check pca_components:one_model_throughout (not blocking)
+check pca_components:variance_is_explained (not blocking)
+check raw_images:no_image_lost (blocking)
+job asset_checks
+"""
+
+
+def described(definitions: dg.Definitions) -> str:
+    graph = definitions.resolve_asset_graph()
+    assets = [
+        f"asset {node.key.to_user_string()} <- "
+        f"{', '.join(sorted(key.to_user_string() for key in node.parent_keys)) or 'nothing'} "
+        f"(group {node.group_name}, code {node.code_version})"
+        for node in graph.asset_nodes
+    ]
+    checks = [
+        f"check {key.to_user_string()} ({'' if graph.get(key).blocking else 'not '}blocking)"
+        for key in graph.asset_check_keys
+    ]
+    names = [job.name for job in definitions.resolve_all_job_defs()]
+    jobs = [f"job {name}" for name in names if not name.startswith("__")]
+    return "\n".join([*sorted(assets), *sorted(checks), *sorted(jobs)]) + "\n"
+
+
+def test_the_graph_is_the_one_of_the_snapshot(tmp_path: Path) -> None:
+    found = described(build_defs(Settings(storage=str(tmp_path))))
+    assert found == SNAPSHOT, (
+        "The asset graph changed. If that is meant, replace SNAPSHOT in "
+        f"{Path(__file__).name} by:\n{found}"
+    )
+
+
+def test_every_asset_and_check_says_what_it_is(tmp_path: Path) -> None:
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+    nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
+    assert [node.key.to_user_string() for node in nodes if not node.description] == []
+
+
+def test_building_the_definitions_touches_neither_input_nor_storage(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    build_defs(Settings(storage=str(nowhere), input=str(nowhere), weights=str(nowhere)))
+    assert not nowhere.exists()
+
+
+def test_dagster_validates_the_definitions() -> None:
+    command = [sys.executable, "-m", "dagster", "definitions", "validate"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Validation successful for code location fruits" in done.stdout + done.stderr

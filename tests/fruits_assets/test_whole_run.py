@@ -1,0 +1,214 @@
+"""One run of the whole graph on the sample: tables, columns, CSV, checks and metadata."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.ml.feature import PCAModel
+from pyspark.sql import SparkSession
+
+from fruits_assets.settings import IMAGENET_WEIGHTS
+from spark_src import pca_files
+from spark_src.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.storage import Version
+
+Current = Callable[[Path, str], Version]
+Metadata = Mapping[str, dg.MetadataValue]
+
+KEYS = {"image_id": "string", "path": "string", "split": "string", "label": "string"}
+COLUMNS = {
+    "raw_images": KEYS
+    | {"content": "binary", "width": "int32", "height": "int32", "orientation": "int32"},
+    "rejected_images": {"path": "string", "bytes": "int64", "reason": "string", "detail": "string"},
+    "mobilenet_features": KEYS | {"features": "list<element: float>", "model": "string"},
+    "pca_components": KEYS | {"pca": "list<element: float>"},
+}
+ROWS = {"raw_images": 240, "rejected_images": 0, "mobilenet_features": 240, "pca_components": 240}
+EVERY_ASSET = {*ROWS, "mobilenet_model", "pca_model", "csv_export"}
+WITH_MODEL = {"mobilenet_model", "mobilenet_features", "pca_model", "pca_components"}
+
+
+@pytest.fixture
+def table(stored: Path, current: Current) -> Callable[[str], pa.Table]:
+    """Read a stored table with pyarrow."""
+    return lambda asset: pq.read_table(current(stored, asset).location.path)
+
+
+@pytest.fixture
+def metadata(whole_run: dg.ExecuteInProcessResult) -> Callable[[str], Metadata]:
+    """What the run attached to an asset."""
+
+    def find(asset: str) -> Metadata:
+        events = whole_run.get_asset_materialization_events()
+        (found,) = [e.materialization for e in events if e.asset_key == dg.AssetKey(asset)]
+        return found.metadata
+
+    return find
+
+
+def test_every_asset_is_materialized_once(whole_run: dg.ExecuteInProcessResult) -> None:
+    events = whole_run.get_asset_materialization_events()
+    names = [event.materialization.asset_key.to_user_string() for event in events]
+    assert sorted(names) == sorted(EVERY_ASSET)
+
+
+@pytest.mark.parametrize("asset", COLUMNS)
+def test_a_table_has_the_rows_and_columns_of_the_contract(
+    asset: str, table: Callable[[str], pa.Table]
+) -> None:
+    found = table(asset)
+    assert found.num_rows == ROWS[asset]
+    assert {field.name: str(field.type) for field in found.schema} == COLUMNS[asset]
+
+
+def test_every_table_has_the_same_images(sample: Path, table: Callable[[str], pa.Table]) -> None:
+    files = {str(path.relative_to(sample)) for path in sample.rglob("*.jpg")}
+    names = ("raw_images", "mobilenet_features", "pca_components")
+    keys = [table(name).select(list(KEYS)).sort_by("path").to_pylist() for name in names]
+    assert {row["path"] for row in keys[0]} == files
+    assert keys[0] == keys[1] == keys[2]
+
+
+def test_split_and_label_are_the_folders_and_the_id_is_the_contents_digest(
+    table: Callable[[str], pa.Table],
+) -> None:
+    for row in table("raw_images").to_pylist():
+        assert row["path"].split("/")[:2] == [row["split"], row["label"]]
+        assert row["image_id"] == hashlib.sha256(row["content"]).hexdigest()
+        assert (row["width"], row["height"], row["orientation"]) == (100, 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("asset", "column", "length"),
+    [("mobilenet_features", "features", 1280), ("pca_components", "pca", 50)],
+)
+def test_vectors_are_complete_finite_and_different(
+    asset: str, column: str, length: int, table: Callable[[str], pa.Table]
+) -> None:
+    vectors = table(asset).column(column)
+    assert vectors.null_count == 0
+    matrix = np.array(vectors.to_pylist())
+    assert matrix.shape == (240, length)
+    assert np.isfinite(matrix).all()
+    assert len(np.unique(matrix, axis=0)) > 200
+
+
+def test_one_model_made_all_features(
+    stored: Path, current: Current, table: Callable[[str], pa.Table]
+) -> None:
+    file = Path(current(stored, "mobilenet_model").location.path) / "mobilenet_v2.tflite"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert table("mobilenet_features").column("model").unique().to_pylist() == [digest]
+    assert pca_files.load(current(stored, "pca_model").location).model == digest
+
+
+def test_pca_is_fitted_on_training_and_projects_every_split(
+    stored: Path, current: Current, table: Callable[[str], pa.Table]
+) -> None:
+    model = pca_files.load(current(stored, "pca_model").location)
+    features = table("mobilenet_features").sort_by("path")
+    components = table("pca_components").sort_by("path")
+    matrix = np.array(features.column("features").to_pylist())
+    training = np.array(features.column("split").to_pylist()) == "Training"
+    assert model.images == training.sum() == 180
+    np.testing.assert_allclose(model.mean, matrix[training].mean(axis=0), atol=1e-6)
+    projected = (matrix - model.mean) @ model.components.T
+    np.testing.assert_allclose(components.column("pca").to_pylist(), projected, atol=1e-4)
+
+
+def test_the_spark_ml_model_beside_the_pca_model_is_the_same(
+    spark: SparkSession, stored: Path, current: Current
+) -> None:
+    folder = current(stored, "pca_model").location
+    theirs = PCAModel.load((folder / pca_files.SPARK_ML).hadoop)
+    assert spark.version.startswith("3.5")
+    np.testing.assert_array_equal(theirs.pc.toArray().T, pca_files.load(folder).components)
+
+
+def test_the_csv_file_says_what_the_components_say(
+    stored: Path, current: Current, table: Callable[[str], pa.Table]
+) -> None:
+    file = Path(current(stored, "csv_export").location.path) / "pca_components.csv"
+    csv = pd.read_csv(file)
+    assert list(csv.columns) == [*KEYS, *(f"pca_{index}" for index in range(50))]
+    components = table("pca_components").sort_by("path")
+    assert csv["path"].tolist() == components.column("path").to_pylist()
+    numbers = csv[[f"pca_{index}" for index in range(50)]].to_numpy()
+    np.testing.assert_allclose(numbers, components.column("pca").to_pylist(), rtol=1e-6)
+
+
+def test_every_check_of_the_graph_passes_on_the_sample(
+    whole_run: dg.ExecuteInProcessResult,
+) -> None:
+    evaluations = whole_run.get_asset_check_evaluations()
+    assert len(evaluations) == 9
+    assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
+
+
+@pytest.mark.parametrize("asset", sorted(EVERY_ASSET))
+def test_an_asset_tells_where_it_is_how_large_how_long_it_took_and_with_what(
+    asset: str, stored: Path, current: Current, metadata: Callable[[str], Metadata]
+) -> None:
+    found = metadata(asset)
+    version = current(stored, asset)
+    uri = version.location.uri
+    expected = f"{uri}/pca_components.csv" if asset == "csv_export" else uri
+    assert found["dagster/uri"].value == expected
+    files = [path for path in Path(version.location.path).rglob("*") if path.is_file()]
+    assert found["bytes"].value == sum(path.stat().st_size for path in files)
+    assert 0 < found["seconds"].value < 300
+    assert str(found["libraries"].value)
+
+
+@pytest.mark.parametrize("asset", sorted(EVERY_ASSET - {"mobilenet_model", "pca_model"}))
+def test_a_table_tells_its_rows_columns_and_speed(
+    asset: str, metadata: Callable[[str], Metadata]
+) -> None:
+    found = metadata(asset)
+    assert found["dagster/row_count"].value == ROWS.get(asset, 240)
+    assert found["images per second"].value > 0
+    schema = found["dagster/column_schema"].value
+    names = [column.name for column in schema.columns]
+    csv_columns = [*KEYS, *(f"pca_{index}" for index in range(50))]
+    assert names == (csv_columns if asset == "csv_export" else list(COLUMNS[asset]))
+    assert [column.name for column in schema.columns if not column.description] == []
+
+
+@pytest.mark.parametrize("asset", sorted(WITH_MODEL))
+def test_what_a_model_shaped_tells_which(
+    asset: str, stored: Path, current: Current, metadata: Callable[[str], Metadata]
+) -> None:
+    digest = current(stored, "mobilenet_model").facts["sha256"]
+    assert metadata(asset)["model sha256"].value == digest
+
+
+def test_raw_images_tell_where_they_come_from(
+    sample: Path, metadata: Callable[[str], Metadata]
+) -> None:
+    assert metadata("raw_images")["input"].value == sample.as_uri()
+
+
+def test_the_model_tells_its_weights(metadata: Callable[[str], Metadata]) -> None:
+    found = metadata("mobilenet_model")
+    assert found["weights"].value == str(IMAGENET_WEIGHTS)
+    assert found["weights sha256"].value == IMAGENET_WEIGHTS_SHA256
+
+
+def test_the_pca_model_tells_the_variance_and_how_many_components_more_would_take(
+    stored: Path, current: Current, metadata: Callable[[str], Metadata]
+) -> None:
+    found = metadata("pca_model")
+    ratios = pca_files.load(current(stored, "pca_model").location).explained_variance_ratio
+    sums = np.cumsum(ratios)
+    assert found["explained variance"].value == pytest.approx(sums[49], abs=1e-6)
+    assert 0.93 < found["explained variance"].value < 0.94
+    assert found["components for 90 %"].value == int((sums < 0.9).sum()) + 1
+    assert found["components for 95 %"].value == int((sums < 0.95).sum()) + 1

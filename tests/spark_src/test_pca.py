@@ -1,0 +1,235 @@
+"""PCA is scikit-learn's and Spark's, with signs of its own that stay the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from pyspark.ml.feature import PCA, PCAModel
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from sklearn import decomposition
+
+from spark_src import pca_files
+from spark_src.featurize import float_lists
+from spark_src.locations import Location
+from spark_src.pca import PcaModel, fit, fit_sums, sums_of, transform
+from spark_src.schemas import require_columns
+from spark_src.session import read_vectors
+
+Matrix = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def features(spark: SparkSession, sample_features: Location) -> DataFrame:
+    return read_vectors(spark, sample_features)
+
+
+@pytest.fixture(scope="module")
+def fitted(features: DataFrame) -> PcaModel:
+    return fit(features, 50)
+
+
+@pytest.fixture(scope="module")
+def rows(sample_features: Location) -> list[dict[str, Any]]:
+    return sorted(pq.read_table(sample_features.path).to_pylist(), key=lambda row: row["path"])
+
+
+@pytest.fixture(scope="module")
+def training(rows: list[dict[str, Any]]) -> Matrix:
+    return np.array([row["features"] for row in rows if row["split"] == "Training"])
+
+
+@pytest.fixture(scope="module")
+def sklearn_pca(training: Matrix) -> decomposition.PCA:
+    return decomposition.PCA(svd_solver="full").fit(training)
+
+
+@pytest.fixture(scope="module")
+def projected(features: DataFrame, fitted: PcaModel) -> dict[str, list[float]]:
+    table = require_columns(transform(features, fitted, 240), "pca_components")
+    return {row.path: row.pca for row in table.collect()}
+
+
+def same_signs(components: Matrix, model: Matrix) -> Matrix:
+    """The components, each turned to the side that the model's lies on."""
+    return components * np.sign((components * model).sum(axis=1))[:, None]
+
+
+def cumulated(*ratios: float) -> PcaModel:
+    """A model of nothing but explained variance."""
+    return PcaModel(np.zeros(1), np.zeros((1, 1)), np.array(ratios), 9, "digest")
+
+
+def test_pca_is_fitted_on_the_training_images_alone(fitted: PcaModel, training: Matrix) -> None:
+    assert (fitted.images, len(training), fitted.n_components) == (180, 180, 50)
+    np.testing.assert_allclose(fitted.mean, training.mean(axis=0), atol=1e-9)
+
+
+def test_every_explained_variance_ratio_is_scikit_learns(
+    fitted: PcaModel, sklearn_pca: decomposition.PCA
+) -> None:
+    theirs = np.zeros(1280)
+    theirs[:180] = sklearn_pca.explained_variance_ratio_
+    np.testing.assert_allclose(fitted.explained_variance_ratio, theirs, atol=1e-6)
+    assert fitted.explained_variance_ratio.sum() == pytest.approx(1)
+    assert fitted.explained_variance == pytest.approx(theirs[:50].sum(), abs=1e-6)
+
+
+def test_fifty_components_keep_what_was_measured_of_the_sample(fitted: PcaModel) -> None:
+    assert 0.9 < fitted.explained_variance < 0.97
+
+
+def test_components_are_scikit_learns_up_to_their_signs(
+    fitted: PcaModel, sklearn_pca: decomposition.PCA
+) -> None:
+    theirs = same_signs(sklearn_pca.components_[:50], fitted.components)
+    np.testing.assert_allclose(fitted.components, theirs, atol=1e-5)
+
+
+def test_projections_of_every_split_are_scikit_learns(
+    fitted: PcaModel,
+    sklearn_pca: decomposition.PCA,
+    projected: dict[str, list[float]],
+    rows: list[dict[str, Any]],
+) -> None:
+    theirs = sklearn_pca.transform(np.array([row["features"] for row in rows]))[:, :50]
+    turned = theirs * np.sign((sklearn_pca.components_[:50] * fitted.components).sum(axis=1))
+    ours = np.array([projected[row["path"]] for row in rows])
+    np.testing.assert_allclose(ours, turned, atol=1e-4)
+
+
+def test_projections_of_the_training_images_have_the_mean_zero(
+    projected: dict[str, list[float]],
+) -> None:
+    ours = np.array([pca for path, pca in projected.items() if path.startswith("Training/")])
+    assert ours.shape == (180, 50)
+    np.testing.assert_allclose(ours.mean(axis=0), 0, atol=1e-5)
+
+
+def test_projected_rows_keep_their_keys(
+    features: DataFrame, fitted: PcaModel, rows: list[dict[str, Any]]
+) -> None:
+    keys = ("image_id", "path", "split", "label")
+    found = transform(features, fitted, 240).select(*keys).collect()
+    assert {tuple(row) for row in found} == {tuple(row[key] for key in keys) for row in rows}
+
+
+def test_sparks_own_pca_is_the_same_up_to_signs(
+    spark: SparkSession, training: Matrix, tmp_path: Path
+) -> None:
+    """On features that span all 1,280 dimensions: on the 180 training images, which do not,
+    Spark's own decomposition gives components that are not even orthogonal."""
+    noise = np.random.default_rng(9).normal(scale=0.01, size=(1440, 1280))
+    spanning = (np.tile(training, (8, 1)) + noise).astype(np.float32)
+    pq.write_table(pa.table({"features": float_lists(spanning)}), tmp_path / "spanning.parquet")
+    table = spark.read.parquet(str(tmp_path / "spanning.parquet"))
+    theirs = PCA(k=50, inputCol="x", outputCol="y").fit(
+        table.select(array_to_vector("features").alias("x"))
+    )
+    ours = fit_sums(sums_of(table), 50, "digest")
+    turned = same_signs(theirs.pc.toArray().T, ours.components)
+    np.testing.assert_allclose(ours.components, turned, atol=1e-5)
+    np.testing.assert_allclose(
+        ours.explained_variance_ratio[:50], theirs.explainedVariance.toArray(), atol=1e-6
+    )
+
+
+def test_the_saved_spark_ml_model_projects_centred_features_as_we_do(
+    spark: SparkSession,
+    features: DataFrame,
+    fitted: PcaModel,
+    projected: dict[str, list[float]],
+    tmp_path: Path,
+) -> None:
+    pca_files.save_spark_ml(spark, fitted, Location.parse(str(tmp_path / "a b#c%20")))
+    model = PCAModel.load(f"{tmp_path}/a b#c%20/{pca_files.SPARK_ML}")
+    mean = F.array(*[F.lit(float(value)) for value in fitted.mean])
+    centred = F.zip_with(features.features, mean, lambda value, centre: value - centre)
+    found = model.transform(features.select("path", array_to_vector(centred).alias("features")))
+    theirs = {
+        row.path: row.y
+        for row in found.select("path", vector_to_array("pca", "float64").alias("y")).collect()
+    }
+    assert theirs.keys() == projected.keys()
+    for path, components in theirs.items():
+        np.testing.assert_allclose(components, projected[path], atol=1e-4)
+    np.testing.assert_allclose(
+        model.explainedVariance.toArray(), fitted.explained_variance_ratio[:50], atol=1e-12
+    )
+
+
+def test_a_fit_on_rows_in_another_order_gives_the_same_signs_and_values(
+    features: DataFrame, fitted: PcaModel
+) -> None:
+    shuffled = features.orderBy(F.rand(seed=1)).repartition(7)
+    again = fit(shuffled, 50)
+    np.testing.assert_allclose(again.components, fitted.components, atol=1e-6)
+    np.testing.assert_allclose(
+        again.explained_variance_ratio, fitted.explained_variance_ratio, atol=1e-9
+    )
+
+
+def test_components_are_orthonormal_and_their_largest_loading_is_positive(
+    fitted: PcaModel,
+) -> None:
+    np.testing.assert_allclose(fitted.components @ fitted.components.T, np.eye(50), atol=1e-9)
+    largest = np.abs(fitted.components).argmax(axis=1)
+    assert (fitted.components[np.arange(50), largest] > 0).all()
+
+
+def test_fewer_components_are_the_first_of_more(features: DataFrame, fitted: PcaModel) -> None:
+    few = fit(features, 3, min_explained_variance=0.5)
+    np.testing.assert_allclose(few.components, fitted.components[:3], atol=1e-9)
+    assert few.min_explained_variance == 0.5
+
+
+def test_sums_of_two_sets_add_up_to_those_of_both(features: DataFrame) -> None:
+    cherry = features.where("label = 'Cherry 2'")
+    other = features.where("label <> 'Cherry 2'")
+    added, whole = sums_of(cherry) + sums_of(other), sums_of(features)
+    assert added.images == whole.images == 240
+    np.testing.assert_allclose(added.total, whole.total, rtol=1e-9)
+    np.testing.assert_allclose(added.gram, whole.gram, rtol=1e-9, atol=1e-9)
+
+
+def test_without_a_training_split_pca_is_fitted_on_all(features: DataFrame) -> None:
+    unsplit = features.withColumn("split", F.lit(None).cast("string"))
+    assert fit(unsplit, 10).images == 240
+    assert fit(features.where("split = 'Test'"), 10).images == 60
+
+
+def test_images_of_one_label_alone_can_be_reduced(features: DataFrame) -> None:
+    one = fit(features.where("label = 'Tomato 2'"), 10)
+    assert one.images == 60
+    assert 0.5 < one.explained_variance <= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (1.0, 4)]
+)
+def test_components_for_a_share_are_the_fewest_that_reach_it(share: float, expected: int) -> None:
+    assert cumulated(0.5, 0.25, 0.15, 0.1, 0.0).components_for(share) == expected
+
+
+def test_components_for_a_share_of_the_sample_are_the_fewest(fitted: PcaModel) -> None:
+    count = fitted.components_for(0.9)
+    ratios = fitted.explained_variance_ratio
+    assert ratios[:count].sum() >= 0.9 > ratios[: count - 1].sum()
+    assert count < 50 < fitted.components_for(0.99)
+
+
+def test_the_facts_of_a_model_tell_what_it_keeps(fitted: PcaModel) -> None:
+    facts = replace(fitted, min_explained_variance=0.8).facts
+    assert facts["n_components"] == 50
+    assert facts["images"] == 180
+    assert facts["explained_variance"] == fitted.explained_variance
+    assert facts["min_explained_variance"] == 0.8
+    assert facts["components_for"]["0.9"] == fitted.components_for(0.9)

@@ -1,0 +1,81 @@
+"""A PCA model comes back from its file as it was, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.locations import Location
+from spark_src.pca import PcaModel, Sums, fit_sums
+from spark_src.pca_files import FILE, SCHEMA, load, save
+
+
+@pytest.fixture(scope="module")
+def model() -> PcaModel:
+    features = np.random.default_rng(5).random((30, 1280))
+    sums = Sums(30, features.sum(axis=0), features.T @ features)
+    return fit_sums(sums, 4, "digest")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Location:
+    (tmp_path / "a b#c%20[1]").mkdir()
+    return Location.parse(str(tmp_path / "a b#c%20[1]"))
+
+
+def test_a_model_comes_back_as_it_was_saved(model: PcaModel, folder: Location) -> None:
+    save(model, folder)
+    loaded = load(folder)
+    np.testing.assert_array_equal(loaded.mean, model.mean)
+    np.testing.assert_array_equal(loaded.components, model.components)
+    np.testing.assert_array_equal(loaded.explained_variance_ratio, model.explained_variance_ratio)
+    assert loaded.facts == model.facts
+
+
+def test_the_loaded_model_projects_as_the_saved_one(model: PcaModel, folder: Location) -> None:
+    save(model, folder)
+    features = np.random.default_rng(6).random((3, 1280), np.float32)
+    np.testing.assert_array_equal(load(folder).project(features), model.project(features))
+
+
+def test_a_missing_file_is_named_with_its_remedy(folder: Location) -> None:
+    with pytest.raises(UnreadableVersionError, match=r"pca_model\.parquet cannot be read") as error:
+        load(folder)
+    assert str(folder) in str(error.value)
+    assert "uv run dagster asset materialize" in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 2000, -9])
+def test_a_file_that_was_cut_short_is_refused(model: PcaModel, folder: Location, kept: int) -> None:
+    save(model, folder)
+    file = Path(folder.path, FILE)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UnreadableVersionError):
+        load(folder)
+
+
+def test_a_file_with_changed_bytes_in_its_data_is_refused(
+    model: PcaModel, folder: Location
+) -> None:
+    save(model, folder)
+    file = Path(folder.path, FILE)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    file.write_bytes(content)
+    with pytest.raises(UnreadableVersionError):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "table", [pa.table({"other": [1]}), SCHEMA.empty_table()], ids=["other columns", "no row"]
+)
+def test_a_parquet_file_of_something_else_is_refused(folder: Location, table: pa.Table) -> None:
+    pq.write_table(table, Path(folder.path, FILE))
+    with pytest.raises(UnreadableVersionError):
+        load(folder)
