@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.pictures import DECODER_ERRORS
-from spark_src.pixels import model_input
+from spark_src.pixels import INPUT_SIZE, model_input
 from spark_src.schemas import MOBILENET_FEATURES, require_columns
 from spark_src.session import in_files_of_sensible_size
 
@@ -132,19 +132,21 @@ def _featurizer(
 
 def _features_of(batch: pa.RecordBatch, engine: Engine, model_sha256: str) -> pa.RecordBatch:
     features = np.empty((batch.num_rows, FEATURES), np.float32)
+    pictures = np.empty((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32)
     for start in range(0, batch.num_rows, BATCH):
         rows = range(start, min(start + BATCH, batch.num_rows))
-        pictures = [_decoded(batch, row) for row in rows]
-        features[start : rows.stop] = engine.features(np.stack(pictures))
+        for place, row in enumerate(rows):
+            _decode(batch, row, out=pictures[place])
+        features[start : rows.stop] = engine.features(pictures[: len(rows)])
     keys = [batch.column(name) for name in ("image_id", "path", "split", "label")]
     model = pa.array([model_sha256] * batch.num_rows)
     return pa.RecordBatch.from_arrays([*keys, float_lists(features), model], schema=ARROW_SCHEMA)
 
 
-def _decoded(batch: pa.RecordBatch, row: int) -> NDArray[np.float32]:
+def _decode(batch: pa.RecordBatch, row: int, out: NDArray[np.float32]) -> None:
     content, orientation = batch["content"][row].as_py(), batch["orientation"][row].as_py()
     try:
-        return model_input(content, orientation)
+        model_input(content, orientation, out)
     except DECODER_ERRORS as error:
         raise UnreadableVersionError(
             f"The stored picture {batch['path'][row]} cannot be decoded any more ({error}). "

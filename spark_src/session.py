@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_src.locations import Location
 from spark_src.storage import Version
 
-IMAGES_PER_TASK = 128
-"""About a second of featurizing a core: small enough to share out evenly and to report often."""
+IMAGES_PER_TASK = 256
+"""About a second of featurizing on one core: even shares, frequent reports, little overhead."""
 
 PICTURES_PER_BATCH = 64
 """Pictures that travel to a Python worker at once; phones' weigh 3 MB, so memory stays flat."""
@@ -26,13 +26,16 @@ VECTORS_PER_BATCH = 2048
 BYTES_PER_FILE = 128 * 2**20
 """The size a Parquet file is aimed at."""
 
+LEAST_BYTES_PER_FILE = 8 * 2**20
+"""A table is not split into smaller files than that."""
+
 
 SMALL_ROW_GROUPS = {
     "parquet.block.size": str(64 * 2**10),
-    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK),
-    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK),
+    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK // 2),
+    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK // 2),
 }
-"""Written so, a row group holds as many pictures as a task takes; it is the least it can."""
+"""Row groups are the least that a task can take: half of one's share, so that shares are even."""
 
 _LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
 
@@ -48,9 +51,15 @@ def local_config() -> dict[str, str]:
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        # The JVM only moves bytes here: less compiling and collecting leaves the cores to LiteRT.
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
-        f"-Dlog4j.configurationFile={_LOGGING}",
+        "spark.driver.extraJavaOptions": " ".join(
+            [
+                f"-Dlog4j.configurationFile={_LOGGING}",
+                "-XX:+UseSerialGC",  # the other collectors' threads want the workers' cores
+                # Arrow's checks of each element: 1,280 for each row.
+                "-Darrow.enable_unsafe_memory_access=true",
+                "-Darrow.enable_null_check_for_get=false",
+            ]
+        ),
         "spark.python.daemon.module": "spark_src.worker_daemon",
         "spark.sql.session.timeZone": "UTC",
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
@@ -110,8 +119,10 @@ def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
 
 
 def in_files_of_sensible_size(frame: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
-    """The same rows in few files, sorted by path: what a file holds depends on the rows alone."""
-    files = max(1, math.ceil(rows * bytes_per_row / BYTES_PER_FILE))
+    """The same rows in few files, sorted by path; written by every core where that is worth it."""
+    size = rows * bytes_per_row
+    cores = frame.sparkSession.sparkContext.defaultParallelism
+    files = max(math.ceil(size / BYTES_PER_FILE), min(cores, size // LEAST_BYTES_PER_FILE), 1)
     return frame.repartition(files, "path").sortWithinPartitions("path")
 
 
