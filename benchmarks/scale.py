@@ -25,8 +25,8 @@ from benchmarks._common import (
 from benchmarks.pca import N_COMPONENTS, store_features
 from spark_src.featurize import featurize
 from spark_src.locations import Location
-from spark_src.pca import fit
-from spark_src.session import read_pictures, read_vectors
+from spark_src.pca_sums import fit_version
+from spark_src.session import read_pictures
 from spark_src.storage import Storage
 
 FACTOR = 10
@@ -68,8 +68,8 @@ def _features(spark: SparkSession, files: list[Path], count: int, folder: Path) 
 def _pca(spark: SparkSession, count: int, folder: Path) -> tuple[str, ...]:
     def run(rows: int, name: str) -> tuple[float, int]:
         features = store_features(Storage(Location.parse(str(folder / name))), rows)
-        table = read_vectors(spark, features)
-        return seconds_of(lambda: fit(table, N_COMPONENTS)), peak_worker_memory(spark)
+        seconds = seconds_of(lambda: fit_version(spark, features, N_COMPONENTS, 0.9))
+        return seconds, peak_worker_memory(spark)
 
     run(count, "pca warm")
     return _row("PCA fit", count, run(count, "pca small"), run(count * FACTOR, "pca large"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,6 @@ from spark_src.errors import PcaError
 from spark_src.featurize import FEATURES, float_lists
 from spark_src.schemas import PCA_COMPONENTS, require_columns
 from spark_src.session import in_files_of_sensible_size
-
-_MALFORMED = f"{{:,}} feature vectors do not have {FEATURES:,} numbers. Make them anew with: "
-_MALFORMED += "uv run dagster asset materialize --select mobilenet_features"
 
 FIT_SPLIT = "Training"
 """The split PCA is fitted on; all of them where there is none of that name."""
@@ -132,10 +129,10 @@ def fit(
         PcaError: too few images, features that do not vary or are not finite, several models.
     """
     require_columns(features, "mobilenet_features")
-    model = _one_model(features)
+    models = [row["model"] for row in features.select("model").distinct().collect()]
+    model = one_model(models)
     sums = sums_of(_training_rows(features))
-    fitted = fit_sums(sums, n_components, model)
-    return replace(fitted, min_explained_variance=min_explained_variance)
+    return fit_sums(sums, n_components, model, min_explained_variance)
 
 
 def sums_of(features: DataFrame) -> Sums:
@@ -147,13 +144,18 @@ def sums_of(features: DataFrame) -> Sums:
     sums = Sums(0, np.zeros(FEATURES), np.zeros((FEATURES, FEATURES)))
     for part in parts.collect():
         if part["malformed"]:
-            raise PcaError(_MALFORMED.format(part["malformed"]))
+            raise malformed_error(part["malformed"])
         total = np.frombuffer(part["total"])
         sums += Sums(part["images"], total, np.frombuffer(part["gram"]).reshape(len(total), -1))
     return sums
 
 
-def fit_sums(sums: Sums, n_components: int, model: str) -> PcaModel:
+def fit_sums(
+    sums: Sums,
+    n_components: int,
+    model: str,
+    min_explained_variance: float = MIN_EXPLAINED_VARIANCE,
+) -> PcaModel:
     """The eigendecomposition of the covariance that the sums give.
 
     Raises:
@@ -179,7 +181,8 @@ def fit_sums(sums: Sums, n_components: int, model: str) -> PcaModel:
             "explain. Are they all the same picture, or are the model's weights all zero?"
         )
     components = _with_fixed_signs(eigenvectors.T[::-1][:n_components])
-    return PcaModel(mean, components, variances / variances.sum(), sums.images, model)
+    ratio = variances / variances.sum()
+    return PcaModel(mean, components, ratio, sums.images, model, min_explained_variance)
 
 
 def transform(features: DataFrame, pca: PcaModel, rows: int) -> DataFrame:
@@ -210,8 +213,12 @@ def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
     return model.setInputCol("features").setOutputCol("pca")
 
 
-def _one_model(features: DataFrame) -> str:
-    models = [row["model"] for row in features.select("model").distinct().collect()]
+def one_model(models: Sequence[str]) -> str:
+    """The one model that all features come from.
+
+    Raises:
+        PcaError: there is none, or there are several.
+    """
     if not models:
         raise PcaError("There are 0 images to fit PCA on. Materialize mobilenet_features first.")
     if len(models) > 1:
@@ -219,7 +226,7 @@ def _one_model(features: DataFrame) -> str:
             f"The features come from {len(models)} models, but PCA takes those of one. "
             "Materialize mobilenet_features again."
         )
-    return str(models[0])
+    return models[0]
 
 
 def _training_rows(features: DataFrame) -> DataFrame:
@@ -233,19 +240,28 @@ def _with_fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(components * signs[:, None])
 
 
+def malformed_error(rows: int) -> PcaError:
+    """What to raise where so many rows do not hold a feature vector."""
+    return PcaError(
+        f"{rows:,} feature vectors do not have {FEATURES:,} numbers. Make them anew with: "
+        "uv run dagster asset materialize --select mobilenet_features"
+    )
+
+
 def matrix_of(column: pa.Array) -> NDArray[np.float32]:
     """An Arrow column of feature lists as a matrix (n, 1280).
 
     Raises:
         PcaError: a list has another length, or is null.
     """
-    malformed = _malformed(column)
+    malformed = count_malformed(column)
     if malformed:
-        raise PcaError(_MALFORMED.format(malformed))
+        raise malformed_error(malformed)
     return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, FEATURES)
 
 
-def _malformed(column: pa.Array) -> int:
+def count_malformed(column: pa.Array) -> int:
+    """How many rows of a column of feature lists have another length, or none."""
     lengths = np.asarray(column.drop_null().value_lengths())
     return int(column.null_count + (lengths != FEATURES).sum())
 
@@ -256,7 +272,7 @@ def _sum_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     gram = np.zeros((FEATURES, FEATURES))
     for batch in batches:
         column = batch.column("features")
-        malformed += _malformed(column)
+        malformed += count_malformed(column)
         if malformed:
             continue  # counted here, told on the driver: a worker's error arrives as Spark's
         features = matrix_of(column).astype(np.float64)

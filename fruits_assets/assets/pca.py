@@ -11,6 +11,7 @@ from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from spark_src import pca as components
 from spark_src.facts import joint_digest
+from spark_src.pca_sums import fit_version
 from spark_src.progress import Work
 
 
@@ -52,9 +53,8 @@ def pca(
 ) -> Iterator[dg.Output[Any]]:
     """Fit PCA on the training images and project every image."""
     started = time.monotonic()
-    model = components.fit(
-        mobilenet_features.frame, config.n_components, config.min_explained_variance
-    )
+    spark, features = mobilenet_features.frame.sparkSession, mobilenet_features.version
+    model = fit_version(spark, features, config.n_components, config.min_explained_variance)
     seconds = round(time.monotonic() - started, 2)
     outputs = _outputs(mobilenet_features, model, seconds)
     selected = context.op_execution_context.selected_output_names

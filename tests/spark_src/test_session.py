@@ -15,7 +15,9 @@ from spark_src.errors import StorageError
 from spark_src.locations import Location
 from spark_src.schemas import SCHEMAS, require_columns
 from spark_src.session import (
+    IMAGES_PER_TASK,
     PICTURES_PER_BATCH,
+    SMALL_ROW_GROUPS,
     in_files_of_sensible_size,
     local_config,
     read_pictures,
@@ -24,12 +26,7 @@ from spark_src.session import (
 )
 from spark_src.storage import Storage, Version
 
-SMALL_ROW_GROUPS = {
-    "parquet.block.size": str(64 * 2**10),
-    "parquet.page.size.row.check.min": "128",
-    "parquet.page.size.row.check.max": "128",
-}
-"""What raw_images is written with: a row group is the least that a task can take."""
+PICTURES = 4 * 240
 
 SETTINGS = (
     "spark.sql.files.maxPartitionBytes",
@@ -42,12 +39,13 @@ SETTINGS = (
 def pictures(
     spark: SparkSession, sample_images: Location, tmp_path_factory: pytest.TempPathFactory
 ) -> Version:
-    """The sample as a version of raw_images."""
+    """The sample, four times over, as a version of raw_images in one file."""
     storage = Storage(Location.parse(str(tmp_path_factory.mktemp("storage"))))
     draft = storage.begin("raw_images", "run-1")
-    images = read_table(spark, sample_images).coalesce(1)
+    images = read_table(spark, sample_images)
+    images = images.union(images).union(images).union(images).coalesce(1)
     images.write.mode("append").options(**SMALL_ROW_GROUPS).parquet(draft.location.hadoop)
-    return storage.publish(draft, {"rows": 240})
+    return storage.publish(draft, {"rows": PICTURES})
 
 
 def rows_of_tasks(table: DataFrame) -> list[int]:
@@ -63,13 +61,11 @@ def largest_batch(table: DataFrame) -> int:
     return max(row.rows for row in table.select("path").mapInArrow(sizes, "rows long").collect())
 
 
-def test_pictures_are_shared_out_in_tasks_of_about_a_hundred(
-    spark: SparkSession, pictures: Version
-) -> None:
+def test_pictures_are_shared_out_in_even_tasks(spark: SparkSession, pictures: Version) -> None:
     rows = [count for count in rows_of_tasks(read_pictures(spark, pictures)) if count]
-    assert sum(rows) == 240
-    assert 2 <= len(rows) <= 4
-    assert max(rows) <= 160
+    assert sum(rows) == PICTURES
+    assert 3 <= len(rows) <= 5
+    assert max(rows) <= IMAGES_PER_TASK * 1.5
 
 
 def test_pictures_travel_in_small_batches_and_vectors_in_large_ones(
