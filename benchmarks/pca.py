@@ -94,8 +94,7 @@ def store_features(storage: Storage, rows: int) -> Version:
         "digest": "mixed",
         "splits": {"Training": rows},
     }
-    storage.publish(draft, facts)
-    return draft.location
+    return storage.publish(draft, facts)
 
 
 def _sample_features(model: bytes) -> NDArray[np.float32]:
