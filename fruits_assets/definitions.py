@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, Pict
 from fruits_assets.settings import Deployment, Settings, load_settings
 from spark_src.errors import SettingsError
 from spark_src.session import local_config
+
+# The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 CHECK_JOB = "asset_checks"
 
