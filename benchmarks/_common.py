@@ -16,7 +16,7 @@ from spark_src.ingest import accepted, inspect, list_source
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, convert
 from spark_src.pictures import Limits
-from spark_src.session import SMALL_ROW_GROUPS, local_config, use_bundled_java
+from spark_src.session import local_config, use_bundled_java, write_table
 from spark_src.storage import Storage, Version
 
 SAMPLE = PROJECT / "sample" / "fruits-360"
@@ -53,7 +53,7 @@ def stored_pictures(
     storage = Storage(Location.parse(str(folder / "storage")))
     draft = storage.begin("raw_images", "benchmark")
     images = accepted(inspect(spark, list_source(Location.parse(str(source))), Limits()))
-    images.write.options(**SMALL_ROW_GROUPS).mode("append").parquet(draft.location.hadoop)
+    write_table(images, "raw_images", draft.location)
     return storage.publish(draft, {"rows": count})
 
 

@@ -26,9 +26,10 @@ from benchmarks._common import (
     stored_pictures,
 )
 from spark_src.featurize import BATCH, Engine, featurize
+from spark_src.locations import Location
 from spark_src.model import MobilenetModel
 from spark_src.pixels import INPUT_SIZE, model_input
-from spark_src.session import read_pictures, read_table
+from spark_src.session import read_pictures, read_table, write_table
 from spark_src.storage import Version
 
 PROCESSES = 2
@@ -83,7 +84,9 @@ def _ours(spark: SparkSession, images: Version, model: MobilenetModel, folder: s
     shared = spark.sparkContext.broadcast(model.content)
     pictures = read_pictures(spark, images)
     features = featurize(pictures, shared, model.sha256, images.rows)
-    return seconds_of(lambda: features.write.mode("overwrite").parquet(f"{folder}/ours"))
+    with tempfile.TemporaryDirectory(dir=folder) as target:
+        written = Location.parse(target)
+        return seconds_of(lambda: write_table(features, "mobilenet_features", written))
 
 
 def _published(spark: SparkSession, images: Version, folder: str) -> float:

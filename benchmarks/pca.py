@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -29,15 +30,16 @@ from benchmarks._common import (
     show,
     start_spark,
 )
-from spark_src.featurize import ARROW_SCHEMA, FEATURES, Engine, float_lists
+from spark_src.featurize import ARROW_SCHEMA, Engine
 from spark_src.locations import Location
-from spark_src.pca_sums import fit_version
+from spark_src.pca_spark import fit_version
 from spark_src.pixels import model_input
 from spark_src.session import read_vectors
 from spark_src.storage import Storage, Version
+from spark_src.vectors import FEATURES, float_lists
 
 N_COMPONENTS = 50
-FILES = 4
+FILES = 2
 
 
 def main() -> None:
@@ -51,9 +53,9 @@ def main() -> None:
         alone = _process(folder)
         spark = start_spark()
         table = read_vectors(spark, features.location)
-        ours = _warm(lambda: fit_version(spark, features, N_COMPONENTS, 0.9))
-        spark_ml = _warm(lambda: _spark_ml(table))
-        baseline = _warm(lambda: _published(spark, features.location))
+        ours = _warm(lambda: fit_version(spark, features, N_COMPONENTS, 0.9), rounds=5)
+        spark_ml = _warm(lambda: _spark_ml(table), rounds=5)
+        baseline = _warm(lambda: _published(spark, features.location), rounds=1)
     timings = {"published method": baseline, "Spark ML PCA": spark_ml, "ours": ours}
     show(
         f"PCA fit, {rows:,} x {FEATURES:,}, {N_COMPONENTS} components",
@@ -87,7 +89,8 @@ def store_features(storage: Storage, rows: int) -> Version:
             "model": pa.array([model.sha256] * len(numbers)),
         }
         table = pa.table(columns, schema=ARROW_SCHEMA)
-        pq.write_table(table, (draft.location / f"part-{number}.parquet").path)
+        file = draft.location / f"part-{number}.parquet"
+        pq.write_table(table, file.path, use_dictionary=False, compression="lz4")
     facts = {
         "rows": rows,
         "models": [model.sha256],
@@ -112,10 +115,10 @@ def _mixtures(
     return np.maximum(share * real[first] + (1 - share) * real[second] + noise, 0)
 
 
-def _warm(work: Callable[[], object]) -> float:
-    """Seconds of the second run: the first one starts workers and compiles."""
+def _warm(work: Callable[[], object], rounds: int) -> float:
+    """Median seconds of some runs after a first that is not counted: it starts and compiles."""
     work()
-    return seconds_of(work)
+    return median(seconds_of(work) for _ in range(rounds))
 
 
 def _spark_ml(table: DataFrame) -> None:

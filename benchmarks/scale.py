@@ -25,8 +25,8 @@ from benchmarks._common import (
 from benchmarks.pca import N_COMPONENTS, store_features
 from spark_src.featurize import featurize
 from spark_src.locations import Location
-from spark_src.pca_sums import fit_version
-from spark_src.session import read_pictures
+from spark_src.pca_spark import fit_version
+from spark_src.session import read_pictures, write_table
 from spark_src.storage import Storage
 
 FACTOR = 10
@@ -58,7 +58,8 @@ def _features(spark: SparkSession, files: list[Path], count: int, folder: Path) 
     def run(rows: int, name: str) -> tuple[float, int]:
         images = stored_pictures(spark, files, rows, folder / name)
         frame = featurize(read_pictures(spark, images), shared, model.sha256, rows)
-        seconds = seconds_of(lambda: frame.write.parquet(str(folder / f"{name}.parquet")))
+        written = Location.parse(str(folder / f"{name}.parquet"))
+        seconds = seconds_of(lambda: write_table(frame, "mobilenet_features", written))
         return seconds, peak_worker_memory(spark)
 
     run(64, "warm")

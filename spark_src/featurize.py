@@ -16,9 +16,7 @@ from spark_src.pictures import DECODER_ERRORS
 from spark_src.pixels import INPUT_SIZE, model_input
 from spark_src.schemas import MOBILENET_FEATURES, require_columns
 from spark_src.session import in_files_of_sensible_size
-
-FEATURES = 1280
-"""Length of a feature vector."""
+from spark_src.vectors import FEATURES, float_lists
 
 BATCH = 2
 """Pictures a call of the engine. Measured: 2 is quicker than 1, and more are slower."""
@@ -107,14 +105,6 @@ def featurize(
     )
     features = pictures.mapInArrow(_featurizer(model, model_sha256, done), MOBILENET_FEATURES)
     return in_files_of_sensible_size(features, rows, FEATURES * 4)
-
-
-def float_lists(values: NDArray[np.float32]) -> pa.ListArray:
-    """A matrix as one Arrow list array over its own buffer: a row of it is a list."""
-    count, length = values.shape
-    offsets = np.arange(0, (count + 1) * length, length, dtype=np.int32)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return pa.ListArray.from_arrays(pa.array(offsets), flat)
 
 
 def _featurizer(

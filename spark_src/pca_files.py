@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.ml.common import _py2java
+from pyspark.ml.feature import PCAModel as SparkPCAModel
+from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.locations import Location
-from spark_src.pca import PcaModel, spark_ml_model
+from spark_src.pca import PcaModel
+from spark_src.vectors import FEATURES
 
 FILE = "pca_model.parquet"
 SPARK_ML = "spark_ml"
@@ -71,3 +75,19 @@ def load(folder: Location) -> PcaModel:
 def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:
     """Write the model as `pyspark.ml.feature.PCAModel.load` reads it."""
     spark_ml_model(spark, pca).write().save((folder / SPARK_ML).hadoop)
+
+
+def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
+    """The same model as a genuine `pyspark.ml.feature.PCAModel`, to save and to load in Spark.
+
+    Its `transform` does not subtract the mean: subtract `PcaModel.mean` first.
+    """
+    context = spark.sparkContext
+    loadings = DenseMatrix(FEATURES, pca.n_components, pca.components.ravel())
+    variance = DenseVector(pca.explained_variance_ratio[: pca.n_components])
+    kind = context._jvm.org.apache.spark.ml.feature.PCAModel  # type: ignore[union-attr]
+    java_model = kind("fruits_pca", _py2java(context, loadings), _py2java(context, variance))
+    model = SparkPCAModel(java_model)
+    model._transfer_params_from_java()
+    model._set(k=pca.n_components)
+    return model.setInputCol("features").setOutputCol("pca")

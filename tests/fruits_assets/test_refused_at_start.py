@@ -18,76 +18,57 @@ sys.argv = ["dagster", "asset", "materialize", *sys.argv[1:]]
 runpy.run_module("dagster", run_name="__main__")
 """
 
-Materialize = Callable[..., subprocess.CompletedProcess[str]]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
-def materialize(tmp_path: Path) -> Materialize:
-    """Materialize everything in a fresh process with these settings."""
+def refusal(tmp_path: Path) -> Refusal:
+    """Materialize everything in a fresh process with these settings; what it says as it gives up.
 
-    def run(**settings: str) -> subprocess.CompletedProcess[str]:
+    It gives up before Spark starts and before anything is stored.
+    """
+
+    def run(**settings: str) -> str:
         storage = {"FRUITS_STORAGE": str(tmp_path / "data")}
         command = [sys.executable, "-c", MATERIALIZE, "--select", "*"]
         command += ["-m", "fruits_assets.definitions"]
         environment = os.environ | storage | settings
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "JVM started: False" in done.stdout
+        assert not (tmp_path / "data").exists()
+        return done.stderr
 
     return run
 
 
-def test_a_missing_input_is_named_before_spark_starts(
-    materialize: Materialize, tmp_path: Path
-) -> None:
+def test_a_missing_input_is_named_before_spark_starts(refusal: Refusal, tmp_path: Path) -> None:
     folder = tmp_path / "missing"
-    done = materialize(FRUITS_INPUT=str(folder))
-    assert done.returncode == 1
-    assert f"The input {folder} does not exist" in done.stderr
-    assert "JVM started: False" in done.stdout
-    assert not (tmp_path / "data").exists()
+    assert f"The input {folder} does not exist" in refusal(FRUITS_INPUT=str(folder))
 
 
-def test_an_empty_input_is_named_before_spark_starts(
-    materialize: Materialize, tmp_path: Path
-) -> None:
+def test_an_empty_input_is_named_before_spark_starts(refusal: Refusal, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     (folder / "Training").mkdir(parents=True)
-    done = materialize(FRUITS_INPUT=str(folder))
-    assert done.returncode == 1
-    assert f"The input {folder} holds no file" in done.stderr
-    assert "JVM started: False" in done.stdout
-    assert not (tmp_path / "data").exists()
+    assert f"The input {folder} holds no file" in refusal(FRUITS_INPUT=str(folder))
 
 
-def test_missing_weights_are_named_before_spark_starts(
-    materialize: Materialize, tmp_path: Path
-) -> None:
+def test_missing_weights_are_named_before_spark_starts(refusal: Refusal, tmp_path: Path) -> None:
     file = tmp_path / "missing.h5"
-    done = materialize(FRUITS_WEIGHTS=str(file))
-    assert done.returncode == 1
-    assert f"The weights {file} do not exist" in done.stderr
-    assert "JVM started: False" in done.stdout
-    assert not (tmp_path / "data").exists()
+    assert f"The weights {file} do not exist" in refusal(FRUITS_WEIGHTS=str(file))
 
 
 def test_weights_that_do_not_fit_are_named_before_spark_starts(
-    materialize: Materialize, tmp_path: Path
+    refusal: Refusal, tmp_path: Path
 ) -> None:
     file = tmp_path / "other.h5"
     file.write_bytes(b"no weights")
-    done = materialize(FRUITS_WEIGHTS=str(file))
-    assert done.returncode == 1
-    assert f"The weights {file} are not those of a Keras MobileNetV2 without top" in done.stderr
-    assert "Set FRUITS_WEIGHTS to `imagenet`" in done.stderr
-    assert "JVM started: False" in done.stdout
-    assert not (tmp_path / "data").exists()
+    said = refusal(FRUITS_WEIGHTS=str(file))
+    assert f"The weights {file} are not those of a Keras MobileNetV2 without top" in said
+    assert "Set FRUITS_WEIGHTS to `imagenet`" in said
 
 
-def test_a_bad_setting_is_named_before_anything_is_loaded(
-    materialize: Materialize, tmp_path: Path
-) -> None:
-    done = materialize(FRUITS_REGION="eu-west-2")
-    assert done.returncode == 1
-    assert "FRUITS_REGION='eu-west-2'" in done.stderr
-    assert "Paris is eu-west-3" in done.stderr
-    assert "JVM started: False" in done.stdout
-    assert not (tmp_path / "data").exists()
+def test_a_bad_setting_is_named_before_anything_is_loaded(refusal: Refusal) -> None:
+    said = refusal(FRUITS_REGION="eu-west-2")
+    assert "FRUITS_REGION='eu-west-2'" in said
+    assert "Paris is eu-west-3" in said

@@ -18,11 +18,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark_src import featurize as features_module
 from spark_src.errors import StorageError
-from spark_src.featurize import Engine, engine_of_this_worker, featurize, float_lists
+from spark_src.featurize import Engine, engine_of_this_worker, featurize
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, keras_model
 from spark_src.pixels import model_input
 from spark_src.schemas import MOBILENET_FEATURES, require_columns
+from spark_src.vectors import float_lists
 
 
 @pytest.fixture(scope="module")

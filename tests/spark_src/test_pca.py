@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -18,32 +18,35 @@ from pyspark.sql import functions as F
 from sklearn import decomposition
 
 from spark_src import pca_files
-from spark_src.featurize import float_lists
 from spark_src.locations import Location
-from spark_src.pca import PcaModel, fit, fit_sums, sums_of, transform
-from spark_src.schemas import require_columns
+from spark_src.model import MobilenetModel
+from spark_src.pca import PcaModel
+from spark_src.pca_spark import fit_version, transform
 from spark_src.session import read_vectors
+from spark_src.storage import Version
 
 Matrix = NDArray[np.float64]
+Row = dict[str, Any]
+Store = Callable[..., Version]
 
 
 @pytest.fixture(scope="module")
-def features(spark: SparkSession, sample_features: Location) -> DataFrame:
-    return read_vectors(spark, sample_features)
+def features(spark: SparkSession, sample_version: Version) -> DataFrame:
+    return read_vectors(spark, sample_version.location)
 
 
 @pytest.fixture(scope="module")
-def fitted(features: DataFrame) -> PcaModel:
-    return fit(features, 50)
+def fitted(spark: SparkSession, sample_version: Version) -> PcaModel:
+    return fit_version(spark, sample_version, 50, 0.9)
 
 
 @pytest.fixture(scope="module")
-def rows(sample_features: Location) -> list[dict[str, Any]]:
-    return sorted(pq.read_table(sample_features.path).to_pylist(), key=lambda row: row["path"])
+def rows(sample_version: Version) -> list[Row]:
+    return pq.read_table(sample_version.location.path).to_pylist()
 
 
 @pytest.fixture(scope="module")
-def training(rows: list[dict[str, Any]]) -> Matrix:
+def training(rows: list[Row]) -> Matrix:
     return np.array([row["features"] for row in rows if row["split"] == "Training"])
 
 
@@ -54,8 +57,7 @@ def sklearn_pca(training: Matrix) -> decomposition.PCA:
 
 @pytest.fixture(scope="module")
 def projected(features: DataFrame, fitted: PcaModel) -> dict[str, list[float]]:
-    table = require_columns(transform(features, fitted, 240), "pca_components")
-    return {row.path: row.pca for row in table.collect()}
+    return {row.path: row.pca for row in transform(features, fitted, 240).collect()}
 
 
 def same_signs(components: Matrix, model: Matrix) -> Matrix:
@@ -98,7 +100,7 @@ def test_projections_of_every_split_are_scikit_learns(
     fitted: PcaModel,
     sklearn_pca: decomposition.PCA,
     projected: dict[str, list[float]],
-    rows: list[dict[str, Any]],
+    rows: list[Row],
 ) -> None:
     theirs = sklearn_pca.transform(np.array([row["features"] for row in rows]))[:, :50]
     turned = theirs * np.sign((sklearn_pca.components_[:50] * fitted.components).sum(axis=1))
@@ -114,27 +116,17 @@ def test_projections_of_the_training_images_have_the_mean_zero(
     np.testing.assert_allclose(ours.mean(axis=0), 0, atol=1e-5)
 
 
-def test_projected_rows_keep_their_keys(
-    features: DataFrame, fitted: PcaModel, rows: list[dict[str, Any]]
-) -> None:
-    keys = ("image_id", "path", "split", "label")
-    found = transform(features, fitted, 240).select(*keys).collect()
-    assert {tuple(row) for row in found} == {tuple(row[key] for key in keys) for row in rows}
-
-
 def test_sparks_own_pca_is_the_same_up_to_signs(
-    spark: SparkSession, training: Matrix, tmp_path: Path
+    spark: SparkSession, training: Matrix, store_features: Store
 ) -> None:
     """On features that span all 1,280 dimensions: on the 180 training images, which do not,
     Spark's own decomposition gives components that are not even orthogonal."""
     noise = np.random.default_rng(9).normal(scale=0.01, size=(1440, 1280))
     spanning = (np.tile(training, (8, 1)) + noise).astype(np.float32)
-    pq.write_table(pa.table({"features": float_lists(spanning)}), tmp_path / "spanning.parquet")
-    table = spark.read.parquet(str(tmp_path / "spanning.parquet"))
-    theirs = PCA(k=50, inputCol="x", outputCol="y").fit(
-        table.select(array_to_vector("features").alias("x"))
-    )
-    ours = fit_sums(sums_of(table), 50, "digest")
+    version = store_features([{"features": vector} for vector in spanning])
+    vectors = read_vectors(spark, version.location).select(array_to_vector("features").alias("x"))
+    theirs = PCA(k=50, inputCol="x", outputCol="y").fit(vectors)
+    ours = fit_version(spark, version, 50, 0.9)
     turned = same_signs(theirs.pc.toArray().T, ours.components)
     np.testing.assert_allclose(ours.components, turned, atol=1e-5)
     np.testing.assert_allclose(
@@ -167,10 +159,11 @@ def test_the_saved_spark_ml_model_projects_centred_features_as_we_do(
 
 
 def test_a_fit_on_rows_in_another_order_gives_the_same_signs_and_values(
-    features: DataFrame, fitted: PcaModel
+    spark: SparkSession, rows: list[Row], fitted: PcaModel, store_features: Store
 ) -> None:
-    shuffled = features.orderBy(F.rand(seed=1)).repartition(7)
-    again = fit(shuffled, 50)
+    order = np.random.default_rng(1).permutation(len(rows))
+    shuffled = store_features([rows[index] for index in order], files=7, rows_per_group=11)
+    again = fit_version(spark, shuffled, 50, 0.9)
     np.testing.assert_allclose(again.components, fitted.components, atol=1e-6)
     np.testing.assert_allclose(
         again.explained_variance_ratio, fitted.explained_variance_ratio, atol=1e-9
@@ -185,29 +178,35 @@ def test_components_are_orthonormal_and_their_largest_loading_is_positive(
     assert (fitted.components[np.arange(50), largest] > 0).all()
 
 
-def test_fewer_components_are_the_first_of_more(features: DataFrame, fitted: PcaModel) -> None:
-    few = fit(features, 3, min_explained_variance=0.5)
+def test_fewer_components_are_the_first_of_more(
+    spark: SparkSession, sample_version: Version, fitted: PcaModel
+) -> None:
+    few = fit_version(spark, sample_version, 3, 0.9)
+    assert few.n_components == 3
     np.testing.assert_allclose(few.components, fitted.components[:3], atol=1e-9)
-    assert few.min_explained_variance == 0.5
 
 
-def test_sums_of_two_sets_add_up_to_those_of_both(features: DataFrame) -> None:
-    cherry = features.where("label = 'Cherry 2'")
-    other = features.where("label <> 'Cherry 2'")
-    added, whole = sums_of(cherry) + sums_of(other), sums_of(features)
-    assert added.images == whole.images == 240
-    np.testing.assert_allclose(added.total, whole.total, rtol=1e-9)
-    np.testing.assert_allclose(added.gram, whole.gram, rtol=1e-9, atol=1e-9)
+def test_a_model_names_what_made_its_features_and_what_was_asked_of_it(
+    spark: SparkSession, sample_version: Version, mobilenet: MobilenetModel
+) -> None:
+    asked = fit_version(spark, sample_version, 3, 0.5)
+    assert (asked.model, asked.min_explained_variance) == (mobilenet.sha256, 0.5)
 
 
-def test_without_a_training_split_pca_is_fitted_on_all(features: DataFrame) -> None:
-    unsplit = features.withColumn("split", F.lit(None).cast("string"))
-    assert fit(unsplit, 10).images == 240
-    assert fit(features.where("split = 'Test'"), 10).images == 60
+def test_without_a_training_split_pca_is_fitted_on_all(
+    spark: SparkSession, rows: list[Row], store_features: Store
+) -> None:
+    unsplit = store_features([row | {"split": None} for row in rows])
+    test = store_features([row for row in rows if row["split"] == "Test"])
+    assert fit_version(spark, unsplit, 10, 0.9).images == 240
+    assert fit_version(spark, test, 10, 0.9).images == 60
 
 
-def test_images_of_one_label_alone_can_be_reduced(features: DataFrame) -> None:
-    one = fit(features.where("label = 'Tomato 2'"), 10)
+def test_images_of_one_label_alone_can_be_reduced(
+    spark: SparkSession, rows: list[Row], store_features: Store
+) -> None:
+    tomatoes = store_features([row for row in rows if row["label"] == "Tomato 2"])
+    one = fit_version(spark, tomatoes, 10, 0.9)
     assert one.images == 60
     assert 0.5 < one.explained_variance <= 1
 

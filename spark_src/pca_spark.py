@@ -1,4 +1,4 @@
-"""PCA's sums straight from Parquet files: Spark shares out row groups, workers read them."""
+"""PCA's work that Spark shares out: sums straight from Parquet row groups, and projection."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
+from pyspark import Broadcast
+from pyspark.sql import DataFrame, SparkSession
 
-from spark_src.featurize import FEATURES
 from spark_src.locations import Location
-from spark_src.pca import (
-    FIT_SPLIT,
-    PcaModel,
-    Sums,
-    count_malformed,
-    fit_sums,
-    malformed_error,
-    matrix_of,
-    one_model,
-)
-from spark_src.session import VECTORS_PER_BATCH
+from spark_src.pca import FIT_SPLIT, PcaModel, Sums, fit_sums, one_model
+from spark_src.schemas import PCA_COMPONENTS
+from spark_src.session import VECTORS_PER_BATCH, in_files_of_sensible_size
 from spark_src.storage import Version
+from spark_src.vectors import FEATURES, count_malformed, float_lists, malformed_error, matrix_of
 
 RowGroup = tuple[Location, int]
 
@@ -31,12 +24,13 @@ RowGroup = tuple[Location, int]
 def fit_version(
     spark: SparkSession, features: Version, n_components: int, min_explained_variance: float
 ) -> PcaModel:
-    """Fit PCA on a stored version of `mobilenet_features`; the same model as `pca.fit` gives.
+    """Fit PCA on the training split of a stored version of `mobilenet_features`.
 
-    Half the time of `pca.fit` is Spark's JVM handing 1,280 floats a row to Python one by one.
+    Workers read the files themselves: through a DataFrame, half the time would be Spark's JVM
+    handing 1,280 floats a row to Python one by one.
 
     Raises:
-        PcaError: see `pca.fit`.
+        PcaError: too few images, features that do not vary or are not finite, several models.
     """
     model = one_model(features.facts["models"])
     split = FIT_SPLIT if FIT_SPLIT in features.facts["splits"] else None
@@ -54,11 +48,25 @@ def sums_of_files(spark: SparkSession, folder: Location, split: str | None) -> S
     shares = max(1, min(len(groups), spark.sparkContext.defaultParallelism))
     tasks = spark.sparkContext.parallelize(groups, shares)
     sums = Sums(0, np.zeros(FEATURES), np.zeros((FEATURES, FEATURES)))
-    for part, malformed in tasks.mapPartitions(_summer(split)).collect():
-        if malformed:
-            raise malformed_error(malformed)
+    malformed = 0
+    for part, malformed_there in tasks.mapPartitions(_summer(split)).collect():
         sums += part
+        malformed += malformed_there
+    if malformed:
+        raise malformed_error(malformed)
     return sums
+
+
+def transform(features: DataFrame, pca: PcaModel, rows: int) -> DataFrame:
+    """Project every split, the mean subtracted.
+
+    Returns:
+        A table with the columns of `pca_components`, not yet computed.
+    """
+    wanted = features.select("image_id", "path", "split", "label", "features")
+    shared = features.sparkSession.sparkContext.broadcast(pca)
+    components = wanted.mapInArrow(_projector(shared), PCA_COMPONENTS)
+    return in_files_of_sensible_size(components, rows, pca.n_components * 4)
 
 
 def _row_groups(folder: Location) -> Iterator[RowGroup]:
@@ -93,8 +101,30 @@ def _columns(groups: Iterable[RowGroup], split: str | None) -> Iterator[pa.Array
     for location, number in groups:
         with location.filesystem.open_input_file(location.path) as stream:
             batches = pq.ParquetFile(stream).iter_batches(
-                VECTORS_PER_BATCH, row_groups=[number], columns=["split", "features"]
+                VECTORS_PER_BATCH,
+                row_groups=[number],
+                columns=["split", "features"],
+                use_threads=False,  # every core has a task already
             )
             for batch in batches:
-                rows = batch if split is None else batch.filter(pc.equal(batch["split"], split))
-                yield rows.column("features")
+                yield _of_split(batch, split).column("features")
+
+
+def _of_split(batch: pa.RecordBatch, split: str | None) -> pa.RecordBatch:
+    if split is None:
+        return batch
+    wanted = pc.equal(batch["split"], split)
+    whole = pc.all(wanted, skip_nulls=False).as_py()  # null where an image has no split
+    return batch if whole else batch.filter(wanted)
+
+
+def _projector(
+    pca: Broadcast[PcaModel],
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def project_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            components = pca.value.project(matrix_of(batch.column("features")))
+            columns = {name: batch.column(name) for name in ("image_id", "path", "split", "label")}
+            yield pa.RecordBatch.from_pydict(columns | {"pca": float_lists(components)})
+
+    return project_batches

@@ -1,0 +1,46 @@
+"""Feature vectors: matrices in NumPy, lists in Arrow. No Spark, so that workers load it fast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spark_src.errors import PcaError
+
+FEATURES = 1280
+"""Length of a feature vector."""
+
+
+def float_lists(values: NDArray[np.float32]) -> pa.ListArray:
+    """A matrix as one Arrow list array over its own buffer: a row of it is a list."""
+    count, length = values.shape
+    offsets = np.arange(0, (count + 1) * length, length, dtype=np.int32)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def malformed_error(rows: int) -> PcaError:
+    """What to raise where so many rows do not hold a feature vector."""
+    return PcaError(
+        f"{rows:,} feature vectors do not have {FEATURES:,} numbers. Make them anew with: "
+        "uv run dagster asset materialize --select mobilenet_features"
+    )
+
+
+def matrix_of(column: pa.Array) -> NDArray[np.float32]:
+    """An Arrow column of feature lists as a matrix (n, 1280).
+
+    Raises:
+        PcaError: a list has another length, or is null.
+    """
+    malformed = count_malformed(column)
+    if malformed:
+        raise malformed_error(malformed)
+    return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, FEATURES)
+
+
+def count_malformed(column: pa.Array) -> int:
+    """How many rows of a column of feature lists have another length, or none."""
+    lengths = np.asarray(column.drop_null().value_lengths())
+    return int(column.null_count + (lengths != FEATURES).sum())
