@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+from dagster_shared.error import SerializableErrorInfo
 
 from fruits_assets.definitions import CHECK_JOB, build_defs
 
@@ -27,7 +28,7 @@ def run_checks(definitions: dg.Definitions | None = None) -> list[Outcome]:
     with get_possibly_temporary_instance_for_cli("fruits check") as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
     outcomes = {outcome.asset + outcome.check: outcome for outcome in _evaluated(result)}
-    for outcome in _failed(result, job):
+    for outcome in _failed(result, job) + _refused(result, job):
         outcomes.setdefault(outcome.asset + outcome.check, outcome)
     return sorted(outcomes.values(), key=lambda outcome: (outcome.asset, outcome.check))
 
@@ -53,11 +54,28 @@ def _failed(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Ou
     """Checks whose step ended without a verdict."""
     outcomes = []
     for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        cause = error.cause if error and error.cause else error
-        text = cause.message.strip().split(": ", 1)[-1] if cause else "no reason given"
-        for key in job.asset_layer.asset_graph.asset_check_keys:
-            if event.step_key == f"{key.asset_key.to_python_identifier()}_{key.name}":
-                asset = key.asset_key.to_user_string()
-                outcomes.append(Outcome(asset, key.name, "cannot run", text, exit_code=2))
+        text = _reason(event.step_failure_data.error)
+        outcomes += [
+            _without_verdict(key, text)
+            for key in job.asset_layer.asset_graph.asset_check_keys
+            if event.step_key == f"{key.asset_key.to_python_identifier()}_{key.name}"
+        ]
     return outcomes
+
+
+def _refused(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
+    """Every check, where the run ended before its first step: a resource refused to start."""
+    return [
+        _without_verdict(key, _reason(event.job_failure_data.error))
+        for event in result.filter_events(lambda event: event.is_run_failure)
+        for key in job.asset_layer.asset_graph.asset_check_keys
+    ]
+
+
+def _without_verdict(key: dg.AssetCheckKey, text: str) -> Outcome:
+    return Outcome(key.asset_key.to_user_string(), key.name, "cannot run", text, exit_code=2)
+
+
+def _reason(error: SerializableErrorInfo | None) -> str:
+    cause = error.cause if error and error.cause else error
+    return cause.message.strip().split(": ", 1)[-1] if cause else "no reason given"

@@ -1,17 +1,18 @@
 """Asset checks. They run on the host and go by small facts, so that a check costs no Spark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 import pyarrow.parquet as pq
 
 from fruits_assets.io_managers import VECTORS
-from fruits_assets.resources import AssetStorage
+from fruits_assets.resources import AssetStorage, Residency
 from spark_src import export, pca_files
 from spark_src.errors import UnreadableVersionError
-from spark_src.featurize import FEATURES
 from spark_src.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.residency import Finding
 from spark_src.storage import Storage, Version
+from spark_src.vectors import FEATURES
 
 
 @dg.asset_check(asset="mobilenet_features", blocking=True)
@@ -73,6 +74,33 @@ def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
         else f"different models: {digests}. Materialize mobilenet_features and what follows it."
     )
     return dg.AssetCheckResult(passed=passed, description=text, metadata=digests)
+
+
+@dg.asset_check(asset="raw_images")
+def data_stays_in_eu(residency: Residency) -> dg.AssetCheckResult:
+    """Storage, input and weights are in the region of the EU, closed to the public, encrypted."""
+    findings = residency.findings()
+    if not findings:
+        return dg.AssetCheckResult(passed=True, description="all data is on this machine")
+    faults = [fault for finding in findings for fault in finding.faults]
+    names = ", ".join(f"s3://{finding.bucket}" for finding in findings)
+    return dg.AssetCheckResult(
+        passed=not faults,
+        description=" ".join(faults)
+        or f"{names}: in {residency.region}, public access blocked, encrypted by default",
+        metadata={"buckets": _buckets_table(findings)},
+    )
+
+
+def _buckets_table(findings: Sequence[Finding]) -> dg.MarkdownMetadataValue:
+    header = ["| bucket | region | public access | default encryption |", "| --- " * 4 + "|"]
+    rows = [
+        f"| {finding.bucket} | {finding.region} "
+        f"| {'blocked' if finding.public_access_blocked else 'NOT BLOCKED'} "
+        f"| {finding.encryption or 'NONE'} |"
+        for finding in findings
+    ]
+    return dg.MetadataValue.md("\n".join(header + rows))
 
 
 def _no_image_lost(
@@ -152,6 +180,7 @@ CHECKS = [
     variance_is_explained,
     weights_are_imagenet,
     one_model_throughout,
+    data_stays_in_eu,
     _no_image_lost("raw_images", _ingested),
     _no_image_lost("mobilenet_features", _handed_on("raw_images", "mobilenet_features")),
     _no_image_lost("pca_components", _handed_on("mobilenet_features", "pca_components")),

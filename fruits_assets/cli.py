@@ -8,21 +8,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets import cluster_commands, cluster_env_commands
+from fruits_assets.cost import cost_command
+from fruits_assets.dataset_command import fetch_dataset
 from spark_src.errors import FruitsError
 from spark_src.storage import PREFIXES, Storage
 
 CANNOT_RUN = 2
 
 app = typer.Typer(
-    help="Fruits features: find the tables, check them.",
+    help="Fruits features: find the tables, check them, fetch pictures, run the cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
+app.add_typer(cluster_commands.app, name="cluster", help="The EMR cluster, by its name.")
+app.add_typer(cluster_env_commands.app, name="cluster-env", help="The cluster's environment.")
+app.command("cost")(cost_command)
+app.command("fetch-dataset")(fetch_dataset)
+
+
 @app.callback()
 def fruits() -> None:
-    """Fruits features: find the tables, check them."""
+    """Fruits features: find the tables, check them, fetch pictures, run the cluster."""
 
 
 @app.command()

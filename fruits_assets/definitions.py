@@ -7,49 +7,79 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets.assets import ASSETS
 from fruits_assets.checks import CHECKS
+from fruits_assets.emr_step import is_remote
 from fruits_assets.io_managers import (
     CsvIOManager,
     MobilenetModelIOManager,
     ParquetIOManager,
     PcaModelIOManager,
 )
-from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
+from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
+from fruits_assets.resources import (
+    AssetStorage,
+    ClusterSpark,
+    LocalSpark,
+    ModelWeights,
+    PictureSource,
+    Residency,
+)
 from fruits_assets.settings import Deployment, Settings, load_settings
-from spark_src.errors import SettingsError
-from spark_src.session import local_config
+from spark_src.aws import use_region
+from spark_src.session import cluster_config, local_config, s3_config
 
 # The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+# Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
+warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
 
 CHECK_JOB = "asset_checks"
 
 
 def resources(settings: Settings) -> dict[str, Any]:
-    """The resources that the settings ask for.
-
-    Raises:
-        SettingsError: the deployment is not there yet.
-    """
-    if settings.deployment is not Deployment.LOCAL:
-        raise SettingsError(
-            f"FRUITS_DEPLOYMENT={settings.deployment}: this version runs on one machine only. "
-            "Unset it, or set it to local."
-        )
-    pyspark = LocalSpark(spark_config=local_config())
-    storage = AssetStorage(root=settings.storage_location.uri)
+    """The resources that the settings ask for."""
+    use_region(settings.region)
+    pyspark = _spark(settings)
+    region = settings.region
+    storage = AssetStorage(root=settings.storage_location.uri, region=region)
+    places = (settings.storage_location, settings.input_location, settings.weights_location)
     return {
         "pyspark": pyspark,
+        "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=settings.input_location.uri),
-        "weights": ModelWeights(uri=settings.weights_location.uri),
+        "source": PictureSource(uri=settings.input_location.uri, region=region),
+        "weights": ModelWeights(uri=settings.weights_location.uri, region=region),
+        "residency": Residency(uris=[place.uri for place in places], region=region),
         "tables": ParquetIOManager(storage=storage, spark=pyspark),
         "models": MobilenetModelIOManager(storage=storage, spark=pyspark),
         "pca_models": PcaModelIOManager(storage=storage, spark=pyspark),
         "csv_files": CsvIOManager(storage=storage, spark=pyspark),
     }
+
+
+def _spark(settings: Settings) -> LazyPySparkResource:
+    if settings.deployment is Deployment.EMR:
+        return ClusterSpark(spark_config=cluster_config())
+    in_s3 = "s3" in {settings.input_location.scheme, settings.storage_location.scheme}
+    return LocalSpark(spark_config=local_config() | (s3_config() if in_s3 else {}))
+
+
+def _launcher(settings: Settings) -> dg.ResourceDefinition:
+    """What takes steps to the cluster; nothing on one machine, and nothing on the cluster."""
+    if settings.deployment is not Deployment.EMR or is_remote():
+        return dg.ResourceDefinition.none_resource()
+    launcher = FruitsStepLauncher(
+        cluster_name=settings.cluster,
+        region=settings.region,
+        storage=settings.storage_location,
+        settings=settings.variables,
+        spark_config=launched_spark_config(cluster_config(), settings.region),
+        polling=Polling(longest_seconds=settings.poll_seconds),
+    )
+    return dg.ResourceDefinition.hardcoded_resource(launcher)
 
 
 def build_defs(

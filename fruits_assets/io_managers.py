@@ -20,7 +20,7 @@ from spark_src.model import MobilenetModel
 from spark_src.pca import PcaModel
 from spark_src.progress import Work, spoken
 from spark_src.schemas import require_columns
-from spark_src.session import SMALL_ROW_GROUPS, read_pictures, read_table, read_vectors
+from spark_src.session import read_pictures, read_table, read_vectors, write_table
 from spark_src.storage import Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
@@ -87,11 +87,8 @@ class ParquetIOManager(VersionedIOManager):
 
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         rows = require_columns(made.frame, asset)
-        writer = rows.write.mode("append")
-        if asset == "raw_images":
-            writer = writer.options(**SMALL_ROW_GROUPS)
         with spoken(made, say):
-            writer.parquet(folder.hadoop)
+            write_table(rows, asset, folder)
         written = read_table(self.session, folder)
         facts = made.facts | {"images": made.images} | table_facts(written)
         if asset in VECTORS:

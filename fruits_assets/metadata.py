@@ -7,6 +7,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 import dagster as dg
+import pyspark
 
 from spark_src.export import FILE
 from spark_src.locations import Location
@@ -85,7 +86,12 @@ def counts_table(counts: Mapping[str, int], column: str) -> dg.MarkdownMetadataV
 
 def _libraries(asset: str) -> dg.MarkdownMetadataValue:
     names = LIBRARIES[asset]
-    return dg.MetadataValue.md(", ".join(f"{name} {installed_version(name)}" for name in names))
+    return dg.MetadataValue.md(", ".join(f"{name} {_version_of(name)}" for name in names))
+
+
+def _version_of(library: str) -> str:
+    # A cluster's own pyspark was not installed as a package.
+    return pyspark.__version__ if library == "pyspark" else installed_version(library)
 
 
 def data_location(version: Version) -> Location:

@@ -1,16 +1,26 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
 from functools import cached_property
+from typing import Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import PrivateAttr
 
+from fruits_assets.emr_step import is_remote
+from spark_src.errors import ClusterError
 from spark_src.ingest import Source, list_source
 from spark_src.locations import Location
 from spark_src.model import keras_model
+from spark_src.residency import Finding, inspect_buckets, require_in_region
 from spark_src.session import use_bundled_java
 from spark_src.storage import Storage
+
+REGION = "eu-west-1"
+
+
+Launcher = dg.ResourceParam[Any]
+"""An asset that takes it runs on the cluster where there is one: Dagster looks for launchers."""
 
 
 class LocalSpark(LazyPySparkResource):
@@ -21,10 +31,26 @@ class LocalSpark(LazyPySparkResource):
         super()._init_session()
 
 
+class ClusterSpark(LazyPySparkResource):
+    """The cluster's Spark, in a step that spark-submit started there; on the host there is none."""
+
+    def _init_session(self) -> None:
+        if not is_remote():
+            raise ClusterError(
+                "FRUITS_DEPLOYMENT=emr starts no Spark on this machine: only steps on the cluster "
+                "have one. Unset FRUITS_DEPLOYMENT to work here."
+            )
+        super()._init_session()
+
+
 class AssetStorage(dg.ConfigurableResource[Storage]):
-    """Where the assets' versions lie."""
+    """Where the assets' versions lie. A run fails at once where its bucket is not fit for data."""
 
     root: str
+    region: str = REGION
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        require_in_region([Location.parse(self.root)], self.region)
 
     @cached_property
     def versions(self) -> Storage:
@@ -36,10 +62,13 @@ class PictureSource(dg.ConfigurableResource[Source]):
     """The folder of pictures. A run that needs it fails at once where it is missing or empty."""
 
     uri: str
+    region: str = REGION
     _listed: Source | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        self._listed = list_source(Location.parse(self.uri))
+        root = Location.parse(self.uri)
+        require_in_region([root], self.region)
+        self._listed = list_source(root)
 
     @property
     def listed(self) -> Source:
@@ -51,11 +80,28 @@ class ModelWeights(dg.ConfigurableResource[Location]):
     """The Keras weights. A run that needs them fails at once where they do not fit."""
 
     uri: str
+    region: str = REGION
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        require_in_region([self.location], self.region)
         keras_model(self.location)
 
     @property
     def location(self) -> Location:
         """The .h5 file."""
         return Location.parse(self.uri)
+
+
+class Residency(dg.ConfigurableResource[list[Finding]]):
+    """Every place that a deployment reads or writes, to be inspected without reading it."""
+
+    uris: list[str]
+    region: str = REGION
+
+    def findings(self) -> list[Finding]:
+        """What their buckets are like; none where all are on this machine.
+
+        Raises:
+            AwsError: a bucket could not be inspected.
+        """
+        return inspect_buckets([Location.parse(uri) for uri in self.uris], self.region)

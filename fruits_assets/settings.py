@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from spark_src.errors import SettingsError
@@ -37,6 +39,8 @@ class Settings(BaseSettings):
     weights: str = IMAGENET
     region: str = "eu-west-1"
     cluster: str = "fruits-features"
+    poll_seconds: float = Field(default=15, gt=0)
+    """The longest pause between two looks at a step on the cluster."""
 
     @field_validator("input", "storage", "weights", "cluster")
     @classmethod
@@ -61,6 +65,25 @@ class Settings(BaseSettings):
             return value
         hint = " London is not in the EU; Paris is eu-west-3." if value == "eu-west-2" else ""
         raise ValueError(f"{value} is not a region in the EU: use one of {EU_REGIONS}.{hint}")
+
+    @model_validator(mode="after")
+    def _cluster_reads_s3(self) -> Self:
+        local = [
+            f"FRUITS_{name.upper()}={getattr(self, name)!r}"
+            for name in ("input", "storage")
+            if Location.parse(getattr(self, name)).scheme != "s3"
+        ]
+        if self.deployment is Deployment.EMR and local:
+            raise ValueError(
+                f"FRUITS_DEPLOYMENT=emr, but {' and '.join(local)} is on this machine, which the "
+                "cluster cannot see. Give s3://bucket/prefix for both."
+            )
+        return self
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Every setting as its environment variable, for a process on the cluster."""
+        return {f"FRUITS_{name.upper()}": str(value) for name, value in self.model_dump().items()}
 
     @cached_property
     def input_location(self) -> Location:
@@ -92,9 +115,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [
-            f"FRUITS_{str(problem['loc'][0]).upper()}={problem['input']!r}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-        raise SettingsError("; ".join(problems)) from error
+        raise SettingsError("; ".join(map(_problem, error.errors()))) from error
+
+
+def _problem(found: ErrorDetails) -> str:
+    text = found["msg"].removeprefix("Value error, ")
+    if not found["loc"]:
+        return text  # of several settings together: it names them itself
+    return f"FRUITS_{str(found['loc'][0]).upper()}={found['input']!r}: {text}"

@@ -39,3 +39,23 @@ class UnreadableVersionError(StorageError):
 
 class ConcurrentWriteError(StorageError):
     """Another run made a version current while this one was writing."""
+
+
+class AwsError(FruitsError):
+    """AWS refused or did not answer. `code` is its own short name for why."""
+
+    def __init__(self, message: str, code: str = "unknown") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ClusterError(FruitsError):
+    """The EMR cluster is not there, does not start, or a step on it failed."""
+
+
+class ResidencyError(FruitsError):
+    """Data would leave the configured region of the EU, or its bucket is not safe."""
+
+
+class DatasetError(FruitsError):
+    """A data set could not be fetched whole."""

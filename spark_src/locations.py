@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
+from spark_src.aws import s3_files
 from spark_src.errors import SettingsError
 
 SCHEMES = ("file", "s3")
@@ -73,8 +74,13 @@ class Location:
         """The pyarrow file system that `path` lies in."""
         if self.scheme == "file":
             return fs.LocalFileSystem()
-        filesystem, _ = fs.FileSystem.from_uri(self.uri)
-        return filesystem
+        return s3_files()
+
+    @property
+    def bucket_and_key(self) -> tuple[str, str]:
+        """Of an S3 location."""
+        bucket, _, key = self.path.partition("/")
+        return bucket, key
 
     def read(self) -> bytes:
         """The file's bytes.

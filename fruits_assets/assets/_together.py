@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import extract_data_version_from_entry
 
+from fruits_assets import provenance
 from fruits_assets.io_managers import VersionedIOManager
 
 
@@ -34,16 +34,9 @@ def selected_outputs(
 
 def _provenance(context: dg.AssetExecutionContext, output: dg.Output[Any]) -> dict[str, str]:
     """The tags that Dagster gives a selected output: without them it would call this one stale."""
-    spec = context.assets_def.specs_by_key[dg.AssetKey(output.output_name)]
-    tags = {"dagster/code_version": spec.code_version or ""}
+    asset = dg.AssetKey(output.output_name)
+    tags = provenance.tags(context.instance, context.assets_def, asset)
     if output.data_version:
         tags["dagster/data_version"] = output.data_version.value
         tags["dagster/data_version_is_user_provided"] = "true"
-    for dep in spec.deps:
-        record = context.instance.get_latest_data_version_record(dep.asset_key)
-        version = record and extract_data_version_from_entry(record.event_log_entry)
-        if record and version:
-            name = dep.asset_key.to_user_string()
-            tags[f"dagster/input_data_version/{name}"] = version.value
-            tags[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
     return tags

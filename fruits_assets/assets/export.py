@@ -3,16 +3,20 @@
 import dagster as dg
 
 from fruits_assets.io_managers import Table
+from fruits_assets.resources import Launcher
 from spark_src.export import flatten
+from spark_src.facts import joint_digest
 from spark_src.progress import Work
 
 
 @dg.asset(
     io_manager_key="csv_files", group_name="fruits", kinds={"pyspark", "csv"}, code_version="1"
 )
-def csv_export(pca_components: Table) -> Work:
+def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work]:
     """One CSV file: a header, then a row for each image."""
     version = pca_components.version
     n_components = version.facts["n_components"]
     rows = flatten(pca_components.frame, n_components)
-    return Work(rows, version.rows, facts={"n_components": n_components})
+    digest = joint_digest(version.facts["digest"])
+    work = Work(rows, version.rows, facts={"n_components": n_components, "digest": digest})
+    return dg.Output(work, data_version=dg.DataVersion(digest))

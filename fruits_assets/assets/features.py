@@ -4,6 +4,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets.io_managers import Table
+from fruits_assets.resources import Launcher
 from spark_src.facts import joint_digest
 from spark_src.featurize import featurize
 from spark_src.model import MobilenetModel
@@ -18,7 +19,10 @@ from spark_src.progress import Work
     code_version=PIXELS,
 )
 def mobilenet_features(
-    pyspark: LazyPySparkResource, raw_images: Table, mobilenet_model: MobilenetModel
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,
+    raw_images: Table,
+    mobilenet_model: MobilenetModel,
 ) -> dg.Output[Work]:
     """MobileNetV2's features of every picture, computed where the pictures are."""
     spark = pyspark.spark_context

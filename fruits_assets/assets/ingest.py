@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager
-from fruits_assets.resources import PictureSource
+from fruits_assets.resources import Launcher, PictureSource
 from spark_src import ingest as pictures
 from spark_src.pictures import Limits
 from spark_src.progress import Work
@@ -53,6 +53,7 @@ def ingest(
     context: dg.AssetExecutionContext,
     config: IngestConfig,
     pyspark: LazyPySparkResource,
+    step_launcher: Launcher,
     source: PictureSource,
     tables: dg.ResourceParam[ParquetIOManager],
 ) -> Iterator[dg.Output[Work]]:

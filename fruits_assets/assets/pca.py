@@ -9,9 +9,10 @@ from pydantic import Field
 
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
-from spark_src import pca as components
+from fruits_assets.resources import Launcher
 from spark_src.facts import joint_digest
-from spark_src.pca_sums import fit_version
+from spark_src.pca import PcaModel
+from spark_src.pca_spark import fit_version, transform
 from spark_src.progress import Work
 
 
@@ -47,6 +48,7 @@ class PcaConfig(dg.Config):
 def pca(
     context: dg.AssetExecutionContext,
     config: PcaConfig,
+    step_launcher: Launcher,
     mobilenet_features: Table,
     pca_models: dg.ResourceParam[PcaModelIOManager],
     tables: dg.ResourceParam[ParquetIOManager],
@@ -64,9 +66,7 @@ def pca(
     yield from selected_outputs(context, outputs, io_managers)
 
 
-def _outputs(
-    features: Table, model: components.PcaModel, seconds: float
-) -> Iterator[dg.Output[Any]]:
+def _outputs(features: Table, model: PcaModel, seconds: float) -> Iterator[dg.Output[Any]]:
     yield dg.Output(
         model,
         "pca_model",
@@ -74,7 +74,7 @@ def _outputs(
         data_version=dg.DataVersion(model.digest),
     )
     rows = features.version.rows
-    projected = components.transform(features.frame, model, rows)
+    projected = transform(features.frame, model, rows)
     digest = joint_digest(features.version.facts["digest"], model.digest)
     facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
     yield dg.Output(

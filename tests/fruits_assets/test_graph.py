@@ -30,6 +30,7 @@ check pca_components:components_have_n_finite_numbers (blocking)
 check pca_components:no_image_lost (blocking)
 check pca_components:one_model_throughout (not blocking)
 check pca_components:variance_is_explained (not blocking)
+check raw_images:data_stays_in_eu (not blocking)
 check raw_images:no_image_lost (blocking)
 job asset_checks
 """

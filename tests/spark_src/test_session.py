@@ -17,12 +17,12 @@ from spark_src.schemas import SCHEMAS, require_columns
 from spark_src.session import (
     IMAGES_PER_TASK,
     PICTURES_PER_BATCH,
-    SMALL_ROW_GROUPS,
     in_files_of_sensible_size,
     local_config,
     read_pictures,
     read_table,
     read_vectors,
+    write_table,
 )
 from spark_src.storage import Storage, Version
 
@@ -44,7 +44,7 @@ def pictures(
     draft = storage.begin("raw_images", "run-1")
     images = read_table(spark, sample_images)
     images = images.union(images).union(images).union(images).coalesce(1)
-    images.write.mode("append").options(**SMALL_ROW_GROUPS).parquet(draft.location.hadoop)
+    write_table(images, "raw_images", draft.location)
     return storage.publish(draft, {"rows": PICTURES})
 
 

@@ -1,0 +1,83 @@
+"""`fruits cluster …`: look at the EMR cluster, start it, stop it. What EMR is asked is not here."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fruits_assets import cluster
+from fruits_assets.settings import Settings, load_settings
+from spark_src.locations import Location
+
+app = typer.Typer(help="The EMR cluster: its state, start, stop.", no_args_is_help=True)
+
+
+def lock_of(settings: Settings) -> Location | None:
+    """The object that lets one run start the cluster; None where the storage is local."""
+    storage = settings.storage_location
+    if storage.scheme != "s3":
+        return None
+    return storage / "locks" / f"cluster-{settings.cluster}.json"
+
+
+@app.command()
+def status() -> None:
+    """Show the living cluster, or the last one there was."""
+    settings = load_settings()
+    found = cluster.status(settings.cluster, settings.region)
+    if found is None:
+        _say(f"no cluster {settings.cluster} in {settings.region}, nor was there one lately")
+        return
+    instances = ", ".join(f"{count} x {kind}" for kind, count in sorted(found.instances.items()))
+    table = Table("what", "value", title=f"Cluster {escape(settings.cluster)}")
+    rows = {
+        "id": found.cluster.id,
+        "state": found.cluster.state,
+        "since": f"{found.cluster.since:%Y-%m-%d %H:%M} UTC",
+        "why": found.cluster.reason or "-",
+        "release": found.release,
+        "instances": instances or "none",
+        "step concurrency": str(found.step_concurrency),
+        "running steps": ", ".join(found.running_steps) or "none",
+    }
+    for what, value in rows.items():
+        table.add_row(what, escape(value))
+    _console().print(table)
+
+
+@app.command()
+def start() -> None:
+    """Start the cluster as it last was, unless it lives, and wait until it takes steps."""
+    settings = load_settings()
+    lock = lock_of(settings)
+    found = cluster.ready(settings.cluster, settings.region, _say, lock=lock)
+    _say(f"cluster {settings.cluster} is ready: {found}")
+
+
+@app.command()
+def stop(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Terminate the cluster; what runs on it is lost, what is stored stays."""
+    settings = load_settings()
+    found = cluster.status(settings.cluster, settings.region)
+    if found is None or found.cluster.state not in cluster.LIVING:
+        _say(f"no cluster {settings.cluster} is running in {settings.region}")
+        return
+    steps = len(found.running_steps)
+    if not yes:
+        typer.confirm(f"Terminate {found.cluster.id} with {steps} running steps?", abort=True)
+    stopped = cluster.stop(settings.cluster, settings.region)
+    if stopped is not None:
+        _say(f"cluster {settings.cluster} ({stopped.id}) is being terminated")
+
+
+def _say(text: str) -> None:
+    _console().print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,0 +1,257 @@
+"""The cluster's Python environment, packed from the lock file. Our own code: `code_package.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from fruits_assets.code_package import uploaded
+from fruits_assets.settings import PROJECT
+from spark_src.aws import client, explained
+from spark_src.errors import ClusterError, SettingsError
+from spark_src.locations import Location
+
+CLUSTER_ENV_PATH = "/opt/fruits/env"
+"""Where the environment lies on every node."""
+
+CLUSTER_PYTHON = "/usr/bin/python3.11"
+PYTHON_VERSION = "3.11"
+SYSTEM_PYTHON = Path(sys.base_prefix) / "bin" / f"python{PYTHON_VERSION}"
+PLATFORM = "x86_64-manylinux_2_34"
+"""m5 nodes with Amazon Linux 2023, whose glibc is 2.34; whatever machine packs it."""
+
+LIMIT_BYTES = 250 * 10**6
+"""Every node downloads and unpacks the archive before it can work."""
+
+CACHE = PROJECT / ".cache" / "cluster-env"
+
+_RECIPE = "1"
+"""To be raised when the steps below change what the same requirements become."""
+
+_FROM_SPARK = ("pyspark", "py4j")
+"""Packages that a cluster has already, in the version that fits it."""
+
+_LEFT_OUT = (".lock", ".gitignore", "CACHEDIR.TAG")
+
+_PROBE = "import ai_edge_litert, boto3, dagster, numpy, PIL, pyarrow"
+
+Report = Callable[[str], None]
+"""Takes what is being done now."""
+
+Sent = Callable[[int, int], None]
+"""Takes how many more bytes have gone, and of how many."""
+
+
+def _tell_nobody(_doing: str) -> None:
+    pass
+
+
+def build(
+    output: Path | None = None, python: str = PYTHON_VERSION, report: Report = _tell_nobody
+) -> Path:
+    """Pack what the lock file says; quick where the archive is there already.
+
+    Args:
+        output: the `.tar.gz` to write; by default a file in the cache, named by its content.
+        python: the interpreter, or its version, that compiles the environment.
+        report: told what is being done, before each step.
+
+    Raises:
+        SettingsError: uv is missing, or the interpreter or the output's name cannot be used.
+        ClusterError: a step failed, or the archive is too large.
+    """
+    if output is not None and not output.name.endswith(".tar.gz"):
+        raise SettingsError(f"The archive is a .tar.gz: {output} does not end so.")
+    report("reading the lock file")
+    wanted = requirements()
+    cached = CACHE / archive_name(wanted)
+    if cached.exists():
+        report("nothing changed since it was packed")
+    else:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as folder:
+            packed = _pack(wanted, Path(folder), python, report)
+            packed.replace(cached)
+    if output is None:
+        return cached
+    output.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(cached, output)
+    return output
+
+
+def requirements() -> str:
+    """The locked packages of the group `cluster` with their hashes, without those of Spark.
+
+    Raises:
+        SettingsError: uv is missing.
+        ClusterError: there is no lock file, or it has no such group.
+    """
+    left_out = [f"--no-emit-package={name}" for name in _FROM_SPARK]
+    options = ["--frozen", "--only-group=cluster", "--no-emit-project"]
+    return _uv("export", *options, "--no-header", "--no-annotate", "--quiet", *left_out)
+
+
+def archive_name(wanted: str) -> str:
+    """`env-<key>.tar.gz`: the same for the same packages, Python and platform."""
+    key = "\n".join([wanted, PYTHON_VERSION, PLATFORM, _RECIPE])
+    return f"env-{hashlib.sha256(key.encode()).hexdigest()[:16]}.tar.gz"
+
+
+def unpack(archive: Path, target: Path, python: Path = SYSTEM_PYTHON) -> Path:
+    """Unpack as `infra/cluster/bootstrap.sh` does; give the environment's interpreter.
+
+    Args:
+        archive: what `build` gave.
+        target: the folder to make.
+        python: the machine's Python 3.11; by default the one that runs this.
+
+    Raises:
+        ClusterError: the archive is damaged, or its libraries do not run with that Python.
+    """
+    try:
+        with tarfile.open(archive) as packed:
+            packed.extractall(target, filter="tar")
+        _use_python(target, python)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ClusterError(f"{archive} cannot be unpacked to {target}: {error}.") from error
+    interpreter = target / "bin" / "python"
+    _run([str(interpreter), "-c", _PROBE], f"importing the libraries with {interpreter}")
+    return interpreter
+
+
+def push(
+    staging: Location,
+    region: str,
+    python: str = PYTHON_VERSION,
+    report: Report = _tell_nobody,
+    sent: Sent | None = None,
+) -> Location:
+    """Upload the archive to the folder `staging`, name it in `current.json` there.
+
+    Where it is there already, it is neither packed nor uploaded.
+
+    Args:
+        staging: a folder in S3.
+        region: the bucket's.
+        python: as for `build`.
+        report: told what is being done, before each step.
+        sent: told of the upload's progress.
+
+    Raises:
+        SettingsError: the staging folder is not in S3, or as for `build`.
+        ClusterError: as for `build`.
+        AwsError: S3 refused.
+    """
+    place = staging / archive_name(requirements())
+    if uploaded(place, region):
+        report(f"{place.uri} is there already")
+    else:
+        archive = build(None, python, report)
+        report(f"uploading {archive.stat().st_size / 1e6:.0f} MB to {place.uri}")
+        _upload(archive, place, region, sent)
+    bucket, key = (staging / "current.json").bucket_and_key
+    content = json.dumps({"name": place.name, "uri": place.uri})
+    with explained(f"writing s3://{bucket}/{key}"):
+        client("s3", region).put_object(Bucket=bucket, Key=key, Body=content.encode())
+    return place
+
+
+def _upload(archive: Path, place: Location, region: str, sent: Sent | None) -> None:
+    """In parts, side by side: what is there after a failure is nothing, not a half."""
+    size = archive.stat().st_size
+    bucket, key = place.bucket_and_key
+    callback = (lambda more: sent(more, size)) if sent else None
+    # `upload_file` would hide S3's error code from `explained`.
+    with archive.open("rb") as stream, explained(f"uploading {place.uri}"):
+        client("s3", region).upload_fileobj(stream, bucket, key, Callback=callback)
+
+
+def _pack(wanted: str, folder: Path, python: str, report: Report) -> Path:
+    """Install the packages into a fresh environment in the folder, and pack that."""
+    import venv_pack  # the cluster imports this module and has no use for that one
+
+    environment, packed = folder / "env", folder / "env.tar.gz"
+    report(f"making an environment with Python {PYTHON_VERSION}")
+    _uv("venv", "--no-project", "--relocatable", "--python", python, str(environment))
+    if not (environment / "lib" / f"python{PYTHON_VERSION}").is_dir():
+        raise SettingsError(
+            f"The cluster runs Python {PYTHON_VERSION}, which {python} is not: "
+            f"use --python {PYTHON_VERSION}."
+        )
+    report("installing the locked packages")
+    _install(wanted, environment)
+    _use_python(environment, Path(CLUSTER_PYTHON))
+    report("packing")
+    filters = [("exclude", name) for name in _LEFT_OUT]
+    try:
+        venv_pack.pack(prefix=str(environment), output=str(packed), filters=filters)
+    except venv_pack.VenvPackException as error:
+        raise ClusterError(f"The environment cannot be packed: {error}") from error
+    _require_small(packed)
+    return packed
+
+
+def _install(wanted: str, environment: Path) -> None:
+    listed = environment.with_suffix(".txt")
+    listed.write_text(wanted)
+    # Compiled now, because no user of the cluster may write beside the libraries; the compiled
+    # files name no times, because unpacking and copying changes those.
+    _uv(
+        *("pip", "install", "--python", str(environment), "--requirements", str(listed)),
+        *("--no-deps", "--require-hashes", "--only-binary=:all:", "--compile-bytecode"),
+        *("--python-platform", PLATFORM),
+        PYC_INVALIDATION_MODE="UNCHECKED_HASH",
+    )
+
+
+def _use_python(environment: Path, python: Path) -> None:
+    """Let the environment run on a machine's own Python: an environment holds none."""
+    link = environment / "bin" / "python"
+    link.unlink(missing_ok=True)
+    link.symlink_to(python)
+    config = environment / "pyvenv.cfg"
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("home")]
+    config.write_text("\n".join([f"home = {python.parent}", *lines, ""]))
+
+
+def _require_small(archive: Path) -> None:
+    size = archive.stat().st_size
+    if size > LIMIT_BYTES:
+        raise ClusterError(
+            f"The cluster's environment is {size / 1e6:.0f} MB packed, which is over the limit of "
+            f"{LIMIT_BYTES / 1e6:.0f} MB: take packages out of the dependency group `cluster`."
+        )
+
+
+def _uv(*arguments: str, **variables: str) -> str:
+    uv = shutil.which("uv")
+    if uv is None:
+        raise SettingsError("uv is not on the PATH: install it (docs.astral.sh/uv).")
+    subcommand = " ".join(word for word in arguments[:2] if not word.startswith("-"))
+    return _run([uv, *arguments], f"uv {subcommand}", **variables)
+
+
+def _run(command: list[str], doing: str, **variables: str) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise ClusterError(f"{doing} failed: {error}") from error
+    if done.returncode:
+        raise ClusterError(f"{doing} failed with {done.returncode}: {done.stderr[-2000:].strip()}")
+    return done.stdout

@@ -1,0 +1,70 @@
+"""`fruits cluster-env`: pack and upload the cluster's environment. The work: `cluster_env.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fruits_assets import cluster_env
+from fruits_assets.settings import load_settings
+
+app = typer.Typer(help="The cluster's Python environment.", no_args_is_help=True)
+
+_Python = Annotated[str, typer.Option(help="The interpreter, or its version, to build with.")]
+
+
+@app.command()
+def build(
+    output: Annotated[
+        Path | None, typer.Option(help="The .tar.gz to write; a file in .cache/ by default.")
+    ] = None,
+    python: _Python = cluster_env.PYTHON_VERSION,
+) -> None:
+    """Pack the locked libraries for the cluster, unless the lock file has not changed.
+
+    Prints the archive's path.
+    """
+    with _shown() as (report, _):
+        archive = cluster_env.build(output, python, report)
+        report(f"done: {archive.stat().st_size / 1e6:.0f} MB")
+    typer.echo(archive)
+
+
+@app.command()
+def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
+    """Upload the packed libraries to the storage, packing them where that is needed.
+
+    Prints the archive's URI.
+    """
+    settings = load_settings()
+    staging = settings.storage_location / "staging" / "env"
+    with _shown() as (report, sent):
+        place = cluster_env.push(staging, settings.region, python, report, sent)
+    typer.echo(place.uri)
+
+
+@contextmanager
+def _shown() -> Iterator[tuple[cluster_env.Report, cluster_env.Sent]]:
+    """A line for each step and a bar for the one that runs; not on standard output."""
+    console = Console(stderr=True)
+    started = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def report(doing: str) -> None:
+            seconds = time.monotonic() - started
+            console.print(f"{seconds:5.1f} s  {doing}", highlight=False, soft_wrap=True)
+            progress.update(task, description=doing.split(" to s3://", maxsplit=1)[0])
+
+        def sent(more: int, total: int) -> None:
+            progress.update(task, total=total, advance=more)
+
+        yield report, sent

@@ -1,0 +1,116 @@
+"""The project's own code as one small zip for the cluster. Libraries are in `cluster_env.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from fruits_assets.settings import PROJECT
+from spark_src.aws import client, error_code, explained
+from spark_src.errors import ClusterError, SettingsError
+from spark_src.locations import Location
+
+PACKAGES = ("fruits_assets", "spark_src")
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+_READABLE_FILE = 0o100644 << 16
+_UNIX = 3
+
+
+@dataclass(frozen=True)
+class CodePackage:
+    """A zip that Spark's `--py-files` takes; equal sources give equal bytes on any machine."""
+
+    name: str
+    """`code-<start of sha256>.zip`."""
+    content: bytes
+    sha256: str
+
+
+def build(root: Path = PROJECT) -> CodePackage:
+    """Zip the two packages that lie in `root`.
+
+    Raises:
+        ClusterError: one of the packages is not there.
+    """
+    buffer = io.BytesIO()
+    # Not compressed: other versions of zlib give other bytes, and Python imports it quicker.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for file in _sources(root):
+            entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _EARLIEST)
+            entry.external_attr = _READABLE_FILE
+            entry.create_system = _UNIX
+            archive.writestr(entry, file.read_bytes())
+    content = buffer.getvalue()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return CodePackage(f"code-{sha256[:16]}.zip", content, sha256)
+
+
+def push(staging: Location, region: str) -> Location:
+    """Upload the zip to the folder `staging` unless this version of it is there.
+
+    Raises:
+        SettingsError: the staging folder is not in S3.
+        ClusterError: one of the packages is not there.
+        AwsError: S3 refused.
+    """
+    package = build()
+    place = staging / package.name
+    if uploaded(place, region):
+        return place
+    bucket, key = place.bucket_and_key
+    with explained(f"uploading {place.uri}"):
+        try:
+            client("s3", region).put_object(
+                Bucket=bucket, Key=key, Body=package.content, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            # Another run has just uploaded the same bytes: the name says what is in it.
+            if error_code(error) != "PreconditionFailed":
+                raise
+    return place
+
+
+def uploaded(place: Location, region: str) -> bool:
+    """Whether a file lies there, in S3.
+
+    Raises:
+        SettingsError: the place is not in S3.
+        AwsError: S3 refused to say.
+    """
+    if place.scheme != "s3":
+        raise SettingsError(
+            f"A cluster cannot read {place}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
+        )
+    bucket, key = place.bucket_and_key
+    with explained(f"looking for {place.uri}"):
+        try:
+            client("s3", region).head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error_code(error) == "404":
+                return False
+            raise
+    return True
+
+
+def _sources(root: Path) -> list[Path]:
+    """The files that travel, sorted by their name in the zip; below `root` only names count."""
+    found: list[Path] = []
+    for package in PACKAGES:
+        if not (root / package / "__init__.py").is_file():
+            raise ClusterError(
+                f"There is no package {package} in {root}: start from a checkout of the project."
+            )
+        found += filter(_travels, (root / package).rglob("*"))
+    return sorted(found, key=lambda file: file.relative_to(root).as_posix())
+
+
+def _travels(file: Path) -> bool:
+    """Whether it is source; an editor's own files begin with a dot."""
+    is_source = file.suffix == ".py" or file.name == "log4j2.properties"
+    return is_source and not file.name.startswith(".") and file.is_file()

@@ -1,0 +1,228 @@
+"""What cluster time costs, from hours and a table of prices. No bill is read and AWS not asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fruits_assets.settings import load_settings
+from spark_src.errors import FruitsError
+from spark_src.locations import Location
+from spark_src.storage import Storage
+
+PER_IMAGES = 100_000
+PRICED_REGION = "eu-west-1"
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD an instance-hour: EC2's on-demand price and EMR's on top. `cores`: its vCPUs."""
+
+    ec2: float
+    emr: float
+    cores: int
+
+    @property
+    def usd(self) -> float:
+        """Both together, USD an instance-hour."""
+        return self.ec2 + self.emr
+
+
+PRICES = {
+    "m5.xlarge": Price(ec2=0.214, emr=0.048, cores=4),
+    "m5.2xlarge": Price(ec2=0.428, emr=0.096, cores=8),
+}
+"""On demand, eu-west-1, as of 2026-11. m5.xlarge is the figure of this project's design;
+m5.2xlarge is twice that, as AWS prices m5 by size. A type is added from AWS's price list."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Instance-hours and USD, without EBS, S3 and transfer. No USD where a type has no price."""
+
+    instance_hours: float
+    usd: float | None
+    images: int
+    unpriced: tuple[str, ...] = ()
+
+    @property
+    def usd_per_100_000(self) -> float | None:
+        """USD per 100,000 images; None without a price or without images."""
+        if self.usd is None or not self.images:
+            return None
+        return self.usd * PER_IMAGES / self.images
+
+    @property
+    def usd_text(self) -> str:
+        """The USD for a table, or which type has no price."""
+        if self.usd is None:
+            return f"no price for {', '.join(self.unpriced)}"
+        return f"{self.usd:,.2f}"
+
+
+def price(instance_type: str) -> float | None:
+    """USD an instance-hour, EMR included; None where the type is not in the table."""
+    found = PRICES.get(instance_type)
+    return found.usd if found else None
+
+
+def of_run(seconds: float, instances: Mapping[str, int], images: int) -> Estimate:
+    """What so many instances of each type cost for a time; EBS is not counted.
+
+    Args:
+        seconds: how long they ran.
+        instances: how many of each type, the primary node included.
+        images: how many images went through.
+    """
+    hours = seconds / 3600
+    used = {kind: count for kind, count in instances.items() if count}
+    unpriced = tuple(sorted(kind for kind in used if price(kind) is None))
+    usd = sum((price(kind) or 0.0) * count for kind, count in used.items()) * hours
+    return Estimate(hours * sum(used.values()), None if unpriced else usd, images, unpriced)
+
+
+def metadata(estimate: Estimate) -> dict[str, Any]:
+    """Plain values for Dagster's UI: numbers, or a text where a type has no price."""
+    per = estimate.usd_per_100_000
+    missing = estimate.usd_text if estimate.usd is None else "no images"
+    return {
+        "instance hours": round(estimate.instance_hours, 3),
+        "estimated USD": missing if estimate.usd is None else round(estimate.usd, 4),
+        "estimated USD per 100,000 images": missing if per is None else round(per, 4),
+    }
+
+
+def of_images(  # noqa: PLR0913 - the assumptions, by name
+    n: int,
+    images_per_second_per_core: float,
+    cores: int,
+    instances: Mapping[str, int],
+    *,
+    start_minutes: float = 8,
+    idle_minutes: float = 60,
+    rest_share: float | None = None,
+) -> dict[str, Estimate]:
+    """The parts of a whole run's cost by name, the `total` last.
+
+    Args:
+        n: how many images.
+        images_per_second_per_core: measured, in images a second.
+        cores: those that featurize, without the primary node's.
+        instances: how many of each type, the primary node included.
+        start_minutes: from the request for a cluster until it takes steps.
+        idle_minutes: after the last step until the cluster ends itself.
+        rest_share: PCA's and CSV's time as a share of featurizing's; None: not measured, left out.
+    """
+    featurizing = n / (images_per_second_per_core * cores)
+    seconds = {"start-up": start_minutes * 60, "featurizing": featurizing}
+    if rest_share is not None:
+        seconds["PCA and CSV"] = featurizing * rest_share
+    seconds["idle until auto-termination"] = idle_minutes * 60
+    seconds["total"] = sum(seconds.values())
+    return {part: of_run(time, instances, n) for part, time in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the last materializations took. None: storage does not say."""
+
+    images_per_second: float | None
+    cores: int | None
+    rest_share: float | None
+
+
+def measured(root: Location) -> Measured:
+    """Read the facts `seconds`, `images` and `cores` of the current versions."""
+    versions = Storage(root)
+    facts = {}
+    for asset in ("mobilenet_features", "pca_model", "pca_components", "csv_export"):
+        version = versions.find(asset)
+        facts[asset] = version.facts if version else {}
+    features = facts.pop("mobilenet_features")
+    seconds, images = features.get("seconds"), features.get("images")
+    if not seconds or not images:
+        return Measured(None, None, None)
+    # Seconds an image: the tables may have been made from different numbers of images.
+    rest = [
+        fact["seconds"] / fact["images"]
+        for fact in facts.values()
+        if fact.get("seconds") and fact.get("images")
+    ]
+    share = sum(rest) * images / seconds if len(rest) == len(facts) else None
+    return Measured(images / seconds, features.get("cores"), share)
+
+
+def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
+    images: Annotated[int, typer.Option(min=1, help="How many images.")],
+    workers: Annotated[int, typer.Option(min=1, help="Nodes that featurize.")] = 2,
+    instance_type: Annotated[str, typer.Option(help="Of all nodes.")] = "m5.xlarge",
+    cores: Annotated[int | None, typer.Option(min=1, help="vCPUs of one node.")] = None,
+    images_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Of one core, where storage has no measure.")
+    ] = None,
+    measured_cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores that the measured run had.")
+    ] = None,
+    start_minutes: Annotated[float, typer.Option(min=0, help="Until it takes steps.")] = 8,
+    idle_minutes: Annotated[float, typer.Option(min=0, help="Until it ends itself.")] = 60,
+) -> None:
+    """Estimate what a whole run on EMR costs, start-up and idle time included."""
+    settings = load_settings()
+    facts = measured(settings.storage_location)
+    rate, source = _rate(facts, settings.storage_location, images_per_second, measured_cores)
+    per_node = cores or (PRICES[instance_type].cores if instance_type in PRICES else None)
+    if per_node is None:
+        raise FruitsError(f"The cores of {instance_type} are not known: give --cores.")
+    parts = of_images(
+        images,
+        rate,
+        per_node * workers,
+        {instance_type: workers + 1},
+        start_minutes=start_minutes,
+        idle_minutes=idle_minutes,
+        rest_share=facts.rest_share,
+    )
+    caption = f"{rate:,.1f} images a second and core ({source}). On demand, {PRICED_REGION}, "
+    caption += "without EBS, S3 and transfer."
+    if settings.region != PRICED_REGION:
+        caption += f" Prices in {settings.region} differ."
+    title = f"{images:,} images on {workers} + 1 {instance_type}"
+    table = Table("part", "minutes", "instance-hours", "USD", title=title, caption=caption)
+    for part, estimate in parts.items():
+        if part == "total" and facts.rest_share is None:
+            table.add_row("PCA and CSV", "not measured", "", "")
+        minutes = estimate.instance_hours * 60 / (workers + 1)
+        hours = f"{estimate.instance_hours:,.2f}"
+        table.add_row(part, f"{minutes:,.1f}", hours, estimate.usd_text)
+    per = parts["total"].usd_per_100_000
+    table.add_row("total per 100,000 images", "", "", "" if per is None else f"{per:,.2f}")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _rate(
+    facts: Measured, root: Location, given: float | None, cores: int | None
+) -> tuple[float, str]:
+    """Images a second of one core, and where that comes from."""
+    if given is not None:
+        return given, "given"
+    if facts.images_per_second is None:
+        raise FruitsError(
+            f"{root} has no measured throughput of mobilenet_features: give --images-per-second "
+            "(of one core), or materialize mobilenet_features and ask again."
+        )
+    cores = cores or facts.cores
+    if cores:
+        return facts.images_per_second / cores, f"measured on {cores} cores"
+    local = os.cpu_count() if root.scheme == "file" else None
+    if not local:
+        raise FruitsError(
+            f"{root} does not say on how many cores it was measured: give --measured-cores."
+        )
+    return facts.images_per_second / local, f"measured, if on this machine's {local} cores"

@@ -1,0 +1,252 @@
+"""Lays a zip of pictures out in a folder or a bucket, never half of it. Downloads nothing."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import shutil
+import zipfile
+import zlib
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+from zipfile import ZipFile, ZipInfo
+
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fruits_assets.settings import load_settings
+from spark_src import aws
+from spark_src.errors import AwsError, DatasetError
+from spark_src.locations import Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Files = dict[str, ZipInfo]
+"""Path in the data set -> member of the archive."""
+
+_SPLITS = ("Training", "Test")
+_PICTURES = (".jpg", ".jpeg", ".png")
+_UPLOADS = 16  # half of the connections that a client keeps
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+
+
+def is_incomplete(location: Location) -> bool:
+    """Whether a fetch to there was begun and did not end.
+
+    Raises:
+        AwsError: the bucket cannot be read.
+    """
+    if location.scheme == "file":
+        return _staging(location).exists()
+    bucket, key = _marker(location)
+    with aws.explained(f"reading s3://{bucket}/{key}"):
+        try:
+            _s3().head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if aws.error_code(error) != "404":
+                raise
+            return False
+    return True
+
+
+def sizes(to: Location) -> dict[str, int]:
+    """Path below the target -> bytes, of every file that is there.
+
+    Raises:
+        DatasetError: the target can be none: it is a file, or a bucket without a prefix.
+        AwsError: the bucket cannot be listed.
+    """
+    if to.scheme == "s3":
+        return _objects(to)
+    if to.exists() and not to.is_folder():
+        raise DatasetError(f"{to} is a file; give --to a folder, which need not exist yet.")
+    start = len(to.path.rstrip("/")) + 1
+    return {file.path[start:]: file.size for file in to.files()}
+
+
+def contents(file: Path) -> Files:
+    """The files of the data set: `<Split>/<Label>/file` where it has splits, else as they are.
+
+    Raises:
+        DatasetError: the zip is damaged, a member would leave the target, or none is a picture.
+    """
+    try:
+        with Console(stderr=True).status("checking the archive"), ZipFile(file) as archive:
+            members = archive.infolist()
+            damaged = archive.testzip()
+    except _BROKEN as error:
+        raise DatasetError(f"it is no sound zip ({error})") from error
+    if damaged is not None:
+        raise DatasetError(f"its member {damaged!r} is damaged")
+    if unsafe := [member.filename for member in members if _leaves_its_folder(member.filename)]:
+        raise DatasetError(f"its member {unsafe[0]!r} has an unsafe path")
+    found = {str(PurePosixPath(member.filename)): member for member in members}
+    files = _arranged({path: member for path, member in found.items() if not member.is_dir()})
+    if not any(map(is_picture, files)):
+        raise DatasetError(f"none of its {len(found):,} members is a .jpg or .png")
+    return files
+
+
+def lay_out(file: Path, missing: Files, to: Location) -> None:
+    """Write these members of the zip to `to`, where a fetch that was cut off leaves no trace.
+
+    Raises:
+        DatasetError: not all could be uploaded.
+        AwsError: the bucket cannot be written at all.
+        OSError: the folder cannot be written.
+    """
+    with ZipFile(file) as archive:
+        if to.scheme == "s3":
+            _to_bucket(archive, missing, to)
+        else:
+            _to_folder(archive, missing, to)
+
+
+def is_picture(path: str) -> bool:
+    """Whether the name says so."""
+    return path.lower().endswith(_PICTURES)
+
+
+def _leaves_its_folder(path: str) -> bool:
+    """Read as Windows does, which takes both slashes for one, and drives besides."""
+    windows = PureWindowsPath(path)
+    return bool(windows.anchor) or ".." in windows.parts
+
+
+def _arranged(files: Files) -> Files:
+    """Drop what is above the splits or, without any, the one folder that all is in."""
+    files = {path: member for path, member in files.items() if not path.startswith("__MACOSX/")}
+    parents = _parents_of_splits(files)
+    if parents:
+        return _labelled(_below(files, min(parents, key=lambda path: (path.count("/"), path))))
+    top, *others = {path.split("/")[0] if "/" in path else "" for path in files} or {""}
+    return files if others or not top or top in _SPLITS else _below(files, f"{top}/")
+
+
+def _parents_of_splits(files: Files) -> set[str]:
+    """The folders, each with its `/`, that hold both Training/ and Test/."""
+    parents: dict[str, set[str]] = defaultdict(set)
+    for path in files:
+        folders = path.split("/")[:-1]
+        for depth, folder in enumerate(folders):
+            parents[folder].add("".join(f"{above}/" for above in folders[:depth]))
+    training, test = (parents[split] for split in _SPLITS)
+    return training & test
+
+
+def _below(files: Files, folder: str) -> Files:
+    return {path[len(folder) :]: file for path, file in files.items() if path.startswith(folder)}
+
+
+def _labelled(files: Files) -> Files:
+    """What lies in a folder of folders of pictures: no README, no LICENSE, no scripts."""
+    deep = {path: member for path, member in files.items() if path.count("/") >= 2}
+    splits = {path.split("/")[0] for path in deep if is_picture(path)}
+    return {path: member for path, member in deep.items() if path.split("/")[0] in splits}
+
+
+def _staging(to: Location) -> Path:
+    """Beside the folder: the same disk, so that renaming is at once, and not among the input."""
+    folder = Path(to.path).resolve()
+    return folder.with_name(f".{folder.name}.incomplete")
+
+
+def _to_folder(archive: ZipFile, missing: Files, to: Location) -> None:
+    folder, staging = Path(to.path).resolve(), _staging(to)
+    if staging.exists():
+        shutil.rmtree(staging)
+    if not missing:
+        return
+    with ExitStack() as undo, _bar() as bar:
+        undo.callback(shutil.rmtree, staging, ignore_errors=True)
+        for path, member in bar.track(missing.items(), description="writing"):
+            _extract(archive, member, staging / path)
+        undo.pop_all()  # from here on the folder changes, and the staging marks it incomplete
+    if not folder.exists() or not any(folder.iterdir()):
+        staging.rename(folder)
+        return
+    for path in missing:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / path, folder / path)
+    shutil.rmtree(staging)
+
+
+def _extract(archive: ZipFile, member: ZipInfo, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, file.open("wb") as target:
+        shutil.copyfileobj(source, target)
+
+
+def _s3() -> S3Client:
+    client: S3Client = aws.client("s3", load_settings().region)
+    return client
+
+
+def _split(to: Location) -> tuple[str, str]:
+    """Bucket and prefix, both without a slash at the end."""
+    bucket, _, prefix = to.path.partition("/")
+    if not prefix:
+        raise DatasetError(f"{to} is a whole bucket; name a folder in it: {to}/fruits-360.")
+    return bucket, prefix
+
+
+def _marker(to: Location) -> tuple[str, str]:
+    """Bucket and key, beside the prefix: what is below it is input."""
+    bucket, prefix = _split(to)
+    return bucket, f"{prefix}.incomplete.json"
+
+
+def _objects(to: Location) -> dict[str, int]:
+    bucket, prefix = _split(to)
+    with aws.explained(f"listing {to}"):
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        objects = [entry for page in pages for entry in page.get("Contents", [])]
+    return {entry["Key"][len(prefix) + 1 :]: entry["Size"] for entry in objects}
+
+
+def _to_bucket(archive: ZipFile, missing: Files, to: Location) -> None:
+    bucket, marker = _marker(to)
+    if not missing and not is_incomplete(to):
+        return
+    with aws.explained(f"writing s3://{bucket}/{marker}"):
+        content = json.dumps({"missing": len(missing)}).encode()
+        _s3().put_object(Bucket=bucket, Key=marker, Body=content)
+    _upload(archive, missing, to)
+    with aws.explained(f"deleting s3://{bucket}/{marker}"):
+        _s3().delete_object(Bucket=bucket, Key=marker)
+
+
+def _upload(archive: ZipFile, missing: Files, to: Location) -> None:
+    bucket, prefix = _split(to)
+    client = _s3()
+
+    def put(path: str, member: ZipInfo) -> None:
+        with aws.explained(f"writing {to}/{path}"):
+            client.put_object(Bucket=bucket, Key=f"{prefix}/{path}", Body=archive.read(member))
+
+    pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
+    uploads = [pool.submit(put, path, member) for path, member in missing.items()]
+    try:
+        with _bar() as bar:
+            for upload in bar.track(as_completed(uploads), len(uploads), description="uploading"):
+                upload.result()
+    except AwsError as error:
+        pool.shutdown(cancel_futures=True)
+        uploaded = sum(not each.cancelled() and each.exception() is None for each in uploads)
+        raise DatasetError(
+            f"{uploaded:,} of the {len(uploads):,} files that {to} lacked are there, then {error} "
+            "Start the same command again: it goes on with the rest."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for 16 files, not for all
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))

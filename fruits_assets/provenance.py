@@ -1,0 +1,20 @@
+"""The tags by which Dagster knows what an asset was made from, for events that lack them."""
+
+import dagster as dg
+from dagster._core.definitions.data_version import extract_data_version_from_entry
+
+
+def tags(
+    instance: dg.DagsterInstance, assets_def: dg.AssetsDefinition, asset: dg.AssetKey
+) -> dict[str, str]:
+    """Code version, and the version of each input as the instance knows it now."""
+    spec = assets_def.specs_by_key[asset]
+    found = {"dagster/code_version": spec.code_version or ""}
+    for dep in spec.deps:
+        record = instance.get_latest_data_version_record(dep.asset_key)
+        version = record and extract_data_version_from_entry(record.event_log_entry)
+        if record and version:
+            name = dep.asset_key.to_user_string()
+            found[f"dagster/input_data_version/{name}"] = version.value
+            found[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
+    return found

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# EMR bootstrap action, on every node: unpacks the Python environment that `fruits cluster-env
+# push` uploaded. Nothing is installed from the internet. What needs Spark or JupyterHub is a step.
+#
+#   bootstrap.sh s3://bucket/…/staging/env/env-<key>.tar.gz
+#
+# FRUITS_ENV_PATH (default /opt/fruits/env) and SUDO (default sudo; empty: none) are for tests.
+set -euo pipefail
+umask 022
+
+fail() {
+    echo "bootstrap.sh: $*" >&2
+    exit 1
+}
+
+[[ $# -eq 1 && $1 == s3://*/*.tar.gz ]] \
+    || fail "wants one argument, the s3:// URI of the environment's .tar.gz; got: $*"
+
+uri=$1
+key=$(basename "$uri" .tar.gz)
+target=${FRUITS_ENV_PATH:-/opt/fruits/env}
+fresh=$target.new
+read -ra sudo <<<"${SUDO-sudo}"
+
+as_root() {
+    # `[@]+`: an empty list is an error to older versions of bash.
+    ${sudo[@]+"${sudo[@]}"} "$@"
+}
+
+if [[ -f $target/.key && $(<"$target/.key") == "$key" ]]; then
+    echo "bootstrap.sh: $target holds $key already"
+    exit 0
+fi
+
+if ! command -v python3.11 >/dev/null; then
+    as_root dnf install -y -q python3.11 \
+        || fail "the node has no python3.11 and cannot install it: use emr-7.13.0 or later"
+fi
+python=$(python3.11 -c "import sys; print(sys.base_prefix + '/bin/python3.11')")
+
+download=$(mktemp -d)
+trap 'rm -rf "$download"' EXIT
+aws s3 cp --only-show-errors "$uri" "$download/env.tar.gz" \
+    || fail "cannot download $uri: is it there, and may this cluster's role read it?"
+
+as_root rm -rf "$fresh"
+as_root mkdir -p "$fresh"
+as_root tar -xzf "$download/env.tar.gz" -C "$fresh" --no-same-owner \
+    || fail "$uri is damaged: delete it and run \`fruits cluster-env push\` again"
+
+# Whatever the umask of who packed it: Spark's users read it, and root alone changes it.
+as_root chmod -R a+rX,go-w "$fresh"
+
+# An environment holds no Python: it runs on this node's.
+as_root ln -sfn "$python" "$fresh/bin/python"
+as_root sed -i "s|^home = .*|home = $(dirname "$python")|" "$fresh/pyvenv.cfg"
+"$fresh/bin/python" -c "import ai_edge_litert, boto3, dagster, numpy, PIL, pyarrow" \
+    || fail "$key does not run with $python: was it packed for Python 3.11 on x86_64?"
+
+# The marker comes before the move: an environment at the target is always whole.
+echo "$key" | as_root tee "$fresh/.key" >/dev/null
+as_root rm -rf "$target"
+as_root mv "$fresh" "$target"
+echo "bootstrap.sh: $key is in $target"

@@ -1,0 +1,125 @@
+"""What all talk with AWS shares: clients with retries, and its errors with their remedies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from pyarrow import fs
+
+from spark_src.errors import AwsError
+
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 8},
+    connect_timeout=5,
+    read_timeout=60,
+    max_pool_connections=32,
+)
+
+_REMEDIES = {
+    "NoSuchBucket": "There is no such bucket: correct the URI, or make it with `terraform apply`.",
+    "404": "There is no such bucket or key: correct the URI.",
+    "403": "Access is denied: the role of these credentials needs this action on this prefix.",
+    "AccessDenied": "The role of these credentials needs this action on this prefix "
+    "(infra/ lists what each role may do).",
+    "AccessDeniedException": "The role of these credentials needs this action "
+    "(infra/ lists what each role may do).",
+    "ExpiredToken": "The credentials have expired: sign in again (`aws sso login`) and start the "
+    "run again; what was finished stays.",
+    "ExpiredTokenException": "The credentials have expired: sign in again (`aws sso login`) and "
+    "start the run again; what was finished stays.",
+    "InvalidAccessKeyId": "The access key is unknown: sign in again (`aws sso login`).",
+    "SignatureDoesNotMatch": "The secret key does not belong to the access key: sign in again.",
+    "PermanentRedirect": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
+    "301": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
+    "AuthorizationHeaderMalformed": "The bucket is in another region: set FRUITS_REGION to it.",
+    "SlowDown": "AWS asks to slow down, also after several tries: start the run again later.",
+    "ThrottlingException": "AWS asks to slow down, also after several tries: start it again later.",
+}
+
+
+def use_region(region: str) -> None:
+    """Make it the region of this process and its children: boto3, pyarrow and Spark's workers."""
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
+
+
+@cache
+def client(service: str, region: str | None = None) -> Any:
+    """A boto3 client: retries with back-off, short time to connect.
+
+    Another endpoint than AWS's comes by boto3's own variables (`AWS_ENDPOINT_URL`).
+
+    Args:
+        service: `s3`, `emr`, …
+        region: the process's own (see `use_region`) by default.
+    """
+    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+
+
+@cache
+def s3_files() -> fs.S3FileSystem:
+    """pyarrow's S3: the region of `use_region`, boto3's variables for another endpoint."""
+    return fs.S3FileSystem(
+        region=os.environ.get("AWS_DEFAULT_REGION"),
+        endpoint_override=endpoint(),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=8),
+        connect_timeout=5,
+        request_timeout=60,
+    )
+
+
+def endpoint() -> str | None:
+    """The URL of an S3 that is not AWS's, or None."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def forget_clients() -> None:
+    """Let the next call make clients anew: for tests that change endpoint or region."""
+    client.cache_clear()
+    s3_files.cache_clear()
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's short code of what went wrong, e.g. `NoSuchBucket`."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn boto3's errors into one sentence with the remedy.
+
+    Args:
+        doing: what was being done and on what, e.g. `reading s3://bucket/key`.
+
+    Raises:
+        AwsError: the call failed.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        said = error.response.get("Error", {}).get("Message", "")
+        remedy = _REMEDIES.get(code, "See AWS's documentation of that code.")
+        raise AwsError(f"{doing} failed: {code} ({said}). {remedy}", code) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise AwsError(
+            f"{doing} failed: there are no AWS credentials. Sign in (`aws sso login`), or set "
+            "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            "NoCredentials",
+        ) from error
+    except EndpointConnectionError as error:
+        raise AwsError(f"{doing} failed: {error}. Is there a network?", "NoNetwork") from error
+    except BotoCoreError as error:
+        raise AwsError(f"{doing} failed: {error}.", type(error).__name__) from error

@@ -1,0 +1,143 @@
+"""Whether S3 buckets may hold the data: region, public access, encryption. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from spark_src.aws import client, error_code, explained
+from spark_src.errors import ResidencyError
+from spark_src.locations import Location
+
+_OLD_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
+"""What S3 answers for buckets in the two regions that are older than their names."""
+
+_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+_BLOCK_COMMAND = (
+    "aws s3api put-public-access-block --bucket {bucket} --public-access-block-configuration "
+    + ",".join(f"{name}=true" for name in _BLOCKS)
+)
+_ENCRYPT_COMMAND = (
+    "aws s3api put-bucket-encryption --bucket {bucket} --server-side-encryption-configuration "
+    """'{{"Rules":[{{"ApplyServerSideEncryptionByDefault":{{"SSEAlgorithm":"AES256"}}}}]}}'"""
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one bucket is like: `region` is where it lies, `configured` where it should lie."""
+
+    bucket: str
+    region: str
+    configured: str
+    public_access_blocked: bool
+    encryption: str | None
+    """The algorithm that S3 uses by default (`AES256`, `aws:kms`), if it uses one."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether data may be in it."""
+        return not self.faults
+
+    @property
+    def faults(self) -> list[str]:
+        """Why data may not be in it, each with its remedy."""
+        name, region = f"s3://{self.bucket}", self.configured
+        if self.region != region:
+            # Nothing else is said of it: mending its other faults would not make it usable.
+            return [
+                f"{name} is in {self.region}, not in the configured {region}. Use a bucket in "
+                f"{region} (`terraform apply` makes such buckets), or set FRUITS_REGION to the "
+                "bucket's region if that is in the EU."
+            ]
+        faults = []
+        if not self.public_access_blocked:
+            faults.append(
+                f"{name} in {region} does not block all public access. Use a bucket that "
+                f"`terraform apply` made, or run `{_BLOCK_COMMAND.format(bucket=self.bucket)}`."
+            )
+        if not self.encryption:
+            faults.append(
+                f"{name} in {region} has no default encryption. Use a bucket that "
+                f"`terraform apply` made, or run `{_ENCRYPT_COMMAND.format(bucket=self.bucket)}`."
+            )
+        return faults
+
+
+def inspect_bucket(bucket: str, region: str) -> Finding:
+    """Ask S3 what a bucket is like; `region` is the configured one. Reads no data.
+
+    Raises:
+        AwsError: there is no such bucket, there are no credentials, or the role may not ask.
+    """
+    located = _ask(bucket, "s3:GetBucketLocation", client("s3", region).get_bucket_location)
+    found = located.get("LocationConstraint")
+    real = str(_OLD_NAMES.get(found, found))
+    s3 = client("s3", real)
+    blocks = _ask(
+        bucket,
+        "s3:GetBucketPublicAccessBlock",
+        s3.get_public_access_block,
+        "NoSuchPublicAccessBlockConfiguration",
+    ).get("PublicAccessBlockConfiguration", {})
+    encryption = _ask(
+        bucket,
+        "s3:GetEncryptionConfiguration",
+        s3.get_bucket_encryption,
+        "ServerSideEncryptionConfigurationNotFoundError",
+    ).get("ServerSideEncryptionConfiguration", {})
+    return Finding(
+        bucket,
+        region=real,
+        configured=region,
+        public_access_blocked=all(blocks.get(name) for name in _BLOCKS),
+        encryption=_algorithm(encryption.get("Rules", [])),
+    )
+
+
+def inspect_buckets(locations: Sequence[Location], region: str) -> list[Finding]:
+    """What every bucket of these locations is like; local ones have none.
+
+    Raises:
+        AwsError: a bucket could not be inspected.
+    """
+    paths = [location.path for location in locations if location.scheme == "s3"]
+    buckets = dict.fromkeys(path.split("/", 1)[0] for path in paths)
+    return [inspect_bucket(bucket, region) for bucket in buckets]
+
+
+def require_in_region(locations: Sequence[Location], region: str) -> list[Finding]:
+    """See that every bucket of these locations may hold the data. To be called before any is read.
+
+    Raises:
+        ResidencyError: a bucket is elsewhere, open to the public or not encrypted.
+        AwsError: a bucket could not be inspected.
+    """
+    findings = inspect_buckets(locations, region)
+    faults = [fault for finding in findings for fault in finding.faults]
+    if faults:
+        raise ResidencyError(" ".join(faults))
+    return findings
+
+
+def _ask(
+    bucket: str, action: str, call: Callable[..., dict[str, Any]], absent: str | None = None
+) -> dict[str, Any]:
+    """One answer of S3; empty where it says, by the code `absent`, that nothing is configured."""
+    with explained(f"Inspecting s3://{bucket} ({action})"):
+        try:
+            return call(Bucket=bucket)
+        except ClientError as error:
+            if error_code(error) != absent:
+                raise
+            return {}
+
+
+def _algorithm(rules: Sequence[dict[str, Any]]) -> str | None:
+    defaults = [rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules]
+    algorithms = [default["SSEAlgorithm"] for default in defaults if "SSEAlgorithm" in default]
+    return next(iter(algorithms), None)

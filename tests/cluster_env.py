@@ -1,0 +1,107 @@
+"""The cluster's environment for tests: packed once, kept until the lock changes; nodes, an S3."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pyspark
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fruits_assets import cluster_env
+from spark_src import aws
+from spark_src.locations import Location
+
+REGION = "eu-west-1"
+BOOTSTRAP = Path(__file__).resolve().parents[1] / "infra" / "cluster" / "bootstrap.sh"
+
+
+def built_env() -> Path:
+    """The archive; the first time it takes about 12 s and the package index."""
+    return cluster_env.build()
+
+
+def unpacked_env(folder: Path) -> Path:
+    """The environment unpacked into `folder/env` (6 s, 500 MB); its Python is `bin/python`."""
+    target = folder / "env"
+    cluster_env.unpack(built_env(), target)
+    return target
+
+
+def node_variables(code: Path) -> dict[str, str]:
+    """The variables of a process on a node: Spark's own Python files, our zip, nothing else."""
+    spark = Path(pyspark.__file__).parent / "python" / "lib"
+    path = [*sorted(spark.glob("*.zip")), code]
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(str(entry) for entry in path)}
+
+
+def on_a_node(environment: Path, code: Path, program: str) -> str:
+    """What the program prints when it has the environment, Spark's Python files and the zip."""
+    done = subprocess.run(
+        [environment / "bin" / "python", "-c", program],
+        env=node_variables(code),
+        cwd=environment.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def s3_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
+    """A folder in a new bucket of an S3 that runs in this process."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    aws.forget_clients()
+    bucket = f"fruits-{uuid4()}"  # every server of a process has the same buckets
+    where = {"LocationConstraint": REGION}
+    aws.client("s3", REGION).create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    yield Location.parse(f"s3://{bucket}/data/staging")
+    server.stop()
+    aws.forget_clients()
+
+
+class Node:
+    """A machine that runs the bootstrap action; its `aws` copies a local file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.target = folder / "opt" / "env"
+        self.temporary = folder / "tmp"
+        self._log = folder / "downloads"
+        self._tools = folder / "tools"
+        self._tools.mkdir()
+        self.temporary.mkdir()
+        (self._tools / "python3.11").symlink_to(cluster_env.SYSTEM_PYTHON)
+
+    def boot(self, archive: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the bootstrap action; every URI holds the archive."""
+        fake = self._tools / "aws"
+        fake.write_text(f'#!/bin/sh\necho "$4" >> "{self._log}"\ncp "{archive}" "$5"\n')
+        fake.chmod(0o755)
+        variables = {
+            "PATH": f"{self._tools}:/usr/bin:/bin",
+            "FRUITS_ENV_PATH": str(self.target),
+            "SUDO": "",
+            "TMPDIR": str(self.temporary),
+        }
+        command = [str(BOOTSTRAP), *arguments]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+    @property
+    def downloads(self) -> list[str]:
+        """The URIs it asked for."""
+        return self._log.read_text().split()

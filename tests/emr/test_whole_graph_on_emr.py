@@ -1,0 +1,125 @@
+"""The whole graph through Dagster's own command, on a cluster that has the packed environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from fruits_assets.definitions import build_defs
+from fruits_assets.settings import Settings
+from spark_src.locations import Location
+from spark_src.pca_spark import fit_version
+from spark_src.schemas import SCHEMAS
+from spark_src.storage import Version
+from tests.emr.conftest import Account
+
+pytestmark = pytest.mark.usefixtures("materialized")
+
+ASSETS = (
+    "raw_images",
+    "rejected_images",
+    "mobilenet_model",
+    "mobilenet_features",
+    "pca_model",
+    "pca_components",
+    "csv_export",
+)
+
+
+@pytest.fixture(scope="module")
+def materialized(account: Account) -> str:
+    """The log of a run of everything."""
+    done = account.run("dagster", "asset", "materialize", "--select", "*")
+    assert done.returncode == 0, done.stderr[-8000:]
+    return done.stderr
+
+
+def rows_of(version: Version) -> list[dict[str, Any]]:
+    table = pq.read_table(version.location.path, filesystem=version.location.filesystem)
+    return sorted(table.to_pylist(), key=lambda row: row["path"])
+
+
+def test_every_asset_is_in_the_bucket_with_all_its_rows(
+    account: Account, materialized: str
+) -> None:
+    assert "RUN_SUCCESS" in materialized
+    storage = account.storage
+    assert {asset for asset in ASSETS if storage.find(asset)} == set(ASSETS)
+    for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
+        assert storage.current(asset).rows == 240
+
+
+def test_features_and_components_are_those_of_one_machine(
+    account: Account, sample_features: Location, spark: SparkSession
+) -> None:
+    features = account.storage.current("mobilenet_features")
+    local = sorted(pq.read_table(sample_features.path).to_pylist(), key=lambda row: row["path"])
+    found = rows_of(features)
+    assert [row["path"] for row in found] == [row["path"] for row in local]
+    ours, theirs = (np.array([row["features"] for row in rows]) for rows in (found, local))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    stored = Version("mobilenet_features", "local", sample_features, "", "", 1, 1, features.facts)
+    model = fit_version(spark, stored, 50, 0.9)
+    components = rows_of(account.storage.current("pca_components"))
+    projected = np.array([row["pca"] for row in components])
+    np.testing.assert_allclose(projected, model.project(theirs), atol=1e-5)
+
+
+def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
+    account: Account, materialized: str
+) -> None:
+    assert materialized.count("is COMPLETED") == 4
+    with dg.DagsterInstance.from_config(str(account.home)) as instance:
+        first = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))[-1]
+        texts = [entry.user_message for entry in instance.all_logs(first.run_id)]
+    assert any("240 files" in text for text in texts)
+
+
+def test_nothing_is_stale_afterwards(account: Account) -> None:
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+
+    variables = {key[7:].lower(): value for key, value in account.variables.items()}
+    names = ("deployment", "input", "storage", "cluster")
+    settings = Settings(**{name: variables[name] for name in names})  # type: ignore[arg-type]
+    graph = build_defs(settings).resolve_asset_graph()
+    with dg.DagsterInstance.from_config(str(account.home)) as instance:
+        resolver = CachingStaleStatusResolver(instance, graph)
+        status = {asset: resolver.get_status(dg.AssetKey(asset)) for asset in ASSETS}
+    assert status == dict.fromkeys(ASSETS, StaleStatus.FRESH)
+
+
+def test_every_check_holds_on_the_bucket(account: Account) -> None:
+    done = account.run("fruits", "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILS" not in done.stdout
+
+
+def test_pca_alone_reads_no_image_and_leaves_the_features_as_they_were(account: Account) -> None:
+    before = {asset: account.storage.current(asset).name for asset in ASSETS}
+    done = account.run("dagster", "asset", "materialize", "--select", "pca_components+")
+    assert done.returncode == 0, done.stderr[-8000:]
+    after = {asset: account.storage.current(asset).name for asset in ASSETS}
+    changed = {asset for asset in ASSETS if before[asset] != after[asset]}
+    assert changed == {"pca_components", "csv_export"}
+
+
+def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
+    account: Account,
+) -> None:
+    command = account.cluster.commands[0]
+    pythons = [part for part in command if part.startswith("spark.pyspark.driver.python=")]
+    assert pythons and pythons[0].endswith("/env/bin/python")
+    assert str(Path(__file__).parents[2]) not in pythons[0]
+
+
+def test_tables_keep_their_schemas_on_the_way(account: Account) -> None:
+    for asset in ("raw_images", "mobilenet_features", "pca_components"):
+        location = account.storage.current(asset).location
+        found = pq.read_table(location.path, filesystem=location.filesystem).column_names
+        assert found == SCHEMAS[asset].fieldNames()

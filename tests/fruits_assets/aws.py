@@ -1,0 +1,213 @@
+"""AWS for the cluster's tests: moto's server, with what EMR does and moto does not."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from moto.core.responses import ActionResult
+from moto.emr.models import Cluster, emr_backends
+from moto.emr.responses import ElasticMapReduceResponse
+from moto.s3.models import s3_backends
+from moto.s3.responses import S3Response
+from moto.server import ThreadedMotoServer
+
+from spark_src import aws
+from spark_src.locations import Location
+
+REGION = "eu-west-1"
+NAME = "fruits-features"
+LOCK = Location.parse(f"s3://fruits-bucket/data/locks/cluster-{NAME}.json")
+_ACCOUNT = "123456789012"
+
+WANTED: dict[str, Any] = {
+    "Name": NAME,
+    "ReleaseLabel": "emr-7.13.0",
+    "LogUri": "s3://fruits-bucket/logs/",
+    "Applications": [{"Name": "Spark"}, {"Name": "JupyterHub"}],
+    "Configurations": [
+        {"Classification": "spark-defaults", "Properties": {"spark.executor.cores": "4"}}
+    ],
+    "Instances": {
+        "InstanceGroups": [
+            {
+                "Name": "primary",
+                "InstanceRole": "MASTER",
+                "InstanceType": "m5.xlarge",
+                "InstanceCount": 1,
+                "Market": "ON_DEMAND",
+            },
+            {
+                "Name": "core",
+                "InstanceRole": "CORE",
+                "InstanceType": "m5.2xlarge",
+                "InstanceCount": 2,
+                "Market": "SPOT",
+                "BidPrice": "0.3",
+                "EbsConfiguration": {
+                    "EbsBlockDeviceConfigs": [
+                        {
+                            "VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": 64},
+                            "VolumesPerInstance": 2,
+                        }
+                    ]
+                },
+            },
+        ],
+        "Ec2SubnetId": "subnet-fruits",
+        "Ec2KeyName": "fruits-key",
+        "EmrManagedMasterSecurityGroup": "sg-primary",
+        "EmrManagedSlaveSecurityGroup": "sg-core",
+        "ServiceAccessSecurityGroup": "sg-service",
+        "AdditionalMasterSecurityGroups": ["sg-notebooks"],
+        "KeepJobFlowAliveWhenNoSteps": True,
+        "TerminationProtected": False,
+    },
+    "BootstrapActions": [
+        {
+            "Name": "unpack the environment",
+            "ScriptBootstrapAction": {
+                "Path": "s3://fruits-bucket/cluster/unpack.sh",
+                "Args": ["s3://fruits-bucket/cluster/environment.tar.gz", "/opt/fruits"],
+            },
+        }
+    ],
+    "JobFlowRole": "fruits-nodes",
+    "ServiceRole": "fruits-service",
+    "AutoScalingRole": "fruits-scaling",
+    "SecurityConfiguration": "fruits-encryption",
+    "StepConcurrencyLevel": 4,
+    "EbsRootVolumeSize": 30,
+    "VisibleToAllUsers": True,
+    "Tags": [{"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}],
+    "AutoTerminationPolicy": {"IdleTimeout": 1800},
+    "ManagedScalingPolicy": {
+        "ComputeLimits": {
+            "UnitType": "Instances",
+            "MinimumCapacityUnits": 2,
+            "MaximumCapacityUnits": 6,
+        }
+    },
+}
+"""A cluster with something in every field that moto keeps."""
+
+
+class Emulated:
+    """EMR and S3 as they are, and ways to change what has no call of AWS."""
+
+    def __init__(self) -> None:
+        self.slow_seconds = 0.0
+        self.fails_to_start = ""
+        self.asked: dict[str, dict[str, Any]] = {}
+
+    @property
+    def clusters(self) -> dict[str, Cluster]:
+        return emr_backends[_ACCOUNT][REGION].clusters
+
+    def start(self, **changes: Any) -> str:
+        return str(aws.client("emr", REGION).run_job_flow(**(WANTED | changes))["JobFlowId"])
+
+    def start_and_end(self, **changes: Any) -> str:
+        started = self.start(**changes)
+        aws.client("emr", REGION).terminate_job_flows(JobFlowIds=[started])
+        return started
+
+    def age(self, cluster_id: str, minutes: float) -> None:
+        self.clusters[cluster_id].creation_datetime -= timedelta(minutes=minutes)
+
+    def set_state(self, cluster_id: str, state: str, reason: str | None = None) -> None:
+        self.clusters[cluster_id].state = state
+        self.clusters[cluster_id].last_state_change_reason = reason
+
+    def write_lock(self, content: bytes, minutes_old: float) -> None:
+        bucket, key = LOCK.path.split("/", 1)
+        aws.client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=content)
+        kept = s3_backends[_ACCOUNT]["aws"].buckets[bucket].keys[key]
+        kept.last_modified -= timedelta(minutes=minutes_old)
+
+    def lock(self) -> bytes | None:
+        bucket, key = LOCK.path.split("/", 1)
+        s3 = aws.client("s3", REGION)
+        if not s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"]:
+            return None
+        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+@contextmanager
+def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulated]:
+    """A fresh AWS with one bucket; credentials and endpoint are in the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _endpoint())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    aws.client.cache_clear()
+    emr_backends.reset()
+    s3_backends.reset()
+    state = Emulated()
+    _mend(monkeypatch, state)
+    where = {"LocationConstraint": REGION}
+    s3 = aws.client("s3", REGION)
+    s3.create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
+    yield state
+    aws.client.cache_clear()
+
+
+@cache
+def _endpoint() -> str:
+    """One server for all tests of a process: each stop of one takes half a second."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    atexit.register(server.stop)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+def _mend(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
+    """Keep the two policies, take time to start a cluster, and put objects one at a time."""
+    emr, one = ElasticMapReduceResponse, threading.Lock()
+    run_job_flow, put = emr.run_job_flow, S3Response.put_object
+
+    def run(self: ElasticMapReduceResponse) -> ActionResult:
+        time.sleep(state.slow_seconds)
+        result = run_job_flow(self)
+        started = result.result["JobFlowId"]
+        policies = ("AutoTerminationPolicy", "ManagedScalingPolicy")
+        state.asked[started] = {
+            name: policy for name in policies if (policy := self._get_param(name))
+        }
+        if state.fails_to_start:
+            state.set_state(started, "TERMINATED_WITH_ERRORS", state.fails_to_start)
+        return result
+
+    def policy(name: str) -> Any:
+        def get(self: ElasticMapReduceResponse) -> ActionResult:
+            asked = state.asked[self._get_param("ClusterId")]
+            return ActionResult({name: asked[name]} if name in asked else {})
+
+        return get
+
+    def put_object(self: S3Response) -> Any:
+        with one:  # as S3 does: moto looks whether there is one, and then writes
+            return put(self)
+
+    # By a local endpoint moto does not learn the region.
+    monkeypatch.setattr(emr, "default_region", REGION)
+    monkeypatch.setattr(emr, "run_job_flow", run)
+    for name, method in (
+        ("AutoTerminationPolicy", "get_auto_termination_policy"),
+        ("ManagedScalingPolicy", "get_managed_scaling_policy"),
+    ):
+        monkeypatch.setattr(emr, method, policy(name), raising=False)
+    monkeypatch.setattr(S3Response, "put_object", put_object)

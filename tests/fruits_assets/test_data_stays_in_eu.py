@@ -1,0 +1,190 @@
+"""A bucket outside the region is refused before a byte of data moves, and the check shows it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fruits_assets.definitions import CHECK_JOB, build_defs, resources
+from fruits_assets.io_managers import CsvIOManager
+from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
+from fruits_assets.settings import Settings
+from spark_src.aws import client
+
+REGION = "eu-west-1"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+CHECK = "raw_images_data_stays_in_eu"
+
+Requests = Callable[[str], set[str]]
+ErrorText = Callable[[dg.ExecuteInProcessResult], str]
+
+
+@pytest.fixture
+def american(aws: str) -> str:  # noqa: ARG001
+    """A bucket in us-east-1 that holds a picture."""
+    name = f"fruits-{uuid.uuid4().hex[:12]}"
+    s3 = client("s3", "us-east-1")
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="store/Training/Apple/1.jpg", Body=b"picture")
+    return name
+
+
+@pytest.fixture
+def requests(caplog: pytest.LogCaptureFixture) -> Requests:
+    """What the S3 server was asked of a bucket since: method and what follows the bucket."""
+    caplog.set_level(logging.INFO, "werkzeug")
+
+    def asked(bucket: str) -> set[str]:
+        pattern = re.compile(rf"([A-Z]+) /{bucket}(\S*) HTTP")
+        found = (pattern.search(message) for message in caplog.messages)
+        return {f"{match[1]} {match[2]}" for match in found if match}
+
+    return asked
+
+
+INSPECTED = {"GET ?location", "GET ?publicAccessBlock", "GET ?encryption"}
+"""What asks what a bucket is like, and nothing of what is in it."""
+
+
+def refused(result: dg.ExecuteInProcessResult) -> str:
+    """What a run says that ended before its first step."""
+    assert not result.success
+    assert not result.filter_events(lambda event: event.is_step_start)
+    (failure,) = result.filter_events(lambda event: event.is_run_failure)
+    error = failure.job_failure_data.error
+    return error.to_string() if error else ""
+
+
+def checked(settings: Settings) -> dg.ExecuteInProcessResult:
+    """Run the check alone."""
+    job = build_defs(settings).resolve_job_def(CHECK_JOB)
+    return job.execute_in_process(
+        instance=dg.DagsterInstance.ephemeral(),
+        op_selection=[CHECK],
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+
+
+def verdict(settings: Settings) -> dg.AssetCheckEvaluation:
+    (evaluation,) = checked(settings).get_asset_check_evaluations()
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    ("setting", "made"),
+    [("input", "raw_images"), ("storage", "mobilenet_model"), ("weights", "mobilenet_model")],
+)
+def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
+    *, setting: str, made: str, american: str, requests: Requests, tmp_path: Path
+) -> None:
+    places = {"storage": str(tmp_path / "data"), setting: f"s3://{american}/store"}
+    graph = build_defs(Settings(**places))
+    before = requests(american)
+    selection = dg.AssetSelection.assets(made).required_multi_asset_neighbors()
+    result = graph.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=dg.DagsterInstance.ephemeral(),
+        asset_selection=sorted(selection.resolve(graph.resolve_asset_graph())),
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+    assert f"ResidencyError: s3://{american} is in us-east-1" in refused(result)
+    assert requests(american) - before == INSPECTED
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_input_in_the_region_is_inspected_and_then_listed(
+    bucket: str, requests: Requests
+) -> None:
+    client("s3", REGION).put_object(Bucket=bucket, Key="in/Training/Apple/1.jpg", Body=b"picture")
+    before = requests(bucket)
+    with dg.build_resources({"source": PictureSource(uri=f"s3://{bucket}/in")}) as made:
+        assert made.source.listed.files == 1
+    asked = requests(bucket) - before
+    assert asked >= INSPECTED
+    assert any("list-type" in request for request in asked)
+
+
+def test_a_storage_that_only_an_io_manager_holds_is_refused_too(
+    american: str, requests: Requests
+) -> None:
+    @dg.asset
+    def anything() -> None:
+        raise AssertionError("The asset was made")
+
+    storage = AssetStorage(root=f"s3://{american}/store")
+    manager = CsvIOManager(storage=storage, spark=LocalSpark(spark_config={}))
+    before = requests(american)
+    result = dg.materialize(
+        [anything],
+        instance=dg.DagsterInstance.ephemeral(),
+        resources={"io_manager": manager},
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+    assert f"ResidencyError: s3://{american} is in us-east-1" in refused(result)
+    assert requests(american) - before == INSPECTED
+
+
+@pytest.mark.parametrize(
+    "kind", [AssetStorage, PictureSource, ModelWeights], ids=lambda kind: str(kind.__name__)
+)
+def test_each_resource_holds_its_bucket_to_the_region_it_is_given(
+    kind: type[dg.ConfigurableResource[object]], bucket: str
+) -> None:
+    place = "root" if kind is AssetStorage else "uri"
+    resource = kind(**{place: f"s3://{bucket}/x", "region": "eu-west-3"})
+    refusal = pytest.raises(dg.DagsterResourceFunctionError)
+    with refusal as caught, dg.build_resources({"one": resource}):
+        pass
+    assert "is in eu-west-1, not in the configured eu-west-3" in str(caught.value.__cause__)
+
+
+def test_every_resource_has_the_region_of_the_settings(aws: str) -> None:  # noqa: ARG001
+    made = resources(Settings(region="eu-west-3"))
+    found = {name: made[name].region for name in ("storage", "source", "weights", "residency")}
+    assert set(found.values()) == {"eu-west-3"}
+
+
+def test_the_check_holds_where_everything_is_on_this_machine(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    found = verdict(Settings(storage=nowhere, input=nowhere, weights=nowhere))
+    assert found.passed
+    assert found.description == "all data is on this machine"
+
+
+def test_the_check_shows_what_a_fit_bucket_is_like(bucket: str, tmp_path: Path) -> None:
+    found = verdict(Settings(storage=str(tmp_path), input=f"s3://{bucket}/empty"))
+    assert found.passed
+    assert found.description == (
+        f"s3://{bucket}: in eu-west-1, public access blocked, encrypted by default"
+    )
+    assert f"| {bucket} | eu-west-1 | blocked | aws:kms |" in str(found.metadata["buckets"].value)
+
+
+@pytest.mark.parametrize("setting", ["input", "weights"])
+def test_the_check_fails_and_shows_each_bucket_where_one_is_elsewhere(
+    setting: str, bucket: str, american: str
+) -> None:
+    places = {"storage": f"s3://{bucket}/store", setting: f"s3://{american}/store"}
+    found = verdict(Settings(**places))
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.ERROR
+    assert str(found.description).startswith(f"s3://{american} is in us-east-1")
+    table = str(found.metadata["buckets"].value)
+    assert f"| {bucket} | eu-west-1 | blocked | aws:kms |" in table
+    assert f"| {american} | us-east-1 | NOT BLOCKED | NONE |" in table
+
+
+def test_the_check_of_a_missing_bucket_has_no_verdict_but_names_it(
+    aws: str, tmp_path: Path, error_text: ErrorText
+) -> None:
+    result = checked(Settings(storage=str(tmp_path), input=f"s3://fruits-nowhere/{aws[-1]}"))
+    assert not result.get_asset_check_evaluations()
+    assert "AwsError: Inspecting s3://fruits-nowhere" in error_text(result)

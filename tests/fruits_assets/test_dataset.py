@@ -1,0 +1,300 @@
+"""Fetching Fruits-360 to a folder, from a server that cuts, forgets and changes its mind."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fruits_assets.dataset import is_incomplete
+from fruits_assets.dataset_command import TRIES, fetch, fetch_dataset
+from spark_src.errors import DatasetError
+from spark_src.locations import Location
+
+CUT = 400_000
+"""Bytes after which the server hangs up."""
+
+
+class Shop(ThreadingHTTPServer):
+    """Serves one archive; how badly, its attributes say."""
+
+    def __init__(self, archive: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.archive = archive
+        self.etag = '"first"'
+        self.ranges = True
+        self.honest = True  # whether If-Range is heeded
+        self.cuts = 0
+        self.refusals: list[int] = []
+        self.asked: list[dict[str, str]] = []
+        self.sent = 0
+        self.on_cut: Callable[[], None] = lambda: None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/main.zip"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Shop
+
+    def do_GET(self) -> None:
+        shop = self.server
+        shop.asked.append(dict(self.headers))
+        if shop.refusals:
+            return self.send_error(shop.refusals.pop(0))
+        if shop.etag and self.headers["If-None-Match"] == shop.etag:
+            self.send_response(304)
+            return self.end_headers()
+        start = self.start()
+        body = shop.archive[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            last = len(shop.archive) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{last + 1}")
+        if shop.etag:
+            self.send_header("ETag", shop.etag)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if shop.cuts:
+            shop.cuts -= 1
+            body = body[:CUT]
+            shop.on_cut()
+        shop.sent += len(body)
+        self.wfile.write(body)
+
+    def start(self) -> int:
+        asked = self.headers["Range"]
+        same = self.headers["If-Range"] == self.server.etag or not self.server.honest
+        return int(asked[len("bytes=") : -1]) if asked and same and self.server.ranges else 0
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def pictures(sample: Path) -> dict[str, bytes]:
+    return tree(sample)
+
+
+@pytest.fixture(scope="module")
+def archive(pictures: dict[str, bytes]) -> bytes:
+    """As GitHub makes it: all in one top folder, with what else the repository holds."""
+    top = "fruits-360-100x100-main"
+    others = {"README.md": b"# Fruits", "LICENSE": b"CC", "papers/2018/one.pdf": b"%PDF"}
+    return zipped({f"{top}/{path}": data for path, data in (others | pictures).items()})
+
+
+@pytest.fixture
+def shop(archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = Shop(archive)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Location:
+    return Location.parse(str(tmp_path / "data" / "fruits 360"))
+
+
+def get(shop: Shop, target: Location, cache: Path) -> tuple[int, int]:
+    """How many pictures there are, and how many of them this fetch brought."""
+    fetched = fetch(shop.url, target, cache=cache, pause=0.001)
+    return fetched.images, fetched.added
+
+
+def refusal(shop: Shop, target: Location, cache: Path) -> str:
+    with pytest.raises(DatasetError) as caught:
+        get(shop, target, cache)
+    return str(caught.value)
+
+
+def kept(cache: Path) -> list[str]:
+    return sorted(path.suffix for path in cache.iterdir() if path.suffix)
+
+
+def test_every_picture_arrives_as_it_is_and_nothing_else_does(
+    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    assert get(shop, target, cache) == (240, 240)
+    assert tree(Path(target.path)) == pictures
+    assert [path.name for path in Path(target.path).parent.iterdir()] == ["fruits 360"]
+    assert not is_incomplete(target)
+
+
+def test_a_download_that_was_refused_and_cut_goes_on_from_there(
+    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    shop.cuts, shop.refusals = 2, [429, 500]
+    get(shop, target, cache)
+    starts = [int(asked.get("Range", "bytes=0-")[6:-1]) for asked in shop.asked]
+    assert tree(Path(target.path)) == pictures
+    assert len(starts) == 5
+    assert 0 < starts[3] < starts[4]
+    assert [asked.get("If-Range") for asked in shop.asked[3:]] == ['"first"', '"first"']
+    assert shop.sent < len(shop.archive) + CUT
+
+
+@pytest.mark.parametrize("etag", ['"first"', 'W/"weak"', ""], ids=["ETag", "weak ETag", "no ETag"])
+def test_a_download_that_cannot_go_on_starts_over(
+    etag: str, shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    shop.etag, shop.ranges, shop.cuts = etag, not etag.startswith('"'), 2
+    get(shop, target, cache)
+    assert tree(Path(target.path)) == pictures
+    assert shop.sent == len(shop.archive) + 2 * CUT
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["heeded", "ignored"])
+def test_an_archive_that_changed_midway_is_fetched_anew(
+    honest: bool, shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    changed = {path: data[::-1] for path, data in pictures.items()}
+
+    def change() -> None:
+        shop.archive, shop.etag = zipped({f"other/{p}": d for p, d in changed.items()}), '"2"'
+
+    shop.cuts, shop.honest, shop.on_cut = 1, honest, change
+    first = shop.archive
+    get(shop, target, cache)
+    assert shop.archive != first
+    assert tree(Path(target.path)) == changed
+
+
+def test_when_the_tries_are_used_up_the_same_command_goes_on_later(
+    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    shop.cuts = 1
+    shop.on_cut = lambda: shop.refusals.extend([503] * (TRIES - 1))
+    text = refusal(shop, target, cache)
+    (file,) = cache.glob("*.zip")
+    received = file.stat().st_size
+    assert 0 < received <= CUT
+    assert len(shop.asked) == TRIES
+    assert f"{received:,} of {len(shop.archive):,} bytes received: the server answers 503" in text
+    assert not Path(target.path).exists()
+    get(shop, target, cache)
+    assert shop.asked[-1]["Range"] == f"bytes={received}-"
+    assert tree(Path(target.path)) == pictures
+
+
+def test_a_wrong_address_is_told_at_once(shop: Shop, target: Location, cache: Path) -> None:
+    shop.refusals = [404]
+    assert refusal(shop, target, cache) == f"{shop.url} answers 404 Not Found: correct --url."
+    assert len(shop.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["fruits.zip", "ftp://127.0.0.1/fruits.zip", "http://"])
+def test_what_is_no_address_is_told_at_once(url: str, target: Location, cache: Path) -> None:
+    with pytest.raises(DatasetError, match="no address to fetch from"):
+        fetch(url, target, cache=cache, pause=60)
+
+
+def test_a_server_that_is_not_there_is_told(
+    target: Location, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/main.zip"
+    with pytest.raises(DatasetError, match=r"0 bytes received: .*Connection refused"):
+        fetch(url, target, cache=cache, pause=0.001)
+
+
+def test_a_broken_archive_is_deleted_before_the_target_is_touched(
+    shop: Shop, target: Location, cache: Path, archive: bytes
+) -> None:
+    own = Path(target.path, "Test", "own.jpg")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"own")
+    shop.archive = archive.replace(archive[500_000:500_050], bytes(50))
+    text = refusal(shop, target, cache)
+    assert f"What {shop.url} gave cannot be used: its member " in text
+    assert "is damaged. It was deleted" in text
+    assert kept(cache) == []
+    assert tree(Path(target.path).parent) == {"fruits 360/Test/own.jpg": b"own"}
+    shop.archive = archive
+    assert get(shop, target, cache) == (240, 240)
+
+
+def test_where_all_is_there_nothing_is_fetched_again(
+    shop: Shop, target: Location, cache: Path
+) -> None:
+    get(shop, target, cache)
+    sent = shop.sent
+    before = {path: path.stat().st_mtime_ns for path in Path(target.path).rglob("*")}
+    assert get(shop, target, cache) == (240, 0)
+    assert shop.sent == sent
+    assert {path: path.stat().st_mtime_ns for path in Path(target.path).rglob("*")} == before
+
+
+def test_a_newer_archive_is_fetched_though_an_older_one_is_kept(
+    shop: Shop, target: Location, cache: Path
+) -> None:
+    get(shop, target, cache)
+    shop.archive, shop.etag = zipped({"Training/A/a.jpg": b"a", "Test/A/b.jpg": b"b"}), '"newer"'
+    assert get(shop, target, cache) == (2, 2)
+    assert len(tree(Path(target.path))) == 242
+
+
+def test_a_target_that_is_a_file_is_told_before_the_download(
+    shop: Shop, tmp_path: Path, cache: Path
+) -> None:
+    file = tmp_path / "fruits.zip"
+    file.write_bytes(b"own")
+    assert "is a file; give --to a folder" in refusal(shop, Location.parse(str(file)), cache)
+    assert shop.asked == []
+
+
+def test_two_at_once_do_not_write_the_same_files(shop: Shop, target: Location, cache: Path) -> None:
+    cache.mkdir()
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Another `fruits fetch-dataset` is at work" in refusal(shop, target, cache)
+    assert shop.asked == []
+    assert get(shop, target, cache) == (240, 240)
+
+
+def test_the_command_says_what_is_there_and_how_to_use_it(
+    shop: Shop, target: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = typer.Typer()
+    app.command()(fetch_dataset)
+    arguments = ["--url", shop.url, "--to", str(target)]
+    first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
+    use = f"FRUITS_INPUT='{target}' uv run dagster asset materialize --select '*'\n"
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output
+    assert first.stdout == f"fetched: 240 images, 240 files added\n{use}"
+    assert second.stdout == f"already there: 240 images\n{use}"
+    assert kept(tmp_path / ".cache" / "fruits-features") == [".json", ".zip"]
