@@ -9,6 +9,8 @@ import dagster as dg
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 from pyspark.sql import SparkSession
 
 from fruits_assets.definitions import build_defs
@@ -19,7 +21,10 @@ from spark_src.schemas import SCHEMAS
 from spark_src.storage import Version
 from tests.emr.conftest import Account
 
-pytestmark = pytest.mark.usefixtures("materialized")
+pytestmark = [
+    pytest.mark.usefixtures("materialized"),
+    pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning"),
+]
 
 ASSETS = (
     "raw_images",
@@ -82,14 +87,12 @@ def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
 
 
 def test_nothing_is_stale_afterwards(account: Account) -> None:
-    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-
     variables = {key[7:].lower(): value for key, value in account.variables.items()}
     names = ("deployment", "input", "storage", "cluster")
     settings = Settings(**{name: variables[name] for name in names})  # type: ignore[arg-type]
     graph = build_defs(settings).resolve_asset_graph()
     with dg.DagsterInstance.from_config(str(account.home)) as instance:
-        resolver = CachingStaleStatusResolver(instance, graph)
+        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
         status = {asset: resolver.get_status(dg.AssetKey(asset)) for asset in ASSETS}
     assert status == dict.fromkeys(ASSETS, StaleStatus.FRESH)
 
