@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from itertools import groupby
+from datetime import UTC, datetime
 from typing import Any
 
+from fruits_assets import cluster_copy
+from fruits_assets.cluster_lock import held
 from spark_src.aws import client, explained
 from spark_src.errors import AwsError, ClusterError
 from spark_src.locations import Location
@@ -30,56 +25,8 @@ USUALLY = "usually 6 to 10 minutes"
 PROGRESS_SECONDS = 10.0
 """The least time between two lines that say how a start goes."""
 
-LOCK_LASTS = timedelta(minutes=15)
-"""Whoever has held the lock for longer is taken for dead."""
-
 IDLE_SECONDS = 3600
 """When a started cluster ends itself where the last one's policy is not to be had any more."""
-
-_SAME = [
-    "Name",
-    "ReleaseLabel",
-    "LogEncryptionKmsKeyId",
-    "Configurations",
-    "ServiceRole",
-    "SecurityConfiguration",
-    "StepConcurrencyLevel",
-    "CustomAmiId",
-    "EbsRootVolumeSize",
-    "EbsRootVolumeIops",
-    "EbsRootVolumeThroughput",
-    "ScaleDownBehavior",
-    "AutoScalingRole",
-    "VisibleToAllUsers",
-    "OSReleaseLabel",
-]
-_SAME_OF_NODES = [
-    "Ec2KeyName",
-    "EmrManagedMasterSecurityGroup",
-    "EmrManagedSlaveSecurityGroup",
-    "ServiceAccessSecurityGroup",
-    "AdditionalMasterSecurityGroups",
-    "AdditionalSlaveSecurityGroups",
-]
-_SAME_OF_GROUPS = ["Name", "Market", "BidPrice", "InstanceType", "Configurations", "CustomAmiId"]
-_SAME_OF_FLEETS = [
-    "Name",
-    "InstanceFleetType",
-    "TargetOnDemandCapacity",
-    "TargetSpotCapacity",
-    "LaunchSpecifications",
-    "ResizeSpecifications",
-    "Context",
-]
-_SAME_OF_TYPES = [
-    "InstanceType",
-    "WeightedCapacity",
-    "BidPrice",
-    "BidPriceAsPercentageOfOnDemandPrice",
-    "Configurations",
-    "CustomAmiId",
-    "Priority",
-]
 
 
 @dataclass(frozen=True)
@@ -150,7 +97,7 @@ def ready(  # noqa: PLR0913 - all but the first three by name
     say_seldom = _seldom(say)
     while (found := find(name, region)) is None:
         started = None
-        with _held(lock, region) as holder:
+        with held(lock, region) as holder:
             # Between the look and the lock another run may have started one and let go.
             if holder is None and find(name, region) is None:
                 started = _start_again(name, region, say)
@@ -203,89 +150,6 @@ def status(name: str, region: str) -> ClusterStatus | None:
     )
 
 
-def arguments_like(cluster: Fields, nodes: Fields, actions: list[Fields]) -> dict[str, Any]:
-    """What run_job_flow takes to make a cluster like one that was described.
-
-    Args:
-        cluster: describe_cluster's answer.
-        nodes: `InstanceGroups` or `InstanceFleets`, as EMR listed them.
-        actions: the bootstrap actions, as EMR listed them.
-    """
-    tags = [tag for tag in cluster.get("Tags", []) if not tag["Key"].startswith("aws:")]
-    attributes = cluster.get("Ec2InstanceAttributes", {})
-    instances = _same(attributes, _SAME_OF_NODES) | _placed(attributes, "InstanceFleets" in nodes)
-    if "InstanceFleets" in nodes:
-        fleets = nodes["InstanceFleets"]
-        instances["InstanceFleets"] = [_fleet(fleet) for fleet in fleets if _wanted(fleet)]
-    else:
-        groups = nodes["InstanceGroups"]
-        instances["InstanceGroups"] = [_group(g, cluster) for g in groups if _wanted(g)]
-    # It starts without a step: without this it would end at once, whatever the last one did.
-    instances["KeepJobFlowAliveWhenNoSteps"] = True
-    instances |= _same(cluster, ["TerminationProtected", "UnhealthyNodeReplacement"])
-    arguments = _same(cluster, _SAME) | {"Instances": instances, "Tags": tags}
-    # EMR takes applications by name alone: their versions are the release's.
-    arguments["Applications"] = [{"Name": app["Name"]} for app in cluster.get("Applications", [])]
-    arguments["BootstrapActions"] = [_action(action) for action in actions]
-    arguments["JobFlowRole"] = attributes.get("IamInstanceProfile")
-    # EMR describes s3:// as s3n://, which is Hadoop's name of old.
-    arguments["LogUri"] = cluster.get("LogUri", "").replace("s3n://", "s3://", 1)
-    return {key: value for key, value in arguments.items() if value not in (None, "", [])}
-
-
-def _placed(attributes: Fields, fleets: bool) -> dict[str, Any]:
-    """Where the nodes were: fleets choose among what was asked for, groups have one place."""
-    subnet, zone = attributes.get("Ec2SubnetId"), attributes.get("Ec2AvailabilityZone")
-    if fleets and attributes.get("RequestedEc2SubnetIds"):
-        return {"Ec2SubnetIds": attributes["RequestedEc2SubnetIds"]}
-    if subnet:
-        return {"Ec2SubnetIds": [subnet]} if fleets else {"Ec2SubnetId": subnet}
-    return {"Placement": {"AvailabilityZone": zone}} if zone else {}
-
-
-def _wanted(nodes: Fields) -> bool:
-    sizes = ("RequestedInstanceCount", "TargetOnDemandCapacity", "TargetSpotCapacity")
-    return any(nodes.get(size) for size in sizes)
-
-
-def _group(group: Fields, cluster: Fields) -> dict[str, Any]:
-    config = _same(group, _SAME_OF_GROUPS) | _disks(group)
-    config["InstanceRole"] = group["InstanceGroupType"]
-    config["InstanceCount"] = group["RequestedInstanceCount"]
-    policy = _same(group.get("AutoScalingPolicy", {}), ["Constraints", "Rules"])
-    if policy:
-        # EMR put the old cluster's id where the policy said "this cluster".
-        text = json.dumps(policy).replace(cluster["Id"], "${emr.clusterId}")
-        config["AutoScalingPolicy"] = json.loads(text)
-    return config
-
-
-def _fleet(fleet: Fields) -> dict[str, Any]:
-    kinds = fleet.get("InstanceTypeSpecifications", [])
-    types = [_same(kind, _SAME_OF_TYPES) | _disks(kind) for kind in kinds]
-    return _same(fleet, _SAME_OF_FLEETS) | {"InstanceTypeConfigs": types}
-
-
-def _disks(nodes: Fields) -> dict[str, Any]:
-    """EMR lists each volume of a node by itself, and takes equal ones by their number."""
-    volumes = groupby(disk["VolumeSpecification"] for disk in nodes.get("EbsBlockDevices", []))
-    disks = [
-        {"VolumeSpecification": volume, "VolumesPerInstance": len(list(equal))}
-        for volume, equal in volumes
-    ]
-    config = _same(nodes, ["EbsOptimized"]) | ({"EbsBlockDeviceConfigs": disks} if disks else {})
-    return {"EbsConfiguration": config} if config else {}
-
-
-def _action(action: Fields) -> dict[str, Any]:
-    script = {"Path": action["ScriptPath"], "Args": action.get("Args", [])}
-    return {"Name": action["Name"], "ScriptBootstrapAction": script}
-
-
-def _same(fields: Fields, names: list[str]) -> dict[str, Any]:
-    return {name: fields[name] for name in names if fields.get(name) not in (None, "", [])}
-
-
 def _start_again(name: str, region: str, say: Say) -> str:
     old = last(name, region)
     if old is None:
@@ -316,7 +180,7 @@ def _arguments(cluster_id: str, region: str) -> dict[str, Any]:
             "InstanceGroups": _every("list_instance_groups", "InstanceGroups", region, **which)
         }
     actions = _every("list_bootstrap_actions", "BootstrapActions", region, **which)
-    arguments = arguments_like(cluster, nodes, actions)
+    arguments = cluster_copy.arguments_like(cluster, nodes, actions)
     for policy in ("AutoTerminationPolicy", "ManagedScalingPolicy"):
         arguments |= _policy(policy, cluster_id, region)
     return arguments
@@ -330,7 +194,7 @@ def _policy(policy: str, cluster_id: str, region: str) -> dict[str, Any]:
     }
     try:
         with explained(f"reading the {policy} of {cluster_id}"):
-            return _same(asks[policy](ClusterId=cluster_id), [policy])
+            return cluster_copy.same(asks[policy](ClusterId=cluster_id), [policy])
     except AwsError as error:
         # A cluster that has ended may have none any more, which EMR may call a bad request.
         if error.code not in ("InvalidRequestException", "ValidationException"):
@@ -396,71 +260,3 @@ def _seldom(say: Say) -> Say:
         say(text)
 
     return speak
-
-
-@contextmanager
-def _held(lock: Location | None, region: str) -> Iterator[str | None]:
-    """Hold the lock in the block; what comes is who else has it, None where this run does."""
-    if lock is None:
-        yield None
-        return
-    who = f"another run ({socket.gethostname()}, process {os.getpid()})"
-    when, token = datetime.now(UTC).isoformat(), uuid.uuid4().hex
-    mine = json.dumps({"who": who, "when": when, "token": token}).encode()
-    holder = _take(lock, mine, region)
-    try:
-        yield holder
-    finally:
-        if holder is None:
-            _let_go(lock, mine, region)
-
-
-def _take(lock: Location, mine: bytes, region: str) -> str | None:
-    if _put(lock, mine, region, IfNoneMatch="*"):
-        return None
-    content, etag, age = _look(lock, region)
-    if age > LOCK_LASTS and _put(lock, mine, region, IfMatch=etag):
-        return None
-    try:
-        return str(json.loads(content)["who"])
-    except (ValueError, KeyError, TypeError):
-        return "another run"
-
-
-def _put(lock: Location, mine: bytes, region: str, **condition: str) -> bool:
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
-    try:
-        with explained(f"writing {lock}"):
-            s3.put_object(Bucket=bucket, Key=key, Body=mine, **condition)
-    except AwsError as error:
-        if error.code not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
-            raise
-        # A try whose answer was lost may have written it before the next one was refused.
-        return _look(lock, region)[0] == mine
-    return True
-
-
-def _look(lock: Location, region: str) -> tuple[bytes, str, timedelta]:
-    """The lock's content, ETag and age by S3's own clock; empty and new where there is none."""
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
-    try:
-        with explained(f"reading {lock}"):
-            found = s3.get_object(Bucket=bucket, Key=key)
-            content = found["Body"].read()
-    except AwsError as error:
-        if error.code != "NoSuchKey":
-            raise
-        return b"", "", timedelta(0)
-    now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-    return content, found["ETag"], now - found["LastModified"]
-
-
-def _let_go(lock: Location, mine: bytes, region: str) -> None:
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
-    try:
-        content, etag, _ = _look(lock, region)
-        if content == mine:
-            with explained(f"deleting {lock}"):
-                s3.delete_object(Bucket=bucket, Key=key, IfMatch=etag)
-    except AwsError:
-        return  # the cluster starts all the same, and others break a lock that is too old

@@ -89,6 +89,8 @@ def _replace_s3(file: Location, content: bytes, read_before: Reading) -> None:
         try:
             s3.put_object(Bucket=bucket, Key=key, Body=content, **condition)
         except s3.exceptions.ClientError as error:
-            if error_code(error) in _MOVED:
+            if error_code(error) not in _MOVED:
+                raise
+            # A try whose answer was lost may have written it before the next one was refused.
+            if _read_s3(file).content != content:
                 raise PointerMovedError(str(file)) from error
-            raise

@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from fruits_assets import cluster
+from fruits_assets import cluster, cluster_copy
 from spark_src import aws
 from spark_src.errors import ClusterError
 from tests.fruits_assets.aws import LOCK, NAME, REGION, WANTED, Emulated, emulated
@@ -76,7 +76,7 @@ def described(cluster_id: str) -> dict[str, Any]:
 
 def arguments(nodes: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The arguments for the described cluster, valid by boto3's own model of the call."""
-    made = cluster.arguments_like(DESCRIBED | changes, nodes, [])
+    made = cluster_copy.arguments_like(DESCRIBED | changes, nodes, [])
     model = botocore.session.get_session().get_service_model("emr")
     shape = model.operation_model("RunJobFlow").input_shape
     report = ParamValidator().validate(made, shape)

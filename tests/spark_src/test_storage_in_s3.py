@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from spark_src import pointers
+from spark_src.aws import client
 from spark_src.errors import AwsError, ConcurrentWriteError, NothingStoredError
 from spark_src.locations import Location
 from spark_src.storage import Draft, Storage, Version
@@ -73,6 +76,21 @@ def test_a_run_that_is_overtaken_between_reading_and_writing_the_pointer_fails(
     with pytest.raises(ConcurrentWriteError, match="run quick made version"):
         storage.publish(slow, {"rows": 1})
     assert storage.current(ASSET).run_id == "quick"
+
+
+def test_a_pointer_whose_written_answer_was_lost_is_not_taken_for_a_lost_race(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, s3 = draft_of(storage, "run-1"), client("s3")
+    put = s3.put_object
+
+    def tried_twice(**arguments: Any) -> Any:
+        put(**arguments)
+        return put(**arguments)  # refused: boto3's second try after a lost answer
+
+    monkeypatch.setattr(s3, "put_object", tried_twice)
+    storage.publish(draft, {"rows": 1})
+    assert storage.current(ASSET).run_id == "run-1"
 
 
 def test_a_discarded_draft_leaves_nothing(storage: Storage) -> None:
