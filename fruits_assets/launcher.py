@@ -74,6 +74,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         self.settings = dict(settings)
         self.polling = polling or Polling()
         self._attempts: dict[str, int] = {}
+        self._launched_at = 0.0
 
     def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
         """Run the step on the cluster; yield its events as they come."""
@@ -89,7 +90,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         emr = client("emr", self.region_name)
         with explained(f"adding a step to cluster {self.cluster_name}"):
             answer = emr.add_job_flow_steps(JobFlowId=self.cluster_id, Steps=[step])
-        step_id = answer["StepIds"][0]
+        step_id, self._launched_at = answer["StepIds"][0], time.monotonic()
         log.info(f"EMR step {step_id} on cluster {self.cluster_name} ({self.cluster_id})")
         try:
             yield from self.wait_for_completion(step_context, None, run_id, step_key, step_id)
@@ -130,10 +131,51 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
             return list(self.read_events(s3, run_id, step_key))  # type: ignore[no-untyped-call]
 
     def _handle(self, step_context: StepExecutionContext, event: EventLogEntry) -> Iterator[Any]:
-        event = _with_provenance(step_context, event)
+        event = self._as_if_here(step_context, event)
         step_context.instance.handle_new_event(event)
         if event.is_dagster_event:
             yield event.dagster_event
+
+    def _as_if_here(
+        self, step_context: StepExecutionContext, event: EventLogEntry
+    ) -> EventLogEntry:
+        """A materialization with what the cluster's Dagster cannot know: its inputs and its cost.
+
+        Without the versions of its inputs a launched asset would be "Unsynced" for ever.
+        """
+        happened = event.dagster_event
+        if happened is None or not happened.is_step_materialization:
+            return event
+        made = happened.step_materialization_data.materialization
+        assets_def = step_context.job_def.asset_layer.get(made.asset_key).assets_def
+        tags = provenance.tags(step_context.instance, assets_def, made.asset_key)
+        metadata = {**made.metadata, **self._cost(step_context.log, made)}
+        known = dg.AssetMaterialization(
+            made.asset_key,
+            made.description,
+            metadata,
+            made.partition,
+            tags=_without_inputs(made.tags) | tags,
+        )
+        data = happened.step_materialization_data._replace(materialization=known)
+        return event._replace(dagster_event=happened._replace(event_specific_data=data))
+
+    def _cost(self, log: Any, made: dg.AssetMaterialization) -> dict[str, Any]:
+        """What the cluster has cost since this step was launched; nothing where it has no rows."""
+        from fruits_assets import cost  # on the host only: the cluster has no command line
+
+        rows = made.metadata.get("dagster/row_count")
+        if rows is None or not rows.value:
+            return {}
+        try:
+            now = cluster.status(self.cluster_name, self.region_name)
+        except AwsError as error:
+            log.warning(f"No cost is shown: {error}")
+            return {}
+        if now is None or not now.instances:
+            return {}
+        seconds = time.monotonic() - self._launched_at
+        return cost.metadata(cost.of_run(seconds, now.instances, int(str(rows.value))))
 
     def _post_artifacts(self, log: Any, step_run_ref: Any, run_id: str, step_key: str) -> None:
         """Our own main file, and the settings beside the step: it has no others."""
@@ -223,24 +265,6 @@ def launched_spark_config(config: Mapping[str, str], region: str) -> dict[str, s
     }
 
 
-def _with_provenance(step_context: StepExecutionContext, event: EventLogEntry) -> EventLogEntry:
-    """The event as if it had happened here: the cluster's Dagster does not know the inputs.
-
-    Without the versions of its inputs a launched asset would be "Unsynced" for ever.
-    """
-    happened = event.dagster_event
-    if happened is None or not happened.is_step_materialization:
-        return event
-    made = happened.step_materialization_data.materialization
-    assets_def = step_context.job_def.asset_layer.get(made.asset_key).assets_def
-    own = provenance.tags(step_context.instance, assets_def, made.asset_key)
-    kept = {
-        name: value
-        for name, value in (made.tags or {}).items()
-        if not name.startswith(("dagster/input_data_version/", "dagster/input_event_pointer/"))
-    }
-    known = dg.AssetMaterialization(
-        made.asset_key, made.description, made.metadata, made.partition, tags=kept | own
-    )
-    data = happened.step_materialization_data._replace(materialization=known)
-    return event._replace(dagster_event=happened._replace(event_specific_data=data))
+def _without_inputs(tags: Mapping[str, str] | None) -> dict[str, str]:
+    own = ("dagster/input_data_version/", "dagster/input_event_pointer/")
+    return {name: value for name, value in (tags or {}).items() if not name.startswith(own)}

@@ -165,9 +165,10 @@ def start_cluster(name: str, log_uri: str) -> str:
         ReleaseLabel="emr-7.13.0",
         LogUri=log_uri,
         Instances={
-            "MasterInstanceType": "m5.xlarge",
-            "SlaveInstanceType": "m5.xlarge",
-            "InstanceCount": 3,
+            "InstanceGroups": [
+                {"InstanceRole": role, "InstanceType": "m5.xlarge", "InstanceCount": count}
+                for role, count in (("MASTER", 1), ("CORE", 2))
+            ],
             "KeepJobFlowAliveWhenNoSteps": True,
         },
         JobFlowRole="fruits-node",

@@ -97,6 +97,21 @@ def test_nothing_is_stale_afterwards(account: Account) -> None:
     assert status == dict.fromkeys(ASSETS, StaleStatus.FRESH)
 
 
+def test_materializations_say_what_the_cluster_cost(account: Account) -> None:
+    with dg.DagsterInstance.from_config(str(account.home)) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("mobilenet_features"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = {name: item.value for name, item in event.asset_materialization.metadata.items()}
+    assert 0 < float(str(metadata["estimated USD"])) < 1
+    assert "estimated USD per 100,000 images" in metadata
+
+
+def test_the_path_of_an_asset_is_its_uri_in_the_bucket(account: Account) -> None:
+    done = account.run("fruits", "path", "csv_export")
+    assert done.stdout.startswith(f"s3://{account.bucket}/data/Results_CSV/versions/"), done.stderr
+
+
 def test_every_check_holds_on_the_bucket(account: Account) -> None:
     done = account.run("fruits", "check")
     assert done.returncode == 0, done.stdout + done.stderr
