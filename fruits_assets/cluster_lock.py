@@ -49,7 +49,7 @@ def _take(lock: Location, mine: bytes, region: str) -> str | None:
 
 
 def _put(lock: Location, mine: bytes, region: str, **condition: str) -> bool:
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
+    s3, (bucket, key) = client("s3", region), lock.bucket_and_key
     try:
         with explained(f"writing {lock}"):
             s3.put_object(Bucket=bucket, Key=key, Body=mine, **condition)
@@ -63,7 +63,7 @@ def _put(lock: Location, mine: bytes, region: str, **condition: str) -> bool:
 
 def _look(lock: Location, region: str) -> tuple[bytes, str, timedelta]:
     """The lock's content, ETag and age by S3's own clock; empty and new where there is none."""
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
+    s3, (bucket, key) = client("s3", region), lock.bucket_and_key
     try:
         with explained(f"reading {lock}"):
             found = s3.get_object(Bucket=bucket, Key=key)
@@ -77,7 +77,7 @@ def _look(lock: Location, region: str) -> tuple[bytes, str, timedelta]:
 
 
 def _let_go(lock: Location, mine: bytes, region: str) -> None:
-    s3, (bucket, key) = client("s3", region), lock.path.split("/", 1)
+    s3, (bucket, key) = client("s3", region), lock.bucket_and_key
     try:
         content, etag, _ = _look(lock, region)
         if content == mine:

@@ -190,7 +190,7 @@ def _s3() -> S3Client:
 
 def _split(to: Location) -> tuple[str, str]:
     """Bucket and prefix, both without a slash at the end."""
-    bucket, _, prefix = to.path.partition("/")
+    bucket, prefix = to.bucket_and_key
     if not prefix:
         raise DatasetError(f"{to} is a whole bucket; name a folder in it: {to}/fruits-360.")
     return bucket, prefix
