@@ -17,6 +17,7 @@ from spark_src.progress import Work
     group_name="fruits",
     kinds={"pyspark", "parquet"},
     code_version=PIXELS,
+    pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
     pyspark: LazyPySparkResource,
