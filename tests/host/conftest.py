@@ -50,8 +50,8 @@ def two_runs(team_host: TeamHost) -> TwoRuns:
 
 @pytest.fixture(scope="session")
 def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -> str:
-    """A run whose process was killed in mid-features; PostgreSQL came back later."""
-    team_host.wait_for_step(two_runs.second, "mobilenet_features")
+    """A run whose process was killed; PostgreSQL came back later."""
+    team_host.wait_for("its start", lambda: team_host.status(two_runs.second) == "STARTED")
     worker = team_host.worker(two_runs.second)
     team_host.postgres.stop()
     os.kill(worker, signal.SIGKILL)

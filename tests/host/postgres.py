@@ -47,7 +47,7 @@ class Postgres:
         (self.folder / "password").chmod(0o444)
         self._run("initdb", "-U", USER, "-A", "scram-sha-256", "--pwfile", "../password", "-N", ".")
         self.start()
-        self._execute_in("postgres", f"create database {DATABASE}")
+        self.query(f"create database {DATABASE}", database="postgres")
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
@@ -72,10 +72,16 @@ class Postgres:
             "DAGSTER_POSTGRES_PASSWORD": self.password,
         }
 
-    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self._execute_in(DATABASE, sql, *values)
+    def dump(self) -> bytes:
+        """The backup of docs/host.md."""
+        return self._client("pg_dump", "--format=custom", DATABASE)
 
-    def _execute_in(self, database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    def restore(self, dump: bytes, database: str) -> None:
+        """The restoration of docs/host.md, to a database of its own."""
+        self.query(f"create database {database}")
+        self._client("pg_restore", "--clean", "--if-exists", f"--dbname={database}", given=dump)
+
+    def query(self, sql: str, *values: Any, database: str = DATABASE) -> list[tuple[Any, ...]]:
         connection = psycopg2.connect(
             host="127.0.0.1", port=self.port, dbname=database, user=USER, password=self.password
         )
@@ -86,6 +92,14 @@ class Postgres:
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
+
+    def _client(self, name: str, *arguments: str, given: bytes | None = None) -> bytes:
+        command = [binary(name), "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, *arguments]
+        environment = os.environ | {"PGPASSWORD": self.password}
+        done = subprocess.run(
+            command, env=environment, input=given, capture_output=True, check=True
+        )
+        return done.stdout
 
     def _run(self, name: str, *arguments: str) -> None:
         self.data.mkdir(mode=0o700, exist_ok=True)

@@ -14,7 +14,7 @@ def test_the_graph_is_made_through_the_daemons_queue_and_its_events_are_in_postg
     team_host: TeamHost, two_runs: TwoRuns
 ) -> None:
     assert team_host.status(two_runs.whole) == "SUCCESS", team_host.events(two_runs.whole)
-    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_DEQUEUED", "PIPELINE_SUCCESS"):
+    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_SUCCESS"):
         assert len(team_host.events(two_runs.whole, kind)) == 1
     storage = Storage(Location.parse(str(team_host.storage)))
     assert storage.current("csv_export").rows == 240
@@ -63,3 +63,15 @@ def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecuti
 
     assert team_host.wait_for_end(again) == "SUCCESS", team_host.events(again)
     assert len(team_host.events(again, "ASSET_MATERIALIZATION")) == 1
+
+
+def test_a_dump_of_postgresql_restores_every_run_and_event(
+    team_host: TeamHost, two_runs: TwoRuns
+) -> None:
+    assert team_host.status(two_runs.whole) == "SUCCESS"
+    postgres = team_host.postgres
+    postgres.restore(postgres.dump(), "restored")
+    counts = """select count(*), (select count(*) from runs where run_id = %s) from event_logs
+        where run_id = %s"""
+    values = (two_runs.whole, two_runs.whole)
+    assert postgres.query(counts, *values, database="restored") == postgres.query(counts, *values)
