@@ -104,11 +104,9 @@ class TeamHost:
 
     def events(self, run_id: str, kind: str = "%") -> list[str]:
         """The run's events of a type as PostgreSQL has them, as JSON, oldest first."""
-        sql = "select event from event_logs where run_id = %s"
-        if kind != "%":
-            sql += " and dagster_event_type = %s"
-        values = (run_id,) if kind == "%" else (run_id, kind)
-        return [event for (event,) in self.postgres.query(f"{sql} order by id", *values)]
+        sql = """select event from event_logs
+            where run_id = %s and coalesce(dagster_event_type, '') like %s order by id"""
+        return [event for (event,) in self.postgres.query(sql, run_id, kind)]
 
     def worker(self, run_id: str) -> int:
         """The process that the run is."""
@@ -116,12 +114,16 @@ class TeamHost:
         assert found
         return int(found.group(1))
 
-    def wait_for_step(self, run_id: str, step: str) -> None:
-        def started() -> bool:
-            assert self.status(run_id) not in {"SUCCESS", "FAILURE"}, self.events(run_id)
-            return any(f'"{step}"' in event for event in self.events(run_id, "STEP_START"))
+    def wait_for_inputs(self, run_id: str, step: str, count: int) -> None:
+        """Until the step has read its inputs, and computes: it stores no event for a while."""
 
-        self.wait_for(f"step {step}", started)
+        def read() -> bool:
+            assert self.status(run_id) not in {"SUCCESS", "FAILURE"}, self.events(run_id)
+            return (
+                "".join(self.events(run_id, "LOADED_INPUT")).count(f'"step_key": "{step}"') >= count
+            )
+
+        self.wait_for(f"the inputs of {step}", read)
 
     def wait_for_end(self, run_id: str) -> str:
         self.wait_for("a run's end", lambda: self.status(run_id) in {"SUCCESS", "FAILURE"})

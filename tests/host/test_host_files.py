@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from fruits_assets.assets import mobilenet_features
 from tests.host.team_host import HOST
 
 VARIABLES = ("HOST", "PORT", "DB", "USER", "PASSWORD")
@@ -56,6 +57,16 @@ def test_compose_has_no_password_of_its_own(services: dict[str, dict[str, Any]])
         for variable, value in service["environment"].items():
             if "PASSWORD" in variable:
                 assert value.startswith("${DAGSTER_POSTGRES_PASSWORD:?"), name
+
+
+def test_the_limit_is_set_for_the_pool_that_the_features_are_in(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    command = ["dagster", "instance", "concurrency", "set", mobilenet_features.op.pool, "1"]
+    assert services["limits"]["command"] == command
+    assert services["daemon"]["depends_on"]["limits"] == {
+        "condition": "service_completed_successfully"
+    }
 
 
 @pytest.mark.parametrize("missing", VARIABLES)
