@@ -21,7 +21,7 @@ from tests.host.postgres import Postgres, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = REPOSITORY / "infra" / "host"
-PATIENCE = 180
+PATIENCE = 300
 """Seconds that anything may take on a busy machine."""
 
 LAUNCHED = """{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
