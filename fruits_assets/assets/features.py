@@ -28,6 +28,7 @@ class FeaturesConfig(dg.Config):
     group_name="fruits",
     kinds={"pyspark", "parquet"},
     code_version=PIXELS,
+    pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
     context: dg.AssetExecutionContext,
