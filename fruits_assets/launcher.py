@@ -23,9 +23,8 @@ from dagster._core.execution.plan.external_step import (
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
 from fruits_assets import cluster, code_package, emr_main, provenance
-from fruits_assets.cluster_env import CLUSTER_ENV_PATH
 from spark_src.aws import client, explained
-from spark_src.contract import FOLDERS
+from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
 from spark_src.locations import Location
 
@@ -257,7 +256,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
 
 def launched_spark_config(config: Mapping[str, str], region: str) -> dict[str, str]:
     """Spark's settings for a step: those, and the packed environment's Python everywhere."""
-    python = f"{CLUSTER_ENV_PATH}/bin/python"
+    python = f"{ENVIRONMENT_PATH}/bin/python"
     return dict(config) | {
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,
