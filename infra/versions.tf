@@ -1,8 +1,8 @@
 # Terraform's version, the provider's, and the tags that all resources have.
 
 terraform {
-  # 1.9: a variable's validation may read the contract.
-  required_version = ">= 1.9"
+  # 1.9: a variable's validation may read the contract. 1.11: tests know mocked values in a plan.
+  required_version = ">= 1.11"
 
   required_providers {
     aws = {

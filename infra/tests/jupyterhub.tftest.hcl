@@ -1,0 +1,100 @@
+# JupyterHub: its password first, then a door, and that a narrow one.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.data
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.audit
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
+}
+
+variables {
+  environment_archive = "env-0123456789abcdef.tar.gz"
+  budget_emails       = ["data-team@example.org"]
+}
+
+run "as_it_comes" {
+  command = plan
+
+  # The well known password is replaced in a step.
+
+  assert {
+    condition = try(
+      aws_emr_cluster.this[0].step[0].action_on_failure == "TERMINATE_CLUSTER"
+      && startswith(aws_emr_cluster.this[0].step[0].name, "setup: ")
+      && aws_emr_cluster.this[0].step[0].hadoop_jar_step[0].args == tolist(["s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.sh", aws_secretsmanager_secret.jupyterhub.arn]),
+      false,
+    )
+    error_message = "The default password stays, or a cluster that kept it lives on."
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret.jupyterhub.kms_key_id == aws_kms_key.data.arn
+    error_message = "The password is not under the data's key."
+  }
+
+  assert {
+    condition     = length(aws_emr_cluster.this[0].bootstrap_action) == 1 && length(aws_vpc_security_group_ingress_rule.operators) == 0
+    error_message = "There is a door that nobody asked for."
+  }
+
+  assert {
+    condition     = aws_emr_cluster.this[0].ec2_attributes[0].key_name == null && length(aws_key_pair.this) == 0
+    error_message = "There is an SSH key that nobody asked for."
+  }
+}
+
+run "operators_come_in_by_their_ranges_alone_and_after_the_password" {
+  command = plan
+
+  variables {
+    operator_cidrs = ["192.0.2.0/24", "198.51.100.7/32"]
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.operators : rule.cidr_ipv4]) == toset(["192.0.2.0/24", "198.51.100.7/32"])
+    error_message = "Others than the named ranges come in."
+  }
+
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.operators : rule.from_port == 9443 && rule.to_port == 9443 && rule.ip_protocol == "tcp" && rule.security_group_id == aws_security_group.operators[0].id])
+    error_message = "Operators reach more than JupyterHub."
+  }
+
+  assert {
+    condition     = try(aws_emr_cluster.this[0].bootstrap_action[1].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/close-jupyterhub.sh", false)
+    error_message = "JupyterHub can be reached before its password is replaced."
+  }
+
+  assert {
+    condition     = aws_emr_cluster.this[0].ec2_attributes[0].additional_master_security_groups == aws_security_group.operators[0].id
+    error_message = "The rules are on no node."
+  }
+}
+
+
+run "an_ssh_key_opens_no_port" {
+  command = plan
+
+  variables {
+    ssh_public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8n someone@laptop"
+  }
+
+  assert {
+    condition     = aws_emr_cluster.this[0].ec2_attributes[0].key_name == aws_key_pair.this[0].key_name
+    error_message = "The key is not used."
+  }
+
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.operators) == 0
+    error_message = "A key opens a port."
+  }
+}
