@@ -35,7 +35,7 @@ locals {
 
   # A put that names no encryption gets the bucket's own, which is right. `Null` = it names one.
   refuse_other_keys = {
-    for use, bucket in local.buckets : use => [
+    for use, key in local.keys : use => [
       {
         Sid       = "RightKeyOnly"
         Effect    = "Deny"
@@ -43,7 +43,7 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${local.bucket_arns[use]}/*"
         Condition = {
-          StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = bucket.key }
+          StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = key }
           Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
         }
       },
@@ -66,7 +66,7 @@ locals {
         Resource  = "${local.bucket_arns[use]}/*"
         Condition = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
       },
-    ] if bucket.key != null
+    ]
   }
 
   let_services_write = {

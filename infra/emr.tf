@@ -168,7 +168,7 @@ resource "aws_emr_cluster" "this" {
 
     hadoop_jar_step {
       jar  = local.script_runner
-      args = [local.script_uri["jupyterhub-password.sh"], aws_secretsmanager_secret.jupyterhub.arn]
+      args = [local.script_uri["jupyterhub-password.sh"], var.region, local.secret_name]
     }
   }
 

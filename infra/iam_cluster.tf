@@ -153,7 +153,7 @@ resource "aws_iam_role_policy" "node" {
         Sid      = "ReadJupyterHubsPassword"
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
-        Resource = aws_secretsmanager_secret.jupyterhub.arn
+        Resource = local.secret_arn
       },
       {
         # What Session Manager needs; AWS names no resources for these.

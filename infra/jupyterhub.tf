@@ -1,13 +1,10 @@
 # Ways to JupyterHub: a port forward (always), ranges of operators (if asked for), SSH's key (if wanted).
 
-# Terraform makes the secret; its value is put there by `make up` and never in the state.
-resource "aws_secretsmanager_secret" "jupyterhub" {
-  #checkov:skip=CKV2_AWS_57:Each new cluster reads the value, and `infra/jupyterhub-password` replaces it; a Lambda to do so would be one more identity that may read it.
-  name_prefix             = "${var.name}/jupyterhub-"
-  description             = "Password of JupyterHub's administrator jovyan"
-  kms_key_id              = aws_kms_key.data.arn
-  recovery_window_in_days = var.allow_data_loss ? 0 : 7
-  tags                    = local.tags
+# `infra/jupyterhub-password` makes the secret and its value: neither is ever in Terraform's state.
+locals {
+  secret_name = "${var.name}/jupyterhub"
+  # Secrets Manager adds a hyphen and six characters to a name.
+  secret_arn = "arn:${local.partition}:secretsmanager:${var.region}:${local.account}:secret:${local.secret_name}-??????"
 }
 
 resource "aws_security_group" "operators" {

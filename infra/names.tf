@@ -4,10 +4,6 @@ data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
 locals {
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
@@ -19,7 +15,7 @@ locals {
   }
 
   bucket_names = {
-    for use in ["data", "logs", "trail", "access"] : use => "${var.name}-${local.account}-${var.region}-${use}"
+    for use in local.buckets : use => "${var.name}-${local.account}-${var.region}-${use}"
   }
 
   bucket_arns = {

@@ -17,7 +17,7 @@ resource "aws_subnet" "private" {
 
   vpc_id                  = aws_vpc.this.id
   cidr_block              = cidrsubnet(var.vpc_cidr, 1, count.index)
-  availability_zone       = data.aws_availability_zones.available.names[count.index]
+  availability_zone       = "${var.region}${["a", "b"][count.index]}"
   map_public_ip_on_launch = false
   tags                    = merge(local.tags, { Name = "${var.name}-private-${count.index}" })
 }

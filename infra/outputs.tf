@@ -66,8 +66,8 @@ output "data_key" {
 }
 
 output "jupyterhub_secret" {
-  description = "ARN of the secret with JupyterHub's password. Not the password."
-  value       = aws_secretsmanager_secret.jupyterhub.arn
+  description = "Name of the secret with JupyterHub's password. Not the password."
+  value       = local.secret_name
 }
 
 output "jupyterhub" {

@@ -1,16 +1,22 @@
 # Four buckets: data, the cluster's logs, the audit trail, and S3's access logs of those three.
 
 locals {
-  buckets = {
-    data   = { key = aws_kms_key.data.arn, days = null }
-    logs   = { key = aws_kms_key.data.arn, days = var.log_days }
-    trail  = { key = aws_kms_key.audit.arn, days = var.trail_days }
-    access = { key = null, days = var.log_days } # S3 writes access logs to SSE-S3 buckets only
+  buckets = toset(["data", "logs", "trail", "access"])
+
+  log_days = {
+    logs   = var.log_days
+    trail  = var.trail_days
+    access = var.log_days
+  }
+
+  keys = {
+    data  = aws_kms_key.data.arn
+    logs  = aws_kms_key.data.arn
+    trail = aws_kms_key.audit.arn
   }
 }
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV_AWS_144:Replication would put photos into a second region; old versions are the protection against mistakes, and the photos' origin is the app.
   for_each = local.buckets
 
   bucket        = local.bucket_names[each.key]
@@ -39,16 +45,27 @@ resource "aws_s3_bucket_ownership_controls" "this" {
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  for_each = local.buckets
+  for_each = local.keys
 
   bucket = aws_s3_bucket.this[each.key].id
 
   rule {
-    bucket_key_enabled = each.value.key != null
+    bucket_key_enabled = true
 
     apply_server_side_encryption_by_default {
-      sse_algorithm     = each.value.key == null ? "AES256" : "aws:kms"
-      kms_master_key_id = each.value.key
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = each.value
+    }
+  }
+}
+
+# S3 writes access logs only into buckets under its own key.
+resource "aws_s3_bucket_server_side_encryption_configuration" "access" {
+  bucket = aws_s3_bucket.this["access"].id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
     }
   }
 }
@@ -64,7 +81,7 @@ resource "aws_s3_bucket_versioning" "this" {
 }
 
 resource "aws_s3_bucket_logging" "this" {
-  for_each = { for use, bucket in local.buckets : use => bucket if use != "access" }
+  for_each = local.keys
 
   bucket        = aws_s3_bucket.this[each.key].id
   target_bucket = aws_s3_bucket.this["access"].id
@@ -79,10 +96,8 @@ resource "aws_s3_bucket_notification" "this" {
   eventbridge = true
 }
 
-resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  for_each = local.buckets
-
-  bucket = aws_s3_bucket.this[each.key].id
+resource "aws_s3_bucket_lifecycle_configuration" "data" {
+  bucket = aws_s3_bucket.this["data"].id
 
   # Rules about versions do nothing before there are versions.
   depends_on = [aws_s3_bucket_versioning.this]
@@ -107,43 +122,60 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
 
     # An object's delete marker goes with its last version.
-    dynamic "expiration" {
-      for_each = each.value.days == null ? [true] : []
-
-      content {
-        expired_object_delete_marker = true
-      }
+    expiration {
+      expired_object_delete_marker = true
     }
   }
 
-  dynamic "rule" {
-    for_each = each.key == "data" ? [local.staging] : []
+  rule {
+    id     = "staging"
+    status = "Enabled"
 
-    content {
-      id     = "staging"
-      status = "Enabled"
+    filter {
+      prefix = "${local.staging}/"
+    }
 
-      filter {
-        prefix = "${rule.value}/"
-      }
+    expiration {
+      days = var.staging_days
+    }
+  }
+}
 
-      expiration {
-        days = var.staging_days
-      }
+resource "aws_s3_bucket_lifecycle_configuration" "logs" {
+  for_each = local.log_days
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  # Rules about versions do nothing before there are versions.
+  depends_on = [aws_s3_bucket_versioning.this]
+
+  rule {
+    id     = "nothing-half-uploaded"
+    status = "Enabled"
+    filter {}
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 2
     }
   }
 
-  dynamic "rule" {
-    for_each = each.value.days == null ? [] : [each.value.days]
+  rule {
+    id     = "deleted-means-gone"
+    status = "Enabled"
+    filter {}
 
-    content {
-      id     = "kept-for-so-long"
-      status = "Enabled"
-      filter {}
+    noncurrent_version_expiration {
+      noncurrent_days = var.old_version_days
+    }
+  }
 
-      expiration {
-        days = rule.value
-      }
+  rule {
+    id     = "kept-for-so-long"
+    status = "Enabled"
+    filter {}
+
+    expiration {
+      days = each.value
     }
   }
 }
@@ -166,13 +198,14 @@ resource "terraform_data" "storage" {
   input = local.bucket_names
 
   depends_on = [
-    aws_s3_bucket_lifecycle_configuration.this,
+    aws_s3_bucket_lifecycle_configuration.data,
+    aws_s3_bucket_lifecycle_configuration.logs,
     aws_s3_bucket_logging.this,
     aws_s3_bucket_ownership_controls.this,
     aws_s3_bucket_policy.this,
     aws_s3_bucket_public_access_block.this,
+    aws_s3_bucket_server_side_encryption_configuration.access,
     aws_s3_bucket_server_side_encryption_configuration.this,
     aws_s3_bucket_versioning.this,
-    aws_secretsmanager_secret.jupyterhub,
   ]
 }

@@ -2,7 +2,7 @@
 # EMR step: gives JupyterHub's administrator jovyan the password of a secret, in place of the one
 # that everybody knows, and then lets port 9443 be reached where bootstrap had closed it.
 #
-#   jupyterhub-password.sh arn:aws:secretsmanager:…
+#   jupyterhub-password.sh <region> <name of the secret>
 #
 # The password is on no command line and in no log. FRUITS_WAIT_SECONDS and SUDO are for tests.
 set -euo pipefail
@@ -17,10 +17,9 @@ as_root() {
     ${sudo[@]+"${sudo[@]}"} "$@"
 }
 
-[[ $# -eq 1 && $1 == arn:aws*:secretsmanager:* ]] \
-    || fail "wants one argument, the ARN of a secret; got: $*"
-secret=$1
-region=$(cut -d : -f 4 <<<"$secret")
+[[ $# -eq 2 && $1 == eu-* && -n $2 ]] \
+    || fail "wants two arguments, a region and the name of a secret; got: $*"
+region=$1 secret=$2
 
 password=$(aws secretsmanager get-secret-value --region "$region" --secret-id "$secret" \
     --query SecretString --output text) \

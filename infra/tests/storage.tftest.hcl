@@ -79,7 +79,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = one(aws_s3_bucket_server_side_encryption_configuration.this["access"].rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.access.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
     error_message = "The bucket of access logs is not encrypted."
   }
 
@@ -121,38 +121,33 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = alltrue([for bucket in aws_s3_bucket_lifecycle_configuration.this : try(one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).noncurrent_version_expiration[0].noncurrent_days == 30 && one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).status == "Enabled", false)])
+    condition     = alltrue([for bucket in concat([aws_s3_bucket_lifecycle_configuration.data], values(aws_s3_bucket_lifecycle_configuration.logs)) : try(one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).noncurrent_version_expiration[0].noncurrent_days == 30 && one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).status == "Enabled", false)])
     error_message = "Old versions stay for ever."
   }
 
   assert {
-    condition     = alltrue([for bucket in aws_s3_bucket_lifecycle_configuration.this : anytrue([for rule in bucket.rule : try(rule.abort_incomplete_multipart_upload[0].days_after_initiation <= 7 && rule.status == "Enabled", false)])])
+    condition     = alltrue([for bucket in concat([aws_s3_bucket_lifecycle_configuration.data], values(aws_s3_bucket_lifecycle_configuration.logs)) : anytrue([for rule in bucket.rule : try(rule.abort_incomplete_multipart_upload[0].days_after_initiation <= 7 && rule.status == "Enabled", false)])])
     error_message = "Uploads that were broken off stay for ever."
   }
 
   assert {
-    condition     = try(one([for rule in aws_s3_bucket_lifecycle_configuration.this["data"].rule : rule if rule.id == "staging"]).expiration[0].days == 7 && one([for rule in aws_s3_bucket_lifecycle_configuration.this["data"].rule : rule if rule.id == "staging"]).filter[0].prefix == "data/staging/", false)
+    condition     = try(one([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : rule if rule.id == "staging"]).expiration[0].days == 7 && one([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : rule if rule.id == "staging"]).filter[0].prefix == "data/staging/", false)
     error_message = "Staging files stay for ever, or more than they are deleted."
   }
 
   assert {
-    condition     = alltrue([for use, days in { logs = 90, access = 90, trail = 365 } : anytrue([for rule in aws_s3_bucket_lifecycle_configuration.this[use].rule : try(rule.id == "kept-for-so-long" && rule.expiration[0].days == days && rule.status == "Enabled", false)])])
+    condition     = alltrue([for use, days in { logs = 90, access = 90, trail = 365 } : anytrue([for rule in aws_s3_bucket_lifecycle_configuration.logs[use].rule : try(rule.id == "kept-for-so-long" && rule.expiration[0].days == days && rule.status == "Enabled", false)])])
     error_message = "Logs stay for ever."
   }
 
   assert {
-    condition     = !anytrue([for rule in aws_s3_bucket_lifecycle_configuration.this["data"].rule : try(rule.expiration[0].days > 0 && rule.filter[0].prefix != "data/staging/", false)])
+    condition     = !anytrue([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : try(rule.expiration[0].days > 0 && rule.filter[0].prefix != "data/staging/", false)])
     error_message = "Photos or assets are deleted by age."
   }
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket.this : !bucket.force_destroy])
     error_message = "`terraform destroy` deletes data though nobody allowed it."
-  }
-
-  assert {
-    condition     = aws_secretsmanager_secret.jupyterhub.recovery_window_in_days == 7
-    error_message = "A secret is lost at once though nobody allowed it."
   }
 
   assert {

@@ -8,10 +8,6 @@ mock_data "aws_partition" {
   defaults = { partition = "aws" }
 }
 
-mock_data "aws_availability_zones" {
-  defaults = { names = ["eu-west-1a", "eu-west-1b", "eu-west-1c"] }
-}
-
 mock_resource "aws_s3_bucket" {
   override_during = plan
   defaults        = { arn = "arn:aws:s3:::a-bucket" }
@@ -45,11 +41,6 @@ mock_resource "aws_cloudwatch_log_group" {
 mock_resource "aws_sns_topic" {
   override_during = plan
   defaults        = { arn = "arn:aws:sns:eu-west-1:123456789012:a-topic" }
-}
-
-mock_resource "aws_secretsmanager_secret" {
-  override_during = plan
-  defaults        = { arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-secret" }
 }
 
 mock_resource "aws_vpc_endpoint" {
