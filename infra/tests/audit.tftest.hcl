@@ -69,7 +69,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = length(aws_budgets_budget.monthly.notification) == 2 && alltrue([for n in aws_budgets_budget.monthly.notification : contains(n.subscriber_email_addresses, "data-team@example.org")])
+    condition     = length(aws_budgets_budget.monthly.notification) == 2 && alltrue([for n in aws_budgets_budget.monthly.notification : try(contains(n.subscriber_email_addresses, "data-team@example.org"), false)])
     error_message = "Nobody is told."
   }
 

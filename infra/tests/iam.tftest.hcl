@@ -67,7 +67,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role.service.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    condition     = try(jsondecode(aws_iam_role.service.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012", false)
     error_message = "EMR may take the role for another account's cluster."
   }
 
@@ -163,20 +163,5 @@ run "as_it_comes" {
   assert {
     condition     = !anytrue([for resource in one([for s in jsondecode(aws_iam_role_policy.ci[0].policy).Statement : s if try(s.Sid, "") == "ReadAssets"]).Resource : strcontains(resource, "-data/input")])
     error_message = "CI may read photos as they came."
-  }
-}
-
-run "a_role_that_nobody_is_to_have_is_not_made" {
-  command = plan
-
-  variables {
-    dagster_principals = []
-    erasure_principals = []
-    github_repository  = null
-  }
-
-  assert {
-    condition     = length(aws_iam_role.dagster) + length(aws_iam_role.erasure) + length(aws_iam_role.ci) + length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "A role is there that nobody asked for."
   }
 }

@@ -32,7 +32,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = length(aws_route_table.private.route) == 0 || try(alltrue([for route in aws_route_table.private.route : route.cidr_block == null]), false)
+    condition     = length(aws_route_table.private.route) == 0
     error_message = "The private subnets have a route of their own, e.g. to the internet."
   }
 
@@ -119,28 +119,5 @@ run "as_it_comes" {
   assert {
     condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"])
     error_message = "An endpoint serves identities of other accounts."
-  }
-}
-
-run "paused_leaves_nothing_that_is_billed_by_the_hour" {
-  command = plan
-
-  variables {
-    paused = true
-  }
-
-  assert {
-    condition     = length(aws_vpc_endpoint.interface) == 0
-    error_message = "Endpoints go on costing money."
-  }
-
-  assert {
-    condition     = length(aws_emr_cluster.this) == 0 && length(aws_emr_managed_scaling_policy.this) == 0
-    error_message = "The cluster goes on costing money."
-  }
-
-  assert {
-    condition     = length(aws_s3_bucket.this) == 4
-    error_message = "A pause deletes buckets."
   }
 }

@@ -5,18 +5,6 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-override_resource {
-  override_during = plan
-  target          = aws_kms_key.data
-  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
-}
-
-override_resource {
-  override_during = plan
-  target          = aws_kms_key.audit
-  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
-}
-
 variables {
   environment_archive = "env-0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
