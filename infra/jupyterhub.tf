@@ -1,6 +1,6 @@
 # Ways to JupyterHub: a port forward (always), ranges of operators (if asked for), SSH's key (if wanted).
 
-# `infra/jupyterhub-password` makes the secret and its value: neither is ever in Terraform's state.
+# `infra/commands/jupyterhub-password` makes the secret and its value: neither is ever in Terraform's state.
 locals {
   secret_name = "${var.name}/jupyterhub"
   # Secrets Manager adds a hyphen and six characters to a name.

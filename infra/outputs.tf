@@ -30,6 +30,11 @@ output "bucket" {
   value       = local.bucket_names["data"]
 }
 
+output "storage" {
+  description = "Where the assets are kept."
+  value       = local.settings.FRUITS_STORAGE
+}
+
 output "log_bucket" {
   description = "Bucket of the cluster's logs."
   value       = local.bucket_names["logs"]
@@ -72,7 +77,7 @@ output "jupyterhub_secret" {
 
 output "jupyterhub" {
   description = "How to open JupyterHub without an open port."
-  value       = "infra/jupyterhub, then https://localhost:9443 as jovyan"
+  value       = "infra/commands/jupyterhub, then https://localhost:9443 as jovyan"
 }
 
 output "dagster_role" {

@@ -177,7 +177,7 @@ variable "operator_cidrs" {
 }
 
 variable "ssh_public_key" {
-  description = "Public key for SSH through Session Manager; null: none. `infra/ssh-key` makes one; the private half never comes here."
+  description = "Public key for SSH through Session Manager; null: none. `infra/commands/ssh-key` makes one; the private half never comes here."
   type        = string
   default     = null
 

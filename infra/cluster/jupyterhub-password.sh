@@ -23,7 +23,7 @@ region=$1 secret=$2
 
 password=$(aws secretsmanager get-secret-value --region "$region" --secret-id "$secret" \
     --query SecretString --output text) \
-    || fail "cannot read $secret: has it a value (infra/jupyterhub-password), and may this role read it?"
+    || fail "cannot read $secret: has it a value (infra/commands/jupyterhub-password), and may this role read it?"
 ((${#password} >= 16)) || fail "the password in $secret is shorter than 16 characters"
 [[ $password != *[$':\n']* ]] || fail "the password in $secret has a colon or a line break"
 
