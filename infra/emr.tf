@@ -151,6 +151,11 @@ resource "aws_emr_cluster" "this" {
     args = [local.environment_uri]
   }
 
+  bootstrap_action {
+    name = "session manager"
+    path = local.script_uri["session-manager.sh"]
+  }
+
   # Before JupyterHub starts: its well-known password must not be reachable for a second.
   dynamic "bootstrap_action" {
     for_each = aws_security_group.operators

@@ -106,9 +106,11 @@ resource "aws_iam_role_policy" "node" {
         Effect   = "Allow"
         Action   = "s3:ListBucket"
         Resource = local.data
+        # `IfExists`: a get of what is not there names no prefix, and without the right to list it
+        # would be "access denied" instead of "not found".
         Condition = {
-          StringLike = {
-            "s3:prefix" = flatten([for folder in ["", local.input, local.storage, "cluster", "jupyter"] : [folder, "${folder}/*"] if folder != ""])
+          StringLikeIfExists = {
+            "s3:prefix" = flatten([for folder in [local.input, local.storage, "cluster", "jupyter"] : [folder, "${folder}/*"]])
           }
         }
       },

@@ -14,11 +14,12 @@ locals {
     Resource = local.data
   }
   list_input_and_storage = {
-    Sid       = "ListFolders"
-    Effect    = "Allow"
-    Action    = "s3:ListBucket"
-    Resource  = local.data
-    Condition = { StringLike = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
+    Sid      = "ListFolders"
+    Effect   = "Allow"
+    Action   = "s3:ListBucket"
+    Resource = local.data
+    # `IfExists`: without it what is not there is "access denied" instead of "not found".
+    Condition = { StringLikeIfExists = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
   }
   read_input_and_storage = {
     Sid      = "Read"
@@ -132,7 +133,7 @@ resource "aws_iam_role_policy" "dagster" {
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.bucket_arns["logs"]
-        Condition = { StringLike = { "s3:prefix" = "emr/*/steps/*" } }
+        Condition = { StringLikeIfExists = { "s3:prefix" = "emr/*/steps/*" } }
       },
       local.use_of_data_key,
     ]

@@ -37,7 +37,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = length(aws_emr_cluster.this[0].bootstrap_action) == 1 && length(aws_vpc_security_group_ingress_rule.operators) == 0
+    condition     = length(aws_emr_cluster.this[0].bootstrap_action) == 2 && length(aws_vpc_security_group_ingress_rule.operators) == 0
     error_message = "There is a door that nobody asked for."
   }
 

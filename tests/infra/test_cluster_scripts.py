@@ -116,3 +116,23 @@ def test_where_it_is_not_replaced_the_step_fails_and_the_port_stays_closed(
     assert code == 1
     assert why in said
     assert len(node.rules.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])
+def test_session_managers_agent_is_started_and_installed_where_it_is_missing(
+    node: Node, there: bool
+) -> None:
+    node.program("rpm", f"exit {int(not there)}")
+    for program in ("dnf", "systemctl"):
+        node.program(program, f'echo "{program} $*" >>"{node.taken}"')
+    assert node.run("session-manager.sh")[0] == 0
+    done = [line.split()[0] for line in node.taken.read_text().splitlines()]
+    assert done == (["systemctl"] if there else ["dnf", "systemctl"])
+
+
+def test_a_cluster_starts_without_session_manager_but_says_so(node: Node) -> None:
+    node.program("rpm", "exit 1")
+    node.program("dnf", "exit 1")
+    code, said = node.run("session-manager.sh")
+    assert code == 0
+    assert "no port forward, no shell" in said

@@ -10,7 +10,7 @@ import pyspark
 import pytest
 
 from fruits_assets import cluster_env, code_package
-from fruits_assets.settings import Settings
+from fruits_assets.settings import PROJECT, Settings
 from spark_src import contract
 
 
@@ -43,6 +43,11 @@ def test_the_default_region_is_one_of_the_contract() -> None:
 
 def test_no_two_assets_share_a_folder() -> None:
     assert len(set(contract.PREFIXES.values())) == len(contract.PREFIXES)
+
+
+def test_nodes_unpack_the_environment_where_the_code_looks_for_it() -> None:
+    script = (PROJECT / "infra" / "cluster" / "bootstrap.sh").read_text()
+    assert f"${{FRUITS_ENV_PATH:-{contract.ENVIRONMENT_PATH}}}" in script
 
 
 def test_it_is_read_from_the_zip_that_travels(tmp_path: Path) -> None:
