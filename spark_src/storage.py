@@ -16,6 +16,7 @@ from typing import Any
 from pyarrow import fs
 
 from spark_src import pointers
+from spark_src.contract import PREFIXES
 from spark_src.errors import (
     ConcurrentWriteError,
     NothingStoredError,
@@ -26,16 +27,6 @@ from spark_src.locations import Location
 
 FORMAT = 1
 """Of the pointer and of what it points to. Code refuses a higher number than it knows."""
-
-PREFIXES = {
-    "raw_images": "raw_images",
-    "rejected_images": "rejected_images",
-    "mobilenet_model": "Models",
-    "mobilenet_features": "Results",
-    "pca_model": "PCA_Model",
-    "pca_components": "Results_PCA",
-    "csv_export": "Results_CSV",
-}
 
 _ABANDONED_AFTER = timedelta(days=1)
 
