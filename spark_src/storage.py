@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -175,6 +175,31 @@ class Storage:
         self._delete_file(self._draft_file(draft.asset, draft.name))
         self._remove_leftovers(draft.asset, draft.run_id)
         return version
+
+    def amend(self, version: Version, facts: dict[str, Any]) -> Version:
+        """Give the current version other facts, its files having been edited; keep no other one.
+
+        Raises:
+            ConcurrentWriteError: it is not current any more.
+        """
+        file = self._pointer_file(version.asset)
+        before = pointers.read(file)
+        current = self._parsed(version.asset, before).get("current") or {}
+        files = version.location.files()
+        size = sum(file.size for file in files)
+        amended = replace(version, files=len(files), bytes=size, facts=facts)
+        pointer = {"format": FORMAT, "current": amended.record(), "previous": None}
+        try:
+            if current.get("name") != version.name:
+                raise pointers.PointerMovedError(str(file))
+            pointers.replace(file, _json(pointer), before)
+        except pointers.PointerMovedError as error:
+            raise ConcurrentWriteError(
+                f"{version.asset}: version {version.name} is not current any more; a run has "
+                "replaced it. Call again when no run is under way."
+            ) from error
+        self._remove_leftovers(version.asset, version.run_id)
+        return amended
 
     def discard(self, draft: Draft) -> None:
         """Delete a draft that will not be finished."""
