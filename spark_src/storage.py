@@ -201,6 +201,11 @@ class Storage:
         self._remove_leftovers(version.asset, version.run_id)
         return amended
 
+    def forget(self, asset: str) -> None:
+        """Delete every version of an asset."""
+        if self.prefix(asset).exists():
+            self._fs.delete_dir(self.prefix(asset).path)
+
     def discard(self, draft: Draft) -> None:
         """Delete a draft that will not be finished."""
         if draft.location.exists():

@@ -11,10 +11,10 @@ from fruits_assets.io_managers import Table
 from fruits_assets.resources import AssetStorage, Launcher
 from spark_src import incremental
 from spark_src.facts import joint_digest
+from spark_src.incremental import Plan
 from spark_src.model import MobilenetModel
 from spark_src.pixels import PIXELS
 from spark_src.progress import Work
-from spark_src.storage import Storage, Version
 
 
 class FeaturesConfig(dg.Config):
@@ -42,30 +42,17 @@ def mobilenet_features(
     mobilenet_model: MobilenetModel,
 ) -> dg.Output[Work]:
     """MobileNetV2's features of every picture; those of pictures that are known are taken over."""
-    output = features_output(
-        pyspark.spark_session,
-        storage.versions,
-        raw_images.version,
-        mobilenet_model,
-        recompute=config.recompute,
-    )
-    context.log.info(output.metadata["plan"].text)
-    return output
+    versions, images = storage.versions, raw_images.version
+    plan = incremental.plan(versions, images, mobilenet_model.sha256, config.recompute)
+    context.log.info(str(plan))
+    return features_output(pyspark.spark_session, plan, mobilenet_model)
 
 
-def features_output(
-    spark: SparkSession,
-    versions: Storage,
-    images: Version,
-    model: MobilenetModel,
-    recompute: bool = False,
-) -> dg.Output[Work]:
-    """The features of a version of `raw_images`, to be computed when they are stored."""
-    plan = incremental.plan(versions, images, model.sha256, recompute)
+def features_output(spark: SparkSession, plan: Plan, model: MobilenetModel) -> dg.Output[Work]:
+    """The features that were planned, to be computed when they are stored."""
     done = spark.sparkContext.accumulator(0)
-    digest = joint_digest(images.facts["digest"], model.sha256, PIXELS)
+    digest = joint_digest(plan.images.facts["digest"], model.sha256, PIXELS)
     facts = {"model": model.sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
     write = partial(incremental.make, spark, plan, model, done=done)
     work = Work(write, len(plan.missing), done, facts, cleanup=plan.forget_parts)
-    metadata = {**plan.facts, "plan": dg.MetadataValue.text(str(plan))}
-    return dg.Output(work, metadata=metadata, data_version=dg.DataVersion(digest))
+    return dg.Output(work, metadata=plan.facts, data_version=dg.DataVersion(digest))

@@ -33,6 +33,7 @@ check pca_components:variance_is_explained (not blocking)
 check raw_images:data_stays_in_eu (not blocking)
 check raw_images:no_image_lost (blocking)
 job asset_checks
+job erase
 """
 
 

@@ -1,0 +1,77 @@
+"""Deleting for good: in a versioned bucket a deleted object lives on as an earlier version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from spark_src.aws import client, explained
+from spark_src.errors import ErasureError
+from spark_src.locations import Location
+
+_AT_ONCE = 1000
+"""Objects that S3 deletes in one call."""
+
+
+def delete(file: Location) -> int:
+    """Delete a file, in S3 with every version and delete marker; return how many there were."""
+    if file.scheme == "s3":
+        return _purge(file, lambda item, key: item["Key"] == key)
+    if not file.exists():
+        return 0
+    file.filesystem.delete_file(file.path)
+    return 1
+
+
+def delete_all(folder: Location) -> int:
+    """In S3: delete every version and delete marker of what is or was in a folder."""
+    return _purge(folder / "", lambda _, __: True) if folder.scheme == "s3" else 0
+
+
+def delete_earlier(folder: Location) -> int:
+    """In S3: delete the earlier versions of what is in a folder, and what was deleted there."""
+    return (
+        _purge(folder / "", lambda item, _: not _is_current(item)) if folder.scheme == "s3" else 0
+    )
+
+
+def leftovers(folder: Location) -> list[str]:
+    """In S3: earlier versions and delete markers that are still there."""
+    if folder.scheme != "s3":
+        return []
+    bucket = folder.bucket_and_key[0]
+    found = [item for item in _versions(folder / "") if not _is_current(item)]
+    return [f"s3://{bucket}/{item['Key']}?versionId={item['VersionId']}" for item in found]
+
+
+def _is_current(item: dict[str, Any]) -> bool:
+    return bool(item["IsLatest"]) and "ETag" in item  # a delete marker has no content
+
+
+def _versions(place: Location) -> Iterator[dict[str, Any]]:
+    bucket, prefix = place.bucket_and_key
+    with explained(f"listing the versions under {place}"):
+        pages = client("s3").get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Versions", [])
+            yield from page.get("DeleteMarkers", [])
+
+
+def _purge(place: Location, wanted: Any) -> int:
+    bucket, key = place.bucket_and_key
+    items = [item for item in _versions(place) if wanted(item, key)]
+    for start in range(0, len(items), _AT_ONCE):
+        objects = [
+            {"Key": item["Key"], "VersionId": item["VersionId"]}
+            for item in items[start : start + _AT_ONCE]
+        ]
+        with explained(f"deleting versions under {place}"):
+            answer = client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects})
+        if answer.get("Errors"):
+            refused = answer["Errors"][0]
+            raise ErasureError(
+                f"{len(answer['Errors'])} of {len(objects)} versions under {place} could not be "
+                f"deleted: {refused['Code']} ({refused['Key']}). Use the role for erasure, and "
+                "call again: what is done stays done."
+            )
+    return len(items)
