@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
 from fruits_assets.settings import IMAGENET_WEIGHTS, PROJECT
+from spark_src import incremental
 from spark_src.ingest import accepted, inspect, list_source
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, convert
@@ -53,8 +55,19 @@ def stored_pictures(
     storage = Storage(Location.parse(str(folder / "storage")))
     draft = storage.begin("raw_images", "benchmark")
     images = accepted(inspect(spark, list_source(Location.parse(str(source))), Limits()))
+    # The same file over again counts as another picture: each picture is featurized once.
+    images = images.withColumn("image_id", F.concat_ws(" ", "image_id", "path"))
     write_table(images, "raw_images", draft.location)
     return storage.publish(draft, {"rows": count})
+
+
+def make_features(
+    spark: SparkSession, images: Version, model: MobilenetModel, folder: Path
+) -> None:
+    """What the asset does: plan, featurize, write a version."""
+    storage = Storage(Location.parse(str(folder)))
+    plan = incremental.plan(storage, images, model.sha256)
+    incremental.make(spark, plan, model, storage.begin("mobilenet_features", "benchmark").location)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -19,17 +19,17 @@ from pyspark.sql import SparkSession
 from benchmarks import published
 from benchmarks._common import (
     default_model,
+    make_features,
     picture_files,
     seconds_of,
     show,
     start_spark,
     stored_pictures,
 )
-from spark_src.featurize import BATCH, Engine, featurize
-from spark_src.locations import Location
+from spark_src.featurize import BATCH, Engine
 from spark_src.model import MobilenetModel
 from spark_src.pixels import INPUT_SIZE, model_input
-from spark_src.session import read_pictures, read_table, write_table
+from spark_src.session import read_table
 from spark_src.storage import Version
 
 PROCESSES = 2
@@ -81,12 +81,8 @@ def _options() -> argparse.Namespace:
 
 
 def _ours(spark: SparkSession, images: Version, model: MobilenetModel, folder: str) -> float:
-    shared = spark.sparkContext.broadcast(model.content)
-    pictures = read_pictures(spark, images)
-    features = featurize(pictures, shared, model.sha256, images.rows)
     with tempfile.TemporaryDirectory(dir=folder) as target:
-        written = Location.parse(target)
-        return seconds_of(lambda: write_table(features, "mobilenet_features", written))
+        return seconds_of(lambda: make_features(spark, images, model, Path(target)))
 
 
 def _published(spark: SparkSession, images: Version, folder: str) -> float:

@@ -16,7 +16,6 @@ from statistics import median
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.ml.feature import PCA
 from pyspark.ml.functions import array_to_vector
@@ -30,12 +29,14 @@ from benchmarks._common import (
     show,
     start_spark,
 )
-from spark_src.featurize import ARROW_SCHEMA, Engine
+from spark_src.featurize import Engine
+from spark_src.incremental import TABLE
 from spark_src.locations import Location
 from spark_src.pca_spark import fit_version
 from spark_src.pixels import model_input
 from spark_src.session import read_vectors
 from spark_src.storage import Storage, Version
+from spark_src.vector_files import write_vectors
 from spark_src.vectors import FEATURES, float_lists
 
 N_COMPONENTS = 50
@@ -88,9 +89,9 @@ def store_features(storage: Storage, rows: int) -> Version:
             "features": float_lists(mixed),
             "model": pa.array([model.sha256] * len(numbers)),
         }
-        table = pa.table(columns, schema=ARROW_SCHEMA)
+        table = pa.table(columns, schema=TABLE)
         file = draft.location / f"part-{number}.parquet"
-        pq.write_table(table, file.path, use_dictionary=False, compression="lz4")
+        write_vectors(table, file, "features")
     facts = {
         "rows": rows,
         "models": [model.sha256],

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks._common import (
     default_model,
+    make_features,
     picture_files,
     seconds_of,
     show,
@@ -23,10 +24,8 @@ from benchmarks._common import (
     stored_pictures,
 )
 from benchmarks.pca import N_COMPONENTS, store_features
-from spark_src.featurize import featurize
 from spark_src.locations import Location
 from spark_src.pca_spark import fit_version
-from spark_src.session import read_pictures, write_table
 from spark_src.storage import Storage
 
 FACTOR = 10
@@ -53,13 +52,11 @@ def main() -> None:
 
 def _features(spark: SparkSession, files: list[Path], count: int, folder: Path) -> tuple[str, ...]:
     model = default_model()
-    shared = spark.sparkContext.broadcast(model.content)
 
     def run(rows: int, name: str) -> tuple[float, int]:
         images = stored_pictures(spark, files, rows, folder / name)
-        frame = featurize(read_pictures(spark, images), shared, model.sha256, rows)
-        written = Location.parse(str(folder / f"{name}.parquet"))
-        seconds = seconds_of(lambda: write_table(frame, "mobilenet_features", written))
+        made = folder / f"{name} made"
+        seconds = seconds_of(lambda: make_features(spark, images, model, made))
         return seconds, peak_worker_memory(spark)
 
     run(64, "warm")

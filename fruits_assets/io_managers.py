@@ -18,9 +18,10 @@ from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
 from spark_src.pca import PcaModel
+from spark_src.pca_spark import Earlier, Fit
 from spark_src.progress import Work, spoken
 from spark_src.schemas import require_columns
-from spark_src.session import read_pictures, read_table, read_vectors, write_table
+from spark_src.session import read_pictures, read_table, read_vectors
 from spark_src.storage import Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
@@ -71,6 +72,8 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         except BaseException:
             versions.discard(draft)
             raise
+        if isinstance(made, Work):
+            made.cleanup()
         return metadata.of_version(version, time.monotonic() - started)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -86,14 +89,13 @@ class ParquetIOManager(VersionedIOManager):
     """Tables: `Work` goes in, `Table` comes out."""
 
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
-        rows = require_columns(made.frame, asset)
         with spoken(made, say):
-            write_table(rows, asset, folder)
-        written = read_table(self.session, folder)
+            made.write(folder)
+        written = require_columns(read_table(self.session, folder), asset)
         facts = made.facts | {"images": made.images} | table_facts(written)
         if asset in VECTORS:
-            facts |= vector_facts(read_vectors(self.session, folder), VECTORS[asset])
-        if "model" in rows.columns:
+            facts |= vector_facts(self.session, folder, VECTORS[asset])
+        if "model" in written.columns:
             facts["models"] = digests(written)
         return facts
 
@@ -108,8 +110,9 @@ class CsvIOManager(VersionedIOManager):
 
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         with spoken(made, say):
-            file = export.write_csv(made.frame, folder)
-        return made.facts | {"images": made.images, "rows": export.count_rows(file)}
+            made.write(folder)
+        rows = export.count_rows(folder / export.FILE)
+        return made.facts | {"images": made.images, "rows": rows}
 
     def read(self, version: Version) -> Location:
         return version.location / export.FILE
@@ -128,19 +131,32 @@ class MobilenetModelIOManager(VersionedIOManager):
 
 
 class PcaModelIOManager(VersionedIOManager):
-    """The fitted PCA as Parquet, and the same as a Spark ML model beside it."""
+    """The fitted PCA as Parquet with its sums, and the same as a Spark ML model beside it."""
 
-    def write(self, made: PcaModel, asset: str, folder: Location, say: Say) -> dict[str, Any]:
-        pca_files.save(made, folder)
-        pca_files.save_spark_ml(self.session, made, folder)
-        return made.facts
+    def write(self, made: Fit, asset: str, folder: Location, say: Say) -> dict[str, Any]:
+        pca_files.save(made.model, folder)
+        pca_files.save_sums(made.sums, folder)
+        pca_files.save_spark_ml(self.session, made.model, folder)
+        return made.model.facts | {"features": made.features}
 
     def read(self, version: Version) -> PcaModel:
         return pca_files.load(version.location)
 
-    def holds(self, model: PcaModel) -> bool:
-        """Whether the current version is this very model, and readable."""
+    def holds(self, fit: Fit) -> bool:
+        """Whether the current version is this very fit, and readable."""
         try:
-            return self.read(self.storage.versions.current("pca_model")).digest == model.digest
+            current = self.storage.versions.current("pca_model")
+            same_features = current.facts["features"] == fit.features
+            return same_features and self.read(current).digest == fit.model.digest
         except (NothingStoredError, UnreadableVersionError):
             return False
+
+    def earlier(self) -> Earlier | None:
+        """The sums of the current version, if the features they are of are still there."""
+        versions = self.storage.versions
+        model = versions.find("pca_model")
+        fitted_on = model.facts.get("features") if model else None
+        for features in versions.kept("mobilenet_features"):
+            if model and features.name == fitted_on:
+                return Earlier(pca_files.load_sums(model.location), features)
+        return None

@@ -8,14 +8,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql import DataFrame, SparkSession
 
-_VECTOR_FACTS = pa.schema(
-    [(name, pa.int64()) for name in ("shortest", "longest", "not_finite", "nulls")]
-    + [(name, pa.float64()) for name in ("smallest", "largest", "smallest_norm", "largest_norm")]
-)
+from spark_src.locations import Location
+from spark_src.vector_files import Block, blocks_of, in_tasks
+
+_MERGED: dict[str, Callable[[list[Any]], Any]] = {
+    "not_finite": sum,
+    "nulls": sum,
+    "shortest": min,
+    "longest": max,
+    "smallest": min,
+    "largest": max,
+    "smallest_norm": min,
+    "largest_norm": max,
+}
+"""How the facts of parts become those of the whole."""
 
 
 def table_facts(table: DataFrame) -> dict[str, Any]:
@@ -28,27 +36,22 @@ def table_facts(table: DataFrame) -> dict[str, Any]:
     return facts
 
 
-def vector_facts(table: DataFrame, column: str) -> dict[str, Any]:
-    """Lengths and values of a column of float lists, in one pass.
+def vector_facts(spark: SparkSession, folder: Location, column: str) -> dict[str, Any]:
+    """Lengths and values of a column of float lists in a folder of Parquet files, in one pass.
 
     Returns:
         `shortest` and `longest` list; `not_finite`: rows with NaN or infinity; `nulls`: rows
         without a list; `smallest` and `largest` value; the same of the rows' norms (L1): where
         they are equal, every picture got the same vector.
     """
-    schema = from_arrow_schema(_VECTOR_FACTS)
-    parts = table.select(column).mapInArrow(_describer(column), schema)
-    whole = parts.agg(
-        F.sum("not_finite").alias("not_finite"),
-        F.sum("nulls").alias("nulls"),
-        F.min("shortest").alias("shortest"),
-        F.max("longest").alias("longest"),
-        F.min("smallest").alias("smallest"),
-        F.max("largest").alias("largest"),
-        F.min("smallest_norm").alias("smallest_norm"),
-        F.max("largest_norm").alias("largest_norm"),
-    )
-    return whole.first().asDict()  # type: ignore[union-attr]
+
+    def describe(blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
+        for block in blocks:
+            for batch in block.read([column]):
+                yield _facts_of(batch.column(column))
+
+    parts = in_tasks(spark, blocks_of(folder), describe)
+    return {name: _merged(how, [part[name] for part in parts]) for name, how in _MERGED.items()}
 
 
 def digests(table: DataFrame, column: str = "model") -> list[str]:
@@ -61,15 +64,9 @@ def joint_digest(*digests: str) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def _describer(column: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def describe(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if batch.num_rows:
-                yield pa.RecordBatch.from_pylist(
-                    [_facts_of(batch.column(column))], schema=_VECTOR_FACTS
-                )
-
-    return describe
+def _merged(how: Callable[[list[Any]], Any], values: list[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    return how(known) if known else None
 
 
 def _facts_of(lists: pa.Array) -> dict[str, Any]:

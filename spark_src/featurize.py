@@ -9,28 +9,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
-from pyspark.sql import DataFrame
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.pictures import DECODER_ERRORS
 from spark_src.pixels import INPUT_SIZE, model_input
-from spark_src.schemas import MOBILENET_FEATURES, require_columns
-from spark_src.session import in_files_of_sensible_size
-from spark_src.vectors import FEATURES, float_lists
+from spark_src.vectors import FEATURES
 
 BATCH = 2
 """Pictures a call of the engine. Measured: 2 is quicker than 1, and more are slower."""
 
-ARROW_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
-        ("label", pa.string()),
-        ("features", pa.list_(pa.float32())),
-        ("model", pa.string()),
-    ]
-)
+Featurized = tuple[pa.RecordBatch, NDArray[np.float32]]
+"""Pictures, and their features: (n, 1280)."""
 
 
 class Engine:
@@ -81,46 +70,32 @@ def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
     return _engines[model_sha256]
 
 
-def featurize(
-    images: DataFrame,
-    model: Broadcast[bytes],
-    model_sha256: str,
-    rows: int,
-    done: Accumulator[int] | None = None,
-) -> DataFrame:
-    """Features of every picture, in one pass.
+def featurizer(
+    model: Broadcast[bytes], model_sha256: str, done: Accumulator[int] | None = None
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[Featurized]]:
+    """What a task does with its pictures; one pass, for `mapInArrow`.
 
     Args:
-        images: a table with the columns of `raw_images`.
         model: the LiteRT file's bytes.
-        model_sha256: their digest, kept in each row.
-        rows: how many pictures there are; decides the number of files.
+        model_sha256: their digest.
         done: counts pictures as tasks finish.
 
     Returns:
-        A table with the columns of `mobilenet_features`, not yet computed.
+        A function from batches of pictures (columns path, content, orientation) to these
+        batches with their features, (n, 1280) float32.
     """
-    pictures = require_columns(images, "raw_images").select(
-        "image_id", "path", "split", "label", "content", "orientation"
-    )
-    features = pictures.mapInArrow(_featurizer(model, model_sha256, done), MOBILENET_FEATURES)
-    return in_files_of_sensible_size(features, rows, FEATURES * 4)
 
-
-def _featurizer(
-    model: Broadcast[bytes], model_sha256: str, done: Accumulator[int] | None
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def featurize_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def featurize(batches: Iterable[pa.RecordBatch]) -> Iterator[Featurized]:
         engine = engine_of_this_worker(model, model_sha256)
         for batch in batches:
-            yield _features_of(batch, engine, model_sha256)
+            yield batch, _features_of(batch, engine)
             if done is not None:
                 done.add(batch.num_rows)
 
-    return featurize_batches
+    return featurize
 
 
-def _features_of(batch: pa.RecordBatch, engine: Engine, model_sha256: str) -> pa.RecordBatch:
+def _features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
     features = np.empty((batch.num_rows, FEATURES), np.float32)
     pictures = np.empty((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32)
     for start in range(0, batch.num_rows, BATCH):
@@ -128,9 +103,7 @@ def _features_of(batch: pa.RecordBatch, engine: Engine, model_sha256: str) -> pa
         for place, row in enumerate(rows):
             _decode(batch, row, out=pictures[place])
         features[start : rows.stop] = engine.features(pictures[: len(rows)])
-    keys = [batch.column(name) for name in ("image_id", "path", "split", "label")]
-    model = pa.array([model_sha256] * batch.num_rows)
-    return pa.RecordBatch.from_arrays([*keys, float_lists(features), model], schema=ARROW_SCHEMA)
+    return features
 
 
 def _decode(batch: pa.RecordBatch, row: int, out: NDArray[np.float32]) -> None:

@@ -60,6 +60,11 @@ class Location:
         return self.path.rsplit("/", 1)[-1]
 
     @property
+    def parent(self) -> Location:
+        """The folder it lies in."""
+        return Location(self.scheme, self.path.rsplit("/", 1)[0])
+
+    @property
     def uri(self) -> str:
         """A valid URI, percent-encoded."""
         return f"{self.scheme}://{quote(self.path)}"
@@ -95,6 +100,10 @@ class Location:
         """Write a file whose folder exists."""
         with self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
+
+    def make_folder(self) -> None:
+        """Make the folder and those above it, where they are not there yet."""
+        self.filesystem.create_dir(self.path, recursive=True)
 
     def exists(self) -> bool:
         """Whether a file or a folder lies there."""

@@ -22,18 +22,67 @@ SHARES = (0.9, 0.95)
 """Shares of the variance that people ask the number of components for."""
 
 
-@dataclass(frozen=True)
+UNIT = 2.0**-34
+"""What sums are counted in. Whole numbers add up to the same in any order, and can be taken away
+again to the last bit; features of up to 6 (ReLU6) leave room for 15 million images."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sums:
-    """What PCA needs of a set of images. Sums of disjoint sets add up exactly."""
+    """What PCA needs of a set of images. Sums of disjoint sets add and subtract exactly."""
 
     images: int
-    total: NDArray[np.float64]
-    """(1280,): the features summed."""
-    gram: NDArray[np.float64]
-    """(1280, 1280): the features' products summed."""
+    total: NDArray[np.int64]
+    """(1280,): the features summed, in `UNIT`."""
+    gram: NDArray[np.int64]
+    """(1280, 1280): the features' products summed, in `UNIT`."""
+    sound: bool = True
+    """False where a feature was not finite, or too large to be counted."""
+
+    @classmethod
+    def zero(cls) -> Sums:
+        """Those of no image."""
+        return cls(0, np.zeros(FEATURES, np.int64), np.zeros((FEATURES, FEATURES), np.int64))
+
+    @classmethod
+    def of(cls, features: NDArray[np.floating[Any]]) -> Sums:
+        """Those of a block of images: features (n, 1280)."""
+        exact = features.astype(np.float64)
+        return cls.counted(len(exact), exact.sum(axis=0), exact.T @ exact)
+
+    @classmethod
+    def counted(cls, images: int, total: NDArray[np.float64], gram: NDArray[np.float64]) -> Sums:
+        """The same sums in units."""
+        largest = np.abs(gram.diagonal()).max(initial=0)
+        if not largest < 2.0**62 * UNIT:  # NaN is not less either
+            return cls(images, cls.zero().total, cls.zero().gram, sound=False)
+        return cls(images, _in_units(total), _in_units(gram))
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.images + other.images, self.total + other.total, self.gram + other.gram)
+        return self._with(other, np.add)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return self._with(other, np.subtract)
+
+    def _with(self, other: Sums, operation: Any) -> Sums:
+        gram = operation(self.gram, other.gram)
+        sound = self.sound and other.sound and bool((gram.diagonal() >= 0).all())
+        images = int(operation(self.images, other.images))
+        return Sums(images, operation(self.total, other.total), gram, sound)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(1280,)"""
+        return self.total.astype(np.float64) * (UNIT / self.images)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(1280, 1280), of the population: divided by n."""
+        return self.gram.astype(np.float64) * (UNIT / self.images) - np.outer(self.mean, self.mean)
+
+
+def _in_units(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.rint(values / UNIT).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +168,14 @@ def fit_sums(
             f"PCA with {n_components} components needs at least {n_components + 1} images to fit "
             f"on, but there are {sums.images}. Give more images, or lower n_components."
         )
-    if not np.isfinite(sums.gram).all():
-        raise PcaError("Some features are not finite. Materialize mobilenet_features again.")
-    mean = sums.total / sums.images
-    covariance = sums.gram / sums.images - np.outer(mean, mean)
+    if not sums.sound:
+        raise PcaError(
+            "Some features are not finite, or absurdly large. Materialize mobilenet_features again."
+        )
+    mean, covariance = sums.mean, sums.covariance
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     variances = np.clip(eigenvalues[::-1], 0, None)
-    scale = max(float(np.diag(sums.gram).max()) / sums.images, np.finfo(float).tiny)
-    if variances.sum() <= 1e-12 * scale:
+    if covariance.trace() <= _rounding(sums):
         raise PcaError(
             f"All {sums.images} images have the same features, so there is no variance to "
             "explain. Are they all the same picture, or are the model's weights all zero?"
@@ -134,6 +183,12 @@ def fit_sums(
     components = _with_fixed_signs(eigenvectors.T[::-1][:n_components])
     ratio = variances / variances.sum()
     return PcaModel(mean, components, ratio, sums.images, model, min_explained_variance)
+
+
+def _rounding(sums: Sums) -> float:
+    """How much variance mere rounding may show: of products, and of sums in units."""
+    products = 1e-12 * float(sums.gram.diagonal().max()) * UNIT / sums.images
+    return products + FEATURES * UNIT * (1 / sums.images + 1 / 2048)
 
 
 def one_model(models: Sequence[str]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,11 +15,13 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.locations import Location
-from spark_src.pca import PcaModel
+from spark_src.pca import PcaModel, Sums
 from spark_src.vectors import FEATURES
 
 FILE = "pca_model.parquet"
 SPARK_ML = "spark_ml"
+SUMS = "sums.npz"
+"""NumPy's format: n, sum and Gram matrix in whole numbers of `pca.UNIT`."""
 
 SCHEMA = pa.schema(
     [
@@ -70,6 +75,30 @@ def load(folder: Location) -> PcaModel:
         model=row["model"],
         min_explained_variance=row["min_explained_variance"],
     )
+
+
+def save_sums(sums: Sums, folder: Location) -> None:
+    """Write the sums that the model was fitted on, for a later update."""
+    content = io.BytesIO()
+    np.savez(content, images=sums.images, total=sums.total, gram=sums.gram)
+    (folder / SUMS).write(content.getvalue())
+
+
+def load_sums(folder: Location) -> Sums:
+    """Read what `save_sums` wrote.
+
+    Raises:
+        UnreadableVersionError: the file is missing or damaged.
+    """
+    file = folder / SUMS
+    try:
+        with np.load(io.BytesIO(file.read())) as stored:
+            return Sums(int(stored["images"]), stored["total"], stored["gram"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UnreadableVersionError(
+            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            "materialize --select 'pca_components+', with `refit: true` in the run's config."
+        ) from error
 
 
 def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:

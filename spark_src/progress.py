@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark import Accumulator
-from pyspark.sql import DataFrame
+
+from spark_src.locations import Location
 
 INTERVAL = 5.0
 """Seconds between two lines."""
@@ -18,9 +19,10 @@ INTERVAL = 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """A table that is still to be computed: it is when it is written."""
+    """What is still to be computed: it is when it is written."""
 
-    frame: DataFrame
+    write: Callable[[Location], object]
+    """Computes it into the folder of a new version."""
     images: int
     """How many images the work goes through."""
     done: Accumulator[int] | None = None
@@ -29,6 +31,8 @@ class Work:
     """What is known beforehand and belongs to the version."""
     started: float = field(default_factory=time.monotonic)
     """When the work began, by the monotonic clock."""
+    cleanup: Callable[[], None] = lambda: None
+    """Called once the version is current."""
 
 
 @contextmanager

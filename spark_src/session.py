@@ -23,13 +23,6 @@ PICTURES_PER_BATCH = 64
 VECTORS_PER_BATCH = 2048
 """Rows of 1,280 floats (10 MB) that travel to a Python worker at once."""
 
-BYTES_PER_FILE = 128 * 2**20
-"""The size a Parquet file is aimed at."""
-
-LEAST_BYTES_PER_FILE = 8 * 2**20
-"""A table is not split into smaller files than that."""
-
-
 _SMALL_ROW_GROUPS = {
     "parquet.block.size": str(64 * 2**10),
     "parquet.page.size.row.check.min": str(IMAGES_PER_TASK // 2),
@@ -38,17 +31,7 @@ _SMALL_ROW_GROUPS = {
 """Row groups are the least that a task can take: half of one's share, so that shares are even."""
 
 
-def _floats(column: str) -> dict[str, str]:
-    """Floats hardly repeat: a dictionary of them is built and thrown away. LZ4 reads fastest."""
-    dictionary = f"parquet.enable.dictionary#{column}.list.element"
-    return {dictionary: "false", "compression": "lz4_raw"}
-
-
-_PARQUET_OPTIONS = {
-    "raw_images": _SMALL_ROW_GROUPS,
-    "mobilenet_features": _floats("features"),
-    "pca_components": _floats("pca"),
-}
+_PARQUET_OPTIONS = {"raw_images": _SMALL_ROW_GROUPS}
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
@@ -165,14 +148,6 @@ def write_table(frame: DataFrame, asset: str, folder: Location) -> None:
     """Compute an asset's table and write it into the folder as Parquet."""
     options = _PARQUET_OPTIONS.get(asset, {})
     frame.write.options(**options).mode("append").parquet(folder.hadoop)
-
-
-def in_files_of_sensible_size(frame: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
-    """The same rows in few files, sorted by path; written by every core where that is worth it."""
-    size = rows * bytes_per_row
-    cores = frame.sparkSession.sparkContext.defaultParallelism
-    files = max(math.ceil(size / BYTES_PER_FILE), min(cores, size // LEAST_BYTES_PER_FILE), 1)
-    return frame.repartition(files, "path").sortWithinPartitions("path")
 
 
 def _with_settings(spark: SparkSession, settings: dict[str, Any]) -> SparkSession:

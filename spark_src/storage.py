@@ -100,6 +100,12 @@ class Storage:
         record = self._pointer(asset).get("current")
         return self._version(asset, record) if record else None
 
+    def kept(self, asset: str) -> list[Version]:
+        """The current version and the one before it, as far as there are such."""
+        pointer = self._pointer(asset)
+        records = [pointer.get("current"), pointer.get("previous")]
+        return [self._version(asset, record) for record in records if record]
+
     def latest(self, asset: str) -> Version:
         """The current version, for its facts: whether its files are there is not looked at.
 

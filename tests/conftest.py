@@ -10,13 +10,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
+from spark_src import incremental
 from spark_src.aws import client, forget_clients
-from spark_src.featurize import featurize
 from spark_src.ingest import accepted, inspect, list_source
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, convert
 from spark_src.pictures import Limits
-from spark_src.session import local_config, read_table, use_bundled_java
+from spark_src.session import local_config, use_bundled_java, write_table
+from spark_src.storage import Storage, Version
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -97,29 +98,36 @@ def mobilenet(weights: Path) -> MobilenetModel:
 
 
 @pytest.fixture(scope="session")
-def sample_images(
+def sample_raw(
     spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Location:
-    """The sample ingested: a Parquet folder with the columns of `raw_images`."""
-    folder = Location.parse(str(tmp_path_factory.mktemp("sample") / "images"))
+) -> Version:
+    """The sample ingested: a version of `raw_images`."""
+    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("sample"))))
+    draft = storage.begin("raw_images", "sample")
     inspected = inspect(spark, list_source(Location.parse(str(sample))), Limits())
-    accepted(inspected).write.parquet(folder.hadoop)
+    write_table(accepted(inspected), "raw_images", draft.location)
     inspected.unpersist()
-    return folder
+    return storage.publish(draft, {"rows": 240, "digest": "sample"})
+
+
+@pytest.fixture(scope="session")
+def sample_images(sample_raw: Version) -> Location:
+    """The sample ingested: a Parquet folder with the columns of `raw_images`."""
+    return sample_raw.location
 
 
 @pytest.fixture(scope="session")
 def sample_features(
     spark: SparkSession,
-    sample_images: Location,
+    sample_raw: Version,
     mobilenet: MobilenetModel,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Location:
     """The sample's features: a Parquet folder with the columns of `mobilenet_features`."""
-    folder = Location.parse(str(tmp_path_factory.mktemp("sample") / "features"))
-    model = spark.sparkContext.broadcast(mobilenet.content)
-    images = read_table(spark, sample_images)
-    featurize(images, model, mobilenet.sha256, rows=240).write.parquet(folder.hadoop)
+    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("sample"))))
+    folder = storage.begin("mobilenet_features", "sample").location
+    plan = incremental.plan(storage, sample_raw, mobilenet.sha256)
+    incremental.make(spark, plan, mobilenet, folder)
     return folder
 
 

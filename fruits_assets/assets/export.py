@@ -1,10 +1,12 @@
 """`csv_export`: the components for people and spreadsheets."""
 
+from functools import partial
+
 import dagster as dg
 
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import Launcher
-from spark_src.export import flatten
+from spark_src.export import flatten, write_csv
 from spark_src.facts import joint_digest
 from spark_src.progress import Work
 
@@ -18,5 +20,6 @@ def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work
     n_components = version.facts["n_components"]
     rows = flatten(pca_components.frame, n_components)
     digest = joint_digest(version.facts["digest"])
-    work = Work(rows, version.rows, facts={"n_components": n_components, "digest": digest})
+    facts = {"n_components": n_components, "digest": digest}
+    work = Work(partial(write_csv, rows), version.rows, facts=facts)
     return dg.Output(work, data_version=dg.DataVersion(digest))

@@ -1,15 +1,26 @@
 """`mobilenet_features`: 1,280 numbers for every picture."""
 
+from functools import partial
+
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
 
 from fruits_assets.io_managers import Table
-from fruits_assets.resources import Launcher
+from fruits_assets.resources import AssetStorage, Launcher
+from spark_src import incremental
 from spark_src.facts import joint_digest
-from spark_src.featurize import featurize
 from spark_src.model import MobilenetModel
 from spark_src.pixels import PIXELS
 from spark_src.progress import Work
+
+
+class FeaturesConfig(dg.Config):
+    """Whether what is known already is made use of."""
+
+    recompute: bool = Field(
+        False, description="Featurize every picture, also those whose features are known."
+    )
 
 
 @dg.asset(
@@ -17,19 +28,24 @@ from spark_src.progress import Work
     group_name="fruits",
     kinds={"pyspark", "parquet"},
     code_version=PIXELS,
+    pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
+    context: dg.AssetExecutionContext,
+    config: FeaturesConfig,
     pyspark: LazyPySparkResource,
     step_launcher: Launcher,
+    storage: AssetStorage,
     raw_images: Table,
     mobilenet_model: MobilenetModel,
 ) -> dg.Output[Work]:
-    """MobileNetV2's features of every picture, computed where the pictures are."""
-    spark = pyspark.spark_context
-    done = spark.accumulator(0)
-    model = spark.broadcast(mobilenet_model.content)
-    images, sha256 = raw_images.version, mobilenet_model.sha256
-    features = featurize(raw_images.frame, model, sha256, images.rows, done)
+    """MobileNetV2's features of every picture; those of pictures that are known are taken over."""
+    spark, images, sha256 = pyspark.spark_session, raw_images.version, mobilenet_model.sha256
+    plan = incremental.plan(storage.versions, images, sha256, config.recompute)
+    context.log.info(str(plan))
+    done = spark.sparkContext.accumulator(0)
     digest = joint_digest(images.facts["digest"], sha256, PIXELS)
-    facts = {"model": sha256, "pixels": PIXELS, "digest": digest}
-    return dg.Output(Work(features, images.rows, done, facts), data_version=dg.DataVersion(digest))
+    facts = {"model": sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
+    write = partial(incremental.make, spark, plan, mobilenet_model, done=done)
+    work = Work(write, len(plan.missing), done, facts, cleanup=plan.forget_parts)
+    return dg.Output(work, metadata=plan.facts, data_version=dg.DataVersion(digest))

@@ -1,6 +1,7 @@
 """`raw_images` and `rejected_images`: every file under the input is in exactly one of them."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -14,6 +15,7 @@ from fruits_assets.resources import Launcher, PictureSource
 from spark_src import ingest as pictures
 from spark_src.pictures import Limits
 from spark_src.progress import Work
+from spark_src.session import write_table
 
 
 class IngestConfig(dg.Config):
@@ -77,11 +79,13 @@ def _outputs(
     """The ledger first: it is there to be read when there is too much in it."""
     uri = {"input": listed.root.uri}
     facts = uri | {"input_files": listed.files}
-    ledger = Work(pictures.rejected(inspected), listed.files, done, facts)
+    write = partial(write_table, pictures.rejected(inspected), "rejected_images")
+    ledger = Work(write, listed.files, done, facts)
     yield dg.Output(ledger, "rejected_images", metadata=uri)
 
     accepted = pictures.accepted(inspected)
     pictures.require_few_rejections(listed.files - accepted.count(), listed, max_share)
     digest = pictures.content_digest(accepted)
-    images = Work(accepted, listed.files, facts=facts | {"digest": digest}, started=ledger.started)
+    write = partial(write_table, accepted, "raw_images")
+    images = Work(write, listed.files, facts=facts | {"digest": digest}, started=ledger.started)
     yield dg.Output(images, "raw_images", metadata=uri, data_version=dg.DataVersion(digest))

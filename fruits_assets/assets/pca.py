@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from pyspark.sql import SparkSession
 
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from fruits_assets.resources import Launcher
 from spark_src.facts import joint_digest
-from spark_src.pca import PcaModel
-from spark_src.pca_spark import fit_version, transform
+from spark_src.pca_spark import Fit, fit_version, project_files
 from spark_src.progress import Work
+from spark_src.storage import Version
 
 
 class PcaConfig(dg.Config):
@@ -22,6 +24,9 @@ class PcaConfig(dg.Config):
     n_components: int = Field(50, ge=1, le=1280, description="How many components to keep.")
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
+    )
+    refit: bool = Field(
+        False, description="Sum up all images again, not only those that came or went."
     )
 
 
@@ -55,28 +60,31 @@ def pca(
 ) -> Iterator[dg.Output[Any]]:
     """Fit PCA on the training images and project every image."""
     started = time.monotonic()
-    spark, features = mobilenet_features.frame.sparkSession, mobilenet_features.version
-    model = fit_version(spark, features, config.n_components, config.min_explained_variance)
-    seconds = round(time.monotonic() - started, 2)
-    outputs = _outputs(mobilenet_features, model, seconds)
+    features, spark = mobilenet_features.version, mobilenet_features.frame.sparkSession
+    earlier = None if config.refit else pca_models.earlier()
+    asked = (config.n_components, config.min_explained_variance)
+    fit = fit_version(spark, features, *asked, earlier)
+    context.log.info(f"PCA fitted on {fit.model.images:,} images: {fit.how}")
+    outputs = _outputs(spark, features, fit, round(time.monotonic() - started, 2))
     selected = context.op_execution_context.selected_output_names
-    if "pca_model" not in selected and pca_models.holds(model):
+    if "pca_model" not in selected and pca_models.holds(fit):
         next(outputs)  # the same model again: it keeps its version
     io_managers = {"pca_model": pca_models, "pca_components": tables}
     yield from selected_outputs(context, outputs, io_managers)
 
 
-def _outputs(features: Table, model: PcaModel, seconds: float) -> Iterator[dg.Output[Any]]:
+def _outputs(
+    spark: SparkSession, features: Version, fit: Fit, seconds: float
+) -> Iterator[dg.Output[Any]]:
+    model = fit.model
     yield dg.Output(
-        model,
+        fit,
         "pca_model",
-        metadata={"seconds to fit": seconds},
+        metadata={"seconds to fit": seconds, "sums": fit.how},
         data_version=dg.DataVersion(model.digest),
     )
-    rows = features.version.rows
-    projected = transform(features.frame, model, rows)
-    digest = joint_digest(features.version.facts["digest"], model.digest)
+    digest = joint_digest(features.facts["digest"], model.digest)
     facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
-    yield dg.Output(
-        Work(projected, rows, facts=facts), "pca_components", data_version=dg.DataVersion(digest)
-    )
+    project = partial(project_files, spark, features, model)
+    work = Work(project, features.rows, facts=facts)
+    yield dg.Output(work, "pca_components", data_version=dg.DataVersion(digest))

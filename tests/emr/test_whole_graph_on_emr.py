@@ -70,7 +70,7 @@ def test_features_and_components_are_those_of_one_machine(
     ours, theirs = (np.array([row["features"] for row in rows]) for rows in (found, local))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     stored = Version("mobilenet_features", "local", sample_features, "", "", 1, 1, features.facts)
-    model = fit_version(spark, stored, 50, 0.9)
+    model = fit_version(spark, stored, 50, 0.9).model
     components = rows_of(account.storage.current("pca_components"))
     projected = np.array([row["pca"] for row in components])
     np.testing.assert_allclose(projected, model.project(theirs), atol=1e-5)

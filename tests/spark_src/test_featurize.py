@@ -13,16 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pyspark import Broadcast
+from pyspark import Accumulator, Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_src import featurize as features_module
-from spark_src.errors import StorageError
-from spark_src.featurize import Engine, engine_of_this_worker, featurize
+from spark_src.featurize import Engine, engine_of_this_worker, featurizer
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel, keras_model
 from spark_src.pixels import model_input
-from spark_src.schemas import MOBILENET_FEATURES, require_columns
 from spark_src.vectors import float_lists
 
 
@@ -48,6 +46,19 @@ def by_path(rows: Iterable[dict[str, object]]) -> dict[str, bytes]:
 
 def computed(table: DataFrame) -> dict[str, bytes]:
     return by_path(row.asDict() for row in table.collect())
+
+
+def featurize(
+    images: DataFrame, model: Broadcast[bytes], done: Accumulator[int] | None = None
+) -> DataFrame:
+    work = featurizer(model, "digest", done)
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch, features in work(batches):
+            columns = {"path": batch["path"], "features": float_lists(features)}
+            yield pa.RecordBatch.from_pydict(columns)
+
+    return images.mapInArrow(run, "path string, features array<float>")
 
 
 def some(images: DataFrame) -> DataFrame:
@@ -76,22 +87,6 @@ def test_features_of_real_pictures_are_keras_features(
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_the_table_has_its_columns_and_a_row_a_picture(
-    spark: SparkSession, sample_images: Location, sample_features: Location
-) -> None:
-    features = require_columns(spark.read.parquet(sample_features.hadoop), "mobilenet_features")
-    keys = ["image_id", "path", "split", "label"]
-    images = spark.read.parquet(sample_images.hadoop)
-    assert features.columns == MOBILENET_FEATURES.fieldNames()
-    assert sorted(features.select(keys).collect()) == sorted(images.select(keys).collect())
-    assert features.where("size(features) = 1280").count() == 240
-
-
-def test_every_row_names_the_model(sample_features: Location, mobilenet: MobilenetModel) -> None:
-    models = pq.read_table(sample_features.path, columns=["model"])["model"]
-    assert models.unique().to_pylist() == [mobilenet.sha256]
-
-
 @pytest.mark.parametrize("tasks", [1, 7])
 def test_features_are_the_same_to_the_bit_however_the_pictures_are_spread(
     spark: SparkSession,
@@ -101,7 +96,7 @@ def test_features_are_the_same_to_the_bit_however_the_pictures_are_spread(
     tasks: int,
 ) -> None:
     images = some(spark.read.parquet(sample_images.hadoop)).repartition(tasks)
-    found = computed(featurize(images, model, "digest", rows=40))
+    found = computed(featurize(images, model))
     assert len(found) == 40
     assert found == {path: stored[path] for path in found}
 
@@ -112,15 +107,8 @@ def test_features_are_the_same_to_the_bit_in_batches_of_an_odd_size(
     own = spark.newSession()
     own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
     images = some(own.read.parquet(sample_images.hadoop)).coalesce(1)
-    found = computed(featurize(images, model, "digest", rows=40))
+    found = computed(featurize(images, model))
     assert found == {path: stored[path] for path in found}
-
-
-def test_no_pictures_give_no_features(
-    spark: SparkSession, sample_images: Location, model: Broadcast[bytes]
-) -> None:
-    none = spark.read.parquet(sample_images.hadoop).where("label = 'Banana'")
-    assert featurize(none, model, "digest", rows=0).collect() == []
 
 
 def test_every_picture_is_counted_as_done(
@@ -128,7 +116,7 @@ def test_every_picture_is_counted_as_done(
 ) -> None:
     done = spark.sparkContext.accumulator(0)
     images = some(spark.read.parquet(sample_images.hadoop)).repartition(3)
-    featurize(images, model, "digest", rows=40, done=done).collect()
+    featurize(images, model, done).collect()
     assert done.value == 40
 
 
@@ -137,19 +125,9 @@ def test_the_orientation_of_a_row_is_applied(
 ) -> None:
     images = spark.read.parquet(sample_images.hadoop).where("split = 'Test'").limit(1)
     turned = images.drop("orientation").selectExpr("*", "3 as orientation")
-    upright, upside_down = (
-        computed(featurize(table, model, "digest", rows=1)) for table in (images, turned)
-    )
+    upright, upside_down = (computed(featurize(table, model)) for table in (images, turned))
     assert upright.keys() == upside_down.keys()
     assert upright != upside_down
-
-
-def test_a_table_of_other_columns_is_refused(
-    spark: SparkSession, sample_images: Location, model: Broadcast[bytes]
-) -> None:
-    images = spark.read.parquet(sample_images.hadoop).drop("orientation")
-    with pytest.raises(StorageError, match="raw_images should have the columns"):
-        featurize(images, model, "digest", rows=240)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -9,11 +9,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
-from spark_src.featurize import featurize
+from spark_src import incremental
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
+from spark_src.session import read_table, write_table
+from spark_src.storage import Storage, Version
 
 REPEATS = 3
 
@@ -53,27 +58,41 @@ def busiest_worker(spark: SparkSession) -> int:
     raise TimeoutError("No worker was busy.")
 
 
-def values(table: DataFrame) -> list[tuple[str, bytes]]:
-    rows = table.select("path", "features").collect()
-    return sorted((row.path, np.array(row.features, np.float32).tobytes()) for row in rows)
+@pytest.fixture
+def pictures(spark: SparkSession, sample_images: Location, tmp_path: Path) -> Version:
+    """The sample three times over, each picture another one to who looks at its key."""
+    storage = Storage(Location.parse(str(tmp_path)))
+    draft = storage.begin("raw_images", "run-1")
+    copies = read_table(spark, sample_images).crossJoin(spark.range(REPEATS))
+    named = copies.withColumns(
+        {name: F.concat(name, F.lit("#"), "id") for name in ("path", "image_id")}
+    )
+    write_table(named.drop("id").repartition(4), "raw_images", draft.location)
+    return storage.publish(draft, {"rows": 240 * REPEATS})
+
+
+def values(folder: Location) -> list[tuple[str, bytes]]:
+    rows = pq.read_table(folder.path).to_pylist()
+    return sorted(
+        (row["path"].split("#")[0], np.array(row["features"], np.float32).tobytes()) for row in rows
+    )
 
 
 def test_a_killed_worker_changes_no_feature(
     spark: SparkSession,
-    sample_images: Location,
+    pictures: Version,
     sample_features: Location,
     mobilenet: MobilenetModel,
+    tmp_path: Path,
 ) -> None:
-    images = spark.read.parquet(sample_images.hadoop)
-    often = images.crossJoin(spark.range(REPEATS)).drop("id").repartition(4)
-    model = spark.sparkContext.broadcast(mobilenet.content)
-    work = featurize(often, model, mobilenet.sha256, rows=240 * REPEATS)
-    found: list[tuple[str, bytes]] = []
+    storage = Storage(Location.parse(str(tmp_path)))
+    folder = storage.begin("mobilenet_features", "run-1").location
+    plan = incremental.plan(storage, pictures, mobilenet.sha256)
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            found.extend(values(work))
+            incremental.make(spark, plan, mobilenet, folder)
         except Exception as error:  # noqa: BLE001  # shown by the assertion below
             failures.append(error)
 
@@ -84,5 +103,4 @@ def test_a_killed_worker_changes_no_feature(
     assert job.is_alive()
     job.join(timeout=60)
     assert [str(error)[:500] for error in failures] == []
-    expected = values(spark.read.parquet(sample_features.hadoop))
-    assert found == sorted(expected * REPEATS)
+    assert values(folder) == sorted(values(sample_features) * REPEATS)

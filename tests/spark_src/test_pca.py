@@ -21,7 +21,7 @@ from spark_src import pca_files
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
 from spark_src.pca import PcaModel
-from spark_src.pca_spark import fit_version, transform
+from spark_src.pca_spark import fit_version, project_files
 from spark_src.session import read_vectors
 from spark_src.storage import Version
 
@@ -37,7 +37,7 @@ def features(spark: SparkSession, sample_version: Version) -> DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(spark: SparkSession, sample_version: Version) -> PcaModel:
-    return fit_version(spark, sample_version, 50, 0.9)
+    return fit_version(spark, sample_version, 50, 0.9).model
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,15 @@ def sklearn_pca(training: Matrix) -> decomposition.PCA:
 
 
 @pytest.fixture(scope="module")
-def projected(features: DataFrame, fitted: PcaModel) -> dict[str, list[float]]:
-    return {row.path: row.pca for row in transform(features, fitted, 240).collect()}
+def projected(
+    spark: SparkSession,
+    sample_version: Version,
+    fitted: PcaModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, list[float]]:
+    folder = Location.parse(str(tmp_path_factory.mktemp("projected")))
+    project_files(spark, sample_version, fitted, folder)
+    return {row["path"]: row["pca"] for row in pq.read_table(folder.path).to_pylist()}
 
 
 def same_signs(components: Matrix, model: Matrix) -> Matrix:
@@ -126,7 +133,7 @@ def test_sparks_own_pca_is_the_same_up_to_signs(
     version = store_features([{"features": vector} for vector in spanning])
     vectors = read_vectors(spark, version.location).select(array_to_vector("features").alias("x"))
     theirs = PCA(k=50, inputCol="x", outputCol="y").fit(vectors)
-    ours = fit_version(spark, version, 50, 0.9)
+    ours = fit_version(spark, version, 50, 0.9).model
     turned = same_signs(theirs.pc.toArray().T, ours.components)
     np.testing.assert_allclose(ours.components, turned, atol=1e-5)
     np.testing.assert_allclose(
@@ -163,7 +170,7 @@ def test_a_fit_on_rows_in_another_order_gives_the_same_signs_and_values(
 ) -> None:
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = store_features([rows[index] for index in order], files=7, rows_per_group=11)
-    again = fit_version(spark, shuffled, 50, 0.9)
+    again = fit_version(spark, shuffled, 50, 0.9).model
     np.testing.assert_allclose(again.components, fitted.components, atol=1e-6)
     np.testing.assert_allclose(
         again.explained_variance_ratio, fitted.explained_variance_ratio, atol=1e-9
@@ -181,7 +188,7 @@ def test_components_are_orthonormal_and_their_largest_loading_is_positive(
 def test_fewer_components_are_the_first_of_more(
     spark: SparkSession, sample_version: Version, fitted: PcaModel
 ) -> None:
-    few = fit_version(spark, sample_version, 3, 0.9)
+    few = fit_version(spark, sample_version, 3, 0.9).model
     assert few.n_components == 3
     np.testing.assert_allclose(few.components, fitted.components[:3], atol=1e-9)
 
@@ -189,7 +196,7 @@ def test_fewer_components_are_the_first_of_more(
 def test_a_model_names_what_made_its_features_and_what_was_asked_of_it(
     spark: SparkSession, sample_version: Version, mobilenet: MobilenetModel
 ) -> None:
-    asked = fit_version(spark, sample_version, 3, 0.5)
+    asked = fit_version(spark, sample_version, 3, 0.5).model
     assert (asked.model, asked.min_explained_variance) == (mobilenet.sha256, 0.5)
 
 
@@ -198,15 +205,15 @@ def test_without_a_training_split_pca_is_fitted_on_all(
 ) -> None:
     unsplit = store_features([row | {"split": None} for row in rows])
     test = store_features([row for row in rows if row["split"] == "Test"])
-    assert fit_version(spark, unsplit, 10, 0.9).images == 240
-    assert fit_version(spark, test, 10, 0.9).images == 60
+    assert fit_version(spark, unsplit, 10, 0.9).model.images == 240
+    assert fit_version(spark, test, 10, 0.9).model.images == 60
 
 
 def test_images_of_one_label_alone_can_be_reduced(
     spark: SparkSession, rows: list[Row], store_features: Store
 ) -> None:
     tomatoes = store_features([row for row in rows if row["label"] == "Tomato 2"])
-    one = fit_version(spark, tomatoes, 10, 0.9)
+    one = fit_version(spark, tomatoes, 10, 0.9).model
     assert one.images == 60
     assert 0.5 < one.explained_variance <= 1
 

@@ -18,8 +18,7 @@ from spark_src.pca_files import FILE, SCHEMA, load, save
 @pytest.fixture(scope="module")
 def model() -> PcaModel:
     features = np.random.default_rng(5).random((30, 1280))
-    sums = Sums(30, features.sum(axis=0), features.T @ features)
-    return fit_sums(sums, 4, "digest")
+    return fit_sums(Sums.of(features), 4, "digest")
 
 
 @pytest.fixture

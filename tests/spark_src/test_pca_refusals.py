@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError
@@ -22,16 +21,12 @@ Fit = Callable[[Sequence[Row], int], PcaModel]
 @pytest.fixture
 def fit(spark: SparkSession, store_features: Callable[..., Version]) -> Fit:
     """Fit so many components on the stored rows."""
-    return lambda rows, n_components: fit_version(spark, store_features(rows), n_components, 0.9)
+    return lambda rows, k: fit_version(spark, store_features(rows), k, 0.9).model
 
 
 def random_rows(count: int, **columns: str) -> list[Row]:
     vectors = np.random.default_rng(count).random((count, 1280), np.float32)
     return [{"features": vector, **columns} for vector in vectors]
-
-
-def sums(features: NDArray[np.float64]) -> Sums:
-    return Sums(len(features), features.sum(axis=0), features.T @ features)
 
 
 def test_as_many_images_as_components_are_too_few(fit: Fit) -> None:
@@ -61,19 +56,19 @@ def test_images_that_are_all_the_same_have_no_variance_to_explain(fit: Fit) -> N
 @pytest.mark.parametrize(("count", "scale"), [(2, 1.0), (60, 1e-3), (60, 1e3), (100_000, 1.0)])
 def test_rounding_is_not_taken_for_variance(count: int, scale: float) -> None:
     vector = np.random.default_rng(1).random(1280) * scale
-    same = Sums(count, count * vector, count * np.outer(vector, vector))
+    same = Sums.counted(count, count * vector, count * np.outer(vector, vector))
     with pytest.raises(PcaError, match="have the same features"):
         fit_sums(same, 1, "digest")
 
 
 def test_features_that_are_all_zero_have_no_variance_to_explain() -> None:
     with pytest.raises(PcaError, match="have the same features"):
-        fit_sums(sums(np.zeros((9, 1280))), 5, "digest")
+        fit_sums(Sums.of(np.zeros((9, 1280))), 5, "digest")
 
 
 def test_features_that_vary_a_little_are_accepted() -> None:
     features = 1 + 1e-4 * np.random.default_rng(2).random((60, 1280))
-    assert fit_sums(sums(features), 5, "digest").images == 60
+    assert fit_sums(Sums.of(features), 5, "digest").images == 60
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])

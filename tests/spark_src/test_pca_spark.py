@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError
-from spark_src.pca import PcaModel, Sums
-from spark_src.pca_spark import fit_version, sums_of_files, transform
+from spark_src.locations import Location
+from spark_src.pca import UNIT, PcaModel, Sums
+from spark_src.pca_spark import fit_version, project_files, sums_of_files
 from spark_src.schemas import require_columns
-from spark_src.session import VECTORS_PER_BATCH, read_vectors
+from spark_src.session import read_table
 from spark_src.storage import Version
+from spark_src.vector_files import VECTORS_PER_BLOCK
 from spark_src.vectors import FEATURES
 
 Row = dict[str, Any]
@@ -31,7 +33,12 @@ def rows(sample_version: Version) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def fitted(spark: SparkSession, sample_version: Version) -> PcaModel:
-    return fit_version(spark, sample_version, 5, 0.8)
+    return fit_version(spark, sample_version, 5, 0.8).model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Location:
+    return Location.parse(str(tmp_path))
 
 
 def random_vectors(count: int) -> NDArray[np.float32]:
@@ -45,8 +52,8 @@ def of_split(split: str | None, vectors: NDArray[np.float32]) -> list[Row]:
 def assert_sums_of(sums: Sums, vectors: NDArray[np.floating[Any]]) -> None:
     features = vectors.astype(np.float64)
     assert sums.images == len(features)
-    np.testing.assert_allclose(sums.total, features.sum(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(sums.gram, features.T @ features, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sums.total * UNIT, features.sum(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(sums.gram * UNIT, features.T @ features, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("split", ["Training", "Test", None])
@@ -71,7 +78,7 @@ def test_every_image_is_summed_once_however_files_and_row_groups_fall(
 def test_a_row_group_of_more_than_one_batch_is_summed_whole(
     spark: SparkSession, store_features: Store
 ) -> None:
-    vectors = random_vectors(VECTORS_PER_BATCH + 10)
+    vectors = random_vectors(VECTORS_PER_BLOCK + 10)
     version = store_features(of_split(None, vectors))
     assert_sums_of(sums_of_files(spark, version.location, None), vectors)
 
@@ -123,10 +130,14 @@ def test_vectors_of_another_length_are_counted_over_all_files(
 
 
 def test_projected_rows_keep_their_keys_and_no_other_column(
-    spark: SparkSession, sample_version: Version, fitted: PcaModel, rows: list[Row]
+    spark: SparkSession,
+    sample_version: Version,
+    fitted: PcaModel,
+    rows: list[Row],
+    folder: Location,
 ) -> None:
-    features = read_vectors(spark, sample_version.location)
-    found = require_columns(transform(features, fitted, 240), "pca_components").collect()
+    project_files(spark, sample_version, fitted, folder)
+    found = require_columns(read_table(spark, folder), "pca_components").collect()
     keys = ("image_id", "path", "split", "label")
     assert len(found) == 240
     assert {tuple(row[key] for key in keys) for row in found} == {
@@ -135,9 +146,9 @@ def test_projected_rows_keep_their_keys_and_no_other_column(
 
 
 def test_rows_without_split_and_label_are_projected(
-    spark: SparkSession, store_features: Store, fitted: PcaModel
+    spark: SparkSession, store_features: Store, fitted: PcaModel, folder: Location
 ) -> None:
-    version = store_features(of_split(None, random_vectors(9)))
-    found = transform(read_vectors(spark, version.location), fitted, 9).collect()
+    project_files(spark, store_features(of_split(None, random_vectors(9))), fitted, folder)
+    found = read_table(spark, folder).collect()
     assert len(found) == 9
     assert {(row.split, row.label, len(row.pca)) for row in found} == {(None, None, 5)}

@@ -17,7 +17,6 @@ from spark_src.schemas import SCHEMAS, require_columns
 from spark_src.session import (
     IMAGES_PER_TASK,
     PICTURES_PER_BATCH,
-    in_files_of_sensible_size,
     local_config,
     read_pictures,
     read_table,
@@ -93,18 +92,6 @@ def test_an_empty_version_can_be_read(
     none = read_table(spark, sample_images).where("label = 'Banana'")
     none.write.mode("append").parquet(draft.location.hadoop)
     assert read_pictures(spark, storage.publish(draft, {"rows": 0})).count() == 0
-
-
-@pytest.mark.parametrize(("bytes_per_row", "files"), [(5120, 1), (2**20, 2)])
-def test_files_are_few_and_sorted_by_path(
-    spark: SparkSession, sample_features: Location, bytes_per_row: int, files: int
-) -> None:
-    shuffled = read_table(spark, sample_features).select("path").repartition(9)
-    table = in_files_of_sensible_size(shuffled, 240, bytes_per_row)
-    parts = table.rdd.map(lambda row: row.path).glom().collect()
-    assert len(parts) == files
-    assert all(part == sorted(part) for part in parts)
-    assert sum(len(part) for part in parts) == 240
 
 
 def test_python_workers_run_this_interpreter(spark: SparkSession) -> None:

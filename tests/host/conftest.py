@@ -1,0 +1,77 @@
+"""A team's host, started once, and what happened to the runs that were submitted to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.host.postgres import Postgres
+from tests.host.team_host import TeamHost
+
+
+@pytest.fixture(scope="session")
+def team_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamHost]:
+    postgres = Postgres()
+    host = TeamHost(tmp_path_factory.mktemp("team_host"), postgres)
+    try:
+        host.start()
+        yield host
+    finally:
+        host.stop()
+        postgres.remove()
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """Two runs with features, submitted together; PostgreSQL was restarted in mid-features."""
+
+    whole: str
+    second: str
+    second_meanwhile: str
+    restarted_at: float
+
+
+@pytest.fixture(scope="session")
+def two_runs(team_host: TeamHost) -> TwoRuns:
+    whole, second = team_host.launch(), team_host.launch("mobilenet_features")
+    team_host.wait_for_inputs(whole, "mobilenet_features", 2)
+    meanwhile = team_host.status(second)
+    team_host.postgres.stop()
+    team_host.postgres.start()
+    restarted_at = time.time()
+    team_host.wait_for_end(whole)
+    return TwoRuns(whole, second, meanwhile, restarted_at)
+
+
+@pytest.fixture(scope="session")
+def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -> str:
+    """A run whose process was killed; PostgreSQL came back later."""
+    team_host.wait_for("its start", lambda: team_host.status(two_runs.second) == "STARTED")
+    worker = team_host.worker(two_runs.second)
+    team_host.postgres.stop()
+    os.kill(worker, signal.SIGKILL)
+    try:
+        team_host.wait_for(
+            "the code server to find it", lambda: "not stored yet" in team_host.log("code"), 40
+        )
+    finally:
+        team_host.postgres.start()
+    return two_runs.second
+
+
+@pytest.fixture(scope="session")
+def killed_with_its_code_server(
+    team_host: TeamHost, killed_while_the_database_was_away: str
+) -> str:
+    """A run whose process ended with the code server, as after a reboot."""
+    team_host.wait_for_end(killed_while_the_database_was_away)
+    run = team_host.reexecute(killed_while_the_database_was_away)
+    team_host.wait_for("its start", lambda: team_host.status(run) == "STARTED")
+    team_host.kill_code_server()
+    team_host.start_code_server()
+    return run

@@ -1,0 +1,77 @@
+"""A team's host at work: its queue, its watch over runs, its PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+
+from spark_src.locations import Location
+from spark_src.storage import Storage
+from tests.host.conftest import TwoRuns
+from tests.host.team_host import TeamHost
+
+
+def test_the_graph_is_made_through_the_daemons_queue_and_its_events_are_in_postgresql(
+    team_host: TeamHost, two_runs: TwoRuns
+) -> None:
+    assert team_host.status(two_runs.whole) == "SUCCESS", team_host.events(two_runs.whole)
+    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_SUCCESS"):
+        assert len(team_host.events(two_runs.whole, kind)) == 1
+    storage = Storage(Location.parse(str(team_host.storage)))
+    assert storage.current("csv_export").rows == 240
+
+
+def test_a_restart_of_postgresql_in_mid_run_loses_nothing(
+    team_host: TeamHost, two_runs: TwoRuns
+) -> None:
+    started, ended = team_host.times(two_runs.whole)
+    assert started < two_runs.restarted_at < ended
+
+    def count(kind: str) -> int:
+        return len(team_host.events(two_runs.whole, kind))
+
+    assert count("ASSET_MATERIALIZATION") == count("ASSET_MATERIALIZATION_PLANNED") == 7
+    assert count("ASSET_CHECK_EVALUATION") == count("ASSET_CHECK_EVALUATION_PLANNED") == 10
+    assert count("STEP_SUCCESS") == count("STEP_START") == 15
+
+
+def test_of_two_runs_with_features_the_second_waits_until_the_first_has_ended(
+    team_host: TeamHost, two_runs: TwoRuns
+) -> None:
+    team_host.wait_for("its start", lambda: bool(team_host.times(two_runs.second)[0]))
+    assert two_runs.second_meanwhile == "QUEUED"
+    assert team_host.times(two_runs.second)[0] > team_host.times(two_runs.whole)[1]
+
+
+def test_a_run_whose_process_was_killed_while_the_database_was_away_is_marked_failed(
+    team_host: TeamHost, killed_while_the_database_was_away: str
+) -> None:
+    assert team_host.wait_for_end(killed_while_the_database_was_away) == "FAILURE"
+    said = "".join(team_host.events(killed_while_the_database_was_away))
+    assert "terminated by signal 9 (SIGKILL)" in said
+
+
+def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecution_succeeds(
+    team_host: TeamHost, killed_with_its_code_server: str
+) -> None:
+    assert team_host.wait_for_end(killed_with_its_code_server) == "FAILURE"
+    (failure,) = team_host.events(killed_with_its_code_server, "PIPELINE_FAILURE")
+    message = json.loads(failure)["dagster_event"]["message"]
+    assert "does not have this run any more" in message
+    assert "re-execute it" in message
+
+    again = team_host.reexecute(killed_with_its_code_server)
+
+    assert team_host.wait_for_end(again) == "SUCCESS", team_host.events(again)
+    assert len(team_host.events(again, "ASSET_MATERIALIZATION")) == 1
+
+
+def test_a_dump_of_postgresql_restores_every_run_and_event(
+    team_host: TeamHost, two_runs: TwoRuns
+) -> None:
+    assert team_host.status(two_runs.whole) == "SUCCESS"
+    postgres = team_host.postgres
+    postgres.restore(postgres.dump(), "restored")
+    counts = """select count(*), (select count(*) from runs where run_id = %s) from event_logs
+        where run_id = %s"""
+    values = (two_runs.whole, two_runs.whole)
+    assert postgres.query(counts, *values, database="restored") == postgres.query(counts, *values)
