@@ -201,6 +201,10 @@ def _check_pixels(content: bytes, header: Header) -> None:
                 raise PictureRejected(Reason.BROKEN, "The file states two different sizes.")
             image.draft(None, (max(1, header.width // DRAFT), max(1, header.height // DRAFT)))
             image.load()
+            if image.mode == "P" and image.palette is None:
+                raise PictureRejected(
+                    Reason.BROKEN, "Its colours are in a palette, and it has none."
+                )
     except PictureRejected:
         raise
     except DECODER_ERRORS as error:

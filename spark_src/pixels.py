@@ -61,5 +61,5 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")
     # Pillow clips 16-bit grey to white instead of scaling it.
-    grey = np.asarray(picture, dtype=np.uint32) >> 8
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    grey = (np.asarray(picture) >> 8).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

@@ -36,7 +36,7 @@ def _sides(random: Random, megapixels: float) -> tuple[int, int]:
     pixels = int(megapixels * 1e6)
     longest = min(pixels, 65_000)
     width = pick(random, [int(pixels**0.5), longest, max(1, pixels // longest)])
-    return width, max(1, pixels // width)
+    return width, min(max(1, pixels // width), longest)
 
 
 def _png_large(random: Random, megapixels: float) -> bytes:

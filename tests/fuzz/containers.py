@@ -38,7 +38,7 @@ def header(width: int, height: int, depth: int = 8, colour: int = 2, interlace: 
 
 
 def zeros(count: int) -> bytes:
-    """So many zero bytes, compressed a thousandfold; one block of them is compressed, and copied."""
+    """So many zero bytes, compressed a thousandfold: one block of them, copied."""
     block = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     repeated = block.compress(bytes(MEBIBYTE)) + block.flush(zlib.Z_FULL_FLUSH)
     last = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)

@@ -19,6 +19,7 @@ from tests.fuzz.containers import (
     encoded,
     gradient,
     header,
+    png_of,
     positions,
     segment,
     zeros,
@@ -76,6 +77,17 @@ def test_a_png_with_two_palettes_is_rejected() -> None:
     palette = chunk(b"PLTE", bytes(30))
     assert clean_picture(with_chunks(palette))
     assert rejection(with_chunks(palette + palette)).reason is Reason.BROKEN
+
+
+@pytest.mark.parametrize("place", ["nowhere", "behind the pixels"])
+def test_a_png_of_palette_colours_without_a_palette_is_rejected(place: str) -> None:
+    kept = chunks(encoded(gradient("P"), "PNG", transparency=3))
+    palette = [part for part in kept if part[0] == b"PLTE"]
+    assert clean_picture(png_of(kept))
+    kept.remove(palette[0])
+    if place != "nowhere":
+        kept[-1:-1] = palette
+    assert rejection(png_of(kept)).reason is Reason.BROKEN
 
 
 def test_a_progressive_jpeg_of_too_many_pixels_times_scans_is_rejected() -> None:
