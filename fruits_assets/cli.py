@@ -11,6 +11,7 @@ from rich.table import Table
 from fruits_assets import cluster_commands, cluster_env_commands
 from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
+from fruits_assets.embed_command import embed_command
 from spark_src.aws import use_region
 from spark_src.errors import FruitsError
 from spark_src.storage import PREFIXES, Storage
@@ -28,6 +29,7 @@ app.add_typer(cluster_commands.app, name="cluster", help="The EMR cluster, by it
 app.add_typer(cluster_env_commands.app, name="cluster-env", help="The cluster's environment.")
 app.command("cost")(cost_command)
 app.command("fetch-dataset")(fetch_dataset)
+app.command("embed")(embed_command)
 
 
 @app.callback()
