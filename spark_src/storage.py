@@ -35,6 +35,7 @@ PREFIXES = {
     "pca_model": "PCA_Model",
     "pca_components": "Results_PCA",
     "csv_export": "Results_CSV",
+    "embedding_quality": "Results_Quality",
 }
 
 _ABANDONED_AFTER = timedelta(days=1)
