@@ -13,8 +13,9 @@ from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
 from fruits_assets.embed_command import embed_command
 from spark_src.aws import use_region
+from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
-from spark_src.storage import PREFIXES, Storage
+from spark_src.storage import Storage
 
 CANNOT_RUN = 2
 

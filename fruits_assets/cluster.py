@@ -12,6 +12,7 @@ from typing import Any
 from fruits_assets import cluster_copy
 from fruits_assets.cluster_lock import held
 from spark_src.aws import client, explained
+from spark_src.contract import why_not
 from spark_src.errors import AwsError, ClusterError
 from spark_src.locations import Location
 
@@ -155,7 +156,7 @@ def _start_again(name: str, region: str, say: Say) -> str:
     if old is None:
         raise ClusterError(
             f"There is no EMR cluster named {name!r} in {region}, and there was none in the last "
-            "two months. Make it with `terraform -chdir=infra apply`, or correct FRUITS_CLUSTER "
+            "two months. Make it with `make up`, or correct FRUITS_CLUSTER "
             "and FRUITS_REGION."
         )
     arguments = _arguments(old.id, region)
@@ -181,6 +182,8 @@ def _arguments(cluster_id: str, region: str) -> dict[str, Any]:
         }
     actions = _every("list_bootstrap_actions", "BootstrapActions", region, **which)
     arguments = cluster_copy.arguments_like(cluster, nodes, actions)
+    if setup := cluster_copy.setup_steps(_every("list_steps", "Steps", region, **which)):
+        arguments["Steps"] = setup
     for policy in ("AutoTerminationPolicy", "ManagedScalingPolicy"):
         arguments |= _policy(policy, cluster_id, region)
     return arguments
@@ -230,7 +233,10 @@ def _until_listed(name: str, region: str, started: str, poll: float, until: floa
 
 def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: float) -> str:
     while True:
-        now = ClusterState.of(_described(cluster_id, region))
+        cluster = _described(cluster_id, region)
+        now = ClusterState.of(cluster)
+        if refusal := why_not(cluster["ReleaseLabel"]):
+            raise ClusterError(f"Cluster {now.name} ({cluster_id}): {refusal}")
         if now.state in READY:
             return cluster_id
         called = f"cluster {now.name} ({cluster_id})"

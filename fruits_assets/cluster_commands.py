@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fruits_assets import cluster
 from fruits_assets.settings import Settings, load_settings
+from spark_src.contract import FOLDERS
 from spark_src.locations import Location
 
 app = typer.Typer(help="The EMR cluster: its state, start, stop.", no_args_is_help=True)
@@ -20,7 +21,7 @@ def lock_of(settings: Settings) -> Location | None:
     storage = settings.storage_location
     if storage.scheme != "s3":
         return None
-    return storage / "locks" / f"cluster-{settings.cluster}.json"
+    return storage / FOLDERS["locks"] / f"cluster-{settings.cluster}.json"
 
 
 @app.command()

@@ -9,6 +9,9 @@ from typing import Any
 
 Fields = Mapping[str, Any]
 
+SETUP = "setup: "
+"""How the names of the steps begin that belong to the cluster and not to a run."""
+
 _SAME = [
     "Name",
     "ReleaseLabel",
@@ -83,6 +86,26 @@ def arguments_like(cluster: Fields, nodes: Fields, actions: list[Fields]) -> dic
     # EMR describes s3:// as s3n://, which is Hadoop's name of old.
     arguments["LogUri"] = cluster.get("LogUri", "").replace("s3n://", "s3://", 1)
     return {key: value for key, value in arguments.items() if value not in (None, "", [])}
+
+
+def setup_steps(steps: list[Fields]) -> list[dict[str, Any]]:
+    """The steps that a new cluster has to do again, e.g. to replace JupyterHub's password.
+
+    Args:
+        steps: as EMR listed them, the newest first.
+    """
+    setup = [step for step in reversed(steps) if step["Name"].startswith(SETUP)]
+    return [
+        same(step, ["Name", "ActionOnFailure"]) | {"HadoopJarStep": _jar(step["Config"])}
+        for step in setup
+    ]
+
+
+def _jar(config: Fields) -> dict[str, Any]:
+    properties = [{"Key": k, "Value": v} for k, v in config.get("Properties", {}).items()]
+    return same(
+        dict(config) | {"Properties": properties}, ["Jar", "MainClass", "Args", "Properties"]
+    )
 
 
 def _placed(attributes: Fields, fleets: bool) -> dict[str, Any]:

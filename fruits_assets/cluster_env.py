@@ -20,9 +20,6 @@ from spark_src.aws import client, explained
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.locations import Location
 
-CLUSTER_ENV_PATH = "/opt/fruits/env"
-"""Where the environment lies on every node."""
-
 CLUSTER_PYTHON = "/usr/bin/python3.11"
 PYTHON_VERSION = "3.11"
 SYSTEM_PYTHON = Path(sys.base_prefix) / "bin" / f"python{PYTHON_VERSION}"
@@ -129,36 +126,36 @@ def unpack(archive: Path, target: Path, python: Path = SYSTEM_PYTHON) -> Path:
 
 
 def push(
-    staging: Location,
+    folder: Location,
     region: str,
     python: str = PYTHON_VERSION,
     report: Report = _tell_nobody,
     sent: Sent | None = None,
 ) -> Location:
-    """Upload the archive to the folder `staging`, name it in `current.json` there.
+    """Upload the archive to `folder`, name it in `current.json` there.
 
     Where it is there already, it is neither packed nor uploaded.
 
     Args:
-        staging: a folder in S3.
+        folder: in S3.
         region: the bucket's.
         python: as for `build`.
         report: told what is being done, before each step.
         sent: told of the upload's progress.
 
     Raises:
-        SettingsError: the staging folder is not in S3, or as for `build`.
+        SettingsError: the folder is not in S3, or as for `build`.
         ClusterError: as for `build`.
         AwsError: S3 refused.
     """
-    place = staging / archive_name(requirements())
+    place = folder / archive_name(requirements())
     if uploaded(place, region):
         report(f"{place.uri} is there already")
     else:
         archive = build(None, python, report)
         report(f"uploading {archive.stat().st_size / 1e6:.0f} MB to {place.uri}")
         _upload(archive, place, region, sent)
-    bucket, key = (staging / "current.json").bucket_and_key
+    bucket, key = (folder / "current.json").bucket_and_key
     content = json.dumps({"name": place.name, "uri": place.uri})
     with explained(f"writing s3://{bucket}/{key}"):
         client("s3", region).put_object(Bucket=bucket, Key=key, Body=content.encode())

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from fruits_assets import cluster_env
 from fruits_assets.settings import load_settings
+from spark_src.contract import FOLDERS
 
 app = typer.Typer(help="The cluster's Python environment.", no_args_is_help=True)
 
@@ -44,9 +45,10 @@ def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
     Prints the archive's URI.
     """
     settings = load_settings()
-    staging = settings.storage_location / "staging" / "env"
+    # Not in staging, which is emptied after days: a cluster that starts later wants it still.
+    folder = settings.storage_location / FOLDERS["environments"]
     with _shown() as (report, sent):
-        place = cluster_env.push(staging, settings.region, python, report, sent)
+        place = cluster_env.push(folder, settings.region, python, report, sent)
     typer.echo(place.uri)
 
 

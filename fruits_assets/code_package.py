@@ -17,6 +17,8 @@ from spark_src.locations import Location
 
 PACKAGES = ("fruits_assets", "spark_src")
 
+_READ_BY_SOURCES = ("contract.json", "log4j2.properties")
+
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _READABLE_FILE = 0o100644 << 16
 _UNIX = 3
@@ -112,5 +114,5 @@ def _sources(root: Path) -> list[Path]:
 
 def _travels(file: Path) -> bool:
     """Whether it is source; an editor's own files begin with a dot."""
-    is_source = file.suffix == ".py" or file.name == "log4j2.properties"
+    is_source = file.suffix == ".py" or file.name in _READ_BY_SOURCES
     return is_source and not file.name.startswith(".") and file.is_file()

@@ -152,11 +152,12 @@ class PcaModelIOManager(VersionedIOManager):
             return False
 
     def earlier(self) -> Earlier | None:
-        """The sums of the current version, if the features they are of are still there."""
+        """The sums of the current version, if they and the features they are of can be read."""
         versions = self.storage.versions
-        model = versions.find("pca_model")
-        fitted_on = model.facts.get("features") if model else None
-        for features in versions.kept("mobilenet_features"):
-            if model and features.name == fitted_on:
-                return Earlier(pca_files.load_sums(model.location), features)
-        return None
+        try:
+            model = versions.current("pca_model")
+            named = model.facts.get("features")
+            features = next(v for v in versions.kept("mobilenet_features") if v.name == named)
+            return Earlier(pca_files.load_sums(model.location), features)
+        except (NothingStoredError, UnreadableVersionError, StopIteration):
+            return None

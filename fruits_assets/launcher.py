@@ -23,12 +23,12 @@ from dagster._core.execution.plan.external_step import (
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
 from fruits_assets import cluster, code_package, emr_main, provenance
-from fruits_assets.cluster_env import CLUSTER_ENV_PATH
 from spark_src.aws import client, explained
+from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
 from spark_src.locations import Location
 
-STAGING = "staging"
+STAGING = FOLDERS["staging"]
 """The folder under the storage for what travels to the cluster and back."""
 
 _LAST_LINES = 30
@@ -80,7 +80,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         """Run the step on the cluster; yield its events as they come."""
         log, step_key = step_context.log, step_context.step.key
         self._attempts[step_key] = step_context.previous_attempt_count
-        lock = self.storage / "locks" / f"cluster-{self.cluster_name}.json"
+        lock = self.storage / FOLDERS["locks"] / f"cluster-{self.cluster_name}.json"
         self.cluster_id = cluster.ready(self.cluster_name, self.region_name, log.info, lock=lock)
         code = code_package.push(self.storage / STAGING / "code", self.region_name)
         self.s3_job_package_path = code.hadoop
@@ -256,7 +256,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
 
 def launched_spark_config(config: Mapping[str, str], region: str) -> dict[str, str]:
     """Spark's settings for a step: those, and the packed environment's Python everywhere."""
-    python = f"{CLUSTER_ENV_PATH}/bin/python"
+    python = f"{ENVIRONMENT_PATH}/bin/python"
     return dict(config) | {
         "spark.pyspark.python": python,
         "spark.pyspark.driver.python": python,

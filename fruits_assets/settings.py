@@ -11,14 +11,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
 from spark_src.locations import Location
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGENET = "imagenet"
 IMAGENET_WEIGHTS = PROJECT / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
-
-EU_REGIONS = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
 
 
 class Deployment(StrEnum):

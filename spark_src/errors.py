@@ -67,3 +67,7 @@ class ResidencyError(FruitsError):
 
 class DatasetError(FruitsError):
     """A data set could not be fetched whole."""
+
+
+class ErasureError(FruitsError):
+    """A person's pictures could not be forgotten whole."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyarrow import fs
 
 from spark_src import pointers
+from spark_src.contract import PREFIXES
 from spark_src.errors import (
     ConcurrentWriteError,
     NothingStoredError,
@@ -26,17 +27,6 @@ from spark_src.locations import Location
 
 FORMAT = 1
 """Of the pointer and of what it points to. Code refuses a higher number than it knows."""
-
-PREFIXES = {
-    "raw_images": "raw_images",
-    "rejected_images": "rejected_images",
-    "mobilenet_model": "Models",
-    "mobilenet_features": "Results",
-    "pca_model": "PCA_Model",
-    "pca_components": "Results_PCA",
-    "csv_export": "Results_CSV",
-    "embedding_quality": "Results_Quality",
-}
 
 _ABANDONED_AFTER = timedelta(days=1)
 
@@ -185,6 +175,31 @@ class Storage:
         self._delete_file(self._draft_file(draft.asset, draft.name))
         self._remove_leftovers(draft.asset, draft.run_id)
         return version
+
+    def amend(self, version: Version, facts: dict[str, Any]) -> Version:
+        """Give the current version other facts, its files having been edited; keep no other one.
+
+        Raises:
+            ConcurrentWriteError: it is not current any more.
+        """
+        file = self._pointer_file(version.asset)
+        before = pointers.read(file)
+        current = self._parsed(version.asset, before).get("current") or {}
+        files = version.location.files()
+        size = sum(file.size for file in files)
+        amended = replace(version, files=len(files), bytes=size, facts=facts)
+        pointer = {"format": FORMAT, "current": amended.record(), "previous": None}
+        try:
+            if current.get("name") != version.name:
+                raise pointers.PointerMovedError(str(file))
+            pointers.replace(file, _json(pointer), before)
+        except pointers.PointerMovedError as error:
+            raise ConcurrentWriteError(
+                f"{version.asset}: version {version.name} is not current any more; a run has "
+                "replaced it. Call again when no run is under way."
+            ) from error
+        self._remove_leftovers(version.asset, version.run_id)
+        return amended
 
     def discard(self, draft: Draft) -> None:
         """Delete a draft that will not be finished."""

@@ -24,19 +24,25 @@ def selected_outputs(
             yield output
             continue
         asset = output.output_name
-        stored = io_managers[asset].store(output.value, asset, context.run.run_id, context.log.info)
-        context.log_event(
-            dg.AssetMaterialization(
-                asset, metadata={**output.metadata, **stored}, tags=_provenance(context, output)
-            )
-        )
+        run_id, say = context.run.run_id, context.log.info
+        stored = io_managers[asset].store(output.value, asset, run_id, say)
+        context.log_event(materialization(context.instance, context.assets_def, output, stored))
 
 
-def _provenance(context: dg.AssetExecutionContext, output: dg.Output[Any]) -> dict[str, str]:
-    """The tags that Dagster gives a selected output: without them it would call this one stale."""
-    asset = dg.AssetKey(output.output_name)
-    tags = provenance.tags(context.instance, context.assets_def, asset)
+def materialization(
+    instance: dg.DagsterInstance,
+    assets_def: dg.AssetsDefinition,
+    output: dg.Output[Any],
+    stored: Mapping[str, Any],
+    asset: str | None = None,
+) -> dg.AssetMaterialization:
+    """The event of an output that was stored here, with the tags that Dagster gives its own.
+
+    Without them Dagster would call the asset stale.
+    """
+    asset = asset or output.output_name
+    tags = provenance.tags(instance, assets_def, dg.AssetKey(asset))
     if output.data_version:
         tags["dagster/data_version"] = output.data_version.value
         tags["dagster/data_version_is_user_provided"] = "true"
-    return tags
+    return dg.AssetMaterialization(asset, metadata={**output.metadata, **stored}, tags=tags)

@@ -16,6 +16,11 @@ from spark_src.progress import Work
 )
 def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work]:
     """One CSV file: a header, then a row for each image."""
+    return csv_output(pca_components)
+
+
+def csv_output(pca_components: Table) -> dg.Output[Work]:
+    """The CSV of a table of components, to be computed when it is stored."""
     version = pca_components.version
     n_components = version.facts["n_components"]
     rows = flatten(pca_components.frame, n_components)

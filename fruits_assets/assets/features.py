@@ -5,6 +5,7 @@ from functools import partial
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
+from pyspark.sql import SparkSession
 
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import AssetStorage, Launcher
@@ -13,6 +14,7 @@ from spark_src.facts import joint_digest
 from spark_src.model import MobilenetModel
 from spark_src.pixels import PIXELS
 from spark_src.progress import Work
+from spark_src.storage import Storage, Version
 
 
 class FeaturesConfig(dg.Config):
@@ -40,12 +42,30 @@ def mobilenet_features(
     mobilenet_model: MobilenetModel,
 ) -> dg.Output[Work]:
     """MobileNetV2's features of every picture; those of pictures that are known are taken over."""
-    spark, images, sha256 = pyspark.spark_session, raw_images.version, mobilenet_model.sha256
-    plan = incremental.plan(storage.versions, images, sha256, config.recompute)
-    context.log.info(str(plan))
+    output = features_output(
+        pyspark.spark_session,
+        storage.versions,
+        raw_images.version,
+        mobilenet_model,
+        recompute=config.recompute,
+    )
+    context.log.info(output.metadata["plan"].text)
+    return output
+
+
+def features_output(
+    spark: SparkSession,
+    versions: Storage,
+    images: Version,
+    model: MobilenetModel,
+    recompute: bool = False,
+) -> dg.Output[Work]:
+    """The features of a version of `raw_images`, to be computed when they are stored."""
+    plan = incremental.plan(versions, images, model.sha256, recompute)
     done = spark.sparkContext.accumulator(0)
-    digest = joint_digest(images.facts["digest"], sha256, PIXELS)
-    facts = {"model": sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
-    write = partial(incremental.make, spark, plan, mobilenet_model, done=done)
+    digest = joint_digest(images.facts["digest"], model.sha256, PIXELS)
+    facts = {"model": model.sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
+    write = partial(incremental.make, spark, plan, model, done=done)
     work = Work(write, len(plan.missing), done, facts, cleanup=plan.forget_parts)
-    return dg.Output(work, metadata=plan.facts, data_version=dg.DataVersion(digest))
+    metadata = {**plan.facts, "plan": dg.MetadataValue.text(str(plan))}
+    return dg.Output(work, metadata=metadata, data_version=dg.DataVersion(digest))

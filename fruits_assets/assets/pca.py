@@ -65,7 +65,7 @@ def pca(
     asked = (config.n_components, config.min_explained_variance)
     fit = fit_version(spark, features, *asked, earlier)
     context.log.info(f"PCA fitted on {fit.model.images:,} images: {fit.how}")
-    outputs = _outputs(spark, features, fit, round(time.monotonic() - started, 2))
+    outputs = pca_outputs(spark, features, fit, round(time.monotonic() - started, 2))
     selected = context.op_execution_context.selected_output_names
     if "pca_model" not in selected and pca_models.holds(fit):
         next(outputs)  # the same model again: it keeps its version
@@ -73,9 +73,10 @@ def pca(
     yield from selected_outputs(context, outputs, io_managers)
 
 
-def _outputs(
+def pca_outputs(
     spark: SparkSession, features: Version, fit: Fit, seconds: float
 ) -> Iterator[dg.Output[Any]]:
+    """The model of a fit, then every image's components, to be computed when they are stored."""
     model = fit.model
     yield dg.Output(
         fit,

@@ -2,7 +2,7 @@
 # EMR bootstrap action, on every node: unpacks the Python environment that `fruits cluster-env
 # push` uploaded. Nothing is installed from the internet. What needs Spark or JupyterHub is a step.
 #
-#   bootstrap.sh s3://bucket/…/staging/env/env-<key>.tar.gz
+#   bootstrap.sh s3://bucket/…/environments/env-<key>.tar.gz
 #
 # FRUITS_ENV_PATH (default /opt/fruits/env) and SUDO (default sudo; empty: none) are for tests.
 set -euo pipefail

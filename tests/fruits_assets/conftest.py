@@ -16,8 +16,9 @@ from pyspark.sql import SparkSession
 from fruits_assets.check_runs import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
+from spark_src.contract import PREFIXES
 from spark_src.locations import Location
-from spark_src.storage import PREFIXES, Storage, Version
+from spark_src.storage import Storage, Version
 
 Materialized = tuple[Path, dg.ExecuteInProcessResult, dg.DagsterInstance]
 

@@ -17,7 +17,7 @@ from pyarrow import fs
 from fruits_assets.cli import main
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
-from spark_src.storage import PREFIXES
+from spark_src.contract import PREFIXES
 
 Fruits = Callable[..., tuple[int, str, str]]
 Pointers = Callable[[Path], dict[str, bytes]]

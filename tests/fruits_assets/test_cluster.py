@@ -110,7 +110,7 @@ def test_waiting_ends_when_its_time_is_over(emr: Emulated, said: list[str]) -> N
 def test_a_cluster_that_never_was_names_the_command_to_make_it(
     emr: Emulated, said: list[str]
 ) -> None:
-    with pytest.raises(ClusterError, match="terraform -chdir=infra apply"):
+    with pytest.raises(ClusterError, match="`make up`"):
         wait(said)
     assert (list(emr.clusters), emr.lock()) == ([], None)
 

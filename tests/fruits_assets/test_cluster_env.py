@@ -189,39 +189,39 @@ def small_archive(cache: Path) -> Path:
 
 
 @pytest.fixture
-def staging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
+def environments(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
     """A folder in an S3."""
     with s3_folder(monkeypatch) as folder:
-        yield folder / "env"
+        yield Location("s3", folder.path.removesuffix("staging")) / "environments"
 
 
 def test_it_is_uploaded_once_in_parts_and_named(
-    staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+    environments: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    place = cluster_env.push(staging, REGION, sent=lambda more, _: sent.append(more))
-    assert place == staging / small_archive.name
+    place = cluster_env.push(environments, REGION, sent=lambda more, _: sent.append(more))
+    assert place == environments / small_archive.name
     bucket, key = place.bucket_and_key
     s3 = aws.client("s3", REGION)
     stored = s3.get_object(Bucket=bucket, Key=key)
     assert stored["Body"].read() == small_archive.read_bytes()
     assert stored["ETag"].strip('"').endswith("-3")
     assert sum(sent) == small_archive.stat().st_size
-    current = s3.get_object(Bucket=bucket, Key="data/staging/env/current.json")["Body"].read()
+    current = s3.get_object(Bucket=bucket, Key="data/environments/current.json")["Body"].read()
     assert json.loads(current) == {"name": place.name, "uri": place.uri}
 
     small_archive.unlink()
     monkeypatch.setattr(cluster_env, "_pack", None)
-    assert cluster_env.push(staging, REGION) == place
+    assert cluster_env.push(environments, REGION) == place
 
 
 def test_the_command_prints_the_uri_alone(
-    staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+    environments: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRUITS_STORAGE", staging.uri.removesuffix("/staging/env"))
+    monkeypatch.setenv("FRUITS_STORAGE", environments.uri.removesuffix("/environments"))
     done = CliRunner().invoke(app, ["push"])
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"{(staging / small_archive.name).uri}\n"
+    assert done.stdout == f"{(environments / small_archive.name).uri}\n"
     assert "uploading 20 MB" in done.stderr
 
 

@@ -130,6 +130,29 @@ def test_a_cluster_without_a_policy_gets_one_that_ends_it_after_an_idle_hour(
     assert f"{old} shows no auto-termination policy" in said[1]
 
 
+def test_the_new_cluster_does_the_setup_steps_again_and_no_other(emr: Emulated) -> None:
+    def step(name: str) -> dict[str, Any]:
+        return {
+            "Name": name,
+            "ActionOnFailure": "TERMINATE_CLUSTER",
+            "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["bash", name]},
+        }
+
+    setup = ["setup: JupyterHub's password", "setup: something after it"]
+    old = emr.start(Steps=[step(setup[0]), step("pca"), step(setup[1])])
+    emr.set_state(old, "TERMINATED")
+    new = aws.client("emr", REGION).list_steps(ClusterId=start_again())["Steps"]
+    assert [done["Name"] for done in reversed(new)] == setup
+    assert new[-1]["Config"]["Args"] == ["bash", setup[0]]
+    assert new[-1]["ActionOnFailure"] == "TERMINATE_CLUSTER"
+
+
+def test_a_cluster_that_cannot_run_the_project_is_refused_with_the_reason(emr: Emulated) -> None:
+    emr.start(ReleaseLabel="emr-6.15.0")
+    with pytest.raises(ClusterError, match=r"emr-6.15.0 cannot .*Python 3.7.*Use emr-7.13.0"):
+        start_again()
+
+
 def test_a_new_cluster_that_fails_to_start_says_why_and_frees_the_lock(emr: Emulated) -> None:
     emr.age(emr.start_and_end(), 60)
     emr.fails_to_start = "The subnet has no free addresses"

@@ -73,7 +73,7 @@ def test_it_holds_the_sources_of_both_packages_and_nothing_else(
         for package in PACKAGES
         for file in (checkout / package).rglob("*.py")
     }
-    assert set(names) == sources | {"spark_src/log4j2.properties"}
+    assert set(names) == sources | {"spark_src/contract.json", "spark_src/log4j2.properties"}
     assert names == sorted(names)
     assert "fruits_assets/assets/pca.py" in names
 

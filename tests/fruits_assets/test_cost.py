@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from fruits_assets import cost
+from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
-from spark_src.storage import PREFIXES
 
 THREE = {"m5.xlarge": 3}
 

@@ -11,8 +11,9 @@ import pytest
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
+from spark_src.contract import PREFIXES
 from spark_src.errors import NothingStoredError, UnreadableVersionError
-from spark_src.storage import PREFIXES, Version
+from spark_src.storage import Version
 
 LOADED = ("raw_images", "mobilenet_model", "mobilenet_features", "pca_model", "pca_components")
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 
 from spark_src import pca_files
-from spark_src.storage import PREFIXES, Version
+from spark_src.contract import PREFIXES
+from spark_src.storage import Version
 
 Alone = tuple[Path, dg.ExecuteInProcessResult, dict[str, bytes]]
 Current = Callable[[Path, str], Version]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spark_src.contract import PREFIXES
 from spark_src.errors import (
     ConcurrentWriteError,
     NothingStoredError,
@@ -19,7 +20,7 @@ from spark_src.errors import (
     UnreadableVersionError,
 )
 from spark_src.locations import Location
-from spark_src.storage import PREFIXES, Draft, Storage, Version
+from spark_src.storage import Draft, Storage, Version
 
 ASSET = "raw_images"
 

@@ -1,0 +1,137 @@
+# What no identity may do with the buckets, whatever its own policy says, and which services write.
+
+locals {
+  refuse_all = {
+    for use, arn in local.bucket_arns : use => [
+      {
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [arn, "${arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        Sid       = "ModernTlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [arn, "${arn}/*"]
+        Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
+      },
+      {
+        Sid       = "ThisAccountOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [arn, "${arn}/*"]
+        Condition = {
+          StringNotEquals = { "aws:PrincipalAccount" = local.account }
+          Bool            = { "aws:PrincipalIsAWSService" = "false" }
+        }
+      },
+    ]
+  }
+
+  # A put that names no encryption gets the bucket's own, which is right. `Null` = it names one.
+  refuse_other_keys = {
+    for use, key in local.keys : use => [
+      {
+        Sid       = "RightKeyOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket_arns[use]}/*"
+        Condition = {
+          StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = key }
+          Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
+        }
+      },
+      {
+        Sid       = "KmsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket_arns[use]}/*"
+        Condition = {
+          StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+          Null            = { "s3:x-amz-server-side-encryption" = "false" }
+        }
+      },
+      {
+        Sid       = "NoKeyOfTheCallersOwn"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket_arns[use]}/*"
+        Condition = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
+      },
+    ]
+  }
+
+  let_services_write = {
+    trail = [
+      {
+        Sid       = "CloudTrailLooks"
+        Effect    = "Allow"
+        Principal = { Service = "cloudtrail.amazonaws.com" }
+        Action    = "s3:GetBucketAcl"
+        Resource  = local.bucket_arns["trail"]
+        Condition = { StringEquals = { "aws:SourceArn" = local.trail_arn } }
+      },
+      {
+        Sid       = "CloudTrailWrites"
+        Effect    = "Allow"
+        Principal = { Service = "cloudtrail.amazonaws.com" }
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket_arns["trail"]}/AWSLogs/${local.account}/*"
+        Condition = { StringEquals = { "aws:SourceArn" = local.trail_arn, "s3:x-amz-acl" = "bucket-owner-full-control" } }
+      },
+      {
+        Sid       = "FlowLogsLook"
+        Effect    = "Allow"
+        Principal = { Service = "delivery.logs.amazonaws.com" }
+        Action    = ["s3:GetBucketAcl", "s3:ListBucket"]
+        Resource  = local.bucket_arns["trail"]
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+      {
+        Sid       = "FlowLogsWrite"
+        Effect    = "Allow"
+        Principal = { Service = "delivery.logs.amazonaws.com" }
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket_arns["trail"]}/flow-logs/AWSLogs/${local.account}/*"
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account, "s3:x-amz-acl" = "bucket-owner-full-control" } }
+      },
+    ]
+    access = [{
+      Sid       = "S3WritesAccessLogs"
+      Effect    = "Allow"
+      Principal = { Service = "logging.s3.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Resource  = "${local.bucket_arns["access"]}/*"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = local.account }
+        ArnLike      = { "aws:SourceArn" = [for use in ["data", "logs", "trail"] : local.bucket_arns[use]] }
+      }
+    }]
+  }
+}
+
+resource "aws_s3_bucket_policy" "this" {
+  for_each = local.buckets
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  # A policy that names a service counts as public until public access is blocked.
+  depends_on = [aws_s3_bucket_public_access_block.this]
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = flatten([
+      local.refuse_all[each.key],
+      lookup(local.refuse_other_keys, each.key, []),
+      lookup(local.let_services_write, each.key, []),
+    ])
+  })
+}

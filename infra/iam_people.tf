@@ -1,0 +1,256 @@
+# Roles for whoever is not the cluster: Dagster's host, erasure, CI. Each is made only where somebody is to have it.
+
+locals {
+  use_of_data_key = {
+    Sid      = "UseTheKey"
+    Effect   = "Allow"
+    Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource = aws_kms_key.data.arn
+  }
+  see_bucket = {
+    Sid      = "SeeThatTheBucketIsSafe"
+    Effect   = "Allow"
+    Action   = ["s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration"]
+    Resource = local.data
+  }
+  list_input_and_storage = {
+    Sid      = "ListFolders"
+    Effect   = "Allow"
+    Action   = "s3:ListBucket"
+    Resource = local.data
+    # `IfExists`: without it what is not there is "access denied" instead of "not found".
+    Condition = { StringLikeIfExists = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
+  }
+  read_input_and_storage = {
+    Sid      = "Read"
+    Effect   = "Allow"
+    Action   = "s3:GetObject"
+    Resource = [for folder in [local.input, local.storage] : "${local.data}/${folder}/*"]
+  }
+  look_at_clusters = {
+    Sid    = "LookAtClusters"
+    Effect = "Allow"
+    Action = [
+      "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
+      "elasticmapreduce:GetAutoTerminationPolicy", "elasticmapreduce:GetManagedScalingPolicy",
+      "elasticmapreduce:ListBootstrapActions", "elasticmapreduce:ListInstanceFleets",
+      "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
+    ]
+    Resource  = local.clusters_arn
+    Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
+  }
+  find_clusters = {
+    Sid       = "FindClusters"
+    Effect    = "Allow"
+    Action    = "elasticmapreduce:ListClusters" # AWS names no resource for it
+    Resource  = "*"
+    Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
+  }
+}
+
+# Just what fruits_assets/launcher.py, cluster*.py, code_package.py and spark_src/residency.py call.
+resource "aws_iam_role" "dagster" {
+  count = length(var.dagster_principals) > 0 ? 1 : 0
+
+  name                 = "${var.name}-dagster"
+  max_session_duration = 43200 # a run of a million photos takes hours
+  tags                 = local.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { AWS = var.dagster_principals }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "dagster" {
+  count = length(aws_iam_role.dagster)
+
+  name = "what-the-launcher-calls"
+  role = aws_iam_role.dagster[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.find_clusters,
+      local.look_at_clusters,
+      {
+        Sid       = "RunStepsAndEndClusters"
+        Effect    = "Allow"
+        Action    = ["elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:TerminateJobFlows"]
+        Resource  = local.clusters_arn
+        Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
+      },
+      {
+        Sid       = "StartClusters"
+        Effect    = "Allow"
+        Action    = ["elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags"]
+        Resource  = local.clusters_arn
+        Condition = { StringEquals = { "aws:RequestTag/project" = var.name } }
+      },
+      {
+        Sid       = "GiveThemTheirPolicies"
+        Effect    = "Allow"
+        Action    = ["elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"]
+        Resource  = local.clusters_arn
+        Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
+      },
+      {
+        Sid       = "PassTheServicesRole"
+        Effect    = "Allow"
+        Action    = "iam:PassRole"
+        Resource  = "${local.role_arn_start}${local.service_role}"
+        Condition = { StringEquals = { "iam:PassedToService" = "elasticmapreduce.amazonaws.com" } }
+      },
+      {
+        Sid       = "PassTheNodesRole"
+        Effect    = "Allow"
+        Action    = "iam:PassRole"
+        Resource  = "${local.role_arn_start}${local.node_role}"
+        Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+      },
+      local.see_bucket,
+      local.list_input_and_storage,
+      local.read_input_and_storage,
+      {
+        Sid      = "WriteAssets"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+        Resource = [for folder in concat(local.asset_folders, [local.staging, local.locks]) : "${local.data}/${folder}/*"]
+      },
+      {
+        Sid      = "ReadAStepsLog"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${local.bucket_arns["logs"]}/emr/*/steps/*"
+      },
+      {
+        # Without it a log that is not there yet is "access denied" instead of "not found".
+        Sid       = "SeeWhetherALogIsThere"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.bucket_arns["logs"]
+        Condition = { StringLikeIfExists = { "s3:prefix" = "emr/*/steps/*" } }
+      },
+      local.use_of_data_key,
+    ]
+  })
+}
+
+# Deletes a person's photos with every version, and what was made from them.
+resource "aws_iam_role" "erasure" {
+  count = length(var.erasure_principals) > 0 ? 1 : 0
+
+  name                 = "${var.name}-erasure"
+  max_session_duration = 3600
+  tags                 = local.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { AWS = var.erasure_principals }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "erasure" {
+  count = length(aws_iam_role.erasure)
+
+  name = "delete-every-version"
+  role = aws_iam_role.erasure[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.see_bucket,
+      {
+        Sid       = "ListEveryVersion"
+        Effect    = "Allow"
+        Action    = ["s3:ListBucket", "s3:ListBucketVersions"]
+        Resource  = local.data
+        Condition = local.list_input_and_storage.Condition
+      },
+      {
+        Sid      = "ReadAndDeleteEveryVersion"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+        Resource = local.read_input_and_storage.Resource
+      },
+      {
+        # Tables without the person's rows, and the receipt.
+        Sid      = "WriteWhatIsLeft"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
+        Resource = "${local.data}/${local.storage}/*"
+      },
+      local.use_of_data_key,
+    ]
+  })
+}
+
+resource "aws_iam_openid_connect_provider" "github" {
+  count = var.github_repository != null && var.github_oidc_provider == null ? 1 : 0
+
+  url            = "https://token.actions.githubusercontent.com"
+  client_id_list = ["sts.amazonaws.com"]
+  tags           = local.tags
+}
+
+# CI on the main branch: reads, and runs the checks. It writes nothing and starts nothing.
+resource "aws_iam_role" "ci" {
+  count = var.github_repository == null ? 0 : 1
+
+  name                 = "${var.name}-ci"
+  max_session_duration = 3600
+  tags                 = local.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = var.github_oidc_provider != null ? var.github_oidc_provider : aws_iam_openid_connect_provider.github[0].arn }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = {
+        StringEquals = {
+          "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+          "token.actions.githubusercontent.com:sub" = "repo:${var.github_repository}:ref:refs/heads/main"
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "ci" {
+  count = length(aws_iam_role.ci)
+
+  name = "read-and-check"
+  role = aws_iam_role.ci[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.see_bucket,
+      local.list_input_and_storage,
+      {
+        # Checks count the photos by listing them; they read what was made from them.
+        Sid      = "ReadAssets"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = [for folder in local.asset_folders : "${local.data}/${folder}/*"]
+      },
+      {
+        Sid      = "UseTheKeyToRead"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = aws_kms_key.data.arn
+      },
+      local.find_clusters,
+      local.look_at_clusters,
+    ]
+  })
+}

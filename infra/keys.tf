@@ -1,0 +1,74 @@
+# Two keys, so that who may read the photos cannot thereby read or forge the audit trail.
+# Roles get their use of a key in their own policies (iam_*.tf); services get it here.
+
+locals {
+  account_administers_key = {
+    Sid       = "AccountAdministersByItsOwnPolicies"
+    Effect    = "Allow"
+    Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
+    Action    = "kms:*"
+    Resource  = "*"
+  }
+}
+
+resource "aws_kms_key" "data" {
+  description             = "${var.name}: photos, features, logs, disks, notebooks, passwords"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  tags                    = local.tags
+
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [local.account_administers_key]
+  })
+}
+
+resource "aws_kms_alias" "data" {
+  name          = "alias/${var.name}-data"
+  target_key_id = aws_kms_key.data.key_id
+}
+
+resource "aws_kms_key" "audit" {
+  description             = "${var.name}: audit trail and flow logs"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  tags                    = local.tags
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.account_administers_key,
+      {
+        Sid       = "CloudTrailEncrypts"
+        Effect    = "Allow"
+        Principal = { Service = "cloudtrail.amazonaws.com" }
+        Action    = ["kms:GenerateDataKey*", "kms:Decrypt", "kms:DescribeKey"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceArn" = local.trail_arn } }
+      },
+      {
+        Sid       = "FlowLogsEncrypt"
+        Effect    = "Allow"
+        Principal = { Service = "delivery.logs.amazonaws.com" }
+        Action    = ["kms:GenerateDataKey*", "kms:Decrypt", "kms:DescribeKey"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+      {
+        Sid       = "CloudWatchEncryptsTheTrailsGroup"
+        Effect    = "Allow"
+        Principal = { Service = "logs.${var.region}.amazonaws.com" }
+        Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
+        Resource  = "*"
+        Condition = {
+          ArnEquals = { "kms:EncryptionContext:aws:logs:arn" = "arn:${local.partition}:logs:${var.region}:${local.account}:log-group:${local.trail_log_group}" }
+        }
+      },
+    ]
+  })
+}
+
+resource "aws_kms_alias" "audit" {
+  name          = "alias/${var.name}-audit"
+  target_key_id = aws_kms_key.audit.key_id
+}

@@ -1,0 +1,96 @@
+# What the rest of the project reads. `eval "$(make -s env)"` sets all of it.
+
+locals {
+  settings = {
+    FRUITS_DEPLOYMENT = "emr"
+    FRUITS_REGION     = var.region
+    FRUITS_CLUSTER    = var.name
+    FRUITS_INPUT      = "s3://${local.bucket_names["data"]}/${local.input}"
+    FRUITS_STORAGE    = "s3://${local.bucket_names["data"]}/${local.storage}"
+  }
+}
+
+output "settings" {
+  description = "The project's environment variables."
+  value       = local.settings
+}
+
+output "exports" {
+  description = "The same for a shell."
+  value       = join("\n", [for name, value in local.settings : "export ${name}='${value}'"])
+}
+
+output "region" {
+  description = "AWS region."
+  value       = var.region
+}
+
+output "bucket" {
+  description = "Bucket of photos, assets and notebooks."
+  value       = local.bucket_names["data"]
+}
+
+output "storage" {
+  description = "Where the assets are kept."
+  value       = local.settings.FRUITS_STORAGE
+}
+
+output "log_bucket" {
+  description = "Bucket of the cluster's logs."
+  value       = local.bucket_names["logs"]
+}
+
+output "buckets" {
+  description = "All buckets, by use."
+  value       = local.bucket_names
+}
+
+output "cluster_name" {
+  description = "Name of the cluster."
+  value       = var.name
+}
+
+output "release" {
+  description = "Its EMR release."
+  value       = var.release
+}
+
+output "environment_uri" {
+  description = "Where the packed Python environment has to be."
+  value       = local.environment_uri
+}
+
+output "certificates_uri" {
+  description = "Where the certificates for encryption between nodes have to be."
+  value       = local.certificates
+}
+
+output "data_key" {
+  description = "ARN of the key of the data."
+  value       = aws_kms_key.data.arn
+}
+
+output "jupyterhub_secret" {
+  description = "Name of the secret with JupyterHub's password. Not the password."
+  value       = local.secret_name
+}
+
+output "jupyterhub" {
+  description = "How to open JupyterHub without an open port."
+  value       = "infra/commands/jupyterhub, then https://localhost:9443 as jovyan"
+}
+
+output "dagster_role" {
+  description = "Role of Dagster's host; null where nobody is to have it."
+  value       = one(aws_iam_role.dagster[*].arn)
+}
+
+output "erasure_role" {
+  description = "Role for deleting a person's photos; null where nobody is to have it."
+  value       = one(aws_iam_role.erasure[*].arn)
+}
+
+output "ci_role" {
+  description = "Role of CI; null where there is none."
+  value       = one(aws_iam_role.ci[*].arn)
+}

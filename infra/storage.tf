@@ -1,0 +1,211 @@
+# Four buckets: data, the cluster's logs, the audit trail, and S3's access logs of those three.
+
+locals {
+  buckets = toset(["data", "logs", "trail", "access"])
+
+  log_days = {
+    logs   = var.log_days
+    trail  = var.trail_days
+    access = var.log_days
+  }
+
+  keys = {
+    data  = aws_kms_key.data.arn
+    logs  = aws_kms_key.data.arn
+    trail = aws_kms_key.audit.arn
+  }
+}
+
+resource "aws_s3_bucket" "this" {
+  for_each = local.buckets
+
+  bucket        = local.bucket_names[each.key]
+  force_destroy = var.allow_data_loss
+  tags          = local.tags
+}
+
+resource "aws_s3_bucket_public_access_block" "this" {
+  for_each = local.buckets
+
+  bucket                  = aws_s3_bucket.this[each.key].id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "this" {
+  for_each = local.buckets
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+  for_each = local.keys
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  rule {
+    bucket_key_enabled = true
+
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = each.value
+    }
+  }
+}
+
+# S3 writes access logs only into buckets under its own key.
+resource "aws_s3_bucket_server_side_encryption_configuration" "access" {
+  bucket = aws_s3_bucket.this["access"].id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+resource "aws_s3_bucket_versioning" "this" {
+  for_each = local.buckets
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_logging" "this" {
+  for_each = local.keys
+
+  bucket        = aws_s3_bucket.this[each.key].id
+  target_bucket = aws_s3_bucket.this["access"].id
+  target_prefix = "${each.key}/"
+}
+
+# EventBridge costs nothing until a rule listens; new photos can be announced by one.
+resource "aws_s3_bucket_notification" "this" {
+  for_each = local.buckets
+
+  bucket      = aws_s3_bucket.this[each.key].id
+  eventbridge = true
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "data" {
+  bucket = aws_s3_bucket.this["data"].id
+
+  # Rules about versions do nothing before there are versions.
+  depends_on = [aws_s3_bucket_versioning.this]
+
+  rule {
+    id     = "nothing-half-uploaded"
+    status = "Enabled"
+    filter {}
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 2
+    }
+  }
+
+  rule {
+    id     = "deleted-means-gone"
+    status = "Enabled"
+    filter {}
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.old_version_days
+    }
+
+    # An object's delete marker goes with its last version.
+    expiration {
+      expired_object_delete_marker = true
+    }
+  }
+
+  rule {
+    id     = "staging"
+    status = "Enabled"
+
+    filter {
+      prefix = "${local.staging}/"
+    }
+
+    expiration {
+      days = var.staging_days
+    }
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "logs" {
+  for_each = local.log_days
+
+  bucket = aws_s3_bucket.this[each.key].id
+
+  # Rules about versions do nothing before there are versions.
+  depends_on = [aws_s3_bucket_versioning.this]
+
+  rule {
+    id     = "nothing-half-uploaded"
+    status = "Enabled"
+    filter {}
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 2
+    }
+  }
+
+  rule {
+    id     = "deleted-means-gone"
+    status = "Enabled"
+    filter {}
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.old_version_days
+    }
+  }
+
+  rule {
+    id     = "kept-for-so-long"
+    status = "Enabled"
+    filter {}
+
+    expiration {
+      days = each.value
+    }
+  }
+}
+
+resource "aws_s3_object" "cluster_scripts" {
+  for_each = local.cluster_scripts
+
+  bucket      = aws_s3_bucket.this["data"].id
+  key         = each.value
+  source      = "${path.module}/cluster/${each.key}"
+  source_hash = filemd5("${path.module}/cluster/${each.key}")
+  kms_key_id  = aws_kms_key.data.arn
+  tags        = local.tags
+
+  depends_on = [terraform_data.storage]
+}
+
+# What has to be there before anything is put into a bucket: `make up` makes this first.
+resource "terraform_data" "storage" {
+  input = local.bucket_names
+
+  depends_on = [
+    aws_s3_bucket_lifecycle_configuration.data,
+    aws_s3_bucket_lifecycle_configuration.logs,
+    aws_s3_bucket_logging.this,
+    aws_s3_bucket_ownership_controls.this,
+    aws_s3_bucket_policy.this,
+    aws_s3_bucket_public_access_block.this,
+    aws_s3_bucket_server_side_encryption_configuration.access,
+    aws_s3_bucket_server_side_encryption_configuration.this,
+    aws_s3_bucket_versioning.this,
+  ]
+}

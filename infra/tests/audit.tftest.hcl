@@ -1,0 +1,80 @@
+# Every access to a photo is recorded, and money that is spent is noticed.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.data
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.audit
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
+}
+
+variables {
+  environment_archive = "env-0123456789abcdef.tar.gz"
+  budget_emails       = ["data-team@example.org"]
+}
+
+run "as_it_comes" {
+  command = plan
+
+  # Every access to a photo is recorded.
+
+  assert {
+    condition     = try(toset(one([for f in one([for selector in aws_cloudtrail.this.advanced_event_selector : selector if selector.name == "photos read, written and deleted"]).field_selector : f if f.field == "resources.ARN"]).starts_with) == toset(["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/input/", "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/raw_images/"]), false)
+    error_message = "Access to photos is not recorded."
+  }
+
+  assert {
+    condition     = try(one([for f in one([for selector in aws_cloudtrail.this.advanced_event_selector : selector if selector.name == "photos read, written and deleted"]).field_selector : f if f.field == "eventCategory"]).equals == tolist(["Data"]) && !anytrue([for f in one([for selector in aws_cloudtrail.this.advanced_event_selector : selector if selector.name == "photos read, written and deleted"]).field_selector : f.field == "readOnly"]), false)
+    error_message = "Only some kinds of access are recorded."
+  }
+
+  assert {
+    condition     = aws_cloudtrail.this.enable_logging && aws_cloudtrail.this.enable_log_file_validation
+    error_message = "The trail is off, or can be changed unnoticed."
+  }
+
+  assert {
+    condition     = aws_cloudtrail.this.kms_key_id == aws_kms_key.audit.arn
+    error_message = "The trail is not under its own key."
+  }
+
+  assert {
+    condition     = aws_cloudtrail.this.is_multi_region_trail && aws_cloudtrail.this.include_global_service_events
+    error_message = "What is done in other regions is not recorded."
+  }
+
+  assert {
+    condition     = aws_cloudtrail.this.s3_bucket_name == aws_s3_bucket.this["trail"].id
+    error_message = "The trail is kept with the data."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.trail.retention_in_days == 365 && aws_cloudwatch_log_group.trail.kms_key_id == aws_kms_key.audit.arn
+    error_message = "The trail's log group is not encrypted, or kept for another time."
+  }
+
+  # Somebody is told what is spent.
+
+  assert {
+    condition     = aws_budgets_budget.monthly.limit_amount == "150" && aws_budgets_budget.monthly.time_unit == "MONTHLY"
+    error_message = "The budget is another one."
+  }
+
+  assert {
+    condition     = length(aws_budgets_budget.monthly.notification) == 2 && alltrue([for n in aws_budgets_budget.monthly.notification : try(contains(n.subscriber_email_addresses, "data-team@example.org"), false)])
+    error_message = "Nobody is told."
+  }
+
+  assert {
+    condition     = length(aws_budgets_budget.monthly.cost_filter) == 0
+    error_message = "The budget counts only a part of the cost."
+  }
+}

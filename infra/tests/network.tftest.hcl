@@ -1,0 +1,123 @@
+# The network has no way in or out but AWS itself.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.data
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.audit
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
+}
+
+variables {
+  environment_archive = "env-0123456789abcdef.tar.gz"
+  budget_emails       = ["data-team@example.org"]
+}
+
+run "as_it_comes" {
+  command = plan
+
+  # Nothing leads to or from the internet.
+
+  assert {
+    condition     = alltrue([for subnet in aws_subnet.private : !subnet.map_public_ip_on_launch])
+    error_message = "A subnet gives public addresses."
+  }
+
+  assert {
+    condition     = length(aws_route_table.private.route) == 0
+    error_message = "The private subnets have a route of their own, e.g. to the internet."
+  }
+
+  assert {
+    condition     = alltrue([for association in aws_route_table_association.private : association.route_table_id == aws_route_table.private.id])
+    error_message = "A subnet uses another route table, e.g. the main one."
+  }
+
+  assert {
+    condition     = length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
+    error_message = "The default security group has rules."
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in concat(
+        values(aws_vpc_security_group_ingress_rule.nodes), values(aws_vpc_security_group_ingress_rule.from_service),
+        values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.service],
+      ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.referenced_security_group_id != null
+    ])
+    error_message = "An inbound rule names addresses instead of a group of our own."
+  }
+
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.operators) == 0 && length(aws_security_group.operators) == 0
+    error_message = "By default an operator can reach the cluster from outside."
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in concat(
+        values(aws_vpc_security_group_egress_rule.nodes), values(aws_vpc_security_group_egress_rule.to_endpoints),
+        values(aws_vpc_security_group_egress_rule.service), [aws_vpc_security_group_egress_rule.primary_to_service],
+        values(aws_vpc_security_group_egress_rule.to_s3),
+      ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null
+    ])
+    error_message = "An outbound rule names addresses."
+  }
+
+  assert {
+    condition     = aws_flow_log.this.traffic_type == "ALL" && startswith(aws_flow_log.this.log_destination, aws_s3_bucket.this["trail"].arn)
+    error_message = "Flow logs do not record all traffic."
+  }
+
+  # Aws is reached without the internet.
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && contains(aws_vpc_endpoint.s3.route_table_ids, aws_route_table.private.id)
+    error_message = "S3 has no gateway in the private route table."
+  }
+
+  assert {
+    condition     = length(setsubtract(["elasticmapreduce", "kms", "secretsmanager", "ssm", "ssmmessages"], keys(aws_vpc_endpoint.interface))) == 0
+    error_message = "An endpoint that the cluster cannot do without is missing."
+  }
+
+  assert {
+    condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : endpoint.private_dns_enabled])
+    error_message = "An endpoint has no private DNS name, so nodes would look for it on the internet."
+  }
+
+  assert {
+    condition     = aws_vpc.this.enable_dns_support && aws_vpc.this.enable_dns_hostnames
+    error_message = "Without DNS the endpoints have no names."
+  }
+
+  # Data cannot be carried out through an endpoint.
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement :
+      statement.Sid == "OwnBuckets" ? statement.Condition.StringEquals["aws:PrincipalAccount"] == "123456789012" : (
+        statement.Sid == "ReadPackages" ? toset(statement.Action) == toset(["s3:GetObject", "s3:ListBucket"]) : statement.Action == "s3:PutObject" && statement.Resource == "arn:aws:s3:::aws157-logs-prod-eu-west-1/*"
+      )
+    ])
+    error_message = "The endpoint of S3 lets data out to other buckets."
+  }
+
+  assert {
+    condition     = alltrue([for arn in one([for s in jsondecode(aws_vpc_endpoint.s3.policy).Statement : s if try(s.Sid, "") == "OwnBuckets"]).Resource : startswith(arn, "arn:aws:s3:::fruits-features-123456789012-eu-west-1-")])
+    error_message = "The endpoint of S3 opens buckets that are not ours."
+  }
+
+  assert {
+    condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"])
+    error_message = "An endpoint serves identities of other accounts."
+  }
+}

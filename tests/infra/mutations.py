@@ -1,0 +1,105 @@
+"""Weakens the Terraform module in one place at a time and shows which of its tests notices.
+
+    uv run python -m tests.infra.mutations [part of a mutation's name]
+
+Exit code 1 where a weakened module passes. A test that never fails is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.infra.module import copy, init, terraform
+
+_TABLE = Path(__file__).with_suffix(".toml")
+_NOTICED = ("Test assertion failed", "Missing expected failure")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One text of one file, what stands there instead, and the file of tests to notice it."""
+
+    name: str
+    tests: str
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one mutation: `said` by the test that noticed it, or why nothing did."""
+
+    mutation: Mutation
+    caught: bool
+    said: str
+
+
+def run(mutation: Mutation, prepared: Path) -> Outcome:
+    """Weaken a copy of the prepared module and run the one file of tests that should notice."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "copy"
+        shutil.copytree(prepared, target, symlinks=True)
+        file = target / mutation.file
+        text = file.read_text()
+        if text.count(mutation.old) != 1:
+            return Outcome(mutation, False, f"its text is {text.count(mutation.old)} times there")
+        file.write_text(text.replace(mutation.old, mutation.new))
+        tests = f"-filter=tests/{mutation.tests}.tftest.hcl"
+        done = terraform(target / "infra", "test", "-json", tests, check=False)
+    errors = list(_errors(done.stdout))
+    noticed = [error for error in errors if error["summary"] in _NOTICED]
+    if noticed:
+        return Outcome(mutation, True, f"{mutation.tests}: {_said(noticed[0])}")
+    # A module that is not valid is no weaker one: the mutation has to be mended.
+    return Outcome(mutation, False, f"no valid module: {errors[0]}" if errors else "NOTHING")
+
+
+def _errors(lines: str) -> Iterator[dict[str, str]]:
+    for line in lines.splitlines():
+        found = json.loads(line) if line.startswith("{") else {}
+        if found.get("type") == "diagnostic" and found["diagnostic"]["severity"] == "error":
+            yield found["diagnostic"]
+
+
+def _said(error: dict[str, str]) -> str:
+    if error["summary"] == "Missing expected failure":
+        return "a bad value is taken: " + " ".join(error["detail"].split()).split(", ")[1]
+    return error["detail"].strip()
+
+
+def main() -> int:
+    """Run all of them, some at once; 0 where each is caught."""
+    started = time.monotonic()
+    mutations = [Mutation(**one) for one in tomllib.loads(_TABLE.read_text())["mutation"]]
+    mutations = [one for one in mutations if all(word in one.name for word in sys.argv[1:])]
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "module"
+        init(copy(prepared))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            outcomes = list(pool.map(lambda one: run(one, prepared), mutations))
+    table = Table("mutation", "caught by", show_lines=False)
+    for outcome in outcomes:
+        table.add_row(outcome.mutation.name, outcome.said)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    caught = sum(outcome.caught for outcome in outcomes)
+    seconds = time.monotonic() - started
+    sys.stdout.write(f"mutations: {caught} of {len(outcomes)} caught, {seconds:.0f} s\n")
+    return 0 if caught == len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

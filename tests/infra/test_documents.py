@@ -1,0 +1,73 @@
+"""What infra/README.md and docs/gdpr.md say is what the repository holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fruits_assets.cost import price
+from tests.infra.module import PROJECT
+
+GDPR = PROJECT / "docs" / "gdpr.md"
+README = (PROJECT / "infra" / "README.md").read_text()
+QUOTES = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", GDPR.read_text())
+
+HOURS, NODES, DISK_GB = 730, 3, 104
+ENDPOINT, GP3, S3, KEY, SECRET = 0.011, 0.088, 0.023, 1.0, 0.4
+"""USD: an hour; a GB-month, twice; a month, twice. As the README says."""
+
+
+@pytest.mark.parametrize(("quote", "file"), QUOTES, ids=[quote for quote, _ in QUOTES])
+def test_each_line_and_test_of_the_records_is_there(quote: str, file: str) -> None:
+    assert quote in (GDPR.parent / file).read_text()
+
+
+def test_the_records_have_a_line_and_a_test_for_every_measure() -> None:
+    table = GDPR.read_text().split("\n## ", 1)[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 15
+    assert all(len(row) == 4 and "](../" in row[2] and "`" in row[3] for row in rows)
+
+
+def test_the_costs_are_those_of_the_price_table() -> None:
+    node = price("m5.xlarge")
+    assert node is not None
+    services = (PROJECT / "infra" / "endpoints.tf").read_text().split("interface_services = [")[1]
+    endpoints = len(re.findall(r'"[a-z0-9]+"', services.split("]")[0]))
+    paused = 2 * KEY + SECRET + 10 * S3
+    idle = paused + endpoints * ENDPOINT * HOURS
+    nodes, disks = NODES * node, NODES * DISK_GB * GP3 / HOURS
+    hour = nodes + disks + endpoints * ENDPOINT
+    said = [
+        f"| 0.00 | {paused:.2f} |",
+        f"{endpoints} endpoints | {endpoints * ENDPOINT:.2f} | {idle:.2f} |",
+        f"1 + 2 m5.xlarge ({nodes:.2f}) and their disks ({disks:.2f}) | {hour:.2f} | "
+        f"{paused + hour * HOURS:.0f} if it never ended |",
+        f"a month of 30 hours' work | | {idle + 30 * (nodes + disks):.2f} |",
+    ]
+    assert [line for line in said if line not in README] == []
+
+
+def test_the_disks_are_as_large_as_the_costs_say() -> None:
+    text = (PROJECT / "infra" / "emr.tf").read_text()
+    root = re.search(r"ebs_root_volume_size +=\s(\d+)", text)
+    data = re.findall(r" size +=\s(\d+)", text)
+    assert root is not None
+    assert int(root[1]) + int(data[0]) == DISK_GB
+
+
+def test_every_file_of_the_module_is_in_the_readme() -> None:
+    missing = [f.name for f in _module_files() if f"`{f.name}`" not in README]
+    assert missing == []
+
+
+def _module_files() -> list[Path]:
+    left_out = {"outputs.tf", "variables.tf", "names.tf", "versions.tf", "backend.tf"}
+    return [file for file in (PROJECT / "infra").glob("*.tf") if file.name not in left_out]
+
+
+def test_the_readme_counts_the_mutations() -> None:
+    table = (PROJECT / "tests" / "infra" / "mutations.toml").read_text()
+    assert f"{table.count('[[mutation]]')} weakened copies" in README
