@@ -11,6 +11,7 @@ from rich.table import Table
 from fruits_assets import cluster_commands, cluster_env_commands
 from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
+from fruits_assets.embed_command import embed_command
 from fruits_assets.erase_command import erase
 from spark_src.aws import use_region
 from spark_src.contract import PREFIXES
@@ -31,6 +32,7 @@ app.add_typer(cluster_env_commands.app, name="cluster-env", help="The cluster's 
 app.command("cost")(cost_command)
 app.command("erase")(erase)
 app.command("fetch-dataset")(fetch_dataset)
+app.command("embed")(embed_command)
 
 
 @app.callback()

@@ -20,6 +20,7 @@ from fruits_assets.io_managers import (
     PcaModelIOManager,
 )
 from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
+from fruits_assets.quality_files import QualityIOManager
 from fruits_assets.resources import (
     AssetStorage,
     ClusterSpark,
@@ -58,6 +59,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "models": MobilenetModelIOManager(storage=storage, spark=pyspark),
         "pca_models": PcaModelIOManager(storage=storage, spark=pyspark),
         "csv_files": CsvIOManager(storage=storage, spark=pyspark),
+        "quality_files": QualityIOManager(storage=storage, spark=pyspark),
     }
 
 

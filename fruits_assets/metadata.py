@@ -22,6 +22,7 @@ LIBRARIES = {
     "pca_model": ("numpy", "pyspark"),
     "pca_components": ("numpy", "pyspark"),
     "csv_export": ("pyspark",),
+    "embedding_quality": ("scikit-learn", "numpy"),
 }
 """The libraries that shape each asset's numbers."""
 

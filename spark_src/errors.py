@@ -13,6 +13,14 @@ class InputError(FruitsError):
     """The input folder is missing, empty or mostly unreadable."""
 
 
+class UnusablePictureError(InputError):
+    """One picture is not accepted. `reason` is its code in the ledger of rejected pictures."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class WeightsError(FruitsError):
     """The weights are missing or do not fit MobileNetV2 without its top."""
 

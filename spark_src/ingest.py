@@ -187,7 +187,7 @@ def _inspector(
             names = batch.column("path").to_pylist()
             contents = batch.column("content")
             rows = [
-                _row(name.removeprefix(prefix), contents[index].as_py(), limits)
+                row_of_file(name.removeprefix(prefix), contents[index].as_py(), limits)
                 for index, name in enumerate(names)
             ]
             yield pa.RecordBatch.from_pylist(rows, schema=ARROW_SCHEMA)
@@ -197,7 +197,8 @@ def _inspector(
     return inspect_batches
 
 
-def _row(path: str, data: bytes, limits: Limits) -> dict[str, Any]:
+def row_of_file(path: str, data: bytes, limits: Limits) -> dict[str, Any]:
+    """One file's row of `ARROW_SCHEMA`: the work that a worker does for each."""
     row: dict[str, Any] = {"path": path, "bytes": len(data)}
     try:
         picture = clean_picture(data, limits)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from spark_src.orientation import EXIF_PREFIX, NO_ROTATION, orientation_of
+
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-NO_ROTATION = 1
 
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 APP0, APP1, APP2, APP14, COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
@@ -30,19 +31,18 @@ MARKER = re.compile(rb"\xff[\x01-\xfe]")
 # ...but restart markers and codes below C0 do not end the entropy-coded data of a scan.
 AFTER_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 
-EXIF_PREFIX = b"Exif\x00\x00"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
-XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])[\"'<]")
-ORIENTATION_TAG = 0x0112
-INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # keyed by TIFF field type
 
 # Progressive files have about ten. Each costs the decoder a pass over all pixels yet may be a few
 # bytes long, so a small file with very many of them would keep it busy for hours.
 MAX_SCANS = 500
+# Chunks of a PNG, or markers of a JPEG outside its scans. Real files of 50 MB have some thousands;
+# each costs a decoder 15 us even where it is empty, and four million fit into 50 MB.
+MAX_PARTS = 65_536
+BYTES_PER_COEFFICIENT = 2  # in libjpeg
 
-PNG_KEPT = frozenset(
-    {b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"IDAT", b"IEND"}
-)
+PNG_OPTIONAL = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT"})
+PNG_KEPT = PNG_OPTIONAL | {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 
 
 class MalformedContainer(ValueError):
@@ -61,6 +61,10 @@ class Header:
     height: int
     orientation: int = NO_ROTATION
     frame_count: int = 1
+    scan_count: int = 1
+    """How often the decoder passes over the pixels: a JPEG may say each bit of them by itself."""
+    coefficient_bytes: int = 0
+    """What the decoder keeps between several scans of a JPEG."""
 
 
 class Segment(NamedTuple):
@@ -90,8 +94,6 @@ def strip_jpeg(data: bytes) -> bytes:
     marker = START_OF_IMAGE
     for marker, start, end in _jpeg_segments(data):
         scan_count += marker == START_OF_SCAN
-        if scan_count > MAX_SCANS:
-            raise MalformedContainer(f"the JPEG has more than {MAX_SCANS} scans")
         kept.append(_clean_segment(marker, data[start:end]))
     if scan_count:
         return b"".join(kept)
@@ -103,14 +105,21 @@ def strip_jpeg(data: bytes) -> bytes:
 def strip_png(data: bytes) -> bytes:
     """Return the PNG with only the chunks that make up its pixels and their colours.
 
+    Only the first of each optional kind is kept, as libpng does: thousands of colour profiles, each
+    a megabyte when decompressed, would keep the decoder busy for minutes.
+
     Raises MalformedContainer, also for a wrong checksum in a chunk that is kept, because Pillow
     would not notice it in IDAT (TruncatedContainer when the bytes end before IEND).
     """
     kept = [PNG_SIGNATURE]
+    seen: set[bytes] = set()
     view = memoryview(data)  # spares a second copy of the pixels for the checksum
     for kind, start, end in _png_chunks(data):
-        if kind not in PNG_KEPT:
+        if kind not in PNG_KEPT or kind in seen & PNG_OPTIONAL:
             continue
+        if kind in seen:
+            raise MalformedContainer(f"the PNG has two {kind.decode()} chunks")
+        seen |= {kind} - {b"IDAT"}
         if zlib.crc32(view[start + 4 : end - 4]).to_bytes(4, "big") != view[end - 4 : end]:
             raise MalformedContainer(f"the checksum of the PNG's {kind.decode()} chunk is wrong")
         kept.append(data[start:end])
@@ -118,28 +127,36 @@ def strip_png(data: bytes) -> bytes:
 
 
 def read_jpeg_header(data: bytes) -> Header:
-    """Read what comes before the first scan; damage after the frame header is not reported.
+    """Read the frame header, count the scans; damage after the frame header is not reported.
 
     Raises MalformedContainer when no frame header can be reached.
     """
-    size: tuple[int, int] | None = None
-    exif, xmp = b"", b""
+    frame, exif, xmp = b"", b"", b""
+    scan_count = 0
     try:
         for marker, start, end in _jpeg_segments(data):
             if marker == START_OF_SCAN:
-                break
-            if marker in FRAMES:
-                size = _frame_size(data[start:end])
-            if marker == APP1:
+                scan_count += 1
+            elif marker in FRAMES and not scan_count:
+                frame = data[start:end]
+            elif marker == APP1 and not scan_count:
                 payload = data[start + 4 : end]
                 exif = exif or (payload if payload.startswith(EXIF_PREFIX) else b"")
                 xmp = payload if payload.startswith(XMP_PREFIX) else xmp
     except MalformedContainer:
-        if size is None:
+        if not frame:
             raise
-    if size is None:
+    if not frame:
         raise TruncatedContainer("the JPEG ends before its frame header")
-    return Header(*size, orientation=_orientation(exif, xmp))
+    width, height = _frame_size(frame)
+    coefficients = _coefficients(frame, width * height) if scan_count > 1 else 0
+    return Header(
+        width,
+        height,
+        orientation=orientation_of(exif, xmp),
+        scan_count=scan_count,
+        coefficient_bytes=coefficients * BYTES_PER_COEFFICIENT,
+    )
 
 
 def read_png_header(data: bytes) -> Header:
@@ -163,15 +180,18 @@ def read_png_header(data: bytes) -> Header:
                 frame_count = int.from_bytes(data[start + 8 : start + 12], "big")
     except MalformedContainer:
         pass  # `strip_png` reports it, once the size has been judged
-    return Header(width, height, _orientation(exif, xmp=b""), frame_count)
+    return Header(width, height, orientation_of(exif, xmp=b""), frame_count)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[Segment]:
     """Yield the segments after the start of the image, up to its end or that of the bytes."""
     if not data.startswith(JPEG_SIGNATURE):
         raise MalformedContainer("the file does not begin with a JPEG marker")
-    position = 2
+    position, part_count, scan_count = 2, 0, 0
     while found := MARKER.search(data, position):
+        part_count += 1
+        if part_count > MAX_PARTS:
+            raise MalformedContainer(f"the JPEG has more than {MAX_PARTS} segments")
         start = found.start()
         marker = data[start + 1]
         position = start + 2
@@ -180,6 +200,9 @@ def _jpeg_segments(data: bytes) -> Iterator[Segment]:
         if marker == END_OF_IMAGE:
             yield Segment(marker, start, position)
             return
+        scan_count += marker == START_OF_SCAN
+        if scan_count > MAX_SCANS:
+            raise MalformedContainer(f"the JPEG has more than {MAX_SCANS} scans")
         position = _segment_end(data, marker, position)
         yield Segment(marker, start, position)
 
@@ -221,12 +244,25 @@ def _frame_size(segment: bytes) -> tuple[int, int]:
     return width, height
 
 
+def _coefficients(frame: bytes, pixels: int) -> int:
+    """How many numbers the components have together, those of subsampled ones being fewer."""
+    factors = frame[11::3]  # of each component: a nibble across, a nibble down
+    areas = [(factor >> 4) * (factor & 15) for factor in factors]
+    largest = max((factor >> 4 for factor in factors), default=0) * max(
+        (factor & 15 for factor in factors), default=0
+    )
+    return pixels * sum(areas) // largest if largest else 0
+
+
 def _png_chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks up to IEND, whose absence raises TruncatedContainer."""
     if not data.startswith(PNG_SIGNATURE):
         raise MalformedContainer("the file does not begin with the PNG signature")
-    start = len(PNG_SIGNATURE)
+    start, part_count = len(PNG_SIGNATURE), 0
     while start + 12 <= len(data):
+        part_count += 1
+        if part_count > MAX_PARTS:
+            raise MalformedContainer(f"the PNG has more than {MAX_PARTS} chunks")
         length, kind = struct.unpack_from(">L4s", data, start)
         if not kind.isalpha():
             raise MalformedContainer(f"the PNG has {kind!r} where a chunk should begin")
@@ -238,35 +274,3 @@ def _png_chunks(data: bytes) -> Iterator[Chunk]:
             return
         start = end
     raise TruncatedContainer("the PNG ends before its IEND chunk")
-
-
-def _orientation(exif: bytes, xmp: bytes) -> int:
-    """Return the orientation, 1 to 8, from EXIF if it has one, else from XMP, else 1."""
-    from_exif = _exif_orientation(exif)
-    if from_exif is not None:
-        return from_exif if 1 <= from_exif <= 8 else NO_ROTATION
-    from_xmp = XMP_ORIENTATION.search(xmp)
-    return int(from_xmp[1]) if from_xmp else NO_ROTATION
-
-
-def _exif_orientation(exif: bytes) -> int | None:
-    """Return the orientation tag, of any value, of an EXIF block; None if absent or unreadable.
-
-    Read by hand because Pillow would have to open the file a second time, with its metadata, and
-    to parse all tags, warning about damage in any of them.
-    """
-    exif = exif.removeprefix(EXIF_PREFIX)
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return None
-    try:
-        (offset,) = struct.unpack_from(order + "L", exif, 4)
-        (tag_count,) = struct.unpack_from(order + "H", exif, offset)
-        for position in range(offset + 2, offset + 2 + 12 * tag_count, 12):
-            tag, field_type, value_count = struct.unpack_from(order + "HHL", exif, position)
-            if tag == ORIENTATION_TAG and field_type in INTEGER_FORMATS and value_count == 1:
-                value_format = order + INTEGER_FORMATS[field_type]
-                return int(struct.unpack_from(value_format, exif, position + 8)[0])
-    except struct.error:
-        return None
-    return None

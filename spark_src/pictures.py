@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 from spark_src.metadata import (
     JPEG_END,
     JPEG_SIGNATURE,
+    MAX_PARTS,
     PNG_SIGNATURE,
     Header,
     MalformedContainer,
@@ -58,6 +59,15 @@ AVIF_BRANDS = frozenset({b"avif", b"avis"})
 WEBP_ANIMATION_FLAG = 0x02
 GIF_IMAGE = ord(",")
 
+# As long as a JPEG's can be. A PNG's could be 2 ** 31, and the decoder keeps two rows besides.
+MAX_SIDE = 65_535
+BYTES_PER_PIXEL = 4  # in Pillow, of colours
+# Pixels times the decoder's passes over them. Phones' and the web's progressive JPEGs have 10 scans
+# or so; 300 of 50 million pixels fit into 300 kB and took 22 s.
+MAX_PIXEL_SCANS = 1_000_000_000
+# A JPEG's pixels come out at an eighth of the size: every coefficient is decoded all the same.
+DRAFT = 8
+
 
 class Reason(enum.StrEnum):
     """Reason codes of the rejected ledger."""
@@ -75,10 +85,14 @@ class Reason(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest file accepted, in bytes, and the largest picture, in pixels (width x height)."""
+    """The largest file accepted, in bytes, and the largest picture, in pixels (width x height).
+
+    By default what a 50-megapixel phone makes (8192 x 6144), so that no file takes a worker of
+    ingest over 500 MB.
+    """
 
     max_bytes: int = 50 * 2**20
-    max_pixels: int = 100_000_000
+    max_pixels: int = 52_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,15 @@ def _check_header(header: Header, limits: Limits) -> None:
         size = f"{header.width} x {header.height} = {pixels} pixels"
         detail = f"The picture has {size} and the limit is {limits.max_pixels}; make it smaller."
         raise PictureRejected(Reason.TOO_MANY_PIXELS, detail)
+    if max(header.width, header.height) > MAX_SIDE:
+        size = f"{header.width} x {header.height} pixels"
+        detail = f"The picture has {size} and the limit for a side is {MAX_SIDE}; make it smaller."
+        raise PictureRejected(Reason.TOO_MANY_PIXELS, detail)
+    too_many_passes = pixels * header.scan_count > MAX_PIXEL_SCANS
+    if too_many_passes or header.coefficient_bytes > limits.max_pixels * BYTES_PER_PIXEL:
+        scans = f"{pixels} pixels in {header.scan_count} scans"
+        detail = f"The JPEG has {scans}, too many to decode; save it as a baseline JPEG or smaller."
+        raise PictureRejected(Reason.TOO_MANY_PIXELS, detail)
     if header.frame_count > 1:
         _reject_animation("PNG")
 
@@ -176,7 +199,12 @@ def _check_pixels(content: bytes, header: Header) -> None:
             # Pillow allocates by its own reading of the size: it must be the one judged above.
             if image.size != (header.width, header.height):
                 raise PictureRejected(Reason.BROKEN, "The file states two different sizes.")
+            image.draft(None, (max(1, header.width // DRAFT), max(1, header.height // DRAFT)))
             image.load()
+            if image.mode == "P" and image.palette is None:
+                raise PictureRejected(
+                    Reason.BROKEN, "Its colours are in a palette, and it has none."
+                )
     except PictureRejected:
         raise
     except DECODER_ERRORS as error:
@@ -245,16 +273,18 @@ def _is_animated_webp(data: bytes) -> bool:
 
 def _is_animated_gif(data: bytes) -> bool:
     """Tell whether a second image follows; Pillow's answer can cost a canvas of any size."""
-    image_count = 0
+    image_count, block_count = 0, 0
     try:
         position = 13 + _gif_palette_length(data[10])
-        while image_count < 2 and data[position] in b",!":
+        while image_count < 2 and block_count < MAX_PARTS and data[position] in b",!":
             if data[position] == GIF_IMAGE:
                 image_count += 1
                 position += 9 + _gif_palette_length(data[position + 9])
             position += 2
-            while data[position]:
+            while block_count < MAX_PARTS and data[position]:
+                block_count += 1
                 position += 1 + data[position]
+            block_count += 1
             position += 1
     except IndexError:
         pass  # cut short: what came before decides

@@ -45,6 +45,7 @@ def model_input(
         float32, shape (224, 224, 3), values in [-1, 1].
     """
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+        picture.load()
         rgb = _rgb(picture)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
@@ -55,8 +56,10 @@ def model_input(
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture  # `convert` would copy it, 200 MB of a large one
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")
     # Pillow clips 16-bit grey to white instead of scaling it.
-    grey = np.asarray(picture, dtype=np.uint32) >> 8
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    grey = (np.asarray(picture) >> 8).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

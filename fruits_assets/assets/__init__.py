@@ -5,7 +5,16 @@ from fruits_assets.assets.features import mobilenet_features
 from fruits_assets.assets.ingest import ingest
 from fruits_assets.assets.model import mobilenet_model
 from fruits_assets.assets.pca import pca
+from fruits_assets.assets.quality import embedding_quality
 
-ASSETS = [ingest, mobilenet_model, mobilenet_features, pca, csv_export]
+ASSETS = [ingest, mobilenet_model, mobilenet_features, pca, csv_export, embedding_quality]
 
-__all__ = ["ASSETS", "csv_export", "ingest", "mobilenet_features", "mobilenet_model", "pca"]
+__all__ = [
+    "ASSETS",
+    "csv_export",
+    "embedding_quality",
+    "ingest",
+    "mobilenet_features",
+    "mobilenet_model",
+    "pca",
+]

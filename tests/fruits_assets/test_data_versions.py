@@ -85,6 +85,7 @@ def test_every_asset_knows_the_version_of_what_it_was_made_from(
         "pca_model": ("mobilenet_features",),
         "pca_components": ("mobilenet_features",),
         "csv_export": ("pca_components",),
+        "embedding_quality": ("mobilenet_features", "pca_model", "pca_components"),
     }
     for event in whole_run.get_asset_materialization_events():
         made = event.materialization

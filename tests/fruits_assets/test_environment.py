@@ -59,6 +59,7 @@ def test_dagster_lists_the_assets_with_no_flag(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == [
         "csv_export",
+        "embedding_quality",
         "mobilenet_features",
         "mobilenet_model",
         "pca_components",

@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 SNAPSHOT = """\
 asset csv_export <- pca_components (group fruits, code 1)
+asset embedding_quality <- mobilenet_features, pca_components, pca_model (group fruits, code 1)
 asset mobilenet_features <- mobilenet_model, raw_images \
 (group fruits, code pillow-rgb-upright-bicubic-224-v1)
 asset mobilenet_model <- nothing (group fruits, code 1)

@@ -18,7 +18,7 @@ from spark_src.storage import Version
 
 Alone = tuple[Path, dg.ExecuteInProcessResult, dict[str, bytes]]
 Current = Callable[[Path, str], Version]
-PCA_AND_AFTER = {"pca_model", "pca_components", "csv_export"}
+PCA_AND_AFTER = {"pca_model", "pca_components", "csv_export", "embedding_quality"}
 
 
 @pytest.fixture(scope="module")

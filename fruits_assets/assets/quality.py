@@ -1,0 +1,90 @@
+"""`embedding_quality`: what the numbers are worth, on the host, from small reads of storage."""
+
+import time
+from functools import partial
+
+import dagster as dg
+from pydantic import Field
+
+from fruits_assets.quality_files import save
+from fruits_assets.resources import AssetStorage
+from spark_src import pca_files
+from spark_src.facts import joint_digest
+from spark_src.progress import Work
+from spark_src.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
+
+
+class QualityConfig(dg.Config):
+    """How many images are looked at."""
+
+    most_images: int = Field(
+        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+    )
+
+
+@dg.asset(
+    deps=["mobilenet_features", "pca_model", "pca_components"],
+    io_manager_key="quality_files",
+    group_name="fruits",
+    kinds={"scikitlearn", "json"},
+    code_version="1",
+)
+def embedding_quality(config: QualityConfig, storage: AssetStorage) -> dg.Output[Work]:
+    """How well fruits are told apart that were held out, by the components and by the features."""
+    started = time.monotonic()
+    features, model, components = (
+        storage.versions.current(asset)
+        for asset in ("mobilenet_features", "pca_model", "pca_components")
+    )
+    vectors = read(features, components, config.most_images)
+    quality = measure(vectors, pca_files.load(model.location))
+    digest = joint_digest(components.facts["digest"], str(config.most_images))
+    facts = {"images": quality.sampled, "digest": digest}
+    return dg.Output(
+        Work(partial(save, quality), quality.sampled, facts=facts, started=started),
+        data_version=dg.DataVersion(digest),
+        metadata={
+            "quality": _table(quality),
+            "explained variance by components": _curve(quality),
+            "images looked at": quality.sampled,
+        },
+    )
+
+
+def _table(quality: Quality) -> dg.MarkdownMetadataValue:
+    """The shares told right; questions that cannot be asked are named below."""
+    few, held_out = f"{quality.n_components} components", "on both sides never the same"
+    columns = ["what is told", held_out, "images", "classes", "most frequent class"]
+    columns += ["5-NN, 1,280 features", f"5-NN, {few}", "linear, 1,280 features", f"linear, {few}"]
+    lines = [" | ".join(columns), " | ".join(["---"] * 2 + ["---:"] * 7)]
+    lines += [
+        " | ".join(_cells(answer, answer.scores)) for answer in quality.answers if answer.scores
+    ]
+    notes = [
+        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, {answer.why_not}."
+        for answer in quality.answers
+        if answer.why_not
+    ]
+    table = "\n".join(f"| {line} |" for line in lines)
+    return dg.MetadataValue.md("\n".join([table, "", *notes]))
+
+
+def _cells(answer: Answer, scores: Scores) -> list[str]:
+    shares = [
+        scores.most_frequent,
+        scores.neighbours_of_features,
+        scores.neighbours_of_components,
+        scores.probe_of_features,
+        scores.probe_of_components,
+    ]
+    counts = [f"{scores.images:,}", str(scores.classes)]
+    return [answer.question, answer.held_out, *counts, *(f"{share:.1%}" for share in shares)]
+
+
+def _curve(quality: Quality) -> dg.MarkdownMetadataValue:
+    lines = ["| components | explained variance |", "| ---: | ---: |"]
+    lines += [f"| {count} | {share:.4f} |" for count, share in quality.curve.items()]
+    lines += [
+        f"| **{count}** | {float(share):.0%} |" for share, count in quality.components_for.items()
+    ]
+    return dg.MetadataValue.md("\n".join(lines))

@@ -1,0 +1,128 @@
+"""`fruits embed`: the components of single pictures, by the models that are current in storage."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spark_src.aws import use_region
+from spark_src.errors import InputError
+from spark_src.locations import Location
+from spark_src.storage import Storage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from spark_src.embed import Embedding
+
+UNUSABLE = 1
+SHOWN = 8
+"""How many numbers `--steps` shows of each step."""
+
+
+class Form(StrEnum):
+    """How the numbers are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def embed_command(
+    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files, paths or URIs.")],
+    form: Annotated[Form, typer.Option("--format", help="How to print them.")] = Form.TABLE,
+    steps: Annotated[
+        bool, typer.Option(help="With JSON: the first numbers of each step on the way instead.")
+    ] = False,
+) -> None:
+    """Print the components of pictures: what pca_components would hold for them.
+
+    Exits with 1 when a file is no usable picture; the others are printed all the same.
+    """
+    from fruits_assets.settings import load_settings
+    from spark_src.embed import embedding
+
+    settings = load_settings()
+    use_region(settings.region)
+    model, pca = _models(Storage(settings.storage_location))
+    found: dict[str, Embedding] = {}
+    for file in files:
+        try:
+            found[file] = embedding(_content(file), model, pca)
+        except InputError as error:
+            Console(stderr=True).print(
+                f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
+            )
+    _print(found, form, steps)
+    raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
+
+
+def _models(versions: Storage) -> tuple[Any, Any]:
+    from fruits_assets.io_managers import MODEL_FILE
+    from spark_src import pca_files
+    from spark_src.model import MobilenetModel
+
+    version = versions.current("mobilenet_model")
+    content = (version.location / MODEL_FILE).read()
+    model = MobilenetModel.from_facts(content, version.facts)
+    return model, pca_files.load(versions.current("pca_model").location)
+
+
+def _content(file: str) -> bytes:
+    try:
+        return Location.parse(file).read()
+    except OSError as error:
+        raise InputError(f"it cannot be read ({error}); give the path of a picture") from error
+
+
+def _print(found: Mapping[str, Embedding], form: Form, steps: bool) -> None:
+    if form is Form.JSON:
+        rows = [_fields(file, embedding, steps) for file, embedding in found.items()]
+        typer.echo("[" + ",\n".join(map(_json, rows)) + "]")
+        return
+    columns = {file: _numbers(embedding.components) for file, embedding in found.items()}
+    length = max(map(len, columns.values()), default=0)
+    names = [f"pca_{number}" for number in range(length)]
+    if form is Form.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image_id", "path", *names])
+        for file, numbers in columns.items():
+            writer.writerow([found[file].image_id, file, *numbers])
+        return
+    table = Table("component", *(escape(file) for file in columns))
+    for row in zip(names, *columns.values(), strict=True):
+        table.add_row(*(str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:
+    about = {"image_id": embedding.image_id, "path": file}
+    if not steps:
+        return about | {"pca": _numbers(embedding.components)}
+    middle = embedding.pixels[len(embedding.pixels) // 2]
+    return about | {
+        "input[112, 32::64]": [_numbers(pixel) for pixel in middle[32::64]],
+        f"features[:{SHOWN}]": _numbers(embedding.features[:SHOWN]),
+        f"pca[:{SHOWN}]": _numbers(embedding.components[:SHOWN]),
+    }
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    """An object with a line for each field: one for each number would hide what there is."""
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _numbers(values: NDArray[np.float32]) -> Sequence[float]:
+    """As short as float32 allows: `float` alone would spell out digits that are none."""
+    return [float(str(value)) for value in values]

@@ -1,0 +1,216 @@
+"""How well the embedding tells fruits apart that it was not taught: on the host, with scikit-learn.
+
+Which questions are asked, and who is held out, belongs in `quality_folds`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.pca import PcaModel
+from spark_src.quality_folds import Folds, questions
+from spark_src.storage import Version
+from spark_src.vector_files import data_files
+
+MOST_IMAGES = 6_000
+"""More are sampled down to it, the same ones each time: three minutes become ten seconds."""
+
+NEIGHBOURS = 5
+
+CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1280)
+"""Numbers of components that the curve of explained variance is given for."""
+
+Matrix = NDArray[np.float32]
+Names = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A sample of the images, with both of their vectors."""
+
+    images: pd.DataFrame
+    """image_id, path and label, by path."""
+    features: Matrix
+    """(n, 1280)"""
+    components: Matrix
+    """(n, n_components)"""
+    of: int
+    """How many images the sample is of."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How many were asked for, and which shares of them were told right, 0 to 1."""
+
+    images: int
+    classes: int
+    most_frequent: float
+    """When always the most frequent class is said."""
+    neighbours_of_features: float
+    neighbours_of_components: float
+    probe_of_features: float
+    probe_of_components: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How well one question is answered, or why it cannot be asked."""
+
+    question: str
+    held_out: str
+    why_not: str | None
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All answers, and what the components keep of the variance."""
+
+    answers: tuple[Answer, ...]
+    images: int
+    """How many there are."""
+    sampled: int
+    """How many of them were looked at."""
+    n_components: int
+    components_for: dict[str, int]
+    """The share of the variance -> how many components it takes."""
+    curve: dict[str, float]
+    """How many components -> the share of the variance."""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> Quality:
+        """What `record` gave."""
+        answers = [
+            Answer(**{**answer, "scores": answer["scores"] and Scores(**answer["scores"])})
+            for answer in record["answers"]
+        ]
+        return cls(**{**record, "answers": tuple(answers)})
+
+
+def read(features: Version, components: Version, most: int = MOST_IMAGES) -> Vectors:
+    """Read the images that have both vectors, at most so many; a picture that lies twice, once.
+
+    They are chosen by their paths' digests, so that an image that comes changes few others.
+
+    Raises:
+        UnreadableVersionError: a file is damaged or gone.
+    """
+    keys = _table(components, ["path", "image_id"]).to_pandas()
+    keys = keys.sort_values("path").drop_duplicates("image_id")
+    if len(keys) > most:
+        digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
+        keys = keys.iloc[np.argsort(digests)[:most]]
+    paths = pa.array(keys["path"], pa.string())
+    wide = _table(features, ["path", "features"], paths)
+    narrow = _table(components, ["image_id", "path", "label", "pca"], paths)
+    both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
+    wide, narrow = (_rows(table, both) for table in (wide, narrow))
+    images = narrow.select(["image_id", "path", "label"]).to_pandas()
+    return Vectors(images, _matrix(wide["features"]), _matrix(narrow["pca"]), components.rows)
+
+
+def measure(vectors: Vectors, pca: PcaModel) -> Quality:
+    """Ask every question of the raw features and of the components."""
+    shares = np.cumsum(pca.explained_variance_ratio)
+    return Quality(
+        answers=tuple(_answer(folds, vectors) for folds in questions(vectors.images)),
+        images=vectors.of,
+        sampled=len(vectors.images),
+        n_components=pca.n_components,
+        components_for=pca.facts["components_for"],
+        curve={str(count): float(shares[count - 1]) for count in CURVE},
+    )
+
+
+def _answer(folds: Folds, vectors: Vectors) -> Answer:
+    scores = None if folds.why_not else _scores(folds, vectors)
+    return Answer(folds.question, folds.held_out, folds.why_not, scores)
+
+
+def _scores(folds: Folds, vectors: Vectors) -> Scores:
+    features, components = vectors.features[folds.rows], vectors.components[folds.rows]
+    asked = folds.target[folds.fold >= 0]
+    counts = pd.Series(asked).value_counts()
+    return Scores(
+        images=len(asked),
+        classes=len(counts),
+        most_frequent=float(counts.iloc[0] / len(asked)),
+        neighbours_of_features=_right(folds, features, _by_neighbours),
+        neighbours_of_components=_right(folds, components, _by_neighbours),
+        probe_of_features=_right(folds, features, _by_probe),
+        probe_of_components=_right(folds, components, _by_probe),
+    )
+
+
+def _right(folds: Folds, vectors: Matrix, tell: Callable[[Matrix, Names, Matrix], Names]) -> float:
+    """The share told right, each fold from all that is not in it."""
+    names = folds.target.astype(str)
+    right = 0
+    for number in np.unique(folds.fold[folds.fold >= 0]):
+        asked = folds.fold == number
+        told = tell(vectors[~asked], names[~asked], vectors[asked])
+        right += int((told == names[asked]).sum())
+    return right / int((folds.fold >= 0).sum())
+
+
+def _by_neighbours(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+    from sklearn.neighbors import KNeighborsClassifier  # 1 s; a cluster has no scikit-learn
+
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(learnt)), algorithm="brute")
+    told: Names = nearest.fit(learnt, names).predict(asked)
+    return told
+
+
+def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+    """Linear discriminant analysis with Ledoit and Wolf's (2004) shrunk covariance.
+
+    Solved here: scikit-learn's takes the pseudo-inverse, 2 s a fold of 1,280 features.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    classes, which, counts = np.unique(names, return_inverse=True, return_counts=True)
+    means = np.stack([learnt[which == number].mean(axis=0) for number in range(len(classes))])
+    covariance, _ = ledoit_wolf(learnt - means[which], assume_centered=True)
+    # Where classes have one image each, nothing varies within them.
+    covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
+    weights = np.linalg.solve(covariance, means.T)
+    offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
+    told: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
+    return told
+
+
+def _table(version: Version, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
+    files = [file.path for file in data_files(version.location)]
+    wanted = None if paths is None else ds.field("path").isin(paths)
+    try:
+        dataset = ds.dataset(files, filesystem=version.location.filesystem)
+        return dataset.to_table(columns=columns, filter=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableVersionError(
+            f"{version.location} cannot be read ({error}). Materialize {version.asset} again."
+        ) from error
+
+
+def _rows(table: pa.Table, paths: list[str]) -> pa.Table:
+    """The rows of these paths, in their order."""
+    places = {path: place for place, path in enumerate(table["path"].to_pylist())}
+    return table.take(pa.array([places[path] for path in paths], pa.int64()))
+
+
+def _matrix(column: pa.ChunkedArray) -> Matrix:
+    length = len(column[0]) if len(column) else 0
+    return np.asarray(column.combine_chunks().flatten(), np.float32).reshape(-1, max(length, 1))

@@ -1,0 +1,93 @@
+"""`embedding_quality` of the sample: what is kept, what the UI shows, and that no Spark is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fruits_assets.definitions import build_defs
+from fruits_assets.settings import Settings
+from spark_src.errors import NothingStoredError, UnreadableVersionError
+from spark_src.quality import Quality
+from spark_src.storage import Version
+
+Current = Callable[[Path, str], Version]
+
+
+def load(root: Path) -> Quality:
+    definitions = build_defs(Settings(storage=str(root)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        quality: Quality = definitions.load_asset_value("embedding_quality", instance=instance)
+    return quality
+
+
+def test_the_samples_fruits_are_told_about_an_axis_that_was_not_seen(stored: Path) -> None:
+    kind, fruit, photo = load(stored).answers
+    assert fruit.scores is not None
+    assert (fruit.scores.images, fruit.scores.classes) == (240, 3)
+    assert fruit.scores.neighbours_of_components > 0.95
+    assert fruit.scores.probe_of_components > 0.95
+    assert str(kind.why_not).startswith("fewer than two classes")
+    assert str(photo.why_not).startswith("no image has a path")
+
+
+def test_the_ui_shows_a_table_and_what_cannot_be_computed(
+    whole_run: dg.ExecuteInProcessResult,
+) -> None:
+    (event,) = [
+        event
+        for event in whole_run.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("embedding_quality")
+    ]
+    metadata = event.materialization.metadata
+    table = str(metadata["quality"].value)
+    assert "| fruit | rotation axes | 240 | 3 | 33.3% |" in table
+    assert "- *kind of fruit, other fruits*: cannot be computed, fewer than two" in table
+    assert "| **34** | 90% |" in str(metadata["explained variance by components"].value)
+    assert metadata["images looked at"].value == 240
+
+
+def test_it_is_made_on_the_host_without_spark(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise AssertionError("Spark was asked for")
+
+    monkeypatch.setattr("fruits_assets.resources.LocalSpark._init_session", refuse)
+    definitions = build_defs(Settings(storage=str(copied)))
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("embedding_quality")],
+            run_config={"ops": {"embedding_quality": {"config": {"most_images": 100}}}},
+        )
+    assert result.success
+    assert load(copied).sampled == 100
+    assert (
+        "step_launcher"
+        not in definitions.resolve_assets_def("embedding_quality").required_resource_keys
+    )
+
+
+def test_a_damaged_file_is_named_with_the_remedy(copied: Path, current: Current) -> None:
+    file = Path(current(copied, "embedding_quality").location.path) / "quality.json"
+    file.write_text('{"answers": [{}]}')
+    with pytest.raises(
+        UnreadableVersionError, match=r"quality\.json cannot be read.*--select embedding"
+    ):
+        load(copied)
+
+
+def test_without_components_the_asset_to_make_is_named(tmp_path: Path) -> None:
+    job = build_defs(Settings(storage=str(tmp_path))).resolve_implicit_global_asset_job_def()
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(NothingStoredError, match=r"mobilenet_features has no current version"),
+    ):
+        job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("embedding_quality")]
+        )

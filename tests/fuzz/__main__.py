@@ -1,0 +1,128 @@
+"""Mutated pictures through ingest: what becomes of each, how long it takes and how much memory.
+
+Run: uv run python -m tests.fuzz [--count N] [--seed N] [--folder FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from spark_src.ingest import accepted, inspect, list_source, rejected
+from spark_src.locations import Location
+from spark_src.pictures import DEFAULT_LIMITS
+from spark_src.session import local_config, use_bundled_java
+from tests.fuzz.mutants import SEED, mutants, seeds
+from tests.fuzz.trial import ACCEPTED, Trial, tried
+
+REPOSITORY = Path(__file__).parents[2]
+SEEDS = [
+    REPOSITORY / "sample" / "fruits-360" / "Test",
+    REPOSITORY.parent / "shared" / "data" / "odd-images",
+]
+
+MOST_SECONDS = 5
+MOST_MEGABYTES = 500
+
+Trials = dict[str, tuple[str, Trial]]
+
+
+def main() -> None:
+    """Try each mutant by itself, then all through Spark; exit with 1 where a limit is passed."""
+    options = _options()
+    console = Console(width=None if sys.stdout.isatty() else 170)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        trials: Trials = {}
+        files = mutants(seeds(SEEDS), options.count, seed=options.seed)
+        for mutant in track(files, "mutants", options.count, console=Console(stderr=True)):
+            (Path(folder) / mutant.name).write_bytes(mutant.content)
+            trials[mutant.name] = (mutant.kind, tried(mutant.content))
+        console.print(_table(trials))
+        stored = ingested(_spark(), Path(folder))
+    faults = [*_faults(trials), *_unaccounted(trials, stored)]
+    counts = Counter(outcome == ACCEPTED for outcome in stored.values())
+    console.print(
+        f"{len(trials):,} files = {counts[True]:,} in raw_images + {counts[False]:,} in "
+        f"rejected_images; {len(faults)} faults",
+        *faults,
+        sep="\n",
+    )
+    sys.exit(bool(faults))
+
+
+def ingested(spark: SparkSession, folder: Path) -> dict[str, str]:
+    """`accepted` or the reason code of every file by its path, as ingest's two tables have it."""
+    inspected = inspect(spark, list_source(Location.parse(str(folder))), DEFAULT_LIMITS)
+    rows = [(row.path, ACCEPTED) for row in accepted(inspected).select("path").collect()]
+    rows += [(row.path, row.reason) for row in rejected(inspected).collect()]
+    inspected.unpersist()
+    if len(dict(rows)) != len(rows):
+        raise AssertionError("a file is in the tables more than once")
+    return dict(rows)
+
+
+def _unaccounted(trials: Trials, stored: dict[str, str]) -> list[str]:
+    lost = [f"{name}: in neither table" for name in trials if name not in stored]
+    return lost + [
+        f"{name}: {trial.outcome} alone, {stored[name]} in Spark"
+        for name, (_, trial) in trials.items()
+        if stored.get(name, trial.outcome) != trial.outcome
+    ]
+
+
+def _faults(trials: Trials) -> list[str]:
+    return [
+        f"{name}: {trial.outcome}, {trial.seconds:.1f} s, {trial.megabytes:.0f} MB"
+        for name, (_, trial) in trials.items()
+        if " " in trial.outcome or trial.seconds > MOST_SECONDS or trial.megabytes > MOST_MEGABYTES
+    ]
+
+
+def _table(trials: Trials) -> Table:
+    columns = ("mutation", "files", "accepted", "rejected by reason", "slowest ms", "most MB")
+    table = Table(*columns, "slowest ms, then", "most MB, then", title="Mutants through ingest")
+    kinds = defaultdict(list)
+    for kind, trial in trials.values():
+        kinds[kind].append(trial)
+    for kind, found in [*kinds.items(), ("all", [trial for _, trial in trials.values()])]:
+        reasons = Counter(trial.outcome for trial in found)
+        good = reasons.pop(ACCEPTED, 0)
+        said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        worst = [
+            max(trial.seconds for trial in found) * 1000,
+            max(trial.megabytes for trial in found),
+            max(trial.features_seconds for trial in found) * 1000,
+            max(trial.features_megabytes for trial in found),
+        ]
+        table.add_row(
+            kind, str(len(found)), str(good), said, *(f"{number:,.0f}" for number in worst)
+        )
+    return table
+
+
+def _spark() -> SparkSession:
+    use_bundled_java()
+    builder = SparkSession.builder
+    for name, value in local_config().items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--folder", help="where the mutants may lie meanwhile: some gigabytes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""One file through a worker's work in a process of its own, which may die, hang or swell."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_src.ingest import row_of_file
+from spark_src.pictures import DEFAULT_LIMITS
+from spark_src.pixels import model_input
+
+PATIENCE_SECONDS = 30.0
+ACCEPTED = "accepted"
+
+WORKER_MEGABYTES = (
+    int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+)
+"""Of a process that has imported what a worker of ingest imports, and has done nothing yet."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one file in ingest, and of an accepted one in the step that comes next."""
+
+    outcome: str
+    """`accepted`, a reason code, or how the process ended."""
+    seconds: float = 0.0
+    megabytes: float = 0.0
+    """The greatest memory of the whole process, Python and libraries included."""
+    features_seconds: float = 0.0
+    features_megabytes: float = 0.0
+
+
+def tried(content: bytes) -> Trial:
+    """Give a file to a forked worker and wait for it, but not for ever."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reading)
+        _work(content, writing)
+    os.close(writing)
+    try:
+        return _trial(_answers(reading, process), process)
+    finally:
+        os.close(reading)
+
+
+def _work(content: bytes, writing: int) -> None:
+    """In the fork: never comes back."""
+    status = 1
+    try:
+        before, started = _peak(), time.monotonic()
+        row = row_of_file("A/1.jpg", content, DEFAULT_LIMITS)
+        outcome = row.get("reason", ACCEPTED)
+        _say(writing, outcome, started, _peak() - before + len(content) / 2**20)
+        if outcome == ACCEPTED:
+            started = time.monotonic()
+            model_input(row["content"], row["orientation"])
+            _say(writing, outcome, started, _peak() - before + len(content) / 2**20)
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - whatever it is, is what the fuzz looks for
+        _say(writing, f"raised {error!r:.60}", started, 0)
+    finally:
+        os._exit(status)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _say(writing: int, outcome: str, started: float, megabytes: float) -> None:
+    answer = (outcome, time.monotonic() - started, WORKER_MEGABYTES + megabytes)
+    os.write(writing, json.dumps(answer).encode() + b"\n")
+
+
+def _answers(reading: int, process: int) -> bytes:
+    answers, deadline = b"", time.monotonic() + PATIENCE_SECONDS
+    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(reading, 4096)
+        if not part:
+            return answers
+        answers += part
+    os.kill(process, signal.SIGKILL)
+    return answers
+
+
+def _trial(answers: bytes, process: int) -> Trial:
+    _, status = os.waitpid(process, 0)
+    said: list[tuple[str, float, float]] = [json.loads(line) for line in answers.splitlines()]
+    if os.WIFSIGNALED(status):
+        return Trial(f"killed by {signal.Signals(os.WTERMSIG(status)).name}", PATIENCE_SECONDS)
+    first, *later = said
+    if not later:
+        return Trial(*first)
+    outcome, seconds, megabytes = later[0]
+    return Trial(
+        first[0] if outcome == ACCEPTED else f"then {outcome}", *first[1:], seconds, megabytes
+    )

@@ -1,0 +1,158 @@
+"""One picture embedded alone has the numbers of its row in the tables, and ingest's reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from spark_src import incremental
+from spark_src.embed import _engine, embed, embedding
+from spark_src.errors import InputError, PcaError, UnusablePictureError
+from spark_src.featurize import Engine
+from spark_src.ingest import accepted, inspect, list_source, row_of_file
+from spark_src.locations import Location
+from spark_src.model import MobilenetModel
+from spark_src.pca import PcaModel, Sums, fit_sums
+from spark_src.pictures import DEFAULT_LIMITS, Limits
+from spark_src.session import write_table
+from spark_src.storage import Storage
+from spark_src.vectors import matrix_of
+
+Rows = dict[str, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def features(sample_features: Location) -> Rows:
+    """The batch's features by path."""
+    table = pq.read_table(sample_features.path, columns=["path", "features"])
+    matrix = matrix_of(table["features"].combine_chunks())
+    return dict(zip(table["path"].to_pylist(), matrix, strict=True))
+
+
+@pytest.fixture(scope="module")
+def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
+    """Fitted on all of the sample."""
+    return fit_sums(Sums.of(np.stack(list(features.values()))), 50, mobilenet.sha256)
+
+
+@pytest.fixture(scope="module")
+def picture(sample: Path) -> bytes:
+    """One of the sample's."""
+    return (sample / "Test" / "Cherry 2" / "103_100.jpg").read_bytes()
+
+
+def rotated(picture: bytes) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A camera"
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(picture)).resize((90, 60)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
+    sample: Path, features: Rows, mobilenet: MobilenetModel, pca: PcaModel
+) -> None:
+    for path in sorted(features)[::8]:
+        alone = embed((sample / path).read_bytes(), mobilenet, pca)
+        batch = pca.project(features[path][None])[0]
+        assert alone.dtype == np.float32 and alone.shape == (50,)
+        np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
+
+
+def test_a_turned_photo_with_metadata_has_them_too(
+    spark: SparkSession, mobilenet: MobilenetModel, pca: PcaModel, picture: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.jpg").write_bytes(rotated(picture))
+    storage = Storage(Location.parse(str(tmp_path / "data")))
+    draft = storage.begin("raw_images", "run")
+    inspected = inspect(spark, list_source(Location.parse(str(tmp_path / "in"))), Limits())
+    write_table(accepted(inspected), "raw_images", draft.location)
+    inspected.unpersist()
+    images = storage.publish(draft, {"rows": 1, "digest": "one"})
+    folder = storage.begin("mobilenet_features", "run").location
+    incremental.make(spark, incremental.plan(storage, images, mobilenet.sha256), mobilenet, folder)
+    (row,) = pq.read_table(folder.path).to_pylist()
+    found = embedding(rotated(picture), mobilenet, pca)
+    assert found.image_id == row["image_id"]
+    np.testing.assert_allclose(found.features, row["features"], atol=1e-6)
+    assert np.abs(found.components - embed(picture, mobilenet, pca)).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda _: b"", "empty_file"),
+        (lambda picture: picture[:900], "truncated"),
+        (lambda picture: b"GIF89a" + picture, "unsupported_format"),
+        (lambda picture: b"Apples" + picture, "not_an_image"),
+        (lambda picture: picture.replace(b"\xff\xc4", b"\xff\xc8"), "broken"),
+    ],
+)
+def test_what_ingest_rejects_is_refused_for_the_same_reason(
+    change: Callable[[bytes], bytes],
+    reason: str,
+    picture: bytes,
+    mobilenet: MobilenetModel,
+    pca: PcaModel,
+) -> None:
+    content = change(picture)
+    with pytest.raises(UnusablePictureError) as caught:
+        embed(content, mobilenet, pca)
+    row = row_of_file("1.jpg", content, DEFAULT_LIMITS)
+    assert isinstance(caught.value, InputError)
+    assert caught.value.reason == row["reason"] == reason
+    assert row["detail"] in str(caught.value)
+
+
+def test_limits_are_ingests_own(picture: bytes, mobilenet: MobilenetModel, pca: PcaModel) -> None:
+    with pytest.raises(UnusablePictureError) as caught:
+        embed(picture, mobilenet, pca, Limits(max_pixels=9_999))
+    assert caught.value.reason == "too_many_pixels"
+
+
+def test_a_pca_of_another_models_features_is_refused(
+    picture: bytes, mobilenet: MobilenetModel, pca: PcaModel
+) -> None:
+    with pytest.raises(PcaError, match="model 000000000000, but this is model"):
+        embed(picture, mobilenet, replace(pca, model="0" * 64))
+
+
+def test_the_models_bytes_are_enough_and_loaded_once(
+    picture: bytes,
+    mobilenet: MobilenetModel,
+    pca: PcaModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = []
+
+    def load(content: bytes) -> Engine:
+        loaded.append(hashlib.sha256(content).hexdigest())
+        return Engine(content)
+
+    monkeypatch.setattr("spark_src.embed.Engine", load)
+    _engine.cache_clear()
+    both = [embed(picture, mobilenet.content, pca) for _ in range(2)]
+    np.testing.assert_array_equal(*both)
+    assert loaded == [mobilenet.sha256]
+
+
+def test_threads_do_not_disturb_each_other(
+    sample: Path, mobilenet: MobilenetModel, pca: PcaModel
+) -> None:
+    pictures = [path.read_bytes() for path in sorted((sample / "Test" / "Cherry 2").iterdir())[:6]]
+    alone = [embed(content, mobilenet, pca) for content in pictures]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda content: embed(content, mobilenet, pca), pictures * 3))
+    np.testing.assert_array_equal(np.stack(together), np.stack(alone * 3))

@@ -1,0 +1,206 @@
+"""The scores are right where the right answer is known, and say when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.locations import Location
+from spark_src.pca import PcaModel, Sums, fit_sums
+from spark_src.quality import Quality, Scores, Vectors, measure, read
+from spark_src.storage import Storage, Version
+
+Matrix = NDArray[np.float32]
+FRAMES = 12
+LABELS = [f"{kind} {number}" for kind in ("Apple", "Pear") for number in range(4)]
+AXES = ("r0", "r1", "r2")
+VECTORS = {"mobilenet_features": ("features", 1280), "pca_components": ("pca", 50)}
+
+
+@pytest.fixture(scope="module")
+def pca() -> PcaModel:
+    """Of noise: only its numbers of components are looked at here."""
+    noise = np.random.default_rng(1).normal(size=(200, 1280)).astype(np.float32)
+    return fit_sums(Sums.of(noise), 50, "model")
+
+
+def schema_of(column: str) -> pa.Schema:
+    keys = [(name, pa.string()) for name in ("image_id", "path", "label")]
+    return pa.schema([*keys, (column, pa.list_(pa.float32()))])
+
+
+def filmed() -> pd.DataFrame:
+    rows = [
+        (f"Training/{label}/{axis}_{frame}_100.jpg", label)
+        for label in LABELS
+        for axis in AXES
+        for frame in range(FRAMES)
+    ]
+    return pd.DataFrame(rows, columns=["path", "label"])
+
+
+def vectors(images: pd.DataFrame, alike: Callable[[str, str], str], length: int = 20) -> Vectors:
+    """Images are alike where `alike` gives the same word for their label and axis."""
+    random = np.random.default_rng(360)
+    words = [
+        alike(label, path.split("/")[-1][:2])
+        for path, label in zip(images["path"], images["label"], strict=True)
+    ]
+    centres = {word: random.normal(size=length) for word in sorted(set(words))}
+    found = np.stack([centres[word] + random.normal(size=length) * 0.05 for word in words])
+    matrix = found.astype(np.float32)
+    return Vectors(images, matrix, matrix, len(images))
+
+
+def scores(quality: Quality, question: str) -> Scores:
+    (found,) = [answer.scores for answer in quality.answers if answer.question == question]
+    assert found is not None
+    return found
+
+
+def shares(found: Scores) -> list[float]:
+    return [
+        found.neighbours_of_features,
+        found.neighbours_of_components,
+        found.probe_of_features,
+        found.probe_of_components,
+    ]
+
+
+def test_fruits_that_look_the_same_about_every_axis_are_all_told(pca: PcaModel) -> None:
+    found = scores(measure(vectors(filmed(), lambda label, _: label), pca), "fruit")
+    assert shares(found) == [1, 1, 1, 1]
+    assert (found.images, found.classes, found.most_frequent) == (288, 8, 1 / 8)
+
+
+def test_films_that_are_only_like_themselves_do_not_help(pca: PcaModel) -> None:
+    """Where frames of one film were on both sides, these would be told without fault."""
+    found = measure(vectors(filmed(), lambda label, axis: f"{label} {axis}"), pca)
+    assert max(shares(scores(found, "fruit"))) < 0.5
+    assert max(shares(scores(found, "kind of fruit"))) < 0.8
+
+
+def test_a_fruit_that_is_only_like_itself_does_not_help_to_tell_its_kind(pca: PcaModel) -> None:
+    found = measure(vectors(filmed(), lambda label, _: label), pca)
+    assert max(shares(scores(found, "kind of fruit"))) < 0.8
+    alike = measure(vectors(filmed(), lambda label, _: label.split()[0]), pca)
+    assert shares(scores(alike, "kind of fruit")) == [1, 1, 1, 1]
+
+
+def test_features_and_components_are_scored_each_for_themselves(pca: PcaModel) -> None:
+    good = vectors(filmed(), lambda label, _: label)
+    noise = np.random.default_rng(2).normal(size=good.features.shape).astype(np.float32)
+    found = scores(measure(Vectors(good.images, good.features, noise, 288), pca), "fruit")
+    assert found.neighbours_of_features == found.probe_of_features == 1
+    assert max(found.neighbours_of_components, found.probe_of_components) < 0.4
+
+
+def test_vectors_that_do_not_vary_within_a_class_are_scored_too(pca: PcaModel) -> None:
+    images = filmed()
+    same = pd.Categorical(images["label"]).codes[:, None] * np.ones((1, 5), np.float32)
+    found = measure(Vectors(images, same, same, len(images)), pca)
+    assert shares(scores(found, "fruit"))[:2] == [1, 1]
+    flat = np.zeros_like(same)
+    assert measure(Vectors(images, flat, flat, len(images)), pca).answers
+
+
+def test_without_groups_nothing_is_scored_and_nothing_fails(pca: PcaModel) -> None:
+    images = pd.DataFrame({"path": ["1.jpg", "2.jpg"], "label": [None, None]})
+    matrix = np.ones((2, 3), np.float32)
+    found = measure(Vectors(images, matrix, matrix, 2), pca)
+    assert [answer.scores for answer in found.answers] == [None] * 3
+    assert all(answer.why_not for answer in found.answers)
+
+
+def test_the_curve_and_the_number_for_90_percent_are_the_models(pca: PcaModel) -> None:
+    found = measure(vectors(filmed(), lambda label, _: label), pca)
+    assert found.components_for == pca.facts["components_for"]
+    assert found.curve["50"] == pytest.approx(pca.explained_variance)
+    assert found.curve["1280"] == pytest.approx(1)
+
+
+def test_quality_comes_back_as_it_was_kept(pca: PcaModel) -> None:
+    found = measure(vectors(filmed(), lambda label, _: label), pca)
+    assert Quality.of_record(found.record()) == found
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Callable[..., tuple[Version, Version]]:
+    """Versions of features and components of some images; image n has n in its vectors."""
+
+    def store(ids: list[str], only_components: int = 0) -> tuple[Version, Version]:
+        storage = Storage(Location.parse(str(tmp_path)))
+        rows = [
+            {"image_id": name, "path": f"A/{n}.jpg", "label": "A", "n": n}
+            for n, name in enumerate(ids)
+        ]
+        versions = []
+        for asset, (column, length) in VECTORS.items():
+            kept = rows[only_components:] if asset == "mobilenet_features" else rows
+            table: list[dict[str, Any]] = [
+                {**row, column: np.full(length, row["n"], np.float32)} for row in kept
+            ]
+            draft = storage.begin(asset, "run")
+            for part in range(2):
+                file = Path(draft.location.path, f"part-{part}.parquet")
+                pq.write_table(pa.Table.from_pylist(table[part::2], schema_of(column)), file)
+            versions.append(storage.publish(draft, {"rows": len(kept)}))
+        return versions[0], versions[1]
+
+    return store
+
+
+def numbers(found: Vectors) -> list[int]:
+    np.testing.assert_array_equal(found.features[:, 0], found.components[:, -1])
+    expected = [int(Path(path).stem) for path in found.images["path"]]
+    assert found.components[:, 0].tolist() == expected
+    return expected
+
+
+def test_both_vectors_are_of_the_same_image(
+    stored: Callable[..., tuple[Version, Version]],
+) -> None:
+    found = read(*stored([f"id {n}" for n in range(9)], only_components=2))
+    assert sorted(numbers(found)) == [2, 3, 4, 5, 6, 7, 8]
+    assert found.features.shape == (7, 1280) and found.components.shape == (7, 50)
+
+
+def test_a_picture_that_lies_twice_is_taken_once(
+    stored: Callable[..., tuple[Version, Version]],
+) -> None:
+    found = read(*stored(["a", "b", "a", "c"]))
+    assert numbers(found) == [0, 1, 3]
+    assert found.of == 4
+
+
+def test_of_too_many_images_the_same_few_are_taken(
+    stored: Callable[..., tuple[Version, Version]],
+) -> None:
+    versions = stored([f"id {n}" for n in range(40)])
+    few, more = (numbers(read(*versions, most=count)) for count in (10, 11))
+    assert len(few) == 10 and set(few) < set(more)
+    assert max(few) - min(few) > 10
+
+
+def test_images_without_any_features_are_no_failure(
+    stored: Callable[..., tuple[Version, Version]], pca: PcaModel
+) -> None:
+    found = read(*stored(["a", "b"], only_components=2))
+    assert len(found.images) == 0
+    assert [answer.scores for answer in measure(found, pca).answers] == [None] * 3
+
+
+def test_a_damaged_part_is_named(stored: Callable[..., tuple[Version, Version]]) -> None:
+    features, components = stored(["a", "b", "c"])
+    Path(features.location.path, "part-1.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(UnreadableVersionError, match="Materialize mobilenet_features again"):
+        read(features, components)

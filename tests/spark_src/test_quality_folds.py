@@ -1,0 +1,119 @@
+"""What is asked of which images, and that nothing alike is ever on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spark_src.quality_folds import Folds, questions
+
+
+def images(*paths: str) -> pd.DataFrame:
+    labels = [path.split("/")[-2] if "/" in path else None for path in paths]
+    return pd.DataFrame({"path": list(paths), "label": labels})
+
+
+def films(label: str, *axes: str, frames: int = 3) -> list[str]:
+    return [f"Training/{label}/{axis}{n}_100.jpg" for axis in axes for n in range(frames)]
+
+
+def asked(*paths: str) -> dict[str, Folds]:
+    return {folds.question: folds for folds in questions(images(*paths))}
+
+
+def by_path(folds: Folds, paths: list[str]) -> dict[str, int]:
+    return {paths[row]: fold for row, fold in zip(folds.rows, folds.fold, strict=True)}
+
+
+@pytest.mark.parametrize("axes", [("", "r_"), ("", "r_", "r2_"), ("r0_", "r1_", "r2_")])
+def test_all_frames_of_one_rotation_axis_are_asked_together(axes: tuple[str, ...]) -> None:
+    paths = films("Apple 1", *axes) + films("Cherry 1", *axes)
+    folds = by_path(asked(*paths)["fruit"], paths)
+    for label in ("Apple 1", "Cherry 1"):
+        found = [{folds[path] for path in films(label, axis)} for axis in axes]
+        assert all(len(film) == 1 for film in found)
+        assert len(set.union(*found)) == len(axes)
+
+
+def test_frames_of_training_and_test_that_are_of_one_film_stay_together() -> None:
+    paths = films("Apple 1", "r0_", "r1_") + films("Cherry 1", "r0_", "r1_")
+    paths += [path.replace("Training", "Test").replace("_100", "7_100") for path in paths]
+    folds = by_path(asked(*paths)["fruit"], paths)
+    film = {fold for path, fold in folds.items() if "Apple 1/r0_" in path}
+    assert len(film) == 1
+
+
+def test_a_fruit_of_one_axis_is_only_learnt_from() -> None:
+    paths = films("Apple 1", "", "r_") + films("Apple 2", "", "r_") + films("Cherry Wax 2", "r0_")
+    folds = asked(*paths)["fruit"]
+    assert set(folds.target[folds.fold < 0]) == {"Cherry Wax 2"}
+    assert folds.why_not is None
+
+
+def test_a_kind_is_told_from_other_fruits_of_it() -> None:
+    labels = [f"{kind} {n}" for kind in ("Apple", "Cherry Wax", "tomato") for n in range(1, 9)]
+    paths = [path for label in labels for path in films(label, "r0_", "r1_")]
+    folds = asked(*paths)["kind of fruit"]
+    assert set(folds.target) == {"apple", "cherry", "tomato"}
+    of_label: dict[str, set[int]] = {}
+    for path, fold in by_path(folds, paths).items():
+        of_label.setdefault(path.split("/")[1], set()).add(fold)
+    assert all(len(fold) == 1 for fold in of_label.values())
+    assert set.union(*of_label.values()) == {0, 1, 2, 3, 4}
+
+
+def test_a_person_is_on_one_side_with_all_of_their_photos() -> None:
+    paths = [
+        f"photos/{person}/{label}/IMG_{n}.jpg"
+        for person in ("ada", "bob", "cyd")
+        for label in ("apple", "pear")
+        for n in range(3)
+    ]
+    folds = asked(*paths)["label of a photo"]
+    of_person: dict[str, set[int]] = {}
+    for path, fold in by_path(folds, paths).items():
+        of_person.setdefault(path.split("/")[1], set()).add(fold)
+    assert [len(fold) for fold in of_person.values()] == [1, 1, 1]
+    assert len(set.union(*of_person.values())) == 3
+    assert set(folds.target) == {"apple", "pear"}
+
+
+def test_photos_are_not_asked_for_as_films_and_films_not_as_photos() -> None:
+    photos = [f"photos/ada/apple/{n}_100.jpg" for n in range(3)]
+    paths = films("Apple 1", "r0_", "r1_") + photos
+    found = asked(*paths)
+    assert {paths[row] for row in found["fruit"].rows} == set(paths) - set(photos)
+    assert {paths[row] for row in found["label of a photo"].rows} == set(photos)
+
+
+def test_photos_in_no_folder_that_names_the_fruit_are_not_asked_for() -> None:
+    assert not len(asked("photos/ada/1.jpg", "photos/bob/2.jpg")["label of a photo"].rows)
+
+
+@pytest.mark.parametrize(
+    ("paths", "question", "why"),
+    [
+        (["1.jpg", "2.jpg"], "kind of fruit", "no image has a path"),
+        ([], "fruit", "no image has a path"),
+        (["Apple/IMG_1.jpg", "Pear/IMG_2.jpg"], "fruit", "no image has a path"),
+        (films("Apple 1", "r0_", "r1_"), "fruit", "fewer than two classes"),
+        (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "fruit", "fewer than two classes"),
+        (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "kind of fruit", "fewer than two"),
+        (["photos/ada/apple/1.jpg", "photos/ada/pear/1.jpg"], "label of a photo", "fewer than two"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_says_why(
+    paths: list[str], question: str, why: str
+) -> None:
+    assert str(asked(*paths)[question].why_not).startswith(why)
+
+
+def test_each_asked_class_is_also_learnt_from() -> None:
+    paths = [path for n in range(7) for path in films(f"Apple {n}", "", "r_")]
+    paths += [path for n in range(2) for path in films(f"Pear {n}", "", "r_", "r2_")]
+    paths += films("Quince 1", "")
+    for folds in asked(*paths).values():
+        for number in np.unique(folds.fold[folds.fold >= 0]):
+            there = folds.fold == number
+            assert set(folds.target[there]) <= set(folds.target[~there])
