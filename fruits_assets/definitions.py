@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import erasure
+from fruits_assets import automation, erasure
 from fruits_assets.assets import ASSETS
 from fruits_assets.checks import CHECKS
 from fruits_assets.emr_step import is_remote
@@ -96,6 +96,9 @@ def build_defs(
         jobs=[
             dg.define_asset_job(CHECK_JOB, selection=dg.AssetSelection.all_asset_checks()),
             erasure.job(settings.input_location, settings.region),
+        ],
+        sensors=[
+            automation.sensor(settings.input_location, settings.storage_location, settings.region)
         ],
         resources=resources(settings) | dict(resource_overrides or {}),
         # One process a run: it has one Spark, which is what spreads the work.

@@ -4,6 +4,7 @@ from functools import partial
 
 import dagster as dg
 
+from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import Launcher
 from spark_src.export import flatten, write_csv
@@ -12,7 +13,11 @@ from spark_src.progress import Work
 
 
 @dg.asset(
-    io_manager_key="csv_files", group_name="fruits", kinds={"pyspark", "csv"}, code_version="1"
+    io_manager_key="csv_files",
+    group_name="fruits",
+    kinds={"pyspark", "csv"},
+    code_version="1",
+    automation_condition=FOLLOWS,
 )
 def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work]:
     """One CSV file: a header, then a row for each image."""

@@ -7,6 +7,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
+from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import AssetStorage, Launcher
 from spark_src import incremental
@@ -30,6 +31,7 @@ class FeaturesConfig(dg.Config):
     group_name="fruits",
     kinds={"pyspark", "parquet"},
     code_version=PIXELS,
+    automation_condition=FOLLOWS,
     pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(

@@ -10,6 +10,7 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from fruits_assets.assets._together import selected_outputs
+from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from fruits_assets.resources import Launcher
 from spark_src.facts import joint_digest
@@ -37,6 +38,7 @@ class PcaConfig(dg.Config):
             io_manager_key="pca_models",
             kinds={"pyspark", "numpy"},
             code_version="1",
+            automation_condition=FOLLOWS,
             is_required=False,
         ),
         "pca_components": dg.AssetOut(
@@ -44,6 +46,7 @@ class PcaConfig(dg.Config):
             io_manager_key="tables",
             kinds={"pyspark", "parquet"},
             code_version="1",
+            automation_condition=FOLLOWS,
             is_required=False,
         ),
     },

@@ -6,6 +6,7 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
+from fruits_assets.automation import FOLLOWS
 from fruits_assets.quality_files import save
 from fruits_assets.resources import AssetStorage
 from spark_src import pca_files
@@ -28,6 +29,7 @@ class QualityConfig(dg.Config):
     group_name="fruits",
     kinds={"scikitlearn", "json"},
     code_version="1",
+    automation_condition=FOLLOWS,
 )
 def embedding_quality(config: QualityConfig, storage: AssetStorage) -> dg.Output[Work]:
     """How well fruits are told apart that were held out, by the components and by the features."""
