@@ -57,4 +57,9 @@ def features_output(spark: SparkSession, plan: Plan, model: MobilenetModel) -> d
     facts = {"model": model.sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
     write = partial(incremental.make, spark, plan, model, done=done)
     work = Work(write, len(plan.missing), done, facts, cleanup=plan.forget_parts)
-    return dg.Output(work, metadata=plan.facts, data_version=dg.DataVersion(digest))
+    metadata = {
+        "pictures featurized": plan.facts["featurized"],
+        "images carried over": plan.facts["carried_over"],
+        "images of an interrupted run": plan.facts["resumed"],
+    }
+    return dg.Output(work, metadata=metadata, data_version=dg.DataVersion(digest))

@@ -25,7 +25,7 @@ def mobilenet_model(weights: ModelWeights) -> dg.Output[MobilenetModel]:
             "model sha256": model.sha256,
             "weights": str(weights.location),
             "weights sha256": model.weights_sha256,
-            "greatest difference to Keras": model.greatest_difference,
+            "greatest difference to Keras": round(model.greatest_difference, 6),
             "seconds to convert": round(time.monotonic() - started, 2),
         },
     )
