@@ -13,6 +13,7 @@ from fruits_assets import automation, erasure
 from fruits_assets.assets import ASSETS
 from fruits_assets.checks import CHECKS
 from fruits_assets.emr_step import is_remote
+from fruits_assets.file_checks import FILE_CHECKS
 from fruits_assets.io_managers import (
     CsvIOManager,
     MobilenetModelIOManager,
@@ -92,7 +93,7 @@ def build_defs(
     settings = settings or load_settings()
     return dg.Definitions(
         assets=ASSETS,
-        asset_checks=CHECKS,
+        asset_checks=[*CHECKS, *FILE_CHECKS],
         jobs=[
             dg.define_asset_job(CHECK_JOB, selection=dg.AssetSelection.all_asset_checks()),
             erasure.job(settings.input_location, settings.region),

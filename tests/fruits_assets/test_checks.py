@@ -36,7 +36,7 @@ def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
 
 def test_all_checks_hold_on_what_one_run_made(stored: Path, check: Check) -> None:
     outcomes = check(stored)
-    assert len(outcomes) == 10
+    assert len(outcomes) == 13
     assert not_holding(outcomes) == set()
     assert {outcome.exit_code for outcome in outcomes.values()} == {0}
     assert outcomes["pca_components:variance_is_explained"].text.startswith(
@@ -217,3 +217,18 @@ def test_a_damaged_pca_model_is_no_verdict_but_names_file_and_remedy(
     assert outcome.verdict == "cannot run"
     assert str(file) in outcome.text
     assert "--select 'pca_components+'" in outcome.text
+
+
+@pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
+def test_a_damaged_file_is_named_by_the_check_of_its_asset(
+    copied: Path, check: Check, parts: Callable[[Path, str], list[Path]], asset: str
+) -> None:
+    file = parts(copied, asset)[0]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 0x40
+    file.write_bytes(content)
+    outcomes = check(copied)
+    whole = {name: found.verdict for name, found in outcomes.items() if "files_are_whole" in name}
+    assert whole.pop(f"{asset}:files_are_whole") == "FAILS"
+    assert set(whole.values()) == {"holds"}
+    assert str(file) in outcomes[f"{asset}:files_are_whole"].text

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,25 @@ def test_assets_do_not_see_each_other(storage: Storage) -> None:
     publish(storage, "run-1")
     for asset in set(PREFIXES) - {ASSET}:
         assert storage.find(asset) is None
+
+
+@pytest.mark.parametrize("hours", [-20, 20])
+def test_a_machine_whose_clock_is_wrong_by_hours_changes_nothing_for_others(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    first = storage.publish(storage.begin("raw_images", "run-1"), {"rows": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("spark_src.storage.datetime", WrongClock)
+        patch.setattr("spark_src.storage.socket.gethostname", lambda: "another machine")
+        theirs = storage.begin("raw_images", "run-2")
+    ours = storage.publish(storage.begin("raw_images", "run-3"), {"rows": 3})
+    assert theirs.location.exists(), "what another machine is writing was taken for abandoned"
+    assert storage.current("raw_images").name == ours.name
+    assert [version.name for version in storage.kept("raw_images")] == [ours.name, first.name]
+    with pytest.raises(ConcurrentWriteError):
+        storage.publish(theirs, {"rows": 2})
