@@ -110,8 +110,7 @@ def remove_inputs(source: Location, paths: Iterable[str], subject_prefix: str | 
     if subject_prefix is not None:
         folder = source / subject_prefix.rstrip("/")
         removed += object_versions.delete_all(folder)
-        if folder.exists():
-            folder.filesystem.delete_dir(folder.path)
+        folder.delete_folder()
     return removed
 
 
@@ -188,7 +187,8 @@ def _texts(file: Location) -> Iterator[bytes]:
 def _theirs(version: Version, target: Target) -> Any:
     ids = [] if version.asset == "rejected_images" else ["image_id"]
     table = key_columns(data_files(version.location), ["path", *ids])
-    mask = target.rows(pa.Table.from_pandas(table[["path", *ids]], preserve_index=False))
+    texts = pa.schema([(name, pa.string()) for name in ("path", *ids)])  # also of an empty table
+    mask = target.rows(pa.Table.from_pandas(table, schema=texts, preserve_index=False))
     return table[mask.to_numpy(zero_copy_only=False)]
 
 

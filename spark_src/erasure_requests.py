@@ -146,19 +146,14 @@ def _purge(versions: Storage) -> int:
         version = versions.find(asset)
         if version is not None:
             versions.amend(version, version.facts)
-    _delete_folder(versions.prefix("mobilenet_features") / feature_parts.FOLDER)
+    (versions.prefix("mobilenet_features") / feature_parts.FOLDER).delete_folder()
     staging = versions.root / FOLDERS["staging"]
     for folder in {
         file.path.removeprefix(f"{staging.path}/").split("/")[0] for file in staging.files()
     }:
         if folder != "code":
-            _delete_folder(staging / folder)
+            (staging / folder).delete_folder()
     return object_versions.delete_earlier(versions.root)
-
-
-def _delete_folder(folder: Location) -> None:
-    if folder.exists():
-        folder.filesystem.delete_dir(folder.path)
 
 
 def _receipt(versions: Storage, request: Request, looked: dict[str, int]) -> dict[str, Any]:

@@ -85,9 +85,7 @@ class Plan:
 
     def forget_parts(self) -> None:
         """Delete what interrupted runs left, of every recipe: a version is made of it."""
-        folder = self.parts.parent
-        if folder.exists():
-            folder.filesystem.delete_dir(folder.path)
+        self.parts.parent.delete_folder()
 
     def __str__(self) -> str:
         facts = self.facts

@@ -105,6 +105,13 @@ class Location:
         """Make the folder and those above it, where they are not there yet."""
         self.filesystem.create_dir(self.path, recursive=True)
 
+    def delete_folder(self) -> None:
+        """Delete a folder with all that is in it, if it is there."""
+        try:
+            self.filesystem.delete_dir(self.path)
+        except FileNotFoundError:
+            return
+
     def exists(self) -> bool:
         """Whether a file or a folder lies there."""
         return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)

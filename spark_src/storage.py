@@ -203,13 +203,11 @@ class Storage:
 
     def forget(self, asset: str) -> None:
         """Delete every version of an asset."""
-        if self.prefix(asset).exists():
-            self._fs.delete_dir(self.prefix(asset).path)
+        self.prefix(asset).delete_folder()
 
     def discard(self, draft: Draft) -> None:
         """Delete a draft that will not be finished."""
-        if draft.location.exists():
-            self._fs.delete_dir(draft.location.path)
+        draft.location.delete_folder()
         self._delete_file(self._draft_file(draft.asset, draft.name))
 
     def _lost_race(self, draft: Draft) -> ConcurrentWriteError:

@@ -17,7 +17,7 @@ from fruits_assets.definitions import build_defs
 from fruits_assets.erasure import JOB
 from fruits_assets.settings import Settings
 from spark_src import erasure_requests
-from spark_src.erasure import Target
+from spark_src.erasure import Target, find
 from spark_src.errors import ErasureError
 from spark_src.locations import Location
 from spark_src.pca_spark import fit_version
@@ -47,8 +47,8 @@ def before(
         shutil.copy(every[60], source / "photos" / name / "shared.jpg")
         (source / "photos" / name / "broken.jpg").write_bytes(b"no picture")
     few = {"pca": {"n_components": 5}}
-    for _ in range(2):
-        run(folder / "data", source=source, ops=few)
+    for selection in ("*", "raw_images+"):
+        run(folder / "data", selection, source=source, ops=few)
     return folder
 
 
@@ -159,6 +159,12 @@ def test_what_an_interrupted_features_run_had_done_goes_too(own: Path, erase: Er
     shutil.copy(f"{features.location.path}/part-00000.parquet", parts / "part-1.parquet")
     assert erase(Target.of(SUBJECT)).success
     assert not parts.parent.exists()
+
+
+def test_a_subject_is_found_where_nothing_was_ever_rejected(stored: Path, sample: Path) -> None:
+    found = find(Storage(Location.parse(str(stored))), Location.parse(str(sample)), Target.of("x"))
+    assert found.inputs == []
+    assert set(found.rows.values()) == {0}
 
 
 def test_single_pictures_are_forgotten_by_their_ids(own: Path, erase: Erase) -> None:

@@ -29,7 +29,7 @@ def test_a_restart_of_postgresql_in_mid_run_loses_nothing(
     def count(kind: str) -> int:
         return len(team_host.events(two_runs.whole, kind))
 
-    assert count("ASSET_MATERIALIZATION") == count("ASSET_MATERIALIZATION_PLANNED") == 7
+    assert count("ASSET_MATERIALIZATION") == count("ASSET_MATERIALIZATION_PLANNED") == 8
     assert count("ASSET_CHECK_EVALUATION") == count("ASSET_CHECK_EVALUATION_PLANNED") == 10
     assert count("STEP_SUCCESS") == count("STEP_START") == 15
 
