@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from spark_src.contract import PREFIXES
 from spark_src.locations import Location
 from spark_src.storage import Storage
 from tests.host.conftest import TwoRuns
@@ -29,9 +30,10 @@ def test_a_restart_of_postgresql_in_mid_run_loses_nothing(
     def count(kind: str) -> int:
         return len(team_host.events(two_runs.whole, kind))
 
-    assert count("ASSET_MATERIALIZATION") == count("ASSET_MATERIALIZATION_PLANNED") == 8
-    assert count("ASSET_CHECK_EVALUATION") == count("ASSET_CHECK_EVALUATION_PLANNED") == 10
-    assert count("STEP_SUCCESS") == count("STEP_START") == 15
+    assert count("ASSET_MATERIALIZATION") == count("ASSET_MATERIALIZATION_PLANNED")
+    assert count("ASSET_MATERIALIZATION") == len(PREFIXES)
+    assert count("ASSET_CHECK_EVALUATION") == count("ASSET_CHECK_EVALUATION_PLANNED") > 0
+    assert count("STEP_SUCCESS") == count("STEP_START") > count("ASSET_CHECK_EVALUATION")
 
 
 def test_of_two_runs_with_features_the_second_waits_until_the_first_has_ended(
