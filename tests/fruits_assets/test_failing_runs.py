@@ -36,7 +36,6 @@ class LosesAnImage(ParquetIOManager):
             made = replace(made, write=partial(self._lose_one, made.write))
         return super().write(made, asset, folder, say)
 
-
     @staticmethod
     def _lose_one(write: Callable[[Location], object], folder: Location) -> None:
         write(folder)
