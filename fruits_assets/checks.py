@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 import pyarrow.parquet as pq
 
+from fruits_assets.drift_check import new_images_are_familiar
 from fruits_assets.io_managers import VECTORS
 from fruits_assets.resources import AssetStorage, Residency
 from spark_src import export, pca_files
@@ -180,6 +181,7 @@ CHECKS = [
     variance_is_explained,
     weights_are_imagenet,
     one_model_throughout,
+    new_images_are_familiar,
     data_stays_in_eu,
     _no_image_lost("raw_images", _ingested),
     _no_image_lost("mobilenet_features", _handed_on("raw_images", "mobilenet_features")),

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
-from spark_src import export, pca_files
+from spark_src import drift, export, pca_files
 from spark_src.errors import NothingStoredError, UnreadableVersionError
 from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
@@ -137,6 +137,9 @@ class PcaModelIOManager(VersionedIOManager):
         pca_files.save(made.model, folder)
         pca_files.save_sums(made.sums, folder)
         pca_files.save_spark_ml(self.session, made.model, folder)
+        for features in self.storage.versions.kept("mobilenet_features"):
+            if features.name == made.features:
+                drift.save(drift.reference(self.session, features, made), folder)
         return made.model.facts | {"features": made.features}
 
     def read(self, version: Version) -> PcaModel:

@@ -36,7 +36,7 @@ def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
 
 def test_all_checks_hold_on_what_one_run_made(stored: Path, check: Check) -> None:
     outcomes = check(stored)
-    assert len(outcomes) == 13
+    assert len(outcomes) == 14
     assert not_holding(outcomes) == set()
     assert {outcome.exit_code for outcome in outcomes.values()} == {0}
     assert outcomes["pca_components:variance_is_explained"].text.startswith(

@@ -150,7 +150,7 @@ def test_every_check_of_the_graph_passes_on_the_sample(
     whole_run: dg.ExecuteInProcessResult,
 ) -> None:
     evaluations = whole_run.get_asset_check_evaluations()
-    assert len(evaluations) == 10
+    assert len(evaluations) == 14
     assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
 
 
