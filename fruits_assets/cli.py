@@ -11,7 +11,6 @@ from rich.table import Table
 from fruits_assets import cluster_commands, cluster_env_commands
 from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
-from spark_src.aws import use_region
 from spark_src.errors import FruitsError
 from spark_src.storage import PREFIXES, Storage
 
@@ -41,11 +40,9 @@ def path(
 ) -> None:
     """Print the URI of an asset's current version."""
     from fruits_assets.metadata import data_location
-    from fruits_assets.settings import load_settings
+    from fruits_assets.settings import settings_in_region
 
-    settings = load_settings()
-    use_region(settings.region)
-    version = Storage(settings.storage_location).current(asset)
+    version = Storage(settings_in_region().storage_location).current(asset)
     typer.echo(data_location(version).uri)
 
 

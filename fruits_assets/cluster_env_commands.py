@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fruits_assets import cluster_env
-from fruits_assets.settings import load_settings
+from fruits_assets.settings import settings_in_region
 
 app = typer.Typer(help="The cluster's Python environment.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
 
     Prints the archive's URI.
     """
-    settings = load_settings()
+    settings = settings_in_region()
     staging = settings.storage_location / "staging" / "env"
     with _shown() as (report, sent):
         place = cluster_env.push(staging, settings.region, python, report, sent)

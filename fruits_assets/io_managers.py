@@ -60,6 +60,11 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         session: SparkSession = self.spark.spark_session
         return session
 
+    @property
+    def cores(self) -> int:
+        """How many cores Spark has, so that what took so long can be said of one of them."""
+        return self.session.sparkContext.defaultParallelism
+
     def store(self, made: Any, asset: str, run_id: str, say: Say) -> metadata.Metadata:
         """Write a version and make it current; return what the UI shows of it."""
         versions = self.storage.versions
@@ -67,11 +72,12 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         draft = versions.begin(asset, run_id)
         try:
             facts = self.write(made, asset, draft.location, say)
+            facts = facts | {"seconds": round(time.monotonic() - started, 2)}
             version = versions.publish(draft, facts)
         except BaseException:
             versions.discard(draft)
             raise
-        return metadata.of_version(version, time.monotonic() - started)
+        return metadata.of_version(version)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = context.asset_key.to_python_identifier()
@@ -90,7 +96,7 @@ class ParquetIOManager(VersionedIOManager):
         with spoken(made, say):
             write_table(rows, asset, folder)
         written = read_table(self.session, folder)
-        facts = made.facts | {"images": made.images} | table_facts(written)
+        facts = made.facts | {"images": made.images, "cores": self.cores} | table_facts(written)
         if asset in VECTORS:
             facts |= vector_facts(read_vectors(self.session, folder), VECTORS[asset])
         if "model" in rows.columns:
@@ -109,7 +115,8 @@ class CsvIOManager(VersionedIOManager):
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         with spoken(made, say):
             file = export.write_csv(made.frame, folder)
-        return made.facts | {"images": made.images, "rows": export.count_rows(file)}
+        facts = made.facts | {"images": made.images, "cores": self.cores}
+        return facts | {"rows": export.count_rows(file)}
 
     def read(self, version: Version) -> Location:
         return version.location / export.FILE

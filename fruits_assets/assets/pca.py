@@ -57,8 +57,7 @@ def pca(
     started = time.monotonic()
     spark, features = mobilenet_features.frame.sparkSession, mobilenet_features.version
     model = fit_version(spark, features, config.n_components, config.min_explained_variance)
-    seconds = round(time.monotonic() - started, 2)
-    outputs = _outputs(mobilenet_features, model, seconds)
+    outputs = _outputs(mobilenet_features, model, started)
     selected = context.op_execution_context.selected_output_names
     if "pca_model" not in selected and pca_models.holds(model):
         next(outputs)  # the same model again: it keeps its version
@@ -66,7 +65,8 @@ def pca(
     yield from selected_outputs(context, outputs, io_managers)
 
 
-def _outputs(features: Table, model: PcaModel, seconds: float) -> Iterator[dg.Output[Any]]:
+def _outputs(features: Table, model: PcaModel, started: float) -> Iterator[dg.Output[Any]]:
+    seconds = round(time.monotonic() - started, 2)
     yield dg.Output(
         model,
         "pca_model",
@@ -77,6 +77,6 @@ def _outputs(features: Table, model: PcaModel, seconds: float) -> Iterator[dg.Ou
     projected = transform(features.frame, model, rows)
     digest = joint_digest(features.version.facts["digest"], model.digest)
     facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
-    yield dg.Output(
-        Work(projected, rows, facts=facts), "pca_components", data_version=dg.DataVersion(digest)
-    )
+    # From the fit's start: the components' seconds are what PCA took in all.
+    work = Work(projected, rows, facts=facts, started=started)
+    yield dg.Output(work, "pca_components", data_version=dg.DataVersion(digest))

@@ -24,7 +24,6 @@ from tests.cluster_env import (
     Node,
     built_env,
     on_a_node,
-    s3_folder,
     unpacked_env,
 )
 
@@ -188,19 +187,13 @@ def small_archive(cache: Path) -> Path:
     return archive
 
 
-@pytest.fixture
-def staging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """A folder in an S3."""
-    with s3_folder(monkeypatch) as folder:
-        yield folder / "env"
-
-
 def test_it_is_uploaded_once_in_parts_and_named(
     staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    place = cluster_env.push(staging, REGION, sent=lambda more, _: sent.append(more))
-    assert place == staging / small_archive.name
+    folder = staging / "env"
+    place = cluster_env.push(folder, REGION, sent=lambda more, _: sent.append(more))
+    assert place == folder / small_archive.name
     bucket, key = place.bucket_and_key
     s3 = aws.client("s3", REGION)
     stored = s3.get_object(Bucket=bucket, Key=key)
@@ -212,16 +205,16 @@ def test_it_is_uploaded_once_in_parts_and_named(
 
     small_archive.unlink()
     monkeypatch.setattr(cluster_env, "_pack", None)
-    assert cluster_env.push(staging, REGION) == place
+    assert cluster_env.push(folder, REGION) == place
 
 
 def test_the_command_prints_the_uri_alone(
     staging: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FRUITS_STORAGE", staging.uri.removesuffix("/staging/env"))
+    monkeypatch.setenv("FRUITS_STORAGE", staging.uri.removesuffix("/staging"))
     done = CliRunner().invoke(app, ["push"])
     assert done.exit_code == 0, done.output
-    assert done.stdout == f"{(staging / small_archive.name).uri}\n"
+    assert done.stdout == f"{(staging / 'env' / small_archive.name).uri}\n"
     assert "uploading 20 MB" in done.stderr
 
 
