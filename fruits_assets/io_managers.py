@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
 from spark_src import export, pca_files
-from spark_src.errors import NothingStoredError, UnreadableVersionError
+from spark_src.aws import explained
+from spark_src.errors import AwsError, NothingStoredError, UnreadableVersionError
 from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
@@ -21,7 +22,7 @@ from spark_src.pca import PcaModel
 from spark_src.progress import Work, spoken
 from spark_src.schemas import require_columns
 from spark_src.session import read_pictures, read_table, read_vectors, write_table
-from spark_src.storage import Version
+from spark_src.storage import Draft, Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
 """Tables of vectors, and the column that holds them."""
@@ -67,17 +68,28 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def store(self, made: Any, asset: str, run_id: str, say: Say) -> metadata.Metadata:
         """Write a version and make it current; return what the UI shows of it."""
-        versions = self.storage.versions
         started = made.started if isinstance(made, Work) else time.monotonic()
+        with explained(f"making {asset} under {self.storage.versions.prefix(asset)}"):
+            version = self._published(made, asset, run_id, say, started)
+        return metadata.of_version(version)
+
+    def _published(self, made: Any, asset: str, run_id: str, say: Say, started: float) -> Version:
+        versions = self.storage.versions
         draft = versions.begin(asset, run_id)
         try:
             facts = self.write(made, asset, draft.location, say)
             facts = facts | {"seconds": round(time.monotonic() - started, 2)}
-            version = versions.publish(draft, facts)
-        except BaseException:
-            versions.discard(draft)
+            return versions.publish(draft, facts)
+        except BaseException as error:
+            self._discard(draft, error)
             raise
-        return metadata.of_version(version)
+
+    def _discard(self, draft: Draft, why: BaseException) -> None:
+        """Clear the draft away, if that can be done: what went wrong first is what is told."""
+        try:
+            self.storage.versions.discard(draft)
+        except (OSError, AwsError) as error:
+            why.add_note(f"{draft.location} is left; the next run clears it away ({error})")
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = context.asset_key.to_python_identifier()
@@ -85,7 +97,8 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         asset = context.asset_key.to_python_identifier()
-        return self.read(self.storage.versions.current(asset))
+        with explained(f"reading {asset}"):
+            return self.read(self.storage.versions.current(asset))
 
 
 class ParquetIOManager(VersionedIOManager):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
+from spark_src.aws import explained
 from spark_src.locations import Location
 from spark_src.pca import FIT_SPLIT, PcaModel, Sums, fit_sums, one_model
 from spark_src.schemas import PCA_COMPONENTS
@@ -34,7 +35,8 @@ def fit_version(
     """
     model = one_model(features.facts["models"])
     split = FIT_SPLIT if FIT_SPLIT in features.facts["splits"] else None
-    sums = sums_of_files(spark, features.location, split)
+    with explained(f"reading {features.location} to fit PCA"):
+        sums = sums_of_files(spark, features.location, split)
     return fit_sums(sums, n_components, model, min_explained_variance)
 
 
