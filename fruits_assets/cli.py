@@ -13,7 +13,6 @@ from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
 from fruits_assets.embed_command import embed_command
 from fruits_assets.erase_command import erase
-from spark_src.aws import use_region
 from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
 from spark_src.storage import Storage
@@ -46,11 +45,9 @@ def path(
 ) -> None:
     """Print the URI of an asset's current version."""
     from fruits_assets.metadata import data_location
-    from fruits_assets.settings import load_settings
+    from fruits_assets.settings import settings_in_region
 
-    settings = load_settings()
-    use_region(settings.region)
-    version = Storage(settings.storage_location).current(asset)
+    version = Storage(settings_in_region().storage_location).current(asset)
     typer.echo(data_location(version).uri)
 
 

@@ -71,6 +71,11 @@ def last(name: str, region: str) -> ClusterState | None:
     return _newest(name, region)
 
 
+def now(cluster_id: str, region: str) -> ClusterState:
+    """What a cluster is like at this moment; AwsError where EMR does not answer."""
+    return ClusterState.of(_described(cluster_id, region))
+
+
 def ready(  # noqa: PLR0913 - all but the first three by name
     name: str,
     region: str,

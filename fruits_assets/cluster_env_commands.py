@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fruits_assets import cluster_env
-from fruits_assets.settings import load_settings
+from fruits_assets.settings import settings_in_region
 from spark_src.contract import FOLDERS
 
 app = typer.Typer(help="The cluster's Python environment.", no_args_is_help=True)
@@ -44,7 +44,7 @@ def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
 
     Prints the archive's URI.
     """
-    settings = load_settings()
+    settings = settings_in_region()
     # Not in staging, which is emptied after days: a cluster that starts later wants it still.
     folder = settings.storage_location / FOLDERS["environments"]
     with _shown() as (report, sent):

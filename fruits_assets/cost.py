@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +11,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fruits_assets.settings import load_settings
+from fruits_assets.settings import settings_in_region
 from spark_src.errors import FruitsError
 from spark_src.locations import Location
 from spark_src.storage import Storage
 
 PER_IMAGES = 100_000
 PRICED_REGION = "eu-west-1"
+
+STAGES = {
+    "ingest": "raw_images",
+    "features": "mobilenet_features",
+    "PCA": "pca_components",
+    "CSV": "csv_export",
+}
+"""The asset whose version says how long each stage took."""
 
 
 @dataclass(frozen=True)
@@ -101,29 +108,25 @@ def metadata(estimate: Estimate) -> dict[str, Any]:
 
 def of_images(  # noqa: PLR0913 - the assumptions, by name
     n: int,
-    images_per_second_per_core: float,
+    core_seconds: Mapping[str, float],
     cores: int,
     instances: Mapping[str, int],
     *,
     start_minutes: float = 8,
     idle_minutes: float = 60,
-    rest_share: float | None = None,
 ) -> dict[str, Estimate]:
     """The parts of a whole run's cost by name, the `total` last.
 
     Args:
         n: how many images.
-        images_per_second_per_core: measured, in images a second.
-        cores: those that featurize, without the primary node's.
+        core_seconds: what one image takes in each stage, in seconds of one core.
+        cores: those that work, without the primary node's; every stage is taken to use them all.
         instances: how many of each type, the primary node included.
         start_minutes: from the request for a cluster until it takes steps.
         idle_minutes: after the last step until the cluster ends itself.
-        rest_share: PCA's and CSV's time as a share of featurizing's; None: not measured, left out.
     """
-    featurizing = n / (images_per_second_per_core * cores)
-    seconds = {"start-up": start_minutes * 60, "featurizing": featurizing}
-    if rest_share is not None:
-        seconds["PCA and CSV"] = featurizing * rest_share
+    seconds = {"start-up": start_minutes * 60}
+    seconds |= {stage: n * each / cores for stage, each in core_seconds.items()}
     seconds["idle until auto-termination"] = idle_minutes * 60
     seconds["total"] = sum(seconds.values())
     return {part: of_run(time, instances, n) for part, time in seconds.items()}
@@ -131,98 +134,79 @@ def of_images(  # noqa: PLR0913 - the assumptions, by name
 
 @dataclass(frozen=True)
 class Measured:
-    """What the last materializations took. None: storage does not say."""
+    """What a stage of the last materialization took."""
 
-    images_per_second: float | None
-    cores: int | None
-    rest_share: float | None
+    seconds: float
+    images: int
+    cores: int
+
+    @property
+    def core_seconds(self) -> float:
+        """Seconds of one core for one image."""
+        return self.seconds * self.cores / self.images
 
 
-def measured(root: Location) -> Measured:
-    """Read the facts `seconds`, `images` and `cores` of the current versions."""
+def measured(root: Location) -> dict[str, Measured]:
+    """The stages that the current versions have measures of; few images make them look slow."""
     versions = Storage(root)
-    facts = {}
-    for asset in ("mobilenet_features", "pca_model", "pca_components", "csv_export"):
-        version = versions.find(asset)
-        facts[asset] = version.facts if version else {}
-    features = facts.pop("mobilenet_features")
-    seconds, images = features.get("seconds"), features.get("images")
-    if not seconds or not images:
-        return Measured(None, None, None)
-    # Seconds an image: the tables may have been made from different numbers of images.
-    rest = [
-        fact["seconds"] / fact["images"]
-        for fact in facts.values()
-        if fact.get("seconds") and fact.get("images")
-    ]
-    share = sum(rest) * images / seconds if len(rest) == len(facts) else None
-    return Measured(images / seconds, features.get("cores"), share)
+    found = {stage: versions.find(asset) for stage, asset in STAGES.items()}
+    names = ("seconds", "images", "cores")
+    return {
+        stage: Measured(**{name: version.facts[name] for name in names})
+        for stage, version in found.items()
+        if version and all(version.facts.get(name) for name in names)
+    }
 
 
 def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
     images: Annotated[int, typer.Option(min=1, help="How many images.")],
-    workers: Annotated[int, typer.Option(min=1, help="Nodes that featurize.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Nodes that work.")] = 2,
     instance_type: Annotated[str, typer.Option(help="Of all nodes.")] = "m5.xlarge",
     cores: Annotated[int | None, typer.Option(min=1, help="vCPUs of one node.")] = None,
-    images_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Of one core, where storage has no measure.")
-    ] = None,
-    measured_cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores that the measured run had.")
-    ] = None,
     start_minutes: Annotated[float, typer.Option(min=0, help="Until it takes steps.")] = 8,
     idle_minutes: Annotated[float, typer.Option(min=0, help="Until it ends itself.")] = 60,
 ) -> None:
-    """Estimate what a whole run on EMR costs, start-up and idle time included."""
-    settings = load_settings()
-    facts = measured(settings.storage_location)
-    rate, source = _rate(facts, settings.storage_location, images_per_second, measured_cores)
+    """Estimate what a whole run on EMR costs, from what the last materialization took.
+
+    Start-up and idle time are included.
+    """
+    settings = settings_in_region()
+    stages = measured(settings.storage_location)
+    features = stages.get("features")
+    if features is None:
+        raise FruitsError(
+            f"{settings.storage_location} has no measured throughput. Materialize once, here or on "
+            "EMR, with: uv run dagster asset materialize --select '*'"
+        )
     per_node = cores or (PRICES[instance_type].cores if instance_type in PRICES else None)
     if per_node is None:
         raise FruitsError(f"The cores of {instance_type} are not known: give --cores.")
     parts = of_images(
         images,
-        rate,
+        {stage: found.core_seconds for stage, found in stages.items()},
         per_node * workers,
         {instance_type: workers + 1},
         start_minutes=start_minutes,
         idle_minutes=idle_minutes,
-        rest_share=facts.rest_share,
     )
-    caption = f"{rate:,.1f} images a second and core ({source}). On demand, {PRICED_REGION}, "
-    caption += "without EBS, S3 and transfer."
+    caption = (
+        f"Features: {1 / features.core_seconds:,.1f} images a second and core, measured on "
+        f"{features.images:,} images and {features.cores} cores. On demand, {PRICED_REGION}, "
+        "without EBS, S3 and transfer."
+    )
     if settings.region != PRICED_REGION:
         caption += f" Prices in {settings.region} differ."
     title = f"{images:,} images on {workers} + 1 {instance_type}"
-    table = Table("part", "minutes", "instance-hours", "USD", title=title, caption=caption)
+    table = Table("part", "minutes", "instance-hours", "USD", title=title)
     for part, estimate in parts.items():
-        if part == "total" and facts.rest_share is None:
-            table.add_row("PCA and CSV", "not measured", "", "")
+        if part == "total":
+            for stage in [stage for stage in STAGES if stage not in stages]:
+                table.add_row(stage, "not measured", "", "")
         minutes = estimate.instance_hours * 60 / (workers + 1)
         hours = f"{estimate.instance_hours:,.2f}"
         table.add_row(part, f"{minutes:,.1f}", hours, estimate.usd_text)
     per = parts["total"].usd_per_100_000
     table.add_row("total per 100,000 images", "", "", "" if per is None else f"{per:,.2f}")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _rate(
-    facts: Measured, root: Location, given: float | None, cores: int | None
-) -> tuple[float, str]:
-    """Images a second of one core, and where that comes from."""
-    if given is not None:
-        return given, "given"
-    if facts.images_per_second is None:
-        raise FruitsError(
-            f"{root} has no measured throughput of mobilenet_features: give --images-per-second "
-            "(of one core), or materialize mobilenet_features and ask again."
-        )
-    cores = cores or facts.cores
-    if cores:
-        return facts.images_per_second / cores, f"measured on {cores} cores"
-    local = os.cpu_count() if root.scheme == "file" else None
-    if not local:
-        raise FruitsError(
-            f"{root} does not say on how many cores it was measured: give --measured-cores."
-        )
-    return facts.images_per_second / local, f"measured, if on this machine's {local} cores"
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    console.print(caption, highlight=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from requests import exceptions as faults
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
+from fruits_assets.settings import settings_in_region
 from spark_src.errors import DatasetError
 from spark_src.locations import Location
 
@@ -53,6 +54,7 @@ def fetch_dataset(
 ) -> None:
     """Bring Fruits-360 to a folder or a bucket; what is there already stays."""
     target = Location.parse(to)
+    settings_in_region(target)
     fetched = fetch(url, target)
     added = f", {fetched.added:,} files added" if fetched.added else ""
     typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")

@@ -132,7 +132,7 @@ def _derived(  # noqa: PLR0913, PLR0917
         for asset in DERIVED:
             versions.forget(asset)
         return
-    for output in pca_outputs(spark, features, fit, round(time.monotonic() - started, 2)):
+    for output in pca_outputs(spark, features, fit, started):
         yield output.output_name, pca, output
     if versions.find("csv_export") is not None:
         yield "csv_export", csv_export, csv_output(tables.read(versions.current("pca_components")))

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
 from spark_src import drift, export, pca_files
-from spark_src.errors import NothingStoredError, UnreadableVersionError
+from spark_src.aws import explained
+from spark_src.errors import AwsError, NothingStoredError, UnreadableVersionError
 from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
@@ -22,7 +23,7 @@ from spark_src.pca_spark import Earlier, Fit
 from spark_src.progress import Work, spoken
 from spark_src.schemas import require_columns
 from spark_src.session import read_pictures, read_table, read_vectors
-from spark_src.storage import Version
+from spark_src.storage import Draft, Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
 """Tables of vectors, and the column that holds them."""
@@ -61,20 +62,37 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         session: SparkSession = self.spark.spark_session
         return session
 
+    @property
+    def cores(self) -> int:
+        """How many cores Spark has, so that what took so long can be said of one of them."""
+        return self.session.sparkContext.defaultParallelism
+
     def store(self, made: Any, asset: str, run_id: str, say: Say) -> metadata.Metadata:
         """Write a version and make it current; return what the UI shows of it."""
-        versions = self.storage.versions
         started = made.started if isinstance(made, Work) else time.monotonic()
+        with explained(f"making {asset} under {self.storage.versions.prefix(asset)}"):
+            version = self._published(made, asset, run_id, say, started)
+        if isinstance(made, Work):
+            made.cleanup()
+        return metadata.of_version(version)
+
+    def _published(self, made: Any, asset: str, run_id: str, say: Say, started: float) -> Version:
+        versions = self.storage.versions
         draft = versions.begin(asset, run_id)
         try:
             facts = self.write(made, asset, draft.location, say)
-            version = versions.publish(draft, facts)
-        except BaseException:
-            versions.discard(draft)
+            facts = facts | {"seconds": round(time.monotonic() - started, 2)}
+            return versions.publish(draft, facts)
+        except BaseException as error:
+            self._discard(draft, error)
             raise
-        if isinstance(made, Work):
-            made.cleanup()
-        return metadata.of_version(version, time.monotonic() - started)
+
+    def _discard(self, draft: Draft, why: BaseException) -> None:
+        """Clear the draft away, if that can be done: what went wrong first is what is told."""
+        try:
+            self.storage.versions.discard(draft)
+        except (OSError, AwsError) as error:
+            why.add_note(f"{draft.location} is left; the next run clears it away ({error})")
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = context.asset_key.to_python_identifier()
@@ -82,7 +100,8 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         asset = context.asset_key.to_python_identifier()
-        return self.read(self.storage.versions.current(asset))
+        with explained(f"reading {asset}"):
+            return self.read(self.storage.versions.current(asset))
 
 
 class ParquetIOManager(VersionedIOManager):
@@ -92,7 +111,7 @@ class ParquetIOManager(VersionedIOManager):
         with spoken(made, say):
             made.write(folder)
         written = require_columns(read_table(self.session, folder), asset)
-        facts = made.facts | {"images": made.images} | table_facts(written)
+        facts = made.facts | {"images": made.images, "cores": self.cores} | table_facts(written)
         if asset in VECTORS:
             facts |= vector_facts(self.session, folder, VECTORS[asset])
         if "model" in written.columns:
@@ -111,8 +130,8 @@ class CsvIOManager(VersionedIOManager):
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
         with spoken(made, say):
             made.write(folder)
-        rows = export.count_rows(folder / export.FILE)
-        return made.facts | {"images": made.images, "rows": rows}
+        facts = made.facts | {"images": made.images, "cores": self.cores}
+        return facts | {"rows": export.count_rows(folder / export.FILE)}
 
     def read(self, version: Version) -> Location:
         return version.location / export.FILE

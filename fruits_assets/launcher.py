@@ -27,6 +27,7 @@ from spark_src.aws import client, explained
 from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
 from spark_src.locations import Location
+from spark_src.storage import Storage
 
 STAGING = FOLDERS["staging"]
 """The folder under the storage for what travels to the cluster and back."""
@@ -91,13 +92,15 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         with explained(f"adding a step to cluster {self.cluster_name}"):
             answer = emr.add_job_flow_steps(JobFlowId=self.cluster_id, Steps=[step])
         step_id, self._launched_at = answer["StepIds"][0], time.monotonic()
-        log.info(f"EMR step {step_id} on cluster {self.cluster_name} ({self.cluster_id})")
         try:
+            log.info(f"EMR step {step_id} on cluster {self.cluster_name} ({self.cluster_id})")
             yield from self.wait_for_completion(step_context, None, run_id, step_key, step_id)
-        except ClusterError:
-            raise  # the step has ended by itself
-        except BaseException:
-            self._cancel(step_id, log)  # else it would go on running, and be billed
+        except ClusterError:  # the step has ended by itself
+            Storage(self.storage).abandon(run_id)
+            raise
+        except BaseException:  # else it would go on running, and be billed
+            if self._cancelled(step_id, log):
+                Storage(self.storage).abandon(run_id)
             raise
 
     def wait_for_completion(
@@ -114,6 +117,8 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         while state != "COMPLETED":
             with raise_execution_interrupts():
                 time.sleep(pause)
+            # The cluster first: it may end right after its last step is done.
+            now = cluster.now(self.cluster_id, self.region_name)
             before, (state, reason) = state, self._state_of(emr_step_id)
             if state != before:
                 step_context.log.info(f"EMR step {emr_step_id} is {state}")
@@ -123,6 +128,10 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
             seen = len(events)
             if state in {"FAILED", "CANCELLED", "INTERRUPTED"}:
                 raise ClusterError(self._why(run_id, step_key, emr_step_id, state, reason))
+            if state != "COMPLETED" and now.state not in cluster.LIVING:
+                died = f"The cluster is {now.state}: {now.reason or 'EMR does not say why'}. "
+                died += "Materialize again: an identical cluster is started, and nothing is lost."
+                raise ClusterError(self._why(run_id, step_key, emr_step_id, state, died))
             pause = min(pause * self.polling.growth, self.polling.longest_seconds)
 
     def _events(self, run_id: str, step_key: str) -> list[EventLogEntry]:
@@ -207,7 +216,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         reason = status.get("FailureDetails") or status.get("StateChangeReason") or {}
         return status["State"], str(reason.get("Message") or reason.get("Reason") or "")
 
-    def _cancel(self, step_id: str, log: Any) -> None:
+    def _cancelled(self, step_id: str, log: Any) -> bool:
         emr, steps = client("emr", self.region_name), [step_id]
         how = "TERMINATE_PROCESS"
         try:
@@ -217,8 +226,9 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
                 )
         except AwsError as error:
             log.error(f"{error} The step may still be running on {self.cluster_id}.")
-        else:
-            log.info(f"EMR step {step_id} is cancelled")
+            return False
+        log.info(f"EMR step {step_id} is cancelled")
+        return True
 
     def _why(self, run_id: str, step_key: str, step_id: str, state: str, reason: str) -> str:
         said = self._crash(run_id, step_key) or self._step_log(step_id) or "(it left no log)"

@@ -29,15 +29,16 @@ LIBRARIES = {
 Metadata = dict[str, Any]
 
 
-def of_version(version: Version, seconds: float) -> Metadata:
+def of_version(version: Version) -> Metadata:
     """Metadata that every asset has, and a table's own besides."""
     facts = version.facts
+    seconds = facts["seconds"]
     metadata: Metadata = {
         "dagster/uri": data_location(version).uri,
         "version": version.name,
         "files": version.files,
         "bytes": dg.MetadataValue.int(version.bytes),
-        "seconds": round(seconds, 2),
+        "seconds": seconds,
         "libraries": _libraries(version.asset),
     }
     if "rows" in facts:

@@ -11,9 +11,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from spark_src.aws import use_region
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
 from spark_src.locations import Location
+from spark_src.residency import require_in_region
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGENET = "imagenet"
@@ -115,6 +117,20 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("; ".join(map(_problem, error.errors()))) from error
+
+
+def settings_in_region(*others: Location) -> Settings:
+    """The settings of a command that touches the storage, or `others` in its place.
+
+    Raises:
+        SettingsError: a value cannot be used.
+        ResidencyError: a bucket is elsewhere or not safe; nothing in it was read.
+        AwsError: a bucket could not be inspected.
+    """
+    settings = load_settings()
+    use_region(settings.region)
+    require_in_region(others or [settings.storage_location], settings.region)
+    return settings
 
 
 def _problem(found: ErrorDetails) -> str:

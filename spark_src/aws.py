@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from py4j.protocol import Py4JJavaError
 from pyarrow import fs
 
 from spark_src.errors import AwsError
@@ -45,9 +47,21 @@ _REMEDIES = {
     "PermanentRedirect": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
     "301": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
     "AuthorizationHeaderMalformed": "The bucket is in another region: set FRUITS_REGION to it.",
+    "400": "S3 does not say more; most often the credentials have expired: sign in again "
+    "(`aws sso login`) and start the run again; what was finished stays.",
+    "NetworkConnection": "Is there a network?",
     "SlowDown": "AWS asks to slow down, also after several tries: start the run again later.",
     "ThrottlingException": "AWS asks to slow down, also after several tries: start it again later.",
 }
+
+_CODES = (
+    r"ExceptionName: (\w+)",  # pyarrow, of a code that its AWS library does not know
+    r"UNKNOWN \(HTTP status (\d+)\)",
+    r"AWS Error ([A-Z_]+)",
+    r"Error Code: (\d+) ",  # S3A, where the answer had no body
+    r"Error Code: (\w+)",
+)
+"""Where pyarrow and S3A have AWS's code in what they say."""
 
 
 def use_region(region: str) -> None:
@@ -98,7 +112,7 @@ def error_code(error: ClientError) -> str:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn boto3's errors into one sentence with the remedy.
+    """Turn errors of boto3, pyarrow and Spark's S3A into one sentence with the remedy.
 
     Args:
         doing: what was being done and on what, e.g. `reading s3://bucket/key`.
@@ -110,9 +124,7 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error_code(error)
-        said = error.response.get("Error", {}).get("Message", "")
-        remedy = _REMEDIES.get(code, "See AWS's documentation of that code.")
-        raise AwsError(f"{doing} failed: {code} ({said}). {remedy}", code) from error
+        raise _refused(doing, code, error.response.get("Error", {}).get("Message", "")) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise AwsError(
             f"{doing} failed: there are no AWS credentials. Sign in (`aws sso login`), or set "
@@ -123,3 +135,23 @@ def explained(doing: str) -> Iterator[None]:
         raise AwsError(f"{doing} failed: {error}. Is there a network?", "NoNetwork") from error
     except BotoCoreError as error:
         raise AwsError(f"{doing} failed: {error}.", type(error).__name__) from error
+    except (OSError, Py4JJavaError) as error:
+        text = str(error)
+        found = _code_in(text)
+        if found is None:
+            raise  # nothing of AWS's
+        lines = (line for line in text.splitlines() if found in (line, _code_in(line)))
+        raise _refused(doing, found, next(lines, "").strip()) from error
+
+
+def _refused(doing: str, code: str, said: str) -> AwsError:
+    remedy = _REMEDIES.get(code, "See AWS's documentation of that code.")
+    return AwsError(f"{doing} failed: {code} ({said}). {remedy}", code)
+
+
+def _code_in(text: str) -> str | None:
+    """AWS's code in the text of another library's error, spelled as AWS does."""
+    found = next((match[1] for pattern in _CODES if (match := re.search(pattern, text))), None)
+    if found is None or not found.isupper():
+        return found
+    return "".join(word.capitalize() for word in found.split("_"))

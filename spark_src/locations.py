@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
-from spark_src.aws import s3_files
+from spark_src.aws import explained, s3_files
 from spark_src.errors import SettingsError
 
 SCHEMES = ("file", "s3")
@@ -93,12 +93,12 @@ class Location:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        with self.filesystem.open_input_file(self.path) as stream:
+        with explained(f"reading {self}"), self.filesystem.open_input_file(self.path) as stream:
             return bytes(stream.read())
 
     def write(self, content: bytes) -> None:
         """Write a file whose folder exists."""
-        with self.filesystem.open_output_stream(self.path) as stream:
+        with explained(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
     def make_folder(self) -> None:
@@ -114,16 +114,22 @@ class Location:
 
     def exists(self) -> bool:
         """Whether a file or a folder lies there."""
-        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+        return bool(self._info.type != fs.FileType.NotFound)
 
     def is_folder(self) -> bool:
         """Whether a folder lies there."""
-        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
+        return bool(self._info.type == fs.FileType.Directory)
+
+    @property
+    def _info(self) -> fs.FileInfo:
+        with explained(f"looking at {self}"):
+            return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:
         """Every file below this folder, sorted by path; none where there is no such folder."""
         selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
+        with explained(f"listing {self}"):
+            found = self.filesystem.get_file_info(selector)
         return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)
 
 

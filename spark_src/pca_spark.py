@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from spark_src.aws import explained
 from spark_src.feature_parts import KEY
 from spark_src.incremental import INDEX, index_of
 from spark_src.locations import Location
@@ -72,12 +73,15 @@ def fit_version(
     """
     model, split = one_model(features.facts["models"]), fit_split(features)
     change = _change(earlier, features, split)
+    folder = features.location
     if earlier is None or change is None:
-        sums, how = sums_of_files(spark, features.location, split), "all images were summed up"
+        with explained(f"reading {folder} to fit PCA"):
+            sums, how = sums_of_files(spark, folder, split), "all images were summed up"
     else:
         came, went = change
-        folder = features.location
-        sums = earlier.sums + sums_of_rows(spark, folder, came) - sums_of_rows(spark, folder, went)
+        with explained(f"reading {folder} to update PCA"):
+            came_and_went = (sums_of_rows(spark, folder, rows) for rows in (came, went))
+            sums = earlier.sums + next(came_and_went) - next(came_and_went)
         how = f"updated for {len(came):,} images that came and {len(went):,} that went"
     pca = fit_sums(sums, n_components, model, min_explained_variance)
     return Fit(pca, sums, features.name, how)

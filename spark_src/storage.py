@@ -149,13 +149,19 @@ class Storage:
         """Make a finished draft current, keep the version it replaces, drop older ones.
 
         Raises:
-            ConcurrentWriteError: another run published after this draft began.
+            ConcurrentWriteError: another run published after this draft began, or its run was
+            given up.
         """
         file = self._pointer_file(draft.asset)
         before = pointers.read(file)
         current = self._parsed(draft.asset, before).get("current") or {}
         if current.get("name") != draft.replaces:
             raise self._lost_race(draft)
+        if not self._draft_file(draft.asset, draft.name).exists():
+            raise ConcurrentWriteError(
+                f"{draft.asset}: run {draft.run_id} was given up, and what it wrote may have been "
+                f"cleared away, so {draft.name} is not made current. Materialize again."
+            )
         files = draft.location.files()
         version = Version(
             asset=draft.asset,
@@ -209,6 +215,17 @@ class Storage:
         """Delete a draft that will not be finished."""
         draft.location.delete_folder()
         self._delete_file(self._draft_file(draft.asset, draft.name))
+
+    def abandon(self, run_id: str) -> None:
+        """Give up every draft of a run whose process has ended elsewhere: the next run clears them.
+
+        Else they would be kept for a day, as of a machine whose processes cannot be seen.
+        """
+        for asset in PREFIXES:
+            for file in (self.prefix(asset) / "drafts").files():
+                draft = Location(self.root.scheme, file.path)
+                if json.loads(draft.read())["run_id"] == run_id:
+                    self._delete_file(draft)
 
     def _lost_race(self, draft: Draft) -> ConcurrentWriteError:
         winner = self._pointer(draft.asset).get("current") or {}

@@ -1,21 +1,13 @@
-"""The cluster's environment for tests: packed once, kept until the lock changes; nodes, an S3."""
+"""The cluster's environment for tests: packed once, kept until the lock changes; nodes."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pyspark
-import pytest
-from moto.server import ThreadedMotoServer
 
 from fruits_assets import cluster_env
-from spark_src import aws
-from spark_src.locations import Location
 
 REGION = "eu-west-1"
 BOOTSTRAP = Path(__file__).resolve().parents[1] / "infra" / "cluster" / "bootstrap.sh"
@@ -52,27 +44,6 @@ def on_a_node(environment: Path, code: Path, program: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-@contextmanager
-def s3_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """A folder in a new bucket of an S3 that runs in this process."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    aws.forget_clients()
-    bucket = f"fruits-{uuid4()}"  # every server of a process has the same buckets
-    where = {"LocationConstraint": REGION}
-    aws.client("s3", REGION).create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
-    yield Location.parse(f"s3://{bucket}/data/staging")
-    server.stop()
-    aws.forget_clients()
 
 
 class Node:

@@ -68,7 +68,7 @@ def pca(
     asked = (config.n_components, config.min_explained_variance)
     fit = fit_version(spark, features, *asked, earlier)
     context.log.info(f"PCA fitted on {fit.model.images:,} images: {fit.how}")
-    outputs = pca_outputs(spark, features, fit, round(time.monotonic() - started, 2))
+    outputs = pca_outputs(spark, features, fit, started)
     selected = context.op_execution_context.selected_output_names
     if "pca_model" not in selected and pca_models.holds(fit):
         next(outputs)  # the same model again: it keeps its version
@@ -77,10 +77,10 @@ def pca(
 
 
 def pca_outputs(
-    spark: SparkSession, features: Version, fit: Fit, seconds: float
+    spark: SparkSession, features: Version, fit: Fit, started: float
 ) -> Iterator[dg.Output[Any]]:
     """The model of a fit, then every image's components, to be computed when they are stored."""
-    model = fit.model
+    seconds, model = round(time.monotonic() - started, 2), fit.model
     yield dg.Output(
         fit,
         "pca_model",
@@ -90,5 +90,6 @@ def pca_outputs(
     digest = joint_digest(features.facts["digest"], model.digest)
     facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
     project = partial(project_files, spark, features, model)
-    work = Work(project, features.rows, facts=facts)
+    # From the fit's start: the components' seconds are what PCA took in all.
+    work = Work(project, features.rows, facts=facts, started=started)
     yield dg.Output(work, "pca_components", data_version=dg.DataVersion(digest))

@@ -93,6 +93,8 @@ class EmulatedCluster:
         folder.mkdir(parents=True)
         command = self._local(list(step.args), folder)
         self.commands.append(command)
+        if step.state == "CANCELLED":
+            return  # while its files were fetched
         with (folder / "stderr").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -103,6 +105,8 @@ class EmulatedCluster:
                 start_new_session=True,
             )
             self._processes[step.id] = process
+            if step.state == "CANCELLED":
+                _kill(process)
             failed = process.wait() != 0
         self._keep_log(cluster, step, folder / "stderr")
         if step.state == "RUNNING":
@@ -188,3 +192,4 @@ def _steps() -> list[tuple[Any, Any]]:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import pytest
@@ -19,7 +13,6 @@ from moto.emr.models import Cluster, emr_backends
 from moto.emr.responses import ElasticMapReduceResponse
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
-from moto.server import ThreadedMotoServer
 
 from spark_src import aws
 from spark_src.locations import Location
@@ -142,36 +135,16 @@ class Emulated:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-@contextmanager
-def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulated]:
-    """A fresh AWS with one bucket; credentials and endpoint are in the environment."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", _endpoint())
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    aws.client.cache_clear()
-    emr_backends.reset()
-    s3_backends.reset()
+def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
+    """The suite's AWS with no cluster in the region and one empty bucket."""
+    emr_backends[_ACCOUNT][REGION].reset()
+    for buckets in (s3_backends[_ACCOUNT]["aws"].buckets, s3_backends.bucket_accounts):
+        buckets.pop("fruits-bucket", None)
     state = Emulated()
     _mend(monkeypatch, state)
     where = {"LocationConstraint": REGION}
-    s3 = aws.client("s3", REGION)
-    s3.create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
-    yield state
-    aws.client.cache_clear()
-
-
-@cache
-def _endpoint() -> str:
-    """One server for all tests of a process: each stop of one takes half a second."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    atexit.register(server.stop)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    host, port = server.get_host_and_port()
-    return f"http://{host}:{port}"
+    aws.client("s3", REGION).create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
+    return state
 
 
 def _mend(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:

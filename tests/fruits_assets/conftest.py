@@ -19,6 +19,7 @@ from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
 from spark_src.locations import Location
 from spark_src.storage import Storage, Version
+from tests.fruits_assets.aws import Emulated, emulated
 
 Materialized = tuple[Path, dg.ExecuteInProcessResult, dg.DagsterInstance]
 
@@ -34,6 +35,18 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
+
+
+@pytest.fixture
+def emr(aws: str, monkeypatch: pytest.MonkeyPatch) -> Emulated:  # noqa: ARG001
+    """EMR without a cluster, and ways to change what has no call of AWS."""
+    return emulated(monkeypatch)
+
+
+@pytest.fixture
+def staging(bucket: str) -> Location:
+    """The folder for what travels to the cluster."""
+    return Location.parse(f"s3://{bucket}/data/staging")
 
 
 @pytest.fixture(scope="session")

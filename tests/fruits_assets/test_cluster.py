@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,13 +13,7 @@ from fruits_assets.cluster_commands import app, lock_of
 from fruits_assets.settings import Settings
 from spark_src import aws
 from spark_src.errors import AwsError, ClusterError
-from tests.fruits_assets.aws import LOCK, NAME, REGION, Emulated, emulated
-
-
-@pytest.fixture
-def emr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulated]:
-    with emulated(monkeypatch) as state:
-        yield state
+from tests.fruits_assets.aws import LOCK, NAME, REGION, Emulated
 
 
 @pytest.fixture

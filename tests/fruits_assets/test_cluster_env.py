@@ -24,7 +24,6 @@ from tests.cluster_env import (
     Node,
     built_env,
     on_a_node,
-    s3_folder,
     unpacked_env,
 )
 
@@ -189,10 +188,9 @@ def small_archive(cache: Path) -> Path:
 
 
 @pytest.fixture
-def environments(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
+def environments(staging: Location) -> Location:
     """A folder in an S3."""
-    with s3_folder(monkeypatch) as folder:
-        yield Location("s3", folder.path.removesuffix("staging")) / "environments"
+    return staging.parent / "environments"
 
 
 def test_it_is_uploaded_once_in_parts_and_named(

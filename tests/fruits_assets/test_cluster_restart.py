@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
@@ -12,7 +11,7 @@ from botocore.validate import ParamValidator
 from fruits_assets import cluster, cluster_copy
 from spark_src import aws
 from spark_src.errors import ClusterError
-from tests.fruits_assets.aws import LOCK, NAME, REGION, WANTED, Emulated, emulated
+from tests.fruits_assets.aws import LOCK, NAME, REGION, WANTED, Emulated
 
 ITS_OWN = ("Id", "ClusterArn", "Status", "MasterPublicDnsName", "NormalizedInstanceHours")
 
@@ -46,12 +45,6 @@ DESCRIBED: dict[str, Any] = {
 """As AWS's documentation shows it, with fields that moto has not."""
 
 VOLUME = {"VolumeType": "gp3", "SizeInGB": 64, "Throughput": 125}
-
-
-@pytest.fixture
-def emr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulated]:
-    with emulated(monkeypatch) as state:
-        yield state
 
 
 def start_again(said: list[str] | None = None) -> str:

@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from fruits_assets.settings import PROJECT
 from spark_src import aws
 from spark_src.errors import AwsError, ClusterError, SettingsError
 from spark_src.locations import Location
-from tests.cluster_env import REGION, s3_folder
+from tests.cluster_env import REGION
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +27,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, root / package)
     return root
-
-
-@pytest.fixture
-def staging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """A folder in an S3."""
-    with s3_folder(monkeypatch) as folder:
-        yield folder
 
 
 @pytest.mark.parametrize("folder", ["elsewhere", "pytest-of-somebody/pytest-0", ".hidden/é [1]"])
@@ -116,7 +108,7 @@ def test_a_run_that_uploads_at_the_same_moment_does_no_harm(
     assert push(staging, REGION) == place
 
 
-@pytest.mark.usefixtures("staging")
+@pytest.mark.usefixtures("aws")
 def test_a_missing_bucket_is_named_with_the_remedy() -> None:
     with pytest.raises(AwsError, match=r"s3://no-such-bucket/.*NoSuchBucket.*terraform apply"):
         push(Location.parse("s3://no-such-bucket/code"), REGION)

@@ -16,6 +16,7 @@ from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
 
 THREE = {"m5.xlarge": 3}
+MEASURED = {"seconds": 60.0, "images": 12_000, "cores": 2}
 
 
 @pytest.fixture
@@ -93,12 +94,13 @@ def test_a_run_of_no_images_has_no_price_per_image() -> None:
 
 
 def test_a_whole_run_counts_the_start_and_the_idle_time() -> None:
-    parts = cost.of_images(80_000, 100, 8, THREE, start_minutes=6, idle_minutes=30, rest_share=0.5)
+    taken = {"features": 0.01, "PCA": 0.005}
+    parts = cost.of_images(80_000, taken, 8, THREE, start_minutes=6, idle_minutes=30)
     hours = {part: estimate.instance_hours for part, estimate in parts.items()}
     expected = {
         "start-up": 0.3,
-        "featurizing": 3 * 100 / 3600,
-        "PCA and CSV": 3 * 50 / 3600,
+        "features": 3 * 100 / 3600,
+        "PCA": 3 * 50 / 3600,
         "idle until auto-termination": 1.5,
     }
     assert hours == pytest.approx(expected | {"total": sum(expected.values())})
@@ -107,60 +109,58 @@ def test_a_whole_run_counts_the_start_and_the_idle_time() -> None:
 
 
 def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second() -> None:
-    parts = cost.of_images(100_000, 100, 8, THREE)
-    idle, busy = parts["idle until auto-termination"].usd, parts["featurizing"].usd
+    parts = cost.of_images(100_000, {"features": 0.01}, 8, THREE)
+    idle, busy = parts["idle until auto-termination"].usd, parts["features"].usd
     assert idle is not None
     assert busy is not None
     assert idle > busy
 
 
 def test_the_command_goes_by_what_was_measured(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", seconds=60.0, images=12_000, cores=2)
-    for asset, images in (("pca_model", 6_000), ("pca_components", 12_000), ("csv_export", 12_000)):
-        keep(root, asset, seconds=3.0, images=images)
+    keep(root, "mobilenet_features", **MEASURED)
+    for asset in ("raw_images", "pca_components", "csv_export"):
+        keep(root, asset, seconds=6.0, images=12_000, cores=1)
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
-    assert "100.0 images a second and core (measured on 2 cores)" in output
+    assert "100.0 images a second and core, measured on 12,000 images and 2 cores" in output
     # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
-    assert shown["featurizing"] == ["10.0", "0.50", "0.13"]
-    # (3/6,000 + 3/12,000 + 3/12,000) seconds an image to 60/12,000 of featurizing.
-    assert shown["PCA and CSV"] == ["2.0", "0.10", "0.03"]
+    assert shown["features"] == ["10.0", "0.50", "0.13"]
+    for stage in ("ingest", "PCA", "CSV"):  # 2,000 a second and core
+        assert shown[stage] == ["0.5", "0.03", "0.01"]
     assert shown["start-up"][0] == "8.0"
     assert shown["idle until auto-termination"][0] == "30.0"
-    assert shown["total"] == ["50.0", "2.50", "0.66"]
+    assert shown["total"] == ["49.5", "2.47", "0.65"]
 
 
-def test_a_share_that_was_not_measured_is_said_not_guessed(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", seconds=60.0, images=12_000, cores=2)
-    keep(root, "pca_model", seconds=3.0, images=6_000)
+def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, root: Path) -> None:
+    keep(root, "mobilenet_features", **MEASURED)
+    keep(root, "pca_components", images=12_000)
     shown, _ = rows(app, "--images", "480000")
-    assert shown["PCA and CSV"] == ["not measured", "", ""]
+    assert shown["PCA"] == shown["ingest"] == ["not measured", "", ""]
 
 
 @pytest.mark.parametrize("facts", [None, {"images": 12_000}])
-def test_without_a_measure_the_command_asks_for_one(
+def test_without_a_measure_the_command_says_how_to_get_one(
     app: typer.Typer, root: Path, facts: dict[str, Any] | None
 ) -> None:
     if facts is not None:
         keep(root, "mobilenet_features", **facts)
-    with pytest.raises(FruitsError, match="--images-per-second"):
+    with pytest.raises(FruitsError, match="Materialize once"):
         rows(app, "--images", "1000")
-    assert (
-        "50.0 images a second and core (given)"
-        in rows(app, "--images", "1000", "--images-per-second", "50")[1]
-    )
 
 
-def test_cores_that_were_not_kept_can_be_given(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", seconds=60.0, images=12_000)
-    _, output = rows(app, "--images", "1000", "--measured-cores", "4")
-    assert "50.0 images a second and core (measured on 4 cores)" in output
-    _, output = rows(app, "--images", "1000")
-    assert "measured, if on this machine's" in output
+def test_one_materialization_is_measure_enough(
+    app: typer.Typer, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(stored))
+    shown, output = rows(app, "--images", "100000")
+    assert "measured on 240 images and" in output
+    assert "not measured" not in output
+    assert float(shown["features"][0]) > 0
 
 
 def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -> None:
-    assert not root.exists()
-    options = ["--images", "1000", "--images-per-second", "50", "--instance-type", "x9.huge"]
+    keep(root, "mobilenet_features", **MEASURED)
+    options = ["--images", "1000", "--instance-type", "x9.huge"]
     with pytest.raises(FruitsError, match="--cores"):
         rows(app, *options)
     assert rows(app, *options, "--cores", "4")[0]["total"][2] == "no price for x9.huge"
@@ -169,8 +169,7 @@ def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -
 def test_another_region_than_the_prices_is_said(
     app: typer.Typer, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not root.exists()
-    options = ["--images", "1000", "--images-per-second", "50"]
-    assert "differ" not in rows(app, *options)[1]
+    keep(root, "mobilenet_features", **MEASURED)
+    assert "differ" not in rows(app, "--images", "1000")[1]
     monkeypatch.setenv("FRUITS_REGION", "eu-west-3")
-    assert "Prices in eu-west-3 differ" in rows(app, *options)[1]
+    assert "Prices in eu-west-3 differ" in rows(app, "--images", "1000")[1]

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import requests as requests_library
+from typer.testing import CliRunner
 
+from fruits_assets.cli import app
 from fruits_assets.definitions import CHECK_JOB, build_defs, resources
 from fruits_assets.io_managers import CsvIOManager
 from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
 from fruits_assets.settings import Settings
 from spark_src.aws import client
+from spark_src.errors import ResidencyError, SettingsError
 
 REGION = "eu-west-1"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -97,6 +101,40 @@ def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
     assert f"ResidencyError: s3://{american} is in us-east-1" in refused(result)
     assert requests(american) - before == INSPECTED
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["path", "csv_export"], ["cost", "--images", "9"], ["cluster-env", "push"], ["fetch-dataset"]],
+    ids=lambda command: str(command[0]),
+)
+def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
+    command: list[str],
+    american: str,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = f"s3://{american}/store"
+    monkeypatch.setenv("FRUITS_STORAGE", place)
+    monkeypatch.setattr(requests_library, "get", lambda *_, **__: pytest.fail("a download began"))
+    before = requests(american)
+    to = ["--to", place] if command == ["fetch-dataset"] else []
+    error = CliRunner().invoke(app, [*command, *to]).exception
+    assert isinstance(error, ResidencyError)
+    assert f"s3://{american} is in us-east-1" in str(error)
+    assert requests(american) - before == INSPECTED
+
+
+def test_london_is_refused_before_a_bucket_in_america_is_asked_at_all(
+    american: str, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_REGION", "eu-west-2")
+    before = requests(american)
+    place = f"s3://{american}/store"
+    error = CliRunner().invoke(app, ["fetch-dataset", "--to", place]).exception
+    assert isinstance(error, SettingsError)
+    assert "London is not in the EU" in str(error)
+    assert requests(american) == before
 
 
 def test_an_input_in_the_region_is_inspected_and_then_listed(
