@@ -108,7 +108,7 @@ class Storage:
         if version is None:
             raise NothingStoredError(
                 f"{asset} has no current version under {self.prefix(asset)}. Make it with: "
-                f"uv run dagster asset materialize --select '+{asset}'"
+                f"uv run dagster asset materialize --select '*{asset}'"
             )
         return version
 
@@ -277,7 +277,7 @@ class Storage:
             name = folder.base_name
             if name in kept or self._being_written(asset, name, run_id):
                 continue
-            self._fs.delete_dir(folder.path)
+            Location(self.root.scheme, folder.path).delete_folder()
             self._delete_file(self._draft_file(asset, name))
 
     def _being_written(self, asset: str, name: str, run_id: str) -> bool:

@@ -94,7 +94,7 @@ def test_path_of_what_nothing_made_names_the_command_to_make_it(
 ) -> None:
     code, output, errors = fruits(tmp_path, "path", "csv_export")
     assert (code, output) == (2, "")
-    assert "uv run dagster asset materialize --select '+csv_export'" in errors
+    assert "uv run dagster asset materialize --select '*csv_export'" in errors
     assert errors.count("\n") == 1
 
 
@@ -175,7 +175,7 @@ def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Frui
     code, output, _ = fruits(root, "check")
     assert code == 2
     assert output.count(" cannot run ") == 9
-    assert "--select '+raw_images'" in " ".join(output.split())
+    assert "--select '*raw_images'" in " ".join(output.split())
     assert not root.exists()
 
 

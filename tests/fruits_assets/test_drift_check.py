@@ -24,7 +24,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
     for number in range(8):
         noise = Image.fromarray(random.integers(0, 256, (100, 100, 3), np.uint8))
         noise.save(source / "Training" / "Noise" / f"{number}.png")
-    result = run(copied, "raw_images+", source=source)
+    result = run(copied, "raw_images*", source=source)
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == NAME]
     assert result.success
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)

@@ -47,7 +47,7 @@ def before(
         shutil.copy(every[60], source / "photos" / name / "shared.jpg")
         (source / "photos" / name / "broken.jpg").write_bytes(b"no picture")
     few = {"pca": {"n_components": 5}}
-    for selection in ("*", "raw_images+"):
+    for selection in ("*", "raw_images*"):
         run(folder / "data", selection, source=source, ops=few)
     return folder
 

@@ -84,3 +84,19 @@ def test_dagster_validates_the_definitions() -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Validation successful for code location fruits" in done.stdout + done.stderr
+
+
+def test_the_selections_that_the_project_advises_reach_all_that_they_mean(tmp_path: Path) -> None:
+    """`+` is one layer in Dagster's selections, `*` is all of them."""
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+
+    def selected(text: str) -> set[str]:
+        keys = dg.AssetSelection.from_string(text).resolve(graph)
+        return {key.to_user_string() for key in keys}
+
+    after_pca = {"pca_components", "csv_export", "embedding_quality"}
+    after_model = after_pca | {"mobilenet_model", "mobilenet_features", "pca_model"}
+    before_csv = {"raw_images", "mobilenet_model", "mobilenet_features", "pca_components"}
+    assert selected("pca_components+") == after_pca
+    assert selected("mobilenet_model*") == after_model
+    assert selected("*csv_export") == before_csv | {"csv_export"}

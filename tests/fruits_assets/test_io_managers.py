@@ -32,7 +32,7 @@ def test_an_asset_nothing_made_is_named_with_its_folder_and_the_command(
         load(tmp_path, asset)
     text = str(caught.value)
     assert text.startswith(f"{asset} has no current version under {tmp_path / PREFIXES[asset]}.")
-    assert f"uv run dagster asset materialize --select '+{asset}'" in text
+    assert f"uv run dagster asset materialize --select '*{asset}'" in text
 
 
 def test_a_run_of_pca_without_features_says_so_and_writes_nothing(

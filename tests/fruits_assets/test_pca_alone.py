@@ -96,7 +96,7 @@ def test_the_version_before_is_kept(alone: Alone, stored: Path, current: Current
     assert pq.read_table(folder).num_rows == 240
 
 
-@pytest.mark.parametrize("select", ["pca_components+", "pca_model", "+raw_images"])
+@pytest.mark.parametrize("select", ["pca_components+", "pca_model", "*raw_images"])
 def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
     select: str, tmp_path: Path
 ) -> None:

@@ -193,7 +193,7 @@ def test_reading_what_was_never_made_names_asset_folder_and_command(storage: Sto
         storage.current(ASSET)
     assert str(caught.value).startswith("raw_images ")
     assert str(storage.prefix(ASSET)) in str(caught.value)
-    assert "uv run dagster asset materialize --select '+raw_images'" in str(caught.value)
+    assert "uv run dagster asset materialize --select '*raw_images'" in str(caught.value)
 
 
 def test_a_pointer_of_a_newer_format_is_refused(storage: Storage) -> None:
