@@ -161,6 +161,7 @@ def test_a_run_can_allow_more_junk(with_junk: Path, tmp_path: Path, run: Run) ->
     evaluations = result.get_asset_check_evaluations()
     assert sorted(str(e.description) for e in evaluations) == [
         "12 raw_images + 2 rejected_images = 14 files under the input",
+        "2 files, every page as it was written",
         "all data is on this machine",
     ]
 
