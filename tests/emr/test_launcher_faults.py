@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster_aws.emr.emr import EmrError
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
+from dagster_pyspark.utils import build_pyspark_zip
 
 from fruits_assets import cluster
 from fruits_assets.emr_step import REMOTE, adopt
 from fruits_assets.launcher import FruitsStepLauncher, launched_spark_config
 from spark_src.aws import client
-from spark_src.errors import SettingsError
+from spark_src.errors import ClusterError, SettingsError
 from spark_src.session import cluster_config
 from tests.emr.conftest import NAME, Account
 from tests.emr.emulated_cluster import REGION
@@ -131,6 +141,96 @@ def test_what_travels_with_a_step_is_its_settings_and_its_reference(
     order = pickle.loads(body)
     assert order["settings"] == {"FRUITS_DEPLOYMENT": "emr"}
     assert pickle.loads(order["step"]) == "the step"
+
+
+def test_the_stock_launcher_sends_no_settings_with_a_step(stock: Any, account: Account) -> None:
+    stock._post_artifacts(logging.getLogger(), "the step", "stock", "pca")
+    key = stock._artifact_s3_key("stock", "pca", "step_run_ref.pkl")
+    body = client("s3", REGION).get_object(Bucket=account.bucket, Key=key)["Body"].read()
+    assert pickle.loads(body) == "the step", "the stock launcher is mended"
+
+
+def test_the_stock_launchers_zip_holds_the_whole_folder_or_nothing(tmp_path: Path) -> None:
+    def zipped(folder: Path) -> set[str]:
+        for name in (".git/HEAD", ".venv/lib/tensorflow.py", "data/1.jpg", "code.py"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        build_pyspark_zip(str(tmp_path / "stock.zip"), str(folder))
+        return set(zipfile.ZipFile(tmp_path / "stock.zip").namelist())
+
+    assert "pytest" in str(tmp_path)
+    assert zipped(tmp_path / "project") == set()
+    with tempfile.TemporaryDirectory(prefix="fruits") as folder:
+        found = zipped(Path(folder))
+    assert found >= {".git/HEAD", ".venv/lib/tensorflow.py", "data/1.jpg"}
+    ours = zipfile.ZipFile(io.BytesIO(_code())).namelist()
+    assert {name.split("/")[0] for name in ours} == {"fruits_assets", "spark_src"}
+
+
+@pytest.fixture
+def add_step(account: Account) -> Callable[[list[str]], tuple[str, str]]:
+    """Run a command as a step; the ids of the cluster and of the step."""
+
+    def add(command: list[str]) -> tuple[str, str]:
+        cluster_id = cluster.ready(NAME, REGION, print, lock=None)
+        jar = {"Jar": "command-runner.jar", "Args": command}
+        step = {"Name": "test", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+        answer = client("emr", REGION).add_job_flow_steps(JobFlowId=cluster_id, Steps=[step])
+        step_id = answer["StepIds"][0]
+        while step_id not in account.cluster.begun:
+            time.sleep(0.05)
+        return cluster_id, step_id
+
+    return add
+
+
+def test_the_stock_launcher_says_only_that_a_step_failed_and_ours_why(
+    stock: Any, launcher: FruitsStepLauncher, add_step: Callable[[list[str]], tuple[str, str]]
+) -> None:
+    cluster_id, step_id = add_step(["sh", "-c", "echo the reason >&2; exit 1"])
+    launcher.cluster_id = cluster_id
+    while launcher._state_of(step_id)[0] != "FAILED":
+        time.sleep(0.1)
+    runner = stock.emr_job_runner
+    with pytest.raises(EmrError) as told:
+        runner.is_emr_step_complete(logging.getLogger(), cluster_id, step_id)
+    assert "the reason" not in str(told.value)
+    assert "the reason" in launcher._why("run", "pca", step_id, "FAILED", "")
+
+
+def test_the_stock_launcher_leaves_the_step_running_when_its_run_is_terminated(
+    stock: Any,
+    account: Account,
+    add_step: Callable[[list[str]], tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stock.cluster_id, step_id = add_step(["sleep", "60"])
+
+    def terminated(_: float) -> None:
+        raise DagsterExecutionInterruptedError
+
+    monkeypatch.setattr(
+        "dagster_aws.emr.pyspark_step_launcher.time", SimpleNamespace(sleep=terminated)
+    )
+    with pytest.raises(DagsterExecutionInterruptedError):
+        list(stock.wait_for_completion(None, None, "run", "pca", step_id))
+    assert account.cluster.state(step_id) == "RUNNING", "the stock launcher is mended"
+    account.cluster.cancel(step_id)
+
+
+def test_a_cluster_that_dies_under_a_step_is_told_and_not_waited_for(
+    launcher: FruitsStepLauncher,
+    account: Account,
+    add_step: Callable[[list[str]], tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launcher.cluster_id, step_id = add_step(["sleep", "60"])
+    died = replace(cluster.now(launcher.cluster_id, REGION), state="TERMINATED_WITH_ERRORS")
+    monkeypatch.setattr(cluster, "now", lambda *_: died)
+    context = SimpleNamespace(log=logging.getLogger(), instance=None)
+    with pytest.raises(ClusterError, match=r"(?s)The cluster is TERMINATED_WITH_ERRORS.*again"):
+        list(launcher.wait_for_completion(context, None, "run", "pca", step_id))  # type: ignore[arg-type]
+    account.cluster.cancel(step_id)
 
 
 def test_terminating_a_run_cancels_its_step(account: Account) -> None:

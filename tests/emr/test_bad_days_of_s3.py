@@ -1,0 +1,100 @@
+"""S3 on a bad day: calls that fail are repeated; what cannot be done is told with its remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spark_src.aws import client
+from spark_src.locations import Location
+from spark_src.storage import Storage
+from tests.conftest import new_bucket
+from tests.emr.conftest import Account
+from tests.emr.emulated_cluster import REGION
+from tests.emr.faulty_s3 import Fault, FaultyS3, Rule, every
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+PICTURES = 24
+MINUTE = 60.0
+
+
+@pytest.fixture
+def bucket(sample: Path) -> str:
+    """A bucket of the test's own with a few pictures."""
+    name = new_bucket(REGION)
+    for file in sorted(sample.rglob("*.jpg"))[:: 240 // PICTURES]:
+        key = f"input/{file.relative_to(sample)}"
+        client("s3", REGION).upload_file(str(file), name, key)
+    return name
+
+
+@pytest.fixture
+def run(account: Account, bucket: str) -> Run:
+    """A command on this machine whose S3 goes by the rule."""
+
+    def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:
+        with FaultyS3(rule).open() as s3:
+            done = account.run(
+                *command,
+                AWS_ENDPOINT_URL=s3.url,
+                FRUITS_DEPLOYMENT="local",
+                FRUITS_INPUT=f"s3://{bucket}/input",
+                FRUITS_STORAGE=f"s3://{bucket}/data",
+            )
+            assert s3.met, "no call met a fault"
+        return done
+
+    return execute
+
+
+def materialize(select: str) -> tuple[str, ...]:
+    few = '{"ops": {"pca": {"config": {"n_components": 5}}}}'
+    config = ("--config-json", few) if select == "*" else ()
+    return ("dagster", "asset", "materialize", "--select", select, *config)
+
+
+def test_where_every_tenth_call_fails_the_run_succeeds_and_nothing_is_lost(
+    run: Run, bucket: str
+) -> None:
+    faults = (Fault.SLOW_DOWN, Fault.RESET, Fault.SLOW, Fault.ANSWER_LOST)
+    done = run(every(10, *faults), *materialize("*"))
+    assert done.returncode == 0, done.stderr[-6000:]
+    storage = Storage(Location.parse(f"s3://{bucket}/data"))
+    for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
+        assert storage.current(asset).rows == PICTURES, asset
+    checked = run(every(10, *faults), "fruits", "check")
+    assert checked.stdout.count("no_image_lost") == checked.stdout.count(" = ") == 4
+    assert "cannot run" not in checked.stdout
+
+
+def test_credentials_that_expire_in_mid_run_are_told_with_the_remedy_within_a_minute(
+    run: Run,
+) -> None:
+    def expire(number: int, _method: str, _path: str) -> Fault | None:
+        return Fault.EXPIRED if number > 20 else None
+
+    started = time.monotonic()
+    done = run(expire, *materialize("raw_images"))
+    assert done.returncode != 0
+    assert "sign in again (`aws sso login`)" in done.stderr
+    assert "what was finished stays" in done.stderr
+    assert time.monotonic() - started < MINUTE
+
+
+def test_access_denied_on_one_prefix_is_told_with_the_prefix_and_the_remedy_within_a_minute(
+    run: Run,
+) -> None:
+    def deny(_number: int, method: str, path: str) -> Fault | None:
+        return Fault.DENIED if method != "GET" and "/data/raw_images" in path else None
+
+    started = time.monotonic()
+    done = run(deny, *materialize("raw_images"))
+    assert done.returncode != 0
+    assert "data/raw_images" in done.stderr
+    assert "needs this action on this prefix" in done.stderr
+    assert time.monotonic() - started < MINUTE
