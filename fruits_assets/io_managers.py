@@ -11,6 +11,7 @@ from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import DataFrame, SparkSession
 
 from fruits_assets import metadata
+from fruits_assets.pictures import Gallery
 from fruits_assets.resources import AssetStorage
 from spark_src import export, pca_files
 from spark_src.errors import NothingStoredError, UnreadableVersionError
@@ -72,9 +73,11 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         except BaseException:
             versions.discard(draft)
             raise
+        seconds = time.monotonic() - started
         if isinstance(made, Work):
             made.cleanup()
-        return metadata.of_version(version, time.monotonic() - started)
+        shown = Gallery(versions, self.storage.show_photos).of(version)
+        return metadata.of_version(version, seconds) | shown
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = context.asset_key.to_python_identifier()
