@@ -23,7 +23,7 @@ from spark_src.export import FILE
 from spark_src.pca import SHARES
 from spark_src.sampling import sampled
 from spark_src.storage import Storage, Version
-from spark_src.vectors import matrix_of
+from spark_src.vectors import FEATURES, matrix_of
 
 DATASET_SPLITS = frozenset({"Training", "Test"})
 PHOTOS = "photos"
@@ -82,6 +82,8 @@ def rejected_images(gallery: Gallery, version: Version) -> Drawn:
 
 def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
     """How large features are, and which pictures they make neighbours."""
+    if not _sound(version, FEATURES):
+        return {}
     table = sampled(version.location, ["image_id", "features"], VECTORS)
     if table is None:
         return {}
@@ -128,8 +130,11 @@ def pca_components(gallery: Gallery, version: Version) -> Drawn:
     """A map of the pictures, and the variance of the model that made it."""
     model = gallery.storage.find("pca_model")
     drawn = pca_model(gallery, model) if model else {}
+    n_components = version.facts["n_components"]
+    if n_components < 2 or not _sound(version, n_components):
+        return drawn
     table = sampled(version.location, ["label", "pca"], VECTORS)
-    if table is None or version.facts["n_components"] < 2:
+    if table is None:
         return drawn
     points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
     labels = [label or "" for label in table["label"].to_pylist()]
@@ -156,6 +161,13 @@ DRAWN: dict[str, Callable[[Gallery, Version], Drawn]] = {
     "pca_components": pca_components,
     "csv_export": csv_export,
 }
+
+
+def _sound(version: Version, length: int) -> bool:
+    """Whether every vector can be drawn; where not, a check says what is wrong with them."""
+    facts = version.facts
+    lengths = {facts["shortest"], facts["longest"]}
+    return lengths == {length} and not facts["nulls"] and not facts["not_finite"]
 
 
 def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
