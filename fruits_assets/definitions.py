@@ -47,7 +47,8 @@ def resources(settings: Settings) -> dict[str, Any]:
     use_region(settings.region)
     pyspark = _spark(settings)
     region = settings.region
-    storage = AssetStorage(root=settings.storage_location.uri, region=region)
+    root, show = settings.storage_location.uri, settings.show_photos
+    storage = AssetStorage(root=root, region=region, show_photos=show)
     places = (settings.storage_location, settings.input_location, settings.weights_location)
     return {
         "pyspark": pyspark,

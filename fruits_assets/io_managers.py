@@ -11,10 +11,16 @@ from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import DataFrame, SparkSession
 
 from fruits_assets import metadata
+from fruits_assets.pictures import Gallery
 from fruits_assets.resources import AssetStorage
 from spark_src import drift, export, pca_files
 from spark_src.aws import explained
-from spark_src.errors import AwsError, NothingStoredError, UnreadableVersionError
+from spark_src.errors import (
+    AwsError,
+    FruitsError,
+    NothingStoredError,
+    UnreadableVersionError,
+)
 from spark_src.facts import digests, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
@@ -74,7 +80,15 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             version = self._published(made, asset, run_id, say, started)
         if isinstance(made, Work):
             made.cleanup()
-        return metadata.of_version(version)
+        return metadata.of_version(version) | self._pictures(version, say)
+
+    def _pictures(self, version: Version, say: Say) -> metadata.Metadata:
+        """What the UI shows besides figures; the version is current, whatever becomes of them."""
+        try:
+            return Gallery(self.storage.versions, self.storage.show_photos).of(version)
+        except (OSError, ValueError, FruitsError) as error:
+            say(f"{version.asset} is stored, but nothing can be drawn of it: {error}")
+            return {}
 
     def _published(self, made: Any, asset: str, run_id: str, say: Say, started: float) -> Version:
         versions = self.storage.versions

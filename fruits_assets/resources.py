@@ -48,6 +48,8 @@ class AssetStorage(dg.ConfigurableResource[Storage]):
 
     root: str
     region: str = REGION
+    show_photos: bool = False
+    """Whether metadata may show what can be a person's: Dagster keeps it, also after an erasure."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         require_in_region([Location.parse(self.root)], self.region)

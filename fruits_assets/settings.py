@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     weights: str = IMAGENET
     region: str = "eu-west-1"
     cluster: str = "fruits-features"
+    show_photos: bool = False
+    """Whether Dagster's metadata may show pictures and paths that can be a person's."""
     poll_seconds: float = Field(default=15, gt=0)
     """The longest pause between two looks at a step on the cluster."""
 

@@ -46,13 +46,17 @@ def model_input(
     """
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
         picture.load()
-        rgb = _rgb(picture)
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
+        rgb = upright(picture, orientation)
     small = rgb.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC)
     values: NDArray[np.float32] = np.divide(np.asarray(small), np.float32(127.5), out=out)
     values -= np.float32(1)
     return values
+
+
+def upright(picture: Image.Image, orientation: int) -> Image.Image:
+    """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
+    rgb = _rgb(picture)
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

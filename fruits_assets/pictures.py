@@ -1,0 +1,189 @@
+"""What the UI shows of a version besides figures: sheets, plots, first rows. Light and bounded.
+
+Dagster keeps metadata for good, also after an erasure: what may be a person's is shown only where
+a setting allows it.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from spark_src import drawing, pca_files
+from spark_src.export import FILE
+from spark_src.pca import SHARES
+from spark_src.sampling import sampled
+from spark_src.storage import Storage, Version
+from spark_src.vectors import FEATURES, matrix_of
+
+DATASET_SPLITS = frozenset({"Training", "Test"})
+PHOTOS = "photos"
+LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES = 144, 16_384, 4_096, 6, 5, 5
+KEYS = ("image_id", "path", "split", "label")
+
+Drawn = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Draws what a version is like."""
+
+    storage: Storage
+    show_photos: bool = False
+
+    def of(self, version: Version) -> Drawn:
+        """Metadata of the version; none where its asset has no picture or its table no row."""
+        draw = DRAWN.get(version.asset)
+        return draw(self, version) if draw else {}
+
+    def may_show(self, row: dict[str, Any]) -> bool:
+        """Whether a row is of the data set, not of a person's photo."""
+        folders = row["path"].lower().split("/")
+        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+
+    def pictures(self, images: Version | None) -> list[dict[str, Any]]:
+        """Some of the pictures that may be shown, as rows."""
+        table = (
+            sampled(images.location, [*KEYS, "content", "orientation"], ROWS) if images else None
+        )
+        return [row for row in _rows(table) if self.may_show(row)]
+
+
+def raw_images(gallery: Gallery, version: Version) -> Drawn:
+    """One picture of each label."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in gallery.pictures(version):
+        first.setdefault(row["label"] or "(none)", row)
+    chosen = [(label, row["content"], row["orientation"]) for label, row in sorted(first.items())]
+    if not chosen:
+        return {"pictures": _hidden()}
+    return {"pictures": _image(drawing.contact_sheet(chosen[:LABELS]), "a picture of each label")}
+
+
+def rejected_images(gallery: Gallery, version: Version) -> Drawn:
+    """The first rejected files, without their paths where those may be a person's."""
+    rows = _rows(sampled(version.location, ["path", "bytes", "reason", "detail"], LINES))
+    if not rows:
+        return {}
+    columns = ("path", "bytes", "reason", "detail") if gallery.show_photos else ("bytes", "reason")
+    return {
+        "first rejected files": _table(columns, ([row[name] for name in columns] for row in rows))
+    }
+
+
+def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
+    """How large features are, and which pictures they make neighbours."""
+    if not _sound(version, FEATURES):
+        return {}
+    table = sampled(version.location, ["image_id", "features"], VECTORS)
+    if table is None:
+        return {}
+    vectors = matrix_of(table["features"].combine_chunks())
+    drawn: Drawn = {"activations": _image(drawing.histogram(vectors.ravel()), "histogram")}
+    images = gallery.storage.find("raw_images")
+    rows = {row["image_id"]: row for row in gallery.pictures(images)}
+    known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
+    if len(known) <= NEIGHBOURS:
+        return drawn | {"nearest neighbours": _hidden()}
+    names = table["image_id"].take(pa.array(known)).to_pylist()
+    sheet = _neighbours(vectors[known], [rows[name] for name in names])
+    return drawn | {"nearest neighbours": sheet}
+
+
+def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
+    """A row for each of a few pictures: itself, then the pictures with the greatest cosine."""
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    sheet = []
+    by_label = np.argsort([row["path"] for row in rows], kind="stable")
+    asked = by_label[np.linspace(0, len(rows) - 1, QUERIES).astype(int)]
+    for query in asked:
+        nearest = np.argsort(-(units @ units[query]), kind="stable")
+        nearest = nearest[nearest != query][:NEIGHBOURS]
+        for place in (query, *nearest):
+            row = rows[place]
+            sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
+    title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
+    return _image(drawing.contact_sheet(sheet, NEIGHBOURS + 1), title)
+
+
+def pca_model(_: Gallery, version: Version) -> Drawn:
+    """Where the variance lies."""
+    model = pca_files.load(version.location)
+    ratios, share = model.explained_variance_ratio, SHARES[0]
+    reached = np.flatnonzero(np.cumsum(ratios) >= share)
+    needed = int(reached[0]) + 1 if len(reached) else None
+    return {
+        "variance": _image(drawing.scree(ratios, model.n_components, needed, share), "variance")
+    }
+
+
+def pca_components(gallery: Gallery, version: Version) -> Drawn:
+    """A map of the pictures, and the variance of the model that made it."""
+    model = gallery.storage.find("pca_model")
+    drawn = pca_model(gallery, model) if model else {}
+    n_components = version.facts["n_components"]
+    if n_components < 2 or not _sound(version, n_components):
+        return drawn
+    table = sampled(version.location, ["label", "pca"], VECTORS)
+    if table is None:
+        return drawn
+    points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
+    labels = [label or "" for label in table["label"].to_pylist()]
+    return drawn | {"map": _image(drawing.label_map(points, labels), "map of the pictures")}
+
+
+def csv_export(gallery: Gallery, version: Version) -> Drawn:
+    """The first rows and columns of the file."""
+    file = version.location / FILE
+    with file.filesystem.open_input_stream(file.path) as stream:
+        reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+        rows = [row for row in islice(reader, LINES) if gallery.may_show(row)]
+        columns = list(reader.fieldnames or [])[:7]
+    if not rows:
+        return {"first rows": _hidden()}
+    return {"first rows": _table(columns, ([row[name] for name in columns] for row in rows))}
+
+
+DRAWN: dict[str, Callable[[Gallery, Version], Drawn]] = {
+    "raw_images": raw_images,
+    "rejected_images": rejected_images,
+    "mobilenet_features": mobilenet_features,
+    "pca_model": pca_model,
+    "pca_components": pca_components,
+    "csv_export": csv_export,
+}
+
+
+def _sound(version: Version, length: int) -> bool:
+    """Whether every vector can be drawn; where not, a check says what is wrong with them."""
+    facts = version.facts
+    lengths = {facts["shortest"], facts["longest"]}
+    return lengths == {length} and not facts["nulls"] and not facts["not_finite"]
+
+
+def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
+    return table.to_pylist() if table else []
+
+
+def _image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
+    data = base64.b64encode(content).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/webp;base64,{data})")
+
+
+def _hidden() -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
+    lines = [" | ".join(str(value).replace("|", "\\|")[:80] for value in row) for row in rows]
+    head = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in head + lines))

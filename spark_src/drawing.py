@@ -1,0 +1,160 @@
+"""Plots and sheets of thumbnails for people, as small WebP files. Nothing is read here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from spark_src.pixels import upright
+
+SIDE = 72
+"""Of a thumbnail, in pixels."""
+
+_CAPTION = 14
+_GAP = 4
+_QUALITIES = (75, 50, 25, 5)
+_LIGHT = 180_000
+"""Bytes of a sheet: about 240,000 as text."""
+_CHARACTERS = 12
+"""Of a caption that fits under a thumbnail."""
+
+
+def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12) -> bytes:
+    """Thumbnails in rows, each over its caption.
+
+    Args:
+        pictures: caption, the file's bytes and the EXIF orientation of each.
+        columns: thumbnails in a row.
+    """
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width, height = SIDE + _GAP, SIDE + _CAPTION + _GAP
+    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    for place, (caption, content, orientation) in enumerate(pictures):
+        left, top = _GAP + place % columns * width, _GAP + place // columns * height
+        small = _thumbnail(content, orientation)
+        sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
+        draw.text((left + SIDE // 2, top + SIDE + 1), _short(caption), "black", font, anchor="ma")
+    return _light_webp(sheet)
+
+
+def histogram(values: NDArray[np.float32]) -> bytes:
+    """How often a feature has which value; zeros, which ReLU makes many of, are told apart."""
+    zeros = float((values == 0).mean())
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(values[values > 0], bins=60, color="tab:blue")
+    axes.set(
+        yscale="log",
+        xlabel="value of a feature",
+        ylabel="how many",
+        title=f"{values.size:,} features, {zeros:.0%} of them zero (not drawn)",
+    )
+    return _webp(figure)
+
+
+def scree(
+    ratios: NDArray[np.float64], n_components: int, needed: int | None, share: float
+) -> bytes:
+    """The variance that each component explains, and all up to it.
+
+    Args:
+        ratios: (1280,), explained variance ratio of every component.
+        n_components: how many are kept.
+        needed: how many reach the share, or None where none do.
+        share: of the variance, 0 to 1.
+    """
+    shown = min(len(ratios), max(2 * n_components, (needed or 0) * 5 // 4, 10))
+    numbers = np.arange(1, shown + 1)
+    summed = np.cumsum(ratios)
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(numbers, ratios[:shown], marker=".", markersize=3)
+    left.axvline(n_components, color="tab:orange", label=f"{n_components} kept")
+    left.set(yscale="log", xlabel="component", ylabel="explained variance", title="each component")
+    right.plot(numbers, summed[:shown])
+    kept = summed[n_components - 1]
+    right.axvline(n_components, color="tab:orange", label=f"{n_components} kept: {kept:.1%}")
+    if needed:
+        right.axvline(
+            needed, color="tab:green", linestyle="--", label=f"{needed} reach {share:.0%}"
+        )
+    right.axhline(share, color="grey", linewidth=0.7, linestyle=":")
+    right.set(xlabel="components", ylim=(0, 1.02), title="all up to it")
+    left.legend()
+    right.legend(loc="lower right")
+    return _webp(figure)
+
+
+def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
+    """The first two components of pictures; labels are written where there is room for them.
+
+    Args:
+        points: (n, 2).
+        labels: n names; neighbours in the alphabet have neighbouring colours.
+    """
+    names, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    colours = colormaps["gist_rainbow"](np.linspace(0, 1, len(names)))
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(points[:, 0], points[:, 1], c=colours[index], s=9, alpha=0.6, linewidths=0)
+    axes.set(
+        xlabel="component 1",
+        ylabel="component 2",
+        title=f"{len(points):,} pictures, {len(names)} labels",
+    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # places the axes: texts can be measured
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    taken: list[Any] = []
+    for label in np.argsort(-counts, kind="stable"):
+        x, y = np.median(points[index == label], axis=0)
+        box = {"facecolor": "white", "alpha": 0.75, "edgecolor": colours[label], "pad": 1.5}
+        name = names[label] or "(none)"
+        text = axes.text(x, y, name, fontsize=7, ha="center", va="center", bbox=box)
+        extent = text.get_window_extent(renderer).padded(3)
+        if extent.count_overlaps(taken):
+            text.remove()
+        else:
+            taken.append(extent)
+    return _webp(figure)
+
+
+def _short(caption: str) -> str:
+    """Its beginning and its end: varieties differ in their last number."""
+    half = _CHARACTERS // 2
+    return caption if len(caption) <= _CHARACTERS else f"{caption[:half]}…{caption[1 - half :]}"
+
+
+def _thumbnail(content: bytes, orientation: int) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+        picture.draft("RGB", (2 * SIDE, 2 * SIDE))
+        small = upright(picture, orientation)
+    small.thumbnail((SIDE, SIDE))
+    return small
+
+
+def _light_webp(sheet: Image.Image) -> bytes:
+    """In the best quality that is light enough."""
+    for quality in _QUALITIES:
+        content = io.BytesIO()
+        sheet.save(content, "WEBP", quality=quality)
+        if content.tell() <= _LIGHT:
+            break
+    return content.getvalue()
+
+
+def _webp(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(content, format="webp", dpi=100, pil_kwargs={"quality": 80})
+    return content.getvalue()

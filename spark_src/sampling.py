@@ -1,0 +1,48 @@
+"""A few rows of a stored table, always the same ones, however many it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from spark_src.locations import Location
+from spark_src.vector_files import data_files, opened
+
+MOST_FILES = 32
+MOST_BYTES = 64 * 2**20
+_ROWS_AT_ONCE = 128
+
+
+def sampled(folder: Location, columns: Sequence[str], rows: int) -> pa.Table | None:
+    """The first rows of files chosen evenly: at most `rows`, about `MOST_BYTES`, `MOST_FILES`.
+
+    Returns:
+        None where the table has no row.
+
+    Raises:
+        UnreadableVersionError: a file is damaged or gone.
+    """
+    files = _evenly(data_files(folder), MOST_FILES)
+    batches = [batch for file in files for batch in _head(file, columns, rows, len(files))]
+    table = pa.Table.from_batches(batches) if batches else None
+    return table.slice(0, rows) if table else None
+
+
+def _head(
+    file: Location, columns: Sequence[str], rows: int, files: int
+) -> Iterator[pa.RecordBatch]:
+    rows_left, bytes_left = -(-rows // files), MOST_BYTES // files
+    with opened(file) as parquet:
+        for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False):
+            yield batch.slice(0, rows_left)
+            rows_left -= batch.num_rows
+            bytes_left -= batch.nbytes
+            if rows_left <= 0 or bytes_left <= 0:
+                return
+
+
+def _evenly(files: Sequence[Location], most: int) -> list[Location]:
+    places = np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))
+    return [files[place] for place in places]
