@@ -91,6 +91,18 @@ def test_a_failed_write_leaves_the_old_version_current_and_nothing_half_written(
     assert half_written(copied, "csv_export") == []
 
 
+def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
+    copied: Path, run: Run, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("image file is truncated")
+
+    monkeypatch.setattr("fruits_assets.pictures.Gallery.of", fails)
+    result = run(copied, "csv_export")
+    assert result.success
+    assert made(result) == {"csv_export"}
+
+
 def test_a_run_that_another_overtook_fails_and_leaves_nothing_half_written(
     copied: Path, run: Run, current: Current, half_written: HalfWritten, error_text: ErrorText
 ) -> None:
