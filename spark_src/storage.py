@@ -7,15 +7,13 @@ A prefix holds `current.json` (the pointer: current and previous version with th
 from __future__ import annotations
 
 import json
-import os
-import socket
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pyarrow import fs
 
-from spark_src import pointers
+from spark_src import drafts, pointers
 from spark_src.contract import PREFIXES
 from spark_src.errors import (
     ConcurrentWriteError,
@@ -27,8 +25,6 @@ from spark_src.locations import Location
 
 FORMAT = 1
 """Of the pointer and of what it points to. Code refuses a higher number than it knows."""
-
-_ABANDONED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -135,13 +131,7 @@ class Storage:
         name = f"{now:%Y%m%dT%H%M%S.%fZ}-{run_id[:8]}"
         current = self.find(asset)
         location = self.prefix(asset) / "versions" / name
-        writer = {
-            "run_id": run_id,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started_at": now.isoformat(),
-        }
-        pointers.write(self._draft_file(asset, name), _json(writer))
+        pointers.write(self._draft_file(asset, name), _json(drafts.writer(run_id, now)))
         self._fs.create_dir(location.path, recursive=True)
         return Draft(asset, name, location, run_id, current.name if current else None)
 
@@ -285,12 +275,7 @@ class Storage:
             writer = json.loads(self._draft_file(asset, name).read())
         except FileNotFoundError:
             return False
-        if writer["run_id"] == run_id:
-            return False  # this run's own earlier try
-        started_at = datetime.fromisoformat(writer["started_at"])
-        if datetime.now(UTC) - started_at > _ABANDONED_AFTER:
-            return False
-        return writer["host"] != socket.gethostname() or _process_lives(writer["pid"])
+        return drafts.is_being_written(writer, run_id)
 
     def _draft_file(self, asset: str, name: str) -> Location:
         return self.prefix(asset) / "drafts" / f"{name}.json"
@@ -302,13 +287,3 @@ class Storage:
 
 def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode()
-
-
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

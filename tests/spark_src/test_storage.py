@@ -247,7 +247,7 @@ def test_a_machine_whose_clock_is_wrong_by_hours_changes_nothing_for_others(
     first = storage.publish(storage.begin("raw_images", "run-1"), {"rows": 1})
     with monkeypatch.context() as patch:
         patch.setattr("spark_src.storage.datetime", WrongClock)
-        patch.setattr("spark_src.storage.socket.gethostname", lambda: "another machine")
+        patch.setattr("socket.gethostname", lambda: "another machine")
         theirs = storage.begin("raw_images", "run-2")
     ours = storage.publish(storage.begin("raw_images", "run-3"), {"rows": 3})
     assert theirs.location.exists(), "what another machine is writing was taken for abandoned"
