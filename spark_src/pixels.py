@@ -45,7 +45,6 @@ def model_input(
         float32, shape (224, 224, 3), values in [-1, 1].
     """
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-        picture.load()
         rgb = upright(picture, orientation)
     small = rgb.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC)
     values: NDArray[np.float32] = np.divide(np.asarray(small), np.float32(127.5), out=out)
@@ -54,13 +53,14 @@ def model_input(
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
+    """A picture in RGB, turned as its EXIF orientation, 1 to 8, says; its file may be closed then."""
     rgb = _rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB":
+        picture.load()
         return picture  # `convert` would copy it, 200 MB of a large one
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")
