@@ -53,7 +53,7 @@ def model_input(
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """A picture in RGB, turned as its EXIF orientation, 1 to 8, says; its file may be closed then."""
+    """A picture in RGB, turned as its EXIF orientation (1 to 8) says; its file is done with."""
     rgb = _rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
