@@ -54,13 +54,13 @@ def model_input(
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
     """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
-    picture.load()  # its file may be closed by who looks at it
     rgb = _rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB":
+        picture.load()  # its file may be closed by who looks at it
         return picture  # `convert` would copy it, 200 MB of a large one
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")

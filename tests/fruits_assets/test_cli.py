@@ -158,7 +158,7 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 9
+    assert output.count(" holds ") == 13
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
@@ -174,7 +174,7 @@ def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Frui
     root = tmp_path / "data"
     code, output, _ = fruits(root, "check")
     assert code == 2
-    assert output.count(" cannot run ") == 9
+    assert output.count(" cannot run ") == 13
     assert "--select '*raw_images'" in " ".join(output.split())
     assert not root.exists()
 

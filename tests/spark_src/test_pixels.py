@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from spark_src.pictures import clean_picture
-from spark_src.pixels import INPUT_SIZE, model_input
+from spark_src.pixels import INPUT_SIZE, model_input, upright
 
 ORIENTATION = 0x0112
 
@@ -130,3 +130,10 @@ def test_every_colour_mode_is_seen_as_its_rgb_picture(mode: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (224, 224)])
 def test_a_picture_of_any_shape_becomes_the_models_square(size: tuple[int, int]) -> None:
     assert model_input(encode(Image.new("RGB", size, "red"), "PNG")).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_upright_picture_outlives_the_file_that_it_was_read_from(orientation: int) -> None:
+    with Image.open(io.BytesIO(encode(Image.new("RGB", (40, 30)), "JPEG"))) as picture:
+        turned = upright(picture, orientation)
+    assert np.asarray(turned).shape == ((30, 40, 3) if orientation == 1 else (40, 30, 3))
