@@ -34,14 +34,15 @@ def bucket(sample: Path) -> str:
 
 
 @pytest.fixture
-def run(account: Account, bucket: str) -> Run:
-    """A command on this machine whose S3 goes by the rule."""
+def run(account: Account, bucket: str, tmp_path: Path) -> Run:
+    """A command on this machine, with a home of its own, whose S3 goes by the rule."""
 
     def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:
         with FaultyS3(rule).open() as s3:
             done = account.run(
                 *command,
                 AWS_ENDPOINT_URL=s3.url,
+                DAGSTER_HOME=str(tmp_path),
                 FRUITS_DEPLOYMENT="local",
                 FRUITS_INPUT=f"s3://{bucket}/input",
                 FRUITS_STORAGE=f"s3://{bucket}/data",
@@ -68,22 +69,9 @@ def test_where_every_tenth_call_fails_the_run_succeeds_and_nothing_is_lost(
     for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
         assert storage.current(asset).rows == PICTURES, asset
     checked = run(every(10, *faults), "fruits", "check")
-    assert checked.stdout.count("no_image_lost") == checked.stdout.count(" = ") == 4
+    lost = [line for line in checked.stdout.splitlines() if "no_image_lost" in line]
+    assert [" holds " in line for line in lost] == [True] * 4, checked.stdout
     assert "cannot run" not in checked.stdout
-
-
-def test_credentials_that_expire_in_mid_run_are_told_with_the_remedy_within_a_minute(
-    run: Run,
-) -> None:
-    def expire(number: int, _method: str, _path: str) -> Fault | None:
-        return Fault.EXPIRED if number > 20 else None
-
-    started = time.monotonic()
-    done = run(expire, *materialize("raw_images"))
-    assert done.returncode != 0
-    assert "sign in again (`aws sso login`)" in done.stderr
-    assert "what was finished stays" in done.stderr
-    assert time.monotonic() - started < MINUTE
 
 
 def test_access_denied_on_one_prefix_is_told_with_the_prefix_and_the_remedy_within_a_minute(
