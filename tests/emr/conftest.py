@@ -82,7 +82,7 @@ def account(
             client("s3", REGION).upload_file(str(file), bucket, key)
         start_cluster(NAME, f"s3://{bucket}/logs/")
         folder = tmp_path_factory.mktemp("cluster")
-        cluster = EmulatedCluster(aws_url, unpacked_env(folder), folder / "steps")
+        cluster = EmulatedCluster(NAME, aws_url, unpacked_env(folder), folder / "steps")
         patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
         cluster.start()
         home = folder / "home"

@@ -30,16 +30,20 @@ TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 
 
 class EmulatedCluster:
-    """Looks for pending steps of every cluster and runs them.
+    """Looks for pending steps of the clusters of one name and runs them.
 
     Args:
+        name: theirs; other tests have clusters that run nothing.
         url: where S3 is to be found by the steps.
         environment: the unpacked environment that stands for the one on the nodes.
         folder: for downloads, logs and Spark's own files.
     """
 
-    def __init__(self, url: str, environment: Path, folder: Path) -> None:
-        self._url, self._environment, self._folder = url, environment, folder
+    def __init__(self, name: str, url: str, environment: Path, folder: Path) -> None:
+        self._name, self._url = name, url
+        self._environment, self._folder = environment, folder
+        # Of this thread: boto3 makes clients in one thread at a time.
+        self._s3 = client("s3", REGION)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: set[str] = set()
         self._stopped = threading.Event()
@@ -80,7 +84,7 @@ class EmulatedCluster:
             for cluster, step in _steps():
                 # moto calls the first step running from the start.
                 waits = step.id not in self.begun and step.state in {"PENDING", "RUNNING"}
-                if waits and cluster.state in {"WAITING", "RUNNING"}:
+                if waits and cluster.name == self._name and cluster.state in {"WAITING", "RUNNING"}:
                     self.begun.add(step.id)
                     step.state = "RUNNING"
                     thread = threading.Thread(target=self._run, args=(cluster, step), daemon=True)
@@ -122,7 +126,7 @@ class EmulatedCluster:
     def _fetched(self, uri: str, folder: Path) -> str:
         bucket, key = Location.parse(uri).bucket_and_key
         target = folder / key.rsplit("/", 1)[-1]
-        client("s3", REGION).download_file(bucket, key, str(target))
+        self._s3.download_file(bucket, key, str(target))
         return str(target)
 
     def _variables(self, folder: Path) -> dict[str, str]:
@@ -159,7 +163,7 @@ class EmulatedCluster:
         target = Location.parse(cluster.log_uri) / cluster.id / "steps" / step.id / "stderr.gz"
         bucket, key = target.bucket_and_key
         content = gzip.compress(log.read_bytes())
-        client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=content)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=content)
 
 
 def start_cluster(name: str, log_uri: str) -> str:

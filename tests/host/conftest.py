@@ -39,7 +39,7 @@ class TwoRuns:
 @pytest.fixture(scope="session")
 def two_runs(team_host: TeamHost) -> TwoRuns:
     whole, second = team_host.launch(), team_host.launch("mobilenet_features")
-    team_host.wait_for_inputs(whole, "mobilenet_features", 2)
+    team_host.wait_for_writing(whole, "mobilenet_features")
     meanwhile = team_host.status(second)
     team_host.postgres.stop()
     team_host.postgres.start()

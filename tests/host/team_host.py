@@ -114,16 +114,14 @@ class TeamHost:
         assert found
         return int(found.group(1))
 
-    def wait_for_inputs(self, run_id: str, step: str, count: int) -> None:
-        """Until the step has read its inputs, and computes: it stores no event for a while."""
+    def wait_for_writing(self, run_id: str, step: str) -> None:
+        """Until the step writes what it made: it stores no event for seconds."""
 
-        def read() -> bool:
+        def writes() -> bool:
             assert self.status(run_id) not in {"SUCCESS", "FAILURE"}, self.events(run_id)
-            return (
-                "".join(self.events(run_id, "LOADED_INPUT")).count(f'"step_key": "{step}"') >= count
-            )
+            return f'"step_key": "{step}"' in "".join(self.events(run_id, "STEP_OUTPUT"))
 
-        self.wait_for(f"the inputs of {step}", read)
+        self.wait_for(f"the output of {step}", writes)
 
     def wait_for_end(self, run_id: str) -> str:
         self.wait_for("a run's end", lambda: self.status(run_id) in {"SUCCESS", "FAILURE"})
