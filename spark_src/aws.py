@@ -20,6 +20,7 @@ from botocore.exceptions import (
 )
 from py4j.protocol import Py4JJavaError
 from pyarrow import fs
+from pyspark.errors import PySparkException
 
 from spark_src.errors import AwsError
 
@@ -135,7 +136,7 @@ def explained(doing: str) -> Iterator[None]:
         raise AwsError(f"{doing} failed: {error}. Is there a network?", "NoNetwork") from error
     except BotoCoreError as error:
         raise AwsError(f"{doing} failed: {error}.", type(error).__name__) from error
-    except (OSError, Py4JJavaError) as error:
+    except (OSError, Py4JJavaError, PySparkException) as error:
         text = str(error)
         found = _code_in(text)
         if found is None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from spark_src.aws import explained
 from spark_src.errors import UnreadableVersionError
 from spark_src.locations import Location
 from spark_src.vectors import FEATURES, matrix_of
@@ -61,9 +62,10 @@ def opened(file: Location, verify: bool = False) -> Iterator[pq.ParquetFile]:
 
     Raises:
         UnreadableVersionError: it is gone or damaged, which may show only when it is read.
+        AwsError: S3 refused.
     """
     try:
-        with file.filesystem.open_input_file(file.path) as stream:
+        with explained(f"reading {file}"), file.filesystem.open_input_file(file.path) as stream:
             yield pq.ParquetFile(stream, page_checksum_verification=verify)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
@@ -93,7 +95,8 @@ def key_columns(files: Sequence[Location], columns: Sequence[str]) -> pd.DataFra
     if not files:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in names})
     dataset = ds.dataset([file.path for file in files], filesystem=files[0].filesystem)
-    table = dataset.to_table(columns=[*columns, "__filename"]).rename_columns(names[:-1])
+    with explained(f"reading {files[0].parent}"):
+        table = dataset.to_table(columns=[*columns, "__filename"]).rename_columns(names[:-1])
     rows = table.to_pandas()
     rows["row"] = rows.groupby("file", sort=False).cumcount()
     return rows

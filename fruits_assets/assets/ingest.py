@@ -13,6 +13,7 @@ from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager
 from fruits_assets.resources import Launcher, PictureSource
 from spark_src import ingest as pictures
+from spark_src.aws import explained
 from spark_src.pictures import Limits
 from spark_src.progress import Work
 from spark_src.session import write_table
@@ -84,8 +85,10 @@ def _outputs(
     yield dg.Output(ledger, "rejected_images", metadata=uri)
 
     accepted = pictures.accepted(inspected)
-    pictures.require_few_rejections(listed.files - accepted.count(), listed, max_share)
-    digest = pictures.content_digest(accepted)
+    with explained(f"reading {listed.root}"):
+        rejected = listed.files - accepted.count()
+        digest = pictures.content_digest(accepted)
+    pictures.require_few_rejections(rejected, listed, max_share)
     write = partial(write_table, accepted, "raw_images")
     images = Work(write, listed.files, facts=facts | {"digest": digest}, started=ledger.started)
     yield dg.Output(images, "raw_images", metadata=uri, data_version=dg.DataVersion(digest))

@@ -86,3 +86,21 @@ def test_access_denied_on_one_prefix_is_told_with_the_prefix_and_the_remedy_with
     assert "data/raw_images" in done.stderr
     assert "needs this action on this prefix" in done.stderr
     assert time.monotonic() - started < MINUTE
+
+
+def test_credentials_that_expire_in_mid_run_are_told_with_the_remedy_within_a_minute(
+    run: Run, bucket: str
+) -> None:
+    expired_at: list[float] = []
+
+    def expire(_number: int, method: str, path: str) -> Fault | None:
+        if method == "PUT" and "/data/raw_images" in path and not expired_at:
+            expired_at.append(time.monotonic())
+        return Fault.EXPIRED if expired_at else None
+
+    done = run(expire, *materialize("*"))
+    assert time.monotonic() - expired_at[0] < MINUTE
+    assert done.returncode != 0
+    assert "AwsError" in done.stderr, done.stderr[-4000:]
+    assert "aws sso login" in done.stderr
+    assert Storage(Location.parse(f"s3://{bucket}/data")).find("raw_images") is None
