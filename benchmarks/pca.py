@@ -91,7 +91,7 @@ def store_features(storage: Storage, rows: int) -> Version:
         }
         table = pa.table(columns, schema=TABLE)
         file = draft.location / f"part-{number}.parquet"
-        write_vectors(table, file, "features")
+        write_vectors([table], file, TABLE)
     facts = {
         "rows": rows,
         "models": [model.sha256],

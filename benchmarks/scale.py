@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             _features(spark, picture_files(options.images), options.count, Path(folder)),
-            _pca(spark, options.count * 4, Path(folder)),
+            _pca(spark, options.count * 16, Path(folder)),
         ]
     show(
         f"1x and {FACTOR}x rows",

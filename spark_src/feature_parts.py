@@ -59,8 +59,8 @@ def save(work: Iterable[Featurized], folder: Location) -> Iterator[int]:
 
 def _write_whole(table: pa.Table, folder: Location, name: str) -> None:
     if folder.scheme == "s3":  # an object is there when it is whole
-        write_vectors(table, folder / name, "features")
+        write_vectors([table], folder / name, SCHEMA)
         return
     unfinished = folder / f".{name}"
-    write_vectors(table, unfinished, "features")
+    write_vectors([table], unfinished, SCHEMA)
     Path(unfinished.path).rename(folder.path + "/" + name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from spark_src.vector_files import (
     data_files,
     in_tasks,
     key_columns,
-    read_rows,
+    rows_of_blocks,
     write_vectors,
 )
 from spark_src.vectors import FEATURES, float_lists
@@ -41,6 +42,8 @@ INDEXED = ("path", "split", *KEY)
 
 ROWS_PER_FILE = 8 * VECTORS_PER_BLOCK
 """84 MB of features. The number of cores has no say in it, so that blocks are always the same."""
+
+VECTOR_BYTES = FEATURES * np.dtype(np.float32).itemsize
 
 TABLE = pa.schema(
     [
@@ -229,20 +232,36 @@ def _writer(
 ) -> Callable[[Iterable[tuple[Location, pd.DataFrame]]], Iterator[None]]:
     def write(tasks: Iterable[tuple[Location, pd.DataFrame]]) -> Iterator[None]:
         for file, rows in tasks:
-            write_vectors(_table(rows, model, file), file, "features")
+            with TemporaryFile() as spool:
+                _gather(rows, file.scheme, spool)
+                write_vectors(_blocks(rows, model, spool), file, TABLE)
             yield None
 
     return write
 
 
-def _table(rows: pd.DataFrame, model: str, file: Location) -> pa.Table:
-    features = np.empty((len(rows), FEATURES), np.float32)
+def _gather(rows: pd.DataFrame, scheme: str, spool: IO[bytes]) -> None:
+    """Bring the features of a file's rows in order, on disk: memory is that of a block."""
     places = pd.Series(np.arange(len(rows)), index=rows.index)
     for path, wanted in rows.groupby("file", sort=False):
-        numbers = wanted["row"].to_numpy(np.int64)
-        features[places[wanted.index]] = read_rows(Location(file.scheme, path), numbers)
-    columns: dict[str, Any] = {
-        name: pa.array(rows[name], pa.string()) for name in ("image_id", "path", "split", "label")
-    }
-    columns |= {"features": float_lists(features), "model": pa.array([model] * len(rows))}
-    return pa.table(columns, schema=TABLE)
+        into = places[wanted.index].to_numpy()
+        for found, features in rows_of_blocks(
+            Location(scheme, path), wanted["row"].to_numpy(np.int64)
+        ):
+            for place, vector in zip(into[found], features, strict=True):
+                spool.seek(place * VECTOR_BYTES)
+                spool.write(vector)
+
+
+def _blocks(rows: pd.DataFrame, model: str, spool: IO[bytes]) -> Iterator[pa.Table]:
+    spool.seek(0)
+    for start in range(0, len(rows), VECTORS_PER_BLOCK):
+        block = rows[start : start + VECTORS_PER_BLOCK]
+        content = spool.read(len(block) * VECTOR_BYTES)
+        features = np.frombuffer(content, np.float32).reshape(-1, FEATURES)
+        columns: dict[str, Any] = {
+            name: pa.array(block[name], pa.string())
+            for name in ("image_id", "path", "split", "label")
+        }
+        columns |= {"features": float_lists(features), "model": pa.array([model] * len(block))}
+        yield pa.table(columns, schema=TABLE)

@@ -23,7 +23,7 @@ from spark_src.vector_files import (
     Block,
     blocks_of,
     in_tasks,
-    read_rows,
+    rows_of_blocks,
     write_vectors,
 )
 from spark_src.vectors import FEATURES, count_malformed, float_lists, malformed_error, matrix_of
@@ -164,7 +164,8 @@ def _fitted_rows(version: Version, split: str | None) -> pd.DataFrame | None:
 
 def _row_sums(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[Sums]:
     for file, rows in tasks:
-        yield Sums.of(read_rows(file, rows))
+        for _, features in rows_of_blocks(file, rows):
+            yield Sums.of(features)
 
 
 def _summer(
@@ -196,19 +197,18 @@ def _projector(
 ) -> Callable[[Iterable[tuple[Location, Sequence[Block]]]], Iterator[None]]:
     def project(files: Iterable[tuple[Location, Sequence[Block]]]) -> Iterator[None]:
         for file, blocks in files:
-            batches = [batch for block in blocks for batch in block.read([*_KEYS, "features"])]
-            tables = [_projected(batch, pca) for batch in batches]
-            write_vectors(pa.Table.from_batches(tables, PCA_TABLE), file, "pca")
+            batches = (batch for block in blocks for batch in block.read([*_KEYS, "features"]))
+            write_vectors((_projected(batch, pca) for batch in batches), file, PCA_TABLE)
             yield None
 
     return project
 
 
-def _projected(batch: pa.RecordBatch, pca: PcaModel) -> pa.RecordBatch:
+def _projected(batch: pa.RecordBatch, pca: PcaModel) -> pa.Table:
     features = matrix_of(batch.column("features"))
     # A product of always the same shape: its last bit may depend on that.
     whole = np.zeros((VECTORS_PER_BLOCK, FEATURES), np.float32)
     whole[: len(features)] = features
     components = pca.project(whole)[: len(features)]
     columns = [*(batch.column(name) for name in _KEYS), float_lists(components)]
-    return pa.RecordBatch.from_arrays(columns, schema=PCA_TABLE)
+    return pa.Table.from_arrays(columns, schema=PCA_TABLE)

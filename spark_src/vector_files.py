@@ -105,6 +105,19 @@ def key_columns(files: Sequence[Location], columns: Sequence[str]) -> pd.DataFra
 def read_rows(file: Location, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """The features of some rows of a file, verified: (n, 1280), in the order asked for."""
     found = np.empty((len(rows), FEATURES), np.float32)
+    for places, features in rows_of_blocks(file, rows):
+        found[places] = features
+    return found
+
+
+def rows_of_blocks(
+    file: Location, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The features of some rows of a file, verified, block by block.
+
+    Yields:
+        places in `rows`, (n,), and their features, (n, 1280).
+    """
     with opened(file, verify=True) as parquet:
         sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
         ends = np.cumsum(sizes)
@@ -113,24 +126,30 @@ def read_rows(file: Location, rows: NDArray[np.int64]) -> NDArray[np.float32]:
             table = parquet.read_row_group(int(group), ["features"], use_threads=False)
             vectors = matrix_of(table["features"].combine_chunks())
             places = np.flatnonzero(group_of == group)
-            found[places] = vectors[rows[places] - (ends[group] - sizes[group])]
-    return found
+            yield places, vectors[rows[places] - (ends[group] - sizes[group])]
 
 
-def write_vectors(table: pa.Table, file: Location, column: str) -> None:
+def write_vectors(tables: Iterable[pa.Table], file: Location, schema: pa.Schema) -> None:
     """Write one file of a table of vectors: blocks of a fixed size, checksums, floats as they are.
 
     Floats hardly repeat: a dictionary of them is built and thrown away. LZ4 reads fastest.
+
+    Args:
+        tables: the rows, a block or many at a time; no more than one of these is in memory.
+        file: where to.
+        schema: the table's; its lists are the vectors.
     """
-    pq.write_table(
-        table,
+    names = [field.name for field in schema if not pa.types.is_list(field.type)]
+    with pq.ParquetWriter(
         file.path,
+        schema,
         filesystem=file.filesystem,
-        row_group_size=VECTORS_PER_BLOCK,
         compression="lz4",
-        use_dictionary=[name for name in table.column_names if name != column],
+        use_dictionary=names,
         write_page_checksum=True,
-    )
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=VECTORS_PER_BLOCK)
 
 
 def in_tasks(
