@@ -35,13 +35,13 @@ def main() -> None:
     """Run the small one, then the large one in the same workers, whose peaks only grow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
-    parser.add_argument("--count", type=int, default=1024, help="images at 1x")
+    parser.add_argument("--count", type=int, default=2048, help="images at 1x")
     options = parser.parse_args()
     spark = start_spark()
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             _features(spark, picture_files(options.images), options.count, Path(folder)),
-            _pca(spark, options.count * 16, Path(folder)),
+            _pca(spark, options.count * 8, Path(folder)),
         ]
     show(
         f"1x and {FACTOR}x rows",
