@@ -21,6 +21,7 @@ from spark_src.storage import Storage
 
 CANNOT_RUN = 2
 
+
 class OneSentence(TyperGroup):
     """Commands whose errors are one sentence; where they come from is said to who asks."""
 
@@ -51,7 +52,9 @@ app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(cluster_env_commands.app, name="cluster-env")
 app.command("cost", epilog="Example: fruits cost --images 100000 --workers 4")(cost_command)
 app.command("erase", epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
-app.command("fetch-dataset", epilog="Example: fruits fetch-dataset --to ~/fruits-360")(fetch_dataset)
+app.command("fetch-dataset", epilog="Example: fruits fetch-dataset --to ~/fruits-360")(
+    fetch_dataset
+)
 app.command("embed", epilog="Example: fruits embed photo.jpg other.png --format csv")(embed_command)
 
 

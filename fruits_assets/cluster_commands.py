@@ -14,7 +14,10 @@ from fruits_assets.settings import Settings, load_settings, settings_in_region
 from spark_src.contract import FOLDERS
 from spark_src.locations import Location
 
-app = typer.Typer(help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.",
+    no_args_is_help=True,
+)
 
 
 def lock_of(settings: Settings) -> Location | None:

@@ -50,7 +50,9 @@ class Fetched:
 
 def fetch_dataset(
     url: Annotated[str, typer.Option(help="Where a zip of pictures is.")] = FRUITS_360,
-    to: Annotated[str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")] = TARGET,
+    to: Annotated[
+        str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
+    ] = TARGET,
 ) -> None:
     """Bring Fruits-360 to a folder or a bucket; what is there already stays.
 

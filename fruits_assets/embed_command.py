@@ -40,7 +40,9 @@ class Form(StrEnum):
 
 def embed_command(
     files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
-    form: Annotated[Form, typer.Option("--format", help="For people, a spreadsheet or a program.")] = Form.TABLE,
+    form: Annotated[
+        Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
+    ] = Form.TABLE,
     steps: Annotated[
         bool,
         typer.Option(
