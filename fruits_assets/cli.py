@@ -60,7 +60,7 @@ app.command("embed", epilog="Example: fruits embed photo.jpg other.png --format 
 
 @app.callback(epilog="The variables FRUITS_… say where input and storage are: see README.md.")
 def fruits(
-    traceback: Annotated[  # noqa: ARG001 - `OneSentence` looks at it
+    traceback: Annotated[
         bool,
         typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
     ] = False,

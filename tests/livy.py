@@ -22,6 +22,6 @@ def run_cell(source, names):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
         elif chunk.strip():
             *statements, last = ast.parse(chunk).body
             for statement in statements:
-                exec(compile(ast.Module([statement], []), "<stdin>", "exec"), names)
-            exec(compile(ast.Interactive([last]), "<stdin>", "single"), names)
+                exec(compile(ast.Module([statement], []), "<stdin>", "exec"), names)  # noqa: S102 - as Livy does
+            exec(compile(ast.Interactive([last]), "<stdin>", "single"), names)  # noqa: S102 - as Livy does
     return image

@@ -27,7 +27,6 @@ from tests.cluster_env import (
     unpacked_env,
 )
 
-
 PNG = b"\x89PNG"
 LIVY = (Path(__file__).parents[1] / "livy.py").read_text()
 

@@ -13,16 +13,26 @@ from fruits_assets.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+TAGS = ("personal_data", "runs_on", "stage")
+
 SNAPSHOT = """\
 asset csv_export <- pca_components (group fruits, code 1)
+  csv, pyspark; team:data; personal_data=derived, runs_on=spark, stage=results
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group fruits, code 1)
+  json, scikitlearn; team:data; personal_data=none, runs_on=host, stage=results
 asset mobilenet_features <- mobilenet_model, raw_images \
 (group fruits, code pillow-rgb-upright-bicubic-224-v1)
+  parquet, pyspark; team:data; personal_data=derived, runs_on=spark, stage=features
 asset mobilenet_model <- nothing (group fruits, code 1)
+  tensorflow, tflite; team:data; personal_data=none, runs_on=host, stage=model
 asset pca_components <- mobilenet_features (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
 asset pca_model <- mobilenet_features (group fruits, code 1)
+  numpy, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
 asset raw_images <- nothing (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=photos, runs_on=spark, stage=ingest
 asset rejected_images <- nothing (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=paths, runs_on=spark, stage=ingest
 check csv_export:no_image_lost (blocking)
 check mobilenet_features:features_have_1280_finite_numbers (blocking)
 check mobilenet_features:files_are_whole (not blocking)
@@ -49,7 +59,7 @@ def described(definitions: dg.Definitions) -> str:
         f"{', '.join(sorted(key.to_user_string() for key in node.parent_keys)) or 'nothing'} "
         f"(group {node.group_name}, code {node.code_version})\n"
         f"  {', '.join(sorted(node.kinds))}; {', '.join(node.owners)}; "
-        f"{', '.join(f'{key}={value}' for key, value in sorted(node.tags.items()) if '/' not in key)}"
+        f"{', '.join(f'{name}={node.tags[name]}' for name in TAGS)}"
         for node in graph.asset_nodes
     ]
     checks = [

@@ -56,7 +56,7 @@ def executed(
         started = time.monotonic()
         runner.execute()
         seconds = time.monotonic() - started
-    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")
+    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")  # noqa: T201 - for who runs with -s
     assert seconds < 30
     cells = [cell for cell in document.cells if cell.cell_type == "code"]
     texts = {
