@@ -26,19 +26,23 @@ class OneSentence(TyperGroup):
     """Commands whose errors are one sentence; where they come from is said to who asks."""
 
     def invoke(self, ctx: Any) -> Any:
+        found: Exception
         try:
             return super().invoke(ctx)
         except (typer.TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
             raise  # for Typer to deal with
         except FruitsError as error:
-            text = str(error)
+            found, text = error, str(error)
         except Exception as error:  # noqa: BLE001 - the outermost edge
-            text = (
-                f"{type(error).__name__}: {error}. This is no mistake that the program knows: "
-                "`fruits --traceback` and the same command shows where it came from."
+            found, text = (
+                error,
+                (
+                    f"{type(error).__name__}: {error}. This is no mistake that the program knows: "
+                    "`fruits --traceback` and the same command shows where it came from."
+                ),
             )
         if ctx.params["traceback"]:
-            tracebacks.print_exc()
+            tracebacks.print_exception(found)
         Console(stderr=True).print(
             f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True
         )

@@ -56,12 +56,12 @@ def know_matplot() -> None:
 
 
 def _matplot(shell: Any, name: str) -> None:
-    from IPython.display import Image as Shown
-    from IPython.display import display
+    from IPython import display
 
     file = io.BytesIO()
     shell.user_ns[name].gcf().savefig(file, format="png")
-    display(Shown(file.getvalue()))
+    shown: Any = display  # without types of its own
+    shown.display(shown.Image(file.getvalue()))
 
 
 def pictures_to_show(gallery: Gallery, images: Version) -> list[dict[str, Any]]:
