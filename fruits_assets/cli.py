@@ -1,12 +1,14 @@
 """The `fruits` command: what Dagster's own commands do not offer."""
 
 import sys
-from typing import Annotated, NoReturn
+import traceback as tracebacks
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from fruits_assets import cluster_commands, cluster_env_commands
 from fruits_assets.cost import cost_command
@@ -19,31 +21,65 @@ from spark_src.storage import Storage
 
 CANNOT_RUN = 2
 
-app = typer.Typer(
-    help="Fruits features: find the tables, check them, fetch pictures, run the cluster.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+
+class OneSentence(TyperGroup):
+    """Commands whose errors are one sentence; where they come from is said to who asks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        found: Exception
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
+            raise  # for Typer to deal with
+        except FruitsError as error:
+            found, text = error, str(error)
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            found, text = (
+                error,
+                (
+                    f"{type(error).__name__}: {error}. This is no mistake that the program knows: "
+                    "`fruits --traceback` and the same command shows where it came from."
+                ),
+            )
+        if ctx.params["traceback"]:
+            tracebacks.print_exception(found)
+        Console(stderr=True).print(
+            f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(CANNOT_RUN)
+
+
+app = typer.Typer(cls=OneSentence, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app.add_typer(cluster_commands.app, name="cluster")
+app.add_typer(cluster_env_commands.app, name="cluster-env")
+app.command("cost", epilog="Example: fruits cost --images 100000 --workers 4")(cost_command)
+app.command("erase", epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
+app.command("fetch-dataset", epilog="Example: fruits fetch-dataset --to ~/fruits-360")(
+    fetch_dataset
 )
+app.command("embed", epilog="Example: fruits embed photo.jpg other.png --format csv")(embed_command)
 
 
-app.add_typer(cluster_commands.app, name="cluster", help="The EMR cluster, by its name.")
-app.add_typer(cluster_env_commands.app, name="cluster-env", help="The cluster's environment.")
-app.command("cost")(cost_command)
-app.command("erase")(erase)
-app.command("fetch-dataset")(fetch_dataset)
-app.command("embed")(embed_command)
+@app.callback(epilog="The variables FRUITS_… say where input and storage are: see README.md.")
+def fruits(
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
+    ] = False,
+) -> None:
+    """Find the tables, check them, fetch pictures, forget a person, run the cluster.
+
+    The assets themselves are made by `dagster asset materialize --select '*'`.
+    """
 
 
-@app.callback()
-def fruits() -> None:
-    """Fruits features: find the tables, check them, fetch pictures, run the cluster."""
-
-
-@app.command()
+@app.command(epilog="Example: fruits path csv_export")
 def path(
     asset: Annotated[str, typer.Argument(help=f"One of: {', '.join(PREFIXES)}.")],
 ) -> None:
-    """Print the URI of an asset's current version."""
+    """Print where an asset's current version is: a URI that pandas and pyarrow open."""
     from fruits_assets.metadata import data_location
     from fruits_assets.settings import settings_in_region
 
@@ -69,11 +105,5 @@ def check() -> None:
 
 
 def main() -> NoReturn:
-    """Run a command; an error that is the user's to mend is one line and exit code 2."""
-    try:
-        app()
-    except FruitsError as error:
-        text = f"[red]error:[/red] {escape(str(error))}"
-        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
-        sys.exit(CANNOT_RUN)
-    sys.exit(0)
+    """Run a command; an error is one line and exit code 2."""
+    sys.exit(app())

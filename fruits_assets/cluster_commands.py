@@ -1,6 +1,7 @@
 """`fruits cluster …`: look at the EMR cluster, start it, stop it. What EMR is asked is not here."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,12 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fruits_assets import cluster
-from fruits_assets.settings import Settings, load_settings
+from fruits_assets import cluster, cluster_notebook, code_package
+from fruits_assets.settings import Settings, load_settings, settings_in_region
 from spark_src.contract import FOLDERS
 from spark_src.locations import Location
 
-app = typer.Typer(help="The EMR cluster: its state, start, stop.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.",
+    no_args_is_help=True,
+)
 
 
 def lock_of(settings: Settings) -> Location | None:
@@ -51,7 +55,10 @@ def status() -> None:
 
 @app.command()
 def start() -> None:
-    """Start the cluster as it last was, unless it lives, and wait until it takes steps."""
+    """Start the cluster as it last was, unless it lives, and wait until it takes steps.
+
+    About eight minutes; runs on EMR do it by themselves.
+    """
     settings = load_settings()
     lock = lock_of(settings)
     found = cluster.ready(settings.cluster, settings.region, _say, lock=lock)
@@ -62,7 +69,10 @@ def start() -> None:
 def stop(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Terminate the cluster; what runs on it is lost, what is stored stays."""
+    """Terminate the cluster; what runs on it is lost, what is stored stays.
+
+    Asks first, unless --yes is given.
+    """
     settings = load_settings()
     found = cluster.status(settings.cluster, settings.region)
     if found is None or found.cluster.state not in cluster.LIVING:
@@ -74,6 +84,24 @@ def stop(
     stopped = cluster.stop(settings.cluster, settings.region)
     if stopped is not None:
         _say(f"cluster {settings.cluster} ({stopped.id}) is being terminated")
+
+
+@app.command()
+def notebook(
+    output: Annotated[Path, typer.Option(help="The .ipynb file to write.")] = Path(
+        "explore-on-cluster.ipynb"
+    ),
+) -> None:
+    """Write a copy of notebooks/explore.ipynb for the cluster's JupyterHub, to be uploaded there.
+
+    It knows these settings, and this version of the code, which is put beside the storage.
+    """
+    settings = settings_in_region()
+    # Not in staging, which is emptied after days: the copy is of use for longer.
+    folder = settings.storage_location / FOLDERS["environments"]
+    code = code_package.push(folder, settings.region)
+    output.write_text(cluster_notebook.for_cluster(code, settings.variables), encoding="utf-8")
+    _say(f"{output} is written: upload it in JupyterHub and run it with the kernel PySpark")
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,9 @@ from fruits_assets import cluster_env
 from fruits_assets.settings import settings_in_region
 from spark_src.contract import FOLDERS
 
-app = typer.Typer(help="The cluster's Python environment.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pack and upload the Python libraries that a cluster needs.", no_args_is_help=True
+)
 
 _Python = Annotated[str, typer.Option(help="The interpreter, or its version, to build with.")]
 

@@ -159,16 +159,24 @@ def measured(root: Location) -> dict[str, Measured]:
 
 
 def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
-    images: Annotated[int, typer.Option(min=1, help="How many images.")],
-    workers: Annotated[int, typer.Option(min=1, help="Nodes that work.")] = 2,
-    instance_type: Annotated[str, typer.Option(help="Of all nodes.")] = "m5.xlarge",
-    cores: Annotated[int | None, typer.Option(min=1, help="vCPUs of one node.")] = None,
-    start_minutes: Annotated[float, typer.Option(min=0, help="Until it takes steps.")] = 8,
-    idle_minutes: Annotated[float, typer.Option(min=0, help="Until it ends itself.")] = 60,
+    images: Annotated[int, typer.Option(min=1, help="How many images the run goes through.")],
+    workers: Annotated[
+        int, typer.Option(min=1, help="Nodes that work, without the primary node.")
+    ] = 2,
+    instance_type: Annotated[str, typer.Option(help="EC2's type of all nodes.")] = "m5.xlarge",
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="vCPUs of one node; known for the types with a price.")
+    ] = None,
+    start_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes until the cluster takes steps.")
+    ] = 8,
+    idle_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes without work until it ends itself.")
+    ] = 60,
 ) -> None:
     """Estimate what a whole run on EMR costs, from what the last materialization took.
 
-    Start-up and idle time are included.
+    In USD, on demand, start-up and idle time included; EBS, S3 and transfer are not.
     """
     settings = settings_in_region()
     stages = measured(settings.storage_location)

@@ -49,10 +49,15 @@ class Fetched:
 
 
 def fetch_dataset(
-    url: Annotated[str, typer.Option(help="A zip of pictures.")] = FRUITS_360,
-    to: Annotated[str, typer.Option(help="A folder, or s3://bucket/folder.")] = TARGET,
+    url: Annotated[str, typer.Option(help="Where a zip of pictures is.")] = FRUITS_360,
+    to: Annotated[
+        str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
+    ] = TARGET,
 ) -> None:
-    """Bring Fruits-360 to a folder or a bucket; what is there already stays."""
+    """Bring Fruits-360 to a folder or a bucket; what is there already stays.
+
+    A download that broke off goes on from there. Prints the command that uses the pictures.
+    """
     target = Location.parse(to)
     settings_in_region(target)
     fetched = fetch(url, target)

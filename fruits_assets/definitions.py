@@ -93,10 +93,14 @@ def build_defs(
     """The whole graph for these settings (the environment's by default)."""
     settings = settings or load_settings()
     return dg.Definitions(
-        assets=ASSETS,
+        assets=dg.with_source_code_references(ASSETS),
         asset_checks=[*CHECKS, *FILE_CHECKS],
         jobs=[
-            dg.define_asset_job(CHECK_JOB, selection=dg.AssetSelection.all_asset_checks()),
+            dg.define_asset_job(
+                CHECK_JOB,
+                selection=dg.AssetSelection.all_asset_checks(),
+                description="All checks on what is stored; nothing is materialized.",
+            ),
             erasure.job(settings.input_location, settings.region),
         ],
         sensors=[

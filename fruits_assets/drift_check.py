@@ -8,7 +8,10 @@ from spark_src.drift import FAR, Drift, since_last_fit
 
 @dg.asset_check(asset="pca_components")
 def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Images that came last are like those that the PCA before them was fitted on."""
+    """Images that came last are like those that the PCA before them was fitted on.
+
+    Where they are not, it warns and names the worst.
+    """
     drift = since_last_fit(storage.versions)
     if isinstance(drift, str):
         return dg.AssetCheckResult(passed=True, description=drift)

@@ -39,13 +39,22 @@ class Form(StrEnum):
 
 
 def embed_command(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files, paths or URIs.")],
-    form: Annotated[Form, typer.Option("--format", help="How to print them.")] = Form.TABLE,
+    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
+    ] = Form.TABLE,
     steps: Annotated[
-        bool, typer.Option(help="With JSON: the first numbers of each step on the way instead.")
+        bool,
+        typer.Option(
+            "--steps",
+            help="With --format json: the first numbers of each step (pixels, features, "
+            "components) in place of all components.",
+        ),
     ] = False,
 ) -> None:
     """Print the components of pictures: what pca_components would hold for them.
+
+    The models are those that are current in the storage; no Spark is started.
 
     Exits with 1 when a file is no usable picture; the others are printed all the same.
     """
@@ -68,13 +77,11 @@ def embed_command(
 
 
 def _models(versions: Storage) -> tuple[Any, Any]:
-    from fruits_assets.io_managers import MODEL_FILE
     from spark_src import pca_files
-    from spark_src.model import MobilenetModel
+    from spark_src.model import load
 
     version = versions.current("mobilenet_model")
-    content = (version.location / MODEL_FILE).read()
-    model = MobilenetModel.from_facts(content, version.facts)
+    model = load(version.location, version.facts)
     return model, pca_files.load(versions.current("pca_model").location)
 
 

@@ -15,13 +15,18 @@ from spark_src.errors import ErasureError
 if TYPE_CHECKING:
     import dagster as dg
 
-Ids = Annotated[list[str] | None, typer.Option("--image-id", help="A picture's image_id; again.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--image-id", help="A picture's image_id; may be given several times."),
+]
 
 
 def erase(
-    subject: Annotated[str | None, typer.Option(help="A person's folder under photos/.")] = None,
+    subject: Annotated[str | None, typer.Option(help="A person: the folder under photos/.")] = None,
     image_ids: Ids = None,
-    dry_run: Annotated[bool, typer.Option(help="Only say what there is.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what there is; change nothing.")
+    ] = False,
 ) -> None:
     """Forget pictures: input, tables, PCA's sums, CSV, leftovers; then prove it.
 

@@ -95,7 +95,10 @@ def job(source: Location, region: str) -> dg.JobDefinition:
             receipt = erasure_requests.prove(storage.versions, source, request)
             context.log.info(f"request {request.name}: receipt {receipt}")
 
-    @dg.job(name=JOB, description="Forget the pictures of a person.")
+    @dg.job(
+        name=JOB,
+        description="Forget a person's pictures, and all that was made of them; then prove it.",
+    )
     def erase() -> None:
         prove_erasure(erase_rows(erase_inputs()))
 

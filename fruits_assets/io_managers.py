@@ -14,6 +14,7 @@ from fruits_assets import metadata
 from fruits_assets.pictures import Gallery
 from fruits_assets.resources import AssetStorage
 from spark_src import drift, export, pca_files
+from spark_src import model as mobilenet
 from spark_src.aws import explained
 from spark_src.errors import (
     AwsError,
@@ -33,8 +34,6 @@ from spark_src.storage import Draft, Version
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
 """Tables of vectors, and the column that holds them."""
-
-MODEL_FILE = "mobilenet_v2.tflite"
 
 
 Say = Callable[[str], None]
@@ -122,10 +121,11 @@ class ParquetIOManager(VersionedIOManager):
     """Tables: `Work` goes in, `Table` comes out."""
 
     def write(self, made: Work, asset: str, folder: Location, say: Say) -> dict[str, Any]:
-        with spoken(made, say):
+        with spoken(made, say) as course:
             made.write(folder)
         written = require_columns(read_table(self.session, folder), asset)
         facts = made.facts | {"images": made.images, "cores": self.cores} | table_facts(written)
+        facts |= course.facts
         if asset in VECTORS:
             facts |= vector_facts(self.session, folder, VECTORS[asset])
         if "model" in written.columns:
@@ -155,12 +155,11 @@ class MobilenetModelIOManager(VersionedIOManager):
     """The LiteRT file, as phones take it; its origin is in the version's facts."""
 
     def write(self, made: MobilenetModel, asset: str, folder: Location, say: Say) -> dict[str, Any]:
-        (folder / MODEL_FILE).write(made.content)
+        (folder / mobilenet.FILE).write(made.content)
         return made.facts
 
     def read(self, version: Version) -> MobilenetModel:
-        content = (version.location / MODEL_FILE).read()
-        return MobilenetModel.from_facts(content, version.facts)
+        return mobilenet.load(version.location, version.facts)
 
 
 class PcaModelIOManager(VersionedIOManager):

@@ -18,7 +18,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from spark_src import drawing, pca_files
+from spark_src import drawing, pca_files, progress
 from spark_src.export import FILE
 from spark_src.pca import SHARES
 from spark_src.sampling import sampled
@@ -27,7 +27,7 @@ from spark_src.vectors import FEATURES, matrix_of
 
 DATASET_SPLITS = frozenset({"Training", "Test"})
 PHOTOS = "photos"
-LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES = 144, 16_384, 4_096, 6, 5, 5
+LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 KEYS = ("image_id", "path", "split", "label")
 
 Drawn = dict[str, Any]
@@ -57,38 +57,53 @@ class Gallery:
         )
         return [row for row in _rows(table) if self.may_show(row)]
 
+    def rejected(self, version: Version) -> list[dict[str, Any]]:
+        """The first rejected files; their paths, which may be a person's, where that is allowed."""
+        columns = ["path", "bytes", "reason", "detail"] if self.show_photos else ["bytes", "reason"]
+        return _rows(sampled(version.location, columns, LINES))
+
+    def csv_rows(self, version: Version) -> list[dict[str, Any]]:
+        """Those of the CSV file's first rows that may be shown, and the first columns."""
+        file = version.location / FILE
+        with file.filesystem.open_input_stream(file.path) as stream:
+            reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+            rows = [row for row in islice(reader, LINES) if self.may_show(row)]
+        return [dict(islice(row.items(), CSV_COLUMNS)) for row in rows]
+
 
 def raw_images(gallery: Gallery, version: Version) -> Drawn:
     """One picture of each label."""
+    rows = gallery.pictures(version)
+    if not rows:
+        return {"pictures": _hidden()}
+    return {"pictures": _image(one_of_each_label(rows), "a picture of each label")}
+
+
+def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
+    """A sheet with the first picture of each label; rows as `Gallery.pictures` gives them."""
     first: dict[str, dict[str, Any]] = {}
-    for row in gallery.pictures(version):
+    for row in rows:
         first.setdefault(row["label"] or "(none)", row)
     chosen = [(label, row["content"], row["orientation"]) for label, row in sorted(first.items())]
-    if not chosen:
-        return {"pictures": _hidden()}
-    return {"pictures": _image(drawing.contact_sheet(chosen[:LABELS]), "a picture of each label")}
+    return drawing.contact_sheet(chosen[:LABELS])
 
 
 def rejected_images(gallery: Gallery, version: Version) -> Drawn:
     """The first rejected files, without their paths where those may be a person's."""
-    rows = _rows(sampled(version.location, ["path", "bytes", "reason", "detail"], LINES))
-    if not rows:
-        return {}
-    columns = ("path", "bytes", "reason", "detail") if gallery.show_photos else ("bytes", "reason")
-    return {
-        "first rejected files": _table(columns, ([row[name] for name in columns] for row in rows))
-    }
+    rows = gallery.rejected(version)
+    return {"first rejected files": _table_of(rows)} if rows else {}
 
 
 def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
-    """How large features are, and which pictures they make neighbours."""
+    """How quickly they came, how large they are, and which pictures they make neighbours."""
+    drawn = _throughput(version)
     if not _sound(version, FEATURES):
-        return {}
+        return drawn
     table = sampled(version.location, ["image_id", "features"], VECTORS)
     if table is None:
-        return {}
+        return drawn
     vectors = matrix_of(table["features"].combine_chunks())
-    drawn: Drawn = {"activations": _image(drawing.histogram(vectors.ravel()), "histogram")}
+    drawn["activations"] = _image(drawing.histogram(vectors.ravel()), "histogram")
     images = gallery.storage.find("raw_images")
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
     known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
@@ -97,6 +112,16 @@ def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
     names = table["image_id"].take(pa.array(known)).to_pylist()
     sheet = _neighbours(vectors[known], [rows[name] for name in names])
     return drawn | {"nearest neighbours": sheet}
+
+
+def _throughput(version: Version) -> Drawn:
+    """Pictures a second over the run; nothing where it featurized none."""
+    points = version.facts.get("progress")
+    if not points:
+        return {}
+    edges, rates = progress.rates(points)
+    drawn = drawing.throughput(edges, rates, images=points[-1][1])
+    return {"throughput": _image(drawn, "pictures a second over the run")}
 
 
 def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
@@ -143,14 +168,8 @@ def pca_components(gallery: Gallery, version: Version) -> Drawn:
 
 def csv_export(gallery: Gallery, version: Version) -> Drawn:
     """The first rows and columns of the file."""
-    file = version.location / FILE
-    with file.filesystem.open_input_stream(file.path) as stream:
-        reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
-        rows = [row for row in islice(reader, LINES) if gallery.may_show(row)]
-        columns = list(reader.fieldnames or [])[:7]
-    if not rows:
-        return {"first rows": _hidden()}
-    return {"first rows": _table(columns, ([row[name] for name in columns] for row in rows))}
+    rows = gallery.csv_rows(version)
+    return {"first rows": _table_of(rows) if rows else _hidden()}
 
 
 DRAWN: dict[str, Callable[[Gallery, Version], Drawn]] = {
@@ -183,7 +202,9 @@ def _hidden() -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
-    lines = [" | ".join(str(value).replace("|", "\\|")[:80] for value in row) for row in rows]
-    head = [" | ".join(columns), " | ".join("---" for _ in columns)]
+def _table_of(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
+    lines = [
+        " | ".join(str(value).replace("|", "\\|")[:80] for value in row.values()) for row in rows
+    ]
+    head = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in head + lines))

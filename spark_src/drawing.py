@@ -62,6 +62,29 @@ def histogram(values: NDArray[np.float32]) -> bytes:
     return _webp(figure)
 
 
+def throughput(edges: NDArray[np.float64], rates: NDArray[np.float64], images: int) -> bytes:
+    """How many pictures a second, over a run, and in the mean.
+
+    Args:
+        edges: (n + 1,), seconds since the start; the spans that the rates are of.
+        rates: (n,), pictures a second.
+        images: how many there were.
+    """
+    seconds = edges[-1]
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.stairs(rates, edges, fill=True, color="tab:blue", alpha=0.6)
+    axes.axhline(images / seconds, color="tab:orange", linewidth=1)
+    axes.set(
+        xlabel="seconds since the start",
+        ylabel="pictures a second",
+        xlim=(0, seconds),
+        ylim=(0, None),
+        title=f"{images:,} pictures in {seconds:,.1f} s: {images / seconds:,.1f} a second",
+    )
+    return _webp(figure)
+
+
 def scree(
     ratios: NDArray[np.float64], n_components: int, needed: int | None, share: float
 ) -> bytes:

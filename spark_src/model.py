@@ -22,6 +22,9 @@ from spark_src.vectors import FEATURES
 IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
 """Of the file in `weights/`; its README says where it comes from."""
 
+FILE = "mobilenet_v2.tflite"
+"""In the folder of a stored version."""
+
 TOLERANCE = 1e-3
 """Greatest difference allowed between a Keras feature and the converted model's."""
 
@@ -69,6 +72,15 @@ class MobilenetModel:
             f"The stored model has sha256 {model.sha256}, not {facts['sha256']}: the file was "
             "changed. Make it anew with: uv run dagster asset materialize --select mobilenet_model"
         )
+
+
+def load(folder: Location, facts: dict[str, Any]) -> MobilenetModel:
+    """Read a stored version.
+
+    Raises:
+        UnreadableVersionError: the file is not the one that was stored.
+    """
+    return MobilenetModel.from_facts((folder / FILE).read(), facts)
 
 
 def keras_model(weights: Location) -> tuple[Any, float]:

@@ -109,14 +109,14 @@ def read(features: Version, components: Version, most: int = MOST_IMAGES) -> Vec
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    keys = _table(components, ["path", "image_id"]).to_pandas()
+    keys = stored_rows(components, ["path", "image_id"]).to_pandas()
     keys = keys.sort_values("path").drop_duplicates("image_id")
     if len(keys) > most:
         digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
         keys = keys.iloc[np.argsort(digests)[:most]]
     paths = pa.array(keys["path"], pa.string())
-    wide = _table(features, ["path", "features"], paths)
-    narrow = _table(components, ["image_id", "path", "label", "pca"], paths)
+    wide = stored_rows(features, ["path", "features"], paths)
+    narrow = stored_rows(components, ["image_id", "path", "label", "pca"], paths)
     both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
     wide, narrow = (_rows(table, both) for table in (wide, narrow))
     images = narrow.select(["image_id", "path", "label"]).to_pandas()
@@ -149,15 +149,23 @@ def _scores(folds: Folds, vectors: Vectors) -> Scores:
         images=len(asked),
         classes=len(counts),
         most_frequent=float(counts.iloc[0] / len(asked)),
-        neighbours_of_features=_right(folds, features, _by_neighbours),
-        neighbours_of_components=_right(folds, components, _by_neighbours),
-        probe_of_features=_right(folds, features, _by_probe),
-        probe_of_components=_right(folds, components, _by_probe),
+        neighbours_of_features=share_right(folds, features, _by_neighbours),
+        neighbours_of_components=share_right(folds, components, _by_neighbours),
+        probe_of_features=share_right(folds, features, _by_probe),
+        probe_of_components=share_right(folds, components, _by_probe),
     )
 
 
-def _right(folds: Folds, vectors: Matrix, tell: Callable[[Matrix, Names, Matrix], Names]) -> float:
-    """The share told right, each fold from all that is not in it."""
+def share_right(
+    folds: Folds, vectors: Matrix, tell: Callable[[Matrix, Names, Matrix], Names]
+) -> float:
+    """The share told right, 0 to 1, each fold from all that is not in it.
+
+    Args:
+        folds: who is asked for what, and when.
+        vectors: those of `folds.rows`, in their order.
+        tell: takes the vectors and names to learn from, and the vectors to name.
+    """
     names = folds.target.astype(str)
     right = 0
     for number in np.unique(folds.fold[folds.fold >= 0]):
@@ -193,7 +201,12 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     return told
 
 
-def _table(version: Version, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
+def stored_rows(version: Version, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
+    """Columns of a stored table: of the rows of these paths, or of all.
+
+    Raises:
+        UnreadableVersionError: a file is damaged or gone.
+    """
     files = [file.path for file in data_files(version.location)]
     wanted = None if paths is None else ds.field("path").isin(paths)
     try:

@@ -4,6 +4,7 @@ from functools import partial
 
 import dagster as dg
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import Launcher
@@ -14,13 +15,18 @@ from spark_src.progress import Work
 
 @dg.asset(
     io_manager_key="csv_files",
-    group_name="fruits",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("results", "spark", "derived"),
     kinds={"pyspark", "csv"},
     code_version="1",
     automation_condition=FOLLOWS,
 )
 def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work]:
-    """One CSV file: a header, then a row for each image."""
+    """The components as one CSV file, for people and spreadsheets: no asset reads it.
+
+    A header, then a row for each image.
+    """
     return csv_output(pca_components)
 
 

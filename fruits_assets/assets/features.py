@@ -7,6 +7,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import AssetStorage, Launcher
@@ -28,7 +29,9 @@ class FeaturesConfig(dg.Config):
 
 @dg.asset(
     io_manager_key="tables",
-    group_name="fruits",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("features", "spark", "derived"),
     kinds={"pyspark", "parquet"},
     code_version=PIXELS,
     automation_condition=FOLLOWS,
@@ -43,7 +46,10 @@ def mobilenet_features(
     raw_images: Table,
     mobilenet_model: MobilenetModel,
 ) -> dg.Output[Work]:
-    """MobileNetV2's features of every picture; those of pictures that are known are taken over."""
+    """1,280 numbers for each picture: what MobileNetV2 makes of it.
+
+    Only new pictures are computed; those known to the same model keep their numbers.
+    """
     versions, images = storage.versions, raw_images.version
     plan = incremental.plan(versions, images, mobilenet_model.sha256, config.recompute)
     context.log.info(str(plan))

@@ -9,6 +9,7 @@ from pydantic import Field
 from pyspark import Accumulator
 from pyspark.sql import DataFrame
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager
 from fruits_assets.resources import Launcher, PictureSource
@@ -34,23 +35,28 @@ class IngestConfig(dg.Config):
 @dg.multi_asset(
     outs={
         "rejected_images": dg.AssetOut(
-            description="The ledger: one row for each file that is no usable picture, and why.",
+            description="One row for each file under FRUITS_INPUT that is no usable picture, and "
+            "why. Together with `raw_images` these are all the files there.",
             io_manager_key="tables",
+            owners=OWNERS,
+            tags=tags("ingest", "spark", "paths"),
             kinds={"pyspark", "parquet"},
             code_version="1",
             is_required=False,
         ),
         "raw_images": dg.AssetOut(
-            description="Every picture under the input, decoded once, its metadata removed and "
-            "its pixels untouched.",
+            description="Every picture under FRUITS_INPUT, one row each: decoded once to see that "
+            "it can be, its pixels untouched, its metadata (EXIF and the like) removed.",
             io_manager_key="tables",
+            owners=OWNERS,
+            tags=tags("ingest", "spark", "photos"),
             kinds={"pyspark", "parquet"},
             code_version="1",
             is_required=False,
         ),
     },
     can_subset=True,
-    group_name="fruits",
+    group_name=GROUP,
 )
 def ingest(
     context: dg.AssetExecutionContext,

@@ -4,18 +4,24 @@ import time
 
 import dagster as dg
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.resources import ModelWeights
 from spark_src.model import MobilenetModel, convert
 
 
 @dg.asset(
     io_manager_key="models",
-    group_name="fruits",
-    kinds={"tensorflow"},
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("model", "host", "none"),
+    kinds={"tensorflow", "tflite"},
     code_version="1",
 )
 def mobilenet_model(weights: ModelWeights) -> dg.Output[MobilenetModel]:
-    """MobileNetV2 without top, converted from Keras weights to LiteRT and held to Keras."""
+    """MobileNetV2 without its top as one LiteRT file, which workers and phones run.
+
+    Made of the Keras weights that FRUITS_WEIGHTS names, and compared with Keras on the spot.
+    """
     started = time.monotonic()
     model = convert(weights.location)
     return dg.Output(

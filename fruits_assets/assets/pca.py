@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 from pyspark.sql import SparkSession
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
@@ -34,16 +35,23 @@ class PcaConfig(dg.Config):
 @dg.multi_asset(
     outs={
         "pca_model": dg.AssetOut(
-            description="Mean, components and explained variance; a Spark ML PCAModel beside.",
+            description="PCA fitted on the features of the split `Training`, or of all images "
+            "where there is none: mean, components, explained variance. Centred and not "
+            "standardised. A Spark ML PCAModel lies beside it.",
             io_manager_key="pca_models",
+            owners=OWNERS,
+            tags=tags("pca", "spark", "derived"),
             kinds={"pyspark", "numpy"},
             code_version="1",
             automation_condition=FOLLOWS,
             is_required=False,
         ),
         "pca_components": dg.AssetOut(
-            description="Every image's features projected on the principal components.",
+            description="`n_components` numbers (50) for each image of every split: its features, "
+            "less the mean, projected on the components of `pca_model`.",
             io_manager_key="tables",
+            owners=OWNERS,
+            tags=tags("pca", "spark", "derived"),
             kinds={"pyspark", "parquet"},
             code_version="1",
             automation_condition=FOLLOWS,
@@ -51,7 +59,7 @@ class PcaConfig(dg.Config):
         ),
     },
     can_subset=True,
-    group_name="fruits",
+    group_name=GROUP,
 )
 def pca(
     context: dg.AssetExecutionContext,

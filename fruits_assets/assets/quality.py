@@ -6,6 +6,7 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.quality_files import save
 from fruits_assets.resources import AssetStorage
@@ -26,13 +27,18 @@ class QualityConfig(dg.Config):
 @dg.asset(
     deps=["mobilenet_features", "pca_model", "pca_components"],
     io_manager_key="quality_files",
-    group_name="fruits",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("results", "host", "none"),
     kinds={"scikitlearn", "json"},
     code_version="1",
     automation_condition=FOLLOWS,
 )
 def embedding_quality(config: QualityConfig, storage: AssetStorage) -> dg.Output[Work]:
-    """How well fruits are told apart that were held out, by the components and by the features."""
+    """How well the numbers tell fruits apart: the components, and the features beside them.
+
+    Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
+    """
     started = time.monotonic()
     features, model, components = (
         storage.versions.current(asset)

@@ -13,11 +13,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from typer.main import get_command
 
-from fruits_assets.cli import main
+from fruits_assets.cli import app, main
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
+from spark_src.storage import Storage
 
 Fruits = Callable[..., tuple[int, str, str]]
 Pointers = Callable[[Path], dict[str, bytes]]
@@ -96,6 +98,57 @@ def test_path_of_what_nothing_made_names_the_command_to_make_it(
     assert (code, output) == (2, "")
     assert "uv run dagster asset materialize --select '*csv_export'" in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", [("--traceback",), ()])
+def test_where_an_error_comes_from_is_shown_to_who_asks(
+    asked: tuple[str, ...], tmp_path: Path, fruits: Fruits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not asked:
+        monkeypatch.setenv("FRUITS_TRACEBACK", "1")
+    code, output, errors = fruits(tmp_path, *asked, "path", "csv_export")
+    assert (code, output) == (2, "")
+    assert errors.startswith("Traceback (most recent call last):")
+    assert "in latest" in errors
+    assert errors.splitlines()[-1].startswith("error: csv_export has no current version")
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_that_names_the_way_to_more(
+    stored: Path, fruits: Fruits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Storage, "current", breaks)
+    code, output, errors = fruits(stored, "path", "csv_export")
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: ZeroDivisionError: division by zero.")
+    assert "fruits --traceback" in errors
+    assert errors.count("\n") == 1
+    assert "in breaks" in fruits(stored, "--traceback", "path", "csv_export")[2]
+
+
+def every_command(group: Any, *above: str) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in sorted(group.commands.items()):
+        inner = hasattr(command, "commands")
+        found += every_command(command, *above, name) if inner else [(*above, name)]
+    return found
+
+
+@pytest.mark.parametrize("command", every_command(get_command(app)), ids=" ".join)
+def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is(
+    command: tuple[str, ...], fruits: Fruits, tmp_path: Path
+) -> None:
+    code, output, errors = fruits(tmp_path, *command, "--help")
+    assert (code, errors) == (0, "")
+    assert f"{' '.join(command)} [OPTIONS]" in " ".join(output.split())
+    found: Any = get_command(app)
+    for name in command:
+        found = found.commands[name]
+    assert len(found.help.split()) > 4 and found.help.split("\n")[0].endswith((".", ":"))
+    options = [option for option in found.params if option.name != "help"]
+    assert [option.name for option in options if not option.help] == []
 
 
 def test_an_error_names_a_folder_with_brackets_as_it_is(tmp_path: Path, fruits: Fruits) -> None:

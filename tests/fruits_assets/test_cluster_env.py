@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets import cluster_env, code_package
+from fruits_assets import cluster_env, cluster_notebook, code_package
 from fruits_assets.cluster_env_commands import app
 from spark_src import aws
 from spark_src.errors import ClusterError, SettingsError
@@ -26,6 +26,9 @@ from tests.cluster_env import (
     on_a_node,
     unpacked_env,
 )
+
+PNG = b"\x89PNG"
+LIVY = (Path(__file__).parents[1] / "livy.py").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +100,23 @@ def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> Non
     file, assets = on_a_node(environment, code, program).split()
     assert file == f"{code}/fruits_assets/definitions.py"
     assert int(assets) >= 7
+
+
+def test_the_notebook_runs_in_it_cell_by_cell_as_livy_runs_them(
+    environment: Path, code: Path, stored: Path, sample: Path
+) -> None:
+    """Without IPython, scikit-learn and Spark: what a cluster's notebook has is this and Livy."""
+    settings = {"FRUITS_STORAGE": str(stored), "FRUITS_INPUT": str(sample)}
+    document = json.loads(cluster_notebook.for_cluster(Location.parse(str(code)), settings))
+    cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
+    program = f"""{LIVY}
+names = {{}}
+images = [run_cell(cell, names) for cell in {cells[1:]!r}]
+print("images:", [image[:4] for image in images if image])
+"""
+    said = on_a_node(environment, code, program)
+    assert "the same model: True" in said
+    assert said.endswith(f"images: {[PNG] * 4}")
 
 
 def test_its_commands_run_wherever_it_lies(environment: Path) -> None:

@@ -13,16 +13,26 @@ from fruits_assets.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+TAGS = ("personal_data", "runs_on", "stage")
+
 SNAPSHOT = """\
 asset csv_export <- pca_components (group fruits, code 1)
+  csv, pyspark; team:data; personal_data=derived, runs_on=spark, stage=results
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group fruits, code 1)
+  json, scikitlearn; team:data; personal_data=none, runs_on=host, stage=results
 asset mobilenet_features <- mobilenet_model, raw_images \
 (group fruits, code pillow-rgb-upright-bicubic-224-v1)
+  parquet, pyspark; team:data; personal_data=derived, runs_on=spark, stage=features
 asset mobilenet_model <- nothing (group fruits, code 1)
+  tensorflow, tflite; team:data; personal_data=none, runs_on=host, stage=model
 asset pca_components <- mobilenet_features (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
 asset pca_model <- mobilenet_features (group fruits, code 1)
+  numpy, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
 asset raw_images <- nothing (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=photos, runs_on=spark, stage=ingest
 asset rejected_images <- nothing (group fruits, code 1)
+  parquet, pyspark; team:data; personal_data=paths, runs_on=spark, stage=ingest
 check csv_export:no_image_lost (blocking)
 check mobilenet_features:features_have_1280_finite_numbers (blocking)
 check mobilenet_features:files_are_whole (not blocking)
@@ -47,7 +57,9 @@ def described(definitions: dg.Definitions) -> str:
     assets = [
         f"asset {node.key.to_user_string()} <- "
         f"{', '.join(sorted(key.to_user_string() for key in node.parent_keys)) or 'nothing'} "
-        f"(group {node.group_name}, code {node.code_version})"
+        f"(group {node.group_name}, code {node.code_version})\n"
+        f"  {', '.join(sorted(node.kinds))}; {', '.join(node.owners)}; "
+        f"{', '.join(f'{name}={node.tags[name]}' for name in TAGS)}"
         for node in graph.asset_nodes
     ]
     checks = [
@@ -71,6 +83,27 @@ def test_every_asset_and_check_says_what_it_is(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
+
+
+def test_every_asset_links_to_its_code(tmp_path: Path) -> None:
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+    for node in graph.asset_nodes:
+        (link,) = node.metadata["dagster/code_references"].code_references
+        assert isinstance(link, dg.LocalFileCodeReference)
+        lines = Path(link.file_path).read_text().splitlines()[(link.line_number or 0) - 1 :]
+        asset = node.key.to_user_string()
+        assert lines[0] in {"@dg.asset(", "@dg.multi_asset("}
+        assert any(f'"{asset}"' in line or f"def {asset}(" in line for line in lines), asset
+
+
+def test_no_description_is_but_a_name(tmp_path: Path) -> None:
+    """A newcomer reads a sentence, and no two assets or checks of one asset share one."""
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+    nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
+    texts = [node.description or "" for node in nodes]
+    assert [text for text in texts if len(text.split()) < 8 or not text.strip().endswith(".")] == []
+    asset_texts = [node.description for node in graph.asset_nodes]
+    assert len(set(asset_texts)) == len(asset_texts)
 
 
 def test_building_the_definitions_touches_neither_input_nor_storage(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fruits_assets.pictures import Gallery
 from fruits_assets.settings import Settings
 from spark_src import drawing
 from spark_src.locations import Location
+from spark_src.progress import rates
 from spark_src.sampling import MOST_FILES, sampled
 from spark_src.storage import Storage
 
@@ -28,7 +29,7 @@ SHOWN = {
     "raw_images": {"pictures"},
     "rejected_images": set(),
     "mobilenet_model": set(),
-    "mobilenet_features": {"activations", "nearest neighbours"},
+    "mobilenet_features": {"throughput", "activations", "nearest neighbours"},
     "pca_model": {"variance"},
     "pca_components": {"variance", "map"},
     "csv_export": {"first rows"},
@@ -91,6 +92,25 @@ def test_pictures_of_a_photo_folder_stay_out_of_the_metadata(
     assert "base64" not in hidden and "FRUITS_SHOW_PHOTOS" in hidden
     allowed = shown(tmp_path / "data", "raw_images", show_photos=True)["pictures"].value
     assert decoded(allowed).width > 100
+
+
+def test_a_run_that_featurized_nothing_shows_no_throughput(
+    copied: Path, run: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
+    before = shown(copied, "mobilenet_features")
+    result = run(copied, "mobilenet_features")
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["pictures featurized"].value == 0
+    after = shown(copied, "mobilenet_features")
+    assert before.keys() - after.keys() == {"throughput"}
+
+
+def test_a_long_runs_throughput_is_light_and_says_how_much_it_was() -> None:
+    points = [(0.0, 0), *((n * 1.3, n * 256) for n in range(1, 200))]
+    edges, found = rates(points)
+    drawn = drawing.throughput(edges, found, images=points[-1][1])
+    assert len(base64.b64encode(drawn)) < MOST_BYTES / 10
+    assert Image.open(io.BytesIO(drawn)).width > 600
 
 
 def test_a_sample_of_a_large_table_is_bounded_and_spread(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.progress import Work, progress_line, spoken
+from spark_src.progress import MOST_POINTS, Course, Work, progress_line, rates, spoken
 
 
 def test_a_line_tells_how_far_how_quickly_and_how_long_still() -> None:
@@ -41,6 +41,58 @@ def test_work_speaks_at_every_interval_and_stops(spark: SparkSession) -> None:
     said = len(lines)
     time.sleep(0.2)
     assert len(lines) == said
+
+
+def test_the_course_of_quick_work_is_known_though_nothing_was_said(spark: SparkSession) -> None:
+    done, lines = spark.sparkContext.accumulator(0), list[str]()
+    with spoken(Work(spark.range(1), 40, done), lines.append, interval=30) as course:
+        done.add(40)
+    (start, end) = course.points
+    assert lines == [] and start == (0.0, 0)
+    assert end[1] == 40 and end[0] > 0
+
+
+def test_a_course_remembers_where_more_was_done_and_never_more_than_all(
+    spark: SparkSession,
+) -> None:
+    done = spark.sparkContext.accumulator(0)
+    with spoken(Work(spark.range(1), 40, done), print, interval=0.02) as course:
+        for _ in range(3):
+            done.add(20)
+            time.sleep(0.1)
+    assert [images for _, images in course.points] == [0, 20, 40]
+    assert course.facts == {"progress": course.points}
+
+
+def test_work_that_counts_nothing_has_no_course(spark: SparkSession) -> None:
+    done = spark.sparkContext.accumulator(0)
+    with spoken(Work(spark.range(1), 0, done), print, interval=0.02) as course:
+        time.sleep(0.05)
+    assert course.facts == {}
+
+
+def test_a_long_course_is_thinned_out_and_keeps_its_ends() -> None:
+    course = Course()
+    for second in range(1, 10_001):
+        course.note(second, second * 256)
+    assert MOST_POINTS / 3 < len(course.points) <= MOST_POINTS
+    assert course.points[0] == (0.0, 0)
+    assert course.points[-1] == (10_000, 2_560_000)
+    assert course.points == sorted(set(course.points))
+
+
+def test_rates_tell_a_slow_half_from_a_quick_one_and_add_up_to_all() -> None:
+    points = [(0.0, 0), *((n, n * 100) for n in range(1, 21))]
+    points += [(20 + n, 2000 + n * 300) for n in range(1, 21)]
+    edges, found = rates([(float(seconds), done) for seconds, done in points])
+    assert edges[0] == 0 and edges[-1] == 40
+    assert found[:5] == pytest.approx(100) and found[5:] == pytest.approx(300)
+    assert (found * (edges[1:] - edges[:-1])).sum() == pytest.approx(8000)
+
+
+def test_one_lump_of_images_is_one_rate() -> None:
+    edges, found = rates([(0.0, 0), (2.0, 240)])
+    assert list(edges) == [0, 2] and list(found) == [120]
 
 
 def test_work_that_ends_within_the_interval_says_nothing(spark: SparkSession) -> None:
