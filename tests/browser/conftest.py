@@ -62,10 +62,9 @@ def dagster_dev(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    # Chromium's own sandbox refuses to work for root.
-    options = ["--no-sandbox"] if os.getuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        # Its sandbox refuses to work for root, and it sees no page but ours.
+        browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=False)
         yield browser
         browser.close()
 

@@ -32,7 +32,7 @@ class Pictures:
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(1_000)  # what slides or fades in is there then
         picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
-        picture.quantize(COLOURS).save(self._folder / name, optimize=True)
+        picture.quantize(COLOURS, kmeans=1).save(self._folder / name, optimize=True)
 
     def keep_graph(self, page: Page) -> None:
         """The nodes alone, as large as the window allows."""
