@@ -18,6 +18,8 @@ import pytest
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 
+import fruits_assets
+from fruits_assets import definitions
 from fruits_assets.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,7 +114,8 @@ def test_a_command_of_the_documents_ends_well(
     for name, value in (own | variables).items():
         monkeypatch.setenv(name, value.replace("~", str(reader)))
     # Settings are read once a process, when the definitions are imported.
-    monkeypatch.delitem(sys.modules, "fruits_assets.definitions")
+    monkeypatch.setattr(fruits_assets, "definitions", definitions)
+    monkeypatch.delitem(sys.modules, definitions.__name__)
     if words[0] == "dagster":
         done = CliRunner().invoke(create_dagster_cli(), words[1:], auto_envvar_prefix="DAGSTER_CLI")
         assert done.exit_code == 0, done.output
