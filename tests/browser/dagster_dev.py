@@ -1,0 +1,79 @@
+"""`dagster dev` as the README starts it, on a port, with records and a storage of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = 120
+"""Seconds that the start may take on a busy machine."""
+
+
+class DagsterDev:
+    """The UI, the daemon, the code server and the runs: one group of processes."""
+
+    def __init__(self, folder: Path) -> None:
+        home = folder / "home"
+        home.mkdir()
+        shutil.copyfile(REPOSITORY / ".dagster" / "dagster.yaml", home / "dagster.yaml")
+        kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
+        own = {"DAGSTER_HOME": str(home), "FRUITS_STORAGE": str(folder / "data")}
+        self._log = folder / "dagster_dev.log"
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [
+                    Path(sys.executable).with_name("dagster"),
+                    "dev",
+                    "--host=127.0.0.1",
+                    f"--port={port}",
+                ],
+                env=kept | own,
+                cwd=REPOSITORY,  # where workspace.yaml is
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Until the UI answers."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert self._process.poll() is None, f"dagster dev ended.\n{self.log()}"
+            assert time.monotonic() < deadline, f"dagster dev does not answer.\n{self.log()}"
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """With every process that it started."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text()[-5000:]
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            return requests.get(f"{self.url}/server_info", timeout=10).ok
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,137 @@
+"""Dagster's UI in a real browser: what is clicked, and what the page then says.
+
+The tests go on from each other's runs, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.pictures import Pictures
+
+RUN = 240_000
+"""Milliseconds that a run may take on a busy machine."""
+
+SAID = {
+    "raw_images": ["Apple Golden 1", "Cherry 2", "Training"],
+    "rejected_images": ["what was found, and what to do about it", "input"],
+    "mobilenet_model": ["weights sha256", "mobilenet_v2_1.0_224_no_top.h5"],
+    "mobilenet_features": ["pictures featurized", "240"],
+    "pca_model": ["0.93426", "components for 90 %"],
+    "pca_components": ["principal components, mean subtracted", "images per second"],
+    "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
+    "embedding_quality": ["5-NN, 50 components", "rotation axes"],
+}
+DRAWN = {
+    "raw_images": "pictures",
+    "mobilenet_features": "nearest neighbours",
+    "pca_model": "variance",
+    "pca_components": "map",
+}
+"""Assets with pictures, and the metadata that has one."""
+
+
+@pytest.fixture(scope="module")
+def whole_run(page: Page, pictures: Pictures) -> str:
+    """The page of the run that one click on the graph started, when it is over."""
+    page.goto("/asset-groups")
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page).to_have_url(re.compile("/runs/"))
+    succeeded(page)
+    page.reload()  # what was launched is told for a while
+    succeeded(page)
+    pictures.keep("run.png", page)
+    return page.url
+
+
+def succeeded(page: Page) -> None:
+    """The run's page says so in its head."""
+    ended = page.get_by_text(re.compile("^(Success|Failure)$")).first
+    expect(ended).to_be_visible(timeout=RUN)
+    expect(ended).to_have_text("Success")
+
+
+def test_one_click_materializes_the_whole_graph(
+    page: Page, whole_run: str, pictures: Pictures
+) -> None:
+    assert page.url == whole_run
+    expect(page.get_by_text("8 assets")).to_be_visible()
+    expect(page.get_by_text("14 checks")).to_be_visible()
+    page.goto("/asset-groups")
+    expect(page.get_by_text("Materialized", exact=True)).to_have_count(8)
+    expect(page.get_by_text("6 / 6 Passed")).to_be_visible()
+    expect(page.get_by_text("Never materialized")).to_have_count(0)
+    pictures.keep_graph(page)
+
+
+@pytest.mark.parametrize("asset", SAID)
+def test_the_page_of_an_asset_tells_and_shows_what_was_made(
+    asset: str, page: Page, whole_run: str, pictures: Pictures
+) -> None:
+    page.goto(f"/assets/{asset}")
+    for text in (*SAID[asset], whole_run.rpartition("/")[2][:8]):
+        expect(page.get_by_text(text).first).to_be_visible()
+    if asset not in DRAWN:
+        return
+    row = page.get_by_role("row").filter(has=page.get_by_text(DRAWN[asset], exact=True))
+    row.get_by_text("[Show Markdown]").click()
+    picture = page.get_by_role("dialog").get_by_role("img").last
+    expect(picture).to_be_visible()
+    assert picture.evaluate("picture => picture.complete && picture.naturalWidth") >= 200
+    if asset == "mobilenet_features":
+        pictures.keep("features.png", page)
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_the_checks_of_an_asset_are_executed_by_a_click(page: Page, pictures: Pictures) -> None:
+    page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
+    page.get_by_role("button", name="Execute all").click()
+    page.get_by_text("View", exact=True).click()
+    succeeded(page)
+    said = "Check variance_is_explained succeeded for materialization of pca_components."
+    expect(page.get_by_text(said)).to_be_visible()
+    page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
+    expect(page.get_by_text("Succeeded", exact=True)).to_have_count(6)
+    expect(page.get_by_text("50 components explain 0.9343 of the variance")).to_be_visible()
+    pictures.keep("checks.png", page)
+
+
+@pytest.fixture(scope="module")
+def pca_with_20(page: Page, whole_run: str) -> str:  # noqa: ARG001
+    """The page of a run of PCA alone, with another number typed into the launchpad."""
+    page.goto("/assets/pca_components")
+    page.get_by_role("button", name="Materialize").click(modifiers=["Shift"])
+    launchpad = page.get_by_role("dialog")
+    number = launchpad.get_by_role("presentation").filter(has_text=re.compile(r"n_components: 50$"))
+    number.last.click()
+    page.keyboard.press("End")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    page.keyboard.type("20")
+    expect(launchpad.get_by_text("n_components: 20")).to_be_visible()
+    launchpad.get_by_role("button", name="Materialize").click()
+    expect(page).to_have_url(re.compile("/runs/"))
+    succeeded(page)
+    return page.url
+
+
+def test_pca_alone_is_made_again_with_another_number(page: Page, pca_with_20: str) -> None:
+    page.goto("/assets/pca_components?view=checks")
+    expect(page.get_by_text("240 vectors of 20 finite numbers in pca")).to_be_visible()
+    page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
+    expect(page.get_by_text("20 components explain 0.8457 of the variance")).to_be_visible()
+    expect(page.get_by_text("takes n_components = 34")).to_be_visible()
+    page.goto("/assets/pca_components?view=events")
+    run = pca_with_20.rpartition("/")[2][:8]
+    expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()
+
+
+@pytest.mark.usefixtures("pca_with_20")
+def test_the_features_are_not_made_again_for_it(page: Page, whole_run: str) -> None:
+    page.goto("/assets/mobilenet_features?view=events")
+    run = whole_run.rpartition("/")[2][:8]
+    expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()

@@ -1,0 +1,159 @@
+"""Every command of the documents is run: here, or by what the table names.
+
+A block that begins with `# needs AWS` or `# needs Docker` is not run.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from dagster._cli import create_dagster_cli
+
+import fruits_assets
+from fruits_assets import definitions
+from fruits_assets.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "infra" / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+MARKERS = ("# needs AWS\n", "# needs Docker\n")
+OWN = ("fruits", "dagster asset materialize")
+"""What is run here, in this process: Spark and TensorFlow are there already."""
+
+ELSEWHERE = {
+    "pip install uv && uv run dagster asset materialize --select '*'": (
+        ".ci/run",
+        "uv run dagster asset materialize --select '*'",
+    ),
+    "pip install uv && uv run pytest": (".ci/run", "uv run pytest"),
+    "uv run dagster dev": ("tests/browser/dagster_dev.py", '"dev"'),
+    "pip install uv && uv sync --locked": (".ci/run", "uv sync --locked"),
+    "uv run pytest tests/spark_src/test_pca.py -q": ("tests/spark_src/test_pca.py", "def test_"),
+    "uv run pytest tests/spark_src/test_pca.py -q -k signs": (
+        "tests/spark_src/test_pca.py",
+        "signs(",
+    ),
+    "uv run ruff format && uv run ruff check . && uv run mypy": (".ci/run", "uv run ruff check ."),
+    "uv run pytest tests/browser --screenshots docs/images": (
+        "tests/browser/conftest.py",
+        '"--screenshots"',
+    ),
+}
+"""Who runs it instead: a file, and what is written there."""
+
+
+def commands(document: Path) -> list[str]:
+    """The commands of its blocks, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    here = "".join(block for block in blocks if not block.startswith(MARKERS))
+    lines = here.replace("\\\n", " ").splitlines()
+    bare = (re.sub(r"(^|\s)#( .*)?$", "", line).strip() for line in lines)
+    return [re.sub(r"\s+", " ", line) for line in bare if line]
+
+
+DOCUMENTED = list(dict.fromkeys(line for document in DOCUMENTS for line in commands(document)))
+
+
+def program(command: str) -> tuple[dict[str, str], list[str]]:
+    """The variables that it sets, and its words without `uv run`."""
+    words = shlex.split(command)
+    count = next(place for place, word in enumerate(words) if "=" not in word)
+    variables = dict(word.split("=", 1) for word in words[:count])
+    return variables, words[count:][2:] if words[count:][:2] == ["uv", "run"] else words[count:]
+
+
+def is_run_here(command: str) -> bool:
+    return "&&" not in command and " ".join(program(command)[1]).startswith(OWN)
+
+
+HERE = [command for command in DOCUMENTED if is_run_here(command)]
+BENCHMARKS = [command for command in DOCUMENTED if " -m benchmarks." in command]
+HOOKS = "uv tool run pre-commit install"
+OTHERS = [line for line in DOCUMENTED if line not in (*HERE, *BENCHMARKS, HOOKS)]
+
+
+@pytest.fixture(scope="module")
+def reader(
+    stored: Path, copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The home of who follows the documents from the first line on: the first command was run."""
+    home = tmp_path_factory.mktemp("reader")
+    shutil.copytree(stored, home / "data")
+    (home / "sample").symlink_to(REPOSITORY / "sample")
+    copy_pictures(home / "photos", 80)
+    every = sorted((home / "photos").rglob("*.jpg"))
+    (home / "photos" / "photos" / "ID").mkdir(parents=True)
+    every[0].rename(home / "photos" / "photos" / "ID" / "one.jpg")
+    shutil.copy(every[1], home / "photo.jpg")
+    weights = REPOSITORY / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
+    (home / "finetuned.h5").symlink_to(weights)
+    return home
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_a_command_of_the_documents_ends_well(
+    command: str, reader: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables, words = program(command)
+    monkeypatch.chdir(reader)
+    own = {"HOME": str(reader), "FRUITS_STORAGE": str(reader / "data")}
+    own |= {"FRUITS_INPUT": str(reader / "photos")}
+    for name, value in (own | variables).items():
+        monkeypatch.setenv(name, value.replace("~", str(reader)))
+    # Settings are read once a process, when the definitions are imported.
+    monkeypatch.setattr(fruits_assets, "definitions", definitions)
+    monkeypatch.delitem(sys.modules, definitions.__name__)
+    if words[0] == "dagster":
+        done = CliRunner().invoke(create_dagster_cli(), words[1:], auto_envvar_prefix="DAGSTER_CLI")
+        assert done.exit_code == 0, done.output
+        return
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("command", BENCHMARKS)
+def test_a_benchmark_says_what_it_measures(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes minutes, so that only its start is run."""
+    module = command.rsplit(maxsplit=1)[-1]
+    monkeypatch.syspath_prepend(REPOSITORY)
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert ended.value.code == 0
+    assert f"Run: uv run python -m {module}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_hooks_before_a_commit_are_installed(tmp_path: Path) -> None:
+    assert HOOKS in DOCUMENTED
+    shutil.copy(REPOSITORY / ".pre-commit-config.yaml", tmp_path)
+    for command in ("git init --quiet", HOOKS):
+        subprocess.run(command.split(), cwd=tmp_path, check=True)
+    assert (tmp_path / ".git" / "hooks" / "pre-commit").exists()
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_every_other_command_is_run_where_the_table_says(command: str) -> None:
+    assert command in ELSEWHERE, f"Run it here, or name in ELSEWHERE who does: {command}"
+    file, text = ELSEWHERE[command]
+    assert text in (REPOSITORY / file).read_text()
+
+
+def test_the_table_has_no_command_that_is_in_no_document() -> None:
+    assert [command for command in ELSEWHERE if command not in DOCUMENTED] == []
