@@ -51,6 +51,10 @@ ELSEWHERE = {
         "tests/browser/conftest.py",
         '"--screenshots"',
     ),
+    "uv run --with jupyterlab jupyter lab notebooks/explore.ipynb": (
+        "tests/fruits_assets/test_notebook.py",  # all its cells, without JupyterLab
+        "NotebookClient(",
+    ),
 }
 """Who runs it instead: a file, and what is written there."""
 
