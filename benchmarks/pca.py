@@ -29,8 +29,8 @@ from benchmarks._common import (
     show,
     start_spark,
 )
+from spark_src.assemble import TABLE
 from spark_src.featurize import Engine
-from spark_src.incremental import TABLE
 from spark_src.locations import Location
 from spark_src.pca_spark import fit_version
 from spark_src.pixels import model_input

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from tempfile import TemporaryFile
-from typing import IO, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +12,7 @@ from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_src import feature_parts
+from spark_src.assemble import places_of, write_files
 from spark_src.errors import StorageError
 from spark_src.feature_parts import KEY
 from spark_src.featurize import featurizer
@@ -23,15 +21,7 @@ from spark_src.model import MobilenetModel
 from spark_src.pixels import PIXELS
 from spark_src.session import IMAGES_PER_TASK, read_pictures
 from spark_src.storage import Storage, Version
-from spark_src.vector_files import (
-    VECTORS_PER_BLOCK,
-    data_files,
-    in_tasks,
-    key_columns,
-    rows_of_blocks,
-    write_vectors,
-)
-from spark_src.vectors import FEATURES, float_lists
+from spark_src.vector_files import data_files, key_columns
 
 ASSET = "mobilenet_features"
 
@@ -39,22 +29,6 @@ INDEX = "_index.parquet"
 """Beside a version's files, hidden from who reads the table: what each row was made of."""
 
 INDEXED = ("path", "split", *KEY)
-
-ROWS_PER_FILE = 8 * VECTORS_PER_BLOCK
-"""84 MB of features. The number of cores has no say in it, so that blocks are always the same."""
-
-VECTOR_BYTES = FEATURES * np.dtype(np.float32).itemsize
-
-TABLE = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
-        ("label", pa.string()),
-        ("features", pa.list_(pa.float32())),
-        ("model", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -152,7 +126,8 @@ def make(
             f"{lost:,} images of {work.images.location} were not featurized: another run has "
             "replaced that version. Materialize mobilenet_features again."
         )
-    _write(spark, located, work.model_sha256, folder)
+    write_files(spark, located, work.model_sha256, folder)
+    _write_index(located, folder)
 
 
 def index_of(version: Version) -> pd.DataFrame:
@@ -210,58 +185,9 @@ def _missing_pictures(spark: SparkSession, work: Plan) -> DataFrame:
     return pictures.select("path", "image_id", "content", "orientation")
 
 
-def _write(spark: SparkSession, located: pd.DataFrame, model: str, folder: Location) -> None:
-    starts = range(0, max(len(located), 1), ROWS_PER_FILE)  # an empty table has a file too
-    names = [f"part-{number:05}.parquet" for number in range(len(starts))]
-    tasks = [
-        (folder / name, located.iloc[start : start + ROWS_PER_FILE])
-        for name, start in zip(names, starts, strict=True)
-    ]
-    in_tasks(spark, tasks, _writer(model), tasks=len(tasks))
-    index = located[list(INDEXED)].assign(
-        file=np.repeat(names, ROWS_PER_FILE)[: len(located)],
-        row=np.arange(len(located)) % ROWS_PER_FILE,
-    )
+def _write_index(located: pd.DataFrame, folder: Location) -> None:
+    name, place = places_of(len(located))
+    index = located[list(INDEXED)].assign(file=name, row=place)
     file = folder / INDEX
     table = pa.Table.from_pandas(index, preserve_index=False)
     pq.write_table(table, file.path, filesystem=file.filesystem)
-
-
-def _writer(
-    model: str,
-) -> Callable[[Iterable[tuple[Location, pd.DataFrame]]], Iterator[None]]:
-    def write(tasks: Iterable[tuple[Location, pd.DataFrame]]) -> Iterator[None]:
-        for file, rows in tasks:
-            with TemporaryFile() as spool:
-                _gather(rows, file.scheme, spool)
-                write_vectors(_blocks(rows, model, spool), file, TABLE)
-            yield None
-
-    return write
-
-
-def _gather(rows: pd.DataFrame, scheme: str, spool: IO[bytes]) -> None:
-    """Bring the features of a file's rows in order, on disk: memory is that of a block."""
-    places = pd.Series(np.arange(len(rows)), index=rows.index)
-    for path, wanted in rows.groupby("file", sort=False):
-        into = places[wanted.index].to_numpy()
-        for found, features in rows_of_blocks(
-            Location(scheme, path), wanted["row"].to_numpy(np.int64)
-        ):
-            for place, vector in zip(into[found], features, strict=True):
-                spool.seek(place * VECTOR_BYTES)
-                spool.write(vector)
-
-
-def _blocks(rows: pd.DataFrame, model: str, spool: IO[bytes]) -> Iterator[pa.Table]:
-    spool.seek(0)
-    for start in range(0, len(rows), VECTORS_PER_BLOCK):
-        block = rows[start : start + VECTORS_PER_BLOCK]
-        content = spool.read(len(block) * VECTOR_BYTES)
-        features = np.frombuffer(content, np.float32).reshape(-1, FEATURES)
-        columns: dict[str, Any] = {
-            name: pa.array(block[name], pa.string())
-            for name in ("image_id", "path", "split", "label")
-        }
-        columns |= {"features": float_lists(features), "model": pa.array([model] * len(block))}
-        yield pa.table(columns, schema=TABLE)

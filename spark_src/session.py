@@ -20,8 +20,8 @@ IMAGES_PER_TASK = 256
 PICTURES_PER_BATCH = 64
 """Pictures that travel to a Python worker at once; phones' weigh 3 MB, so memory stays flat."""
 
-VECTORS_PER_BATCH = 2048
-"""Rows of 1,280 floats (10 MB) that travel to a Python worker at once."""
+VECTORS_PER_BATCH = 512
+"""Rows of 1,280 floats (2.6 MB) that travel to a Python worker at once."""
 
 _SMALL_ROW_GROUPS = {
     "parquet.block.size": str(64 * 2**10),
@@ -47,6 +47,7 @@ def cluster_config() -> dict[str, str]:
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
         "spark.sql.files.openCostInBytes": "4096",
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
         "spark.sql.inMemoryColumnarStorage.batchSize": str(PICTURES_PER_BATCH),
         # Else tables and plain tasks get Python workers of their own: twice the imports, twice the
@@ -135,16 +136,20 @@ def read_pictures(spark: SparkSession, version: Version) -> DataFrame:
     return read_table(own, version.location)
 
 
-def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
-    """A table of features or components, in batches large enough for matrix products."""
-    own = _with_settings(
+def vectors_session(spark: SparkSession) -> SparkSession:
+    """A session for tables of vectors, which are smaller than pictures."""
+    return _with_settings(
         spark,
         {
             "spark.sql.execution.arrow.maxRecordsPerBatch": VECTORS_PER_BATCH,
             "spark.sql.parquet.columnarReaderBatchSize": VECTORS_PER_BATCH,
         },
     )
-    return read_table(own, location)
+
+
+def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
+    """A table of features or components."""
+    return read_table(vectors_session(spark), location)
 
 
 def write_table(frame: DataFrame, asset: str, folder: Location) -> None:

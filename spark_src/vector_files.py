@@ -150,6 +150,7 @@ def write_vectors(tables: Iterable[pa.Table], file: Location, schema: pa.Schema)
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=VECTORS_PER_BLOCK)
+            del table  # else it is in memory while the next is made
 
 
 def in_tasks(

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_src.assemble import TABLE
 from spark_src.facts import digests, table_facts
-from spark_src.incremental import TABLE
 from spark_src.locations import Location
 from spark_src.session import read_table
 from spark_src.storage import Storage, Version

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src import drift, incremental, pca_files
+from spark_src.assemble import TABLE
 from spark_src.drift import Drift, chance, since_last_fit
 from spark_src.errors import UnreadableVersionError
 from spark_src.locations import Location
@@ -62,7 +63,7 @@ class History:
             "model": pa.array([model] * len(rows)),
         }
         folder = Path(draft.location.path)
-        pq.write_table(pa.table(columns, schema=incremental.TABLE), folder / "part-0.parquet")
+        pq.write_table(pa.table(columns, schema=TABLE), folder / "part-0.parquet")
         index = rows[["path", "split", "image_id"]].assign(
             orientation=1, file="part-0.parquet", row=range(len(rows))
         )
