@@ -17,7 +17,7 @@ from spark_src.errors import InputError
 from spark_src.locations import Location
 from spark_src.pictures import Limits, PictureRejected, Reason, clean_picture
 from spark_src.schemas import RAW_IMAGES, REJECTED_IMAGES
-from spark_src.session import allow_colons
+from spark_src.session import allow_colons, pictures_session
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -57,6 +57,11 @@ class Source:
         """How much they hold together."""
         return sum(self.sizes.values())
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest file."""
+        return max(self.sizes.values())
+
 
 def list_source(root: Location) -> Source:
     """List every file under the input.
@@ -88,8 +93,9 @@ def inspect(
     """
     if source.root.scheme == "file" and any(":" in path for path in source.sizes):
         allow_colons(spark)
+    own = pictures_session(spark, min(source.largest, limits.max_bytes))
     files = (
-        spark.read.format("binaryFile")
+        own.read.format("binaryFile")
         .option("recursiveFileLookup", "true")
         .option("__globPaths__", "false")
         .load(source.root.hadoop)

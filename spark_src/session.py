@@ -20,6 +20,9 @@ IMAGES_PER_TASK = 256
 PICTURES_PER_BATCH = 64
 """Pictures that travel to a Python worker at once; phones' weigh 3 MB, so memory stays flat."""
 
+BYTES_PER_BATCH = 256 * 2**20
+"""Of larger pictures fewer travel at once: the JVM holds a batch, and Arrow takes 2 GiB at most."""
+
 VECTORS_PER_BATCH = 512
 """Rows of 1,280 floats (2.6 MB) that travel to a Python worker at once."""
 
@@ -30,6 +33,12 @@ _SMALL_ROW_GROUPS = {
 }
 """Row groups are the least that a task can take: half of one's share, so that shares are even."""
 
+
+_BATCH_SIZES = (
+    "spark.sql.execution.arrow.maxRecordsPerBatch",
+    "spark.sql.parquet.columnarReaderBatchSize",
+    "spark.sql.inMemoryColumnarStorage.batchSize",
+)
 
 _PARQUET_OPTIONS = {"raw_images": _SMALL_ROW_GROUPS}
 
@@ -46,10 +55,8 @@ def cluster_config() -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
         "spark.sql.files.openCostInBytes": "4096",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(PICTURES_PER_BATCH),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.parquet.columnarReaderBatchSize": str(PICTURES_PER_BATCH),
-        "spark.sql.inMemoryColumnarStorage.batchSize": str(PICTURES_PER_BATCH),
+        **dict.fromkeys(_BATCH_SIZES, str(PICTURES_PER_BATCH)),
         # Else tables and plain tasks get Python workers of their own: twice the imports, twice the
         # memory. Tracebacks of workers are longer for it.
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
@@ -127,24 +134,25 @@ def read_table(spark: SparkSession, location: Location) -> DataFrame:
     return spark.read.option("__globPaths__", "false").parquet(location.hadoop)
 
 
+def pictures_session(spark: SparkSession, largest: int) -> SparkSession:
+    """A session for pictures of which the largest file has so many bytes."""
+    rows = min(PICTURES_PER_BATCH, max(1, BYTES_PER_BATCH // max(1, largest)))
+    return _with_settings(spark, dict.fromkeys(_BATCH_SIZES, rows))
+
+
 def read_pictures(spark: SparkSession, version: Version) -> DataFrame:
     """A version that holds pictures, in tasks of about `IMAGES_PER_TASK` rows."""
     tasks = max(1, math.ceil(version.rows / IMAGES_PER_TASK))
     own = _with_settings(
-        spark, {"spark.sql.files.maxPartitionBytes": math.ceil(version.bytes / tasks)}
+        pictures_session(spark, version.facts.get("largest_file", 0)),
+        {"spark.sql.files.maxPartitionBytes": math.ceil(version.bytes / tasks)},
     )
     return read_table(own, version.location)
 
 
 def vectors_session(spark: SparkSession) -> SparkSession:
     """A session for tables of vectors, which are smaller than pictures."""
-    return _with_settings(
-        spark,
-        {
-            "spark.sql.execution.arrow.maxRecordsPerBatch": VECTORS_PER_BATCH,
-            "spark.sql.parquet.columnarReaderBatchSize": VECTORS_PER_BATCH,
-        },
-    )
+    return _with_settings(spark, dict.fromkeys(_BATCH_SIZES, VECTORS_PER_BATCH))
 
 
 def read_vectors(spark: SparkSession, location: Location) -> DataFrame:

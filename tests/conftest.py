@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
+from fruits_assets import code_package
 from spark_src import incremental
 from spark_src.aws import client, forget_clients
 from spark_src.ingest import accepted, inspect, list_source
@@ -18,6 +20,7 @@ from spark_src.model import MobilenetModel, convert
 from spark_src.pictures import Limits
 from spark_src.session import local_config, use_bundled_java, write_table
 from spark_src.storage import Storage, Version
+from tests.cluster_env import unpacked_env
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -129,6 +132,23 @@ def sample_features(
     plan = incremental.plan(storage, sample_raw, mobilenet.sha256)
     incremental.make(spark, plan, mobilenet, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cluster's packed environment, unpacked. To be read only."""
+    target = unpacked_env(tmp_path_factory.mktemp("node"))
+    yield target
+    shutil.rmtree(target)  # pytest keeps the folders of three runs
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own code as the cluster gets it."""
+    package = code_package.build()
+    file = tmp_path_factory.mktemp("code") / package.name
+    file.write_bytes(package.content)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def ingest(
     done = pyspark.spark_context.accumulator(0)
     limits = Limits(config.max_bytes, config.max_pixels)
     inspected = pictures.inspect(pyspark.spark_session, listed, limits, done)
-    outputs = _outputs(inspected, listed, config.max_rejected_share, done)
+    outputs = _outputs(inspected, listed, config, done)
     io_managers = {"raw_images": tables, "rejected_images": tables}
     try:
         yield from selected_outputs(context, outputs, io_managers)
@@ -81,7 +81,7 @@ def ingest(
 
 
 def _outputs(
-    inspected: DataFrame, listed: pictures.Source, max_share: float, done: Accumulator[int]
+    inspected: DataFrame, listed: pictures.Source, config: IngestConfig, done: Accumulator[int]
 ) -> Iterator[dg.Output[Work]]:
     """The ledger first: it is there to be read when there is too much in it."""
     uri = {"input": listed.root.uri}
@@ -94,7 +94,8 @@ def _outputs(
     with explained(f"reading {listed.root}"):
         rejected = listed.files - accepted.count()
         digest = pictures.content_digest(accepted)
-    pictures.require_few_rejections(rejected, listed, max_share)
+    pictures.require_few_rejections(rejected, listed, config.max_rejected_share)
     write = partial(write_table, accepted, "raw_images")
-    images = Work(write, listed.files, facts=facts | {"digest": digest}, started=ledger.started)
+    facts |= {"digest": digest, "largest_file": min(listed.largest, config.max_bytes)}
+    images = Work(write, listed.files, facts=facts, started=ledger.started)
     yield dg.Output(images, "raw_images", metadata=uri, data_version=dg.DataVersion(digest))

@@ -16,7 +16,6 @@ from moto.emr.responses import ElasticMapReduceResponse
 from spark_src.aws import client, forget_clients
 from spark_src.locations import Location
 from spark_src.storage import Storage
-from tests.cluster_env import unpacked_env
 from tests.conftest import new_bucket
 from tests.emr.emulated_cluster import REGION, TRUST_STORE, EmulatedCluster, start_cluster
 
@@ -67,7 +66,7 @@ class Account:
 
 @pytest.fixture(scope="session")
 def account(
-    aws_url: str, sample: Path, tmp_path_factory: pytest.TempPathFactory
+    aws_url: str, sample: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Account]:
     """One account for all tests here: the sample in a bucket, the packed environment's cluster."""
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +81,7 @@ def account(
             client("s3", REGION).upload_file(str(file), bucket, key)
         start_cluster(NAME, f"s3://{bucket}/logs/")
         folder = tmp_path_factory.mktemp("cluster")
-        cluster = EmulatedCluster(NAME, aws_url, unpacked_env(folder), folder / "steps")
+        cluster = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
         patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
         cluster.start()
         home = folder / "home"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets import cluster_env, cluster_notebook, code_package
+from fruits_assets import cluster_env
 from fruits_assets.cluster_env_commands import app
 from spark_src import aws
 from spark_src.errors import ClusterError, SettingsError
@@ -24,34 +24,13 @@ from tests.cluster_env import (
     Node,
     built_env,
     on_a_node,
-    unpacked_env,
 )
-
-PNG = b"\x89PNG"
-LIVY = (Path(__file__).parents[1] / "livy.py").read_text()
 
 
 @pytest.fixture(scope="session")
 def archive() -> Path:
     """The real archive."""
     return built_env()
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The real environment, unpacked. To be read only."""
-    target = unpacked_env(tmp_path_factory.mktemp("node"))
-    yield target
-    shutil.rmtree(target)  # pytest keeps the folders of three runs
-
-
-@pytest.fixture(scope="session")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own code as the cluster gets it."""
-    package = code_package.build()
-    file = tmp_path_factory.mktemp("code") / package.name
-    file.write_bytes(package.content)
-    return file
 
 
 def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
@@ -100,23 +79,6 @@ def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> Non
     file, assets = on_a_node(environment, code, program).split()
     assert file == f"{code}/fruits_assets/definitions.py"
     assert int(assets) >= 7
-
-
-def test_the_notebook_runs_in_it_cell_by_cell_as_livy_runs_them(
-    environment: Path, code: Path, stored: Path, sample: Path
-) -> None:
-    """Without IPython, scikit-learn and Spark: what a cluster's notebook has is this and Livy."""
-    settings = {"FRUITS_STORAGE": str(stored), "FRUITS_INPUT": str(sample)}
-    document = json.loads(cluster_notebook.for_cluster(Location.parse(str(code)), settings))
-    cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
-    program = f"""{LIVY}
-names = {{}}
-images = [run_cell(cell, names) for cell in {cells[1:]!r}]
-print("images:", [image[:4] for image in images if image])
-"""
-    said = on_a_node(environment, code, program)
-    assert "the same model: True" in said
-    assert said.endswith(f"images: {[PNG] * 4}")
 
 
 def test_its_commands_run_wherever_it_lies(environment: Path) -> None:

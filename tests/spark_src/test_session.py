@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from spark_src.errors import StorageError
 from spark_src.locations import Location
 from spark_src.schemas import SCHEMAS, require_columns
 from spark_src.session import (
+    BYTES_PER_BATCH,
     IMAGES_PER_TASK,
     PICTURES_PER_BATCH,
     local_config,
@@ -72,6 +74,19 @@ def test_pictures_travel_in_small_batches_and_vectors_in_large_ones(
 ) -> None:
     assert largest_batch(read_pictures(spark, pictures)) <= PICTURES_PER_BATCH
     assert largest_batch(read_vectors(spark, sample_features)) == 240
+
+
+def test_of_large_pictures_fewer_travel_at_once(spark: SparkSession, pictures: Version) -> None:
+    largest = BYTES_PER_BATCH // 5
+    large = replace(pictures, facts=pictures.facts | {"largest_file": largest})
+    assert 1 < largest_batch(read_pictures(spark, large)) <= 5
+
+
+def test_a_picture_larger_than_a_batch_travels_alone(
+    spark: SparkSession, pictures: Version
+) -> None:
+    huge = replace(pictures, facts=pictures.facts | {"largest_file": 2 * BYTES_PER_BATCH})
+    assert largest_batch(read_pictures(spark, huge)) == 1
 
 
 def test_a_setting_made_for_one_table_stays_with_it(

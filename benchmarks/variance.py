@@ -1,0 +1,64 @@
+"""What 50 components keep of the features in storage: our way, and the published method's.
+
+Run: uv run python -m benchmarks.variance (after the assets were materialized; see FRUITS_STORAGE)
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from benchmarks._common import show
+from fruits_assets.settings import Settings
+from spark_src.incremental import ASSET
+from spark_src.locations import Location
+from spark_src.pca import FIT_SPLIT
+from spark_src.storage import Storage
+from spark_src.vector_files import data_files
+from spark_src.vectors import matrix_of
+
+N_COMPONENTS = 50
+ASKED = 0.9
+
+
+def main() -> None:
+    """Fit on the training images with NumPy alone, each way, and print the shares."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    features = _features()
+    centred = features - features.mean(axis=0)
+    deviation = centred.std(axis=0)
+    standardised = centred / np.where(deviation > 0, deviation, 1)
+    ways = {
+        "centred (ours)": centred,
+        "centred and standardised (published)": standardised,
+        "not centred (its first component is the mean)": features,
+    }
+    show(
+        f"{len(features):,} images x {features.shape[1]:,} features",
+        ("PCA", f"{N_COMPONENTS} components keep", f"components for {ASKED}"),
+        [(name, *_kept(matrix)) for name, matrix in ways.items()],
+    )
+
+
+def _features() -> NDArray[np.float64]:
+    version = Storage(Location.parse(Settings().storage)).current(ASSET)
+    files = data_files(version.location)
+    dataset = ds.dataset([file.path for file in files], filesystem=files[0].filesystem)
+    table = dataset.to_table(columns=["split", "features"])
+    training = table.filter(ds.field("split") == FIT_SPLIT)
+    return matrix_of((training if len(training) else table)["features"].combine_chunks()).astype(
+        np.float64
+    )
+
+
+def _kept(matrix: NDArray[np.float64]) -> tuple[str, str]:
+    variances = np.linalg.eigvalsh(matrix.T @ matrix)[::-1]
+    shares = np.cumsum(variances) / variances.sum()
+    return f"{shares[N_COMPONENTS - 1]:.4f}", f"{np.argmax(shares >= ASKED) + 1}"
+
+
+if __name__ == "__main__":
+    main()
