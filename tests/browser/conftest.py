@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from tests.browser.dagster_dev import DagsterDev
 from tests.browser.pictures import Pictures
+from tests.programs import program
 
 SIZE: ViewportSize = {"width": 1600, "height": 1000}
 PATIENCE = 30_000
@@ -40,13 +39,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="module")
 def chromium() -> str:
     """Debian's; who has none skips what needs it, but not in CI."""
-    found = shutil.which("chromium")
-    if found:
-        return found
-    missing = "There is no chromium on this machine: apt-get install chromium"
-    if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+    return program("chromium", "chromium")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.host.postgres import Postgres
+from tests.host.postgres import Postgres, binary
 from tests.host.team_host import TeamHost
 
 
 @pytest.fixture(scope="session")
 def team_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamHost]:
+    binary("initdb")  # before anything is made: without it these tests are skipped
     postgres = Postgres()
     host = TeamHost(tmp_path_factory.mktemp("team_host"), postgres)
     try:

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg2
 
+from tests.programs import program
+
 USER = DATABASE = "dagster"
 
 
@@ -23,11 +25,10 @@ def free_port() -> int:
 
 
 def binary(name: str) -> str:
-    """Debian keeps the server's commands off the path."""
+    """Debian keeps the server's commands off the path; who has none skips what needs them."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
-    assert found, f"There is no {name}: apt-get install postgresql"
-    return found
+    path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
+    return program(name, "postgresql", path)
 
 
 class Postgres:

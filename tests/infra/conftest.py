@@ -34,6 +34,10 @@ esac
 """
 
 
+SYSTEM = "/usr/bin:/bin"
+"""Where a machine's real programs are."""
+
+
 class Machine:
     """A machine with a copy of the commands and programs that note what they are called with."""
 
@@ -56,7 +60,7 @@ class Machine:
 
     def run(self, command: str, *arguments: str, **variables: str) -> tuple[int, str]:
         """Run one of the copied commands; its exit code and all that it said."""
-        path = f"{self.bin}:/usr/bin:/bin"
+        path = f"{self.bin}:{SYSTEM}"
         done = subprocess.run(
             [self.root / command, *arguments],
             env={"PATH": path, "HOME": str(self.root), "LANG": os.environ.get("LANG", "C")}

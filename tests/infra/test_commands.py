@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import OUTPUTS, Machine
+from tests.infra.conftest import OUTPUTS, SYSTEM, Machine
+from tests.programs import program
 
 LIVING = '[[ "$*" != *"list-clusters"* ]] || echo j-FRUITS'
 EVERYTHING_THERE = '[[ "$*" != *"list-secrets"* ]] || echo fruits-features/jupyterhub'
@@ -128,6 +129,7 @@ def test_a_password_that_is_there_stays(machine: Machine) -> None:
 
 
 def test_certificates_are_what_emr_wants_and_leave_no_key_behind(machine: Machine) -> None:
+    openssl = program("openssl", "openssl", SYSTEM)
     kept = machine.root / "kept.zip"
     copies = (
         f'[[ "$*" != *"s3 ls"* ]] || exit 1\n[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{kept}"'
@@ -140,7 +142,7 @@ def test_certificates_are_what_emr_wants_and_leave_no_key_behind(machine: Machin
         certificate = archive.read("certificateChain.pem").decode()
     assert names == {"privateKey.pem", "certificateChain.pem", "trustedCertificates.pem"}
     shown = subprocess.run(
-        ["/usr/bin/openssl", "x509", "-noout", "-subject", "-ext", "subjectAltName"],
+        [openssl, "x509", "-noout", "-subject", "-ext", "subjectAltName"],
         input=certificate,
         capture_output=True,
         text=True,
@@ -151,6 +153,7 @@ def test_certificates_are_what_emr_wants_and_leave_no_key_behind(machine: Machin
 
 
 def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
+    program("ssh-keygen", "openssh-client", SYSTEM)
     (machine.root / "infra").mkdir(exist_ok=True)
     key = machine.root / ".ssh" / "key"
     for _ in range(2):
