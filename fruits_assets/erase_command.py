@@ -53,7 +53,7 @@ def erase(
         _show(len(found.inputs), found.rows)
         return
     if target is not None:
-        erasure_requests.add(versions, target)
+        erasure_requests.add(versions, source, target)
     wanted = [request.name for request in erasure_requests.pending(versions)]
     if not wanted:
         raise ErasureError("Nothing is pending: give --subject ID or --image-id ID.")

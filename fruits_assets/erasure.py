@@ -59,7 +59,8 @@ def job(source: Location, region: str) -> dg.JobDefinition:
         """Note the request, then delete the pictures under the input, with all their versions."""
         require_in_region([source], region)
         if config.subject or config.image_ids:
-            erasure_requests.add(storage.versions, Target.of(config.subject, config.image_ids))
+            target = Target.of(config.subject, config.image_ids)
+            erasure_requests.add(storage.versions, source, target)
         for request in erasure_requests.pending(storage.versions):
             removed = erasure_requests.erase_inputs(storage.versions, source, request)
             context.log.info(f"request {request.name}: {removed:,} files and versions deleted")

@@ -82,10 +82,38 @@ class Found:
     """Of their pictures, as far as a table tells."""
     rows: dict[str, int]
     """How many rows of each table's kept versions are theirs."""
+    earlier: int
+    """How many earlier versions of the person's files a bucket keeps, of deleted ones too."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no trace at all."""
+        return not (self.inputs or self.earlier or any(self.rows.values()))
+
+
+def require_same_input(versions: Storage, source: Location) -> None:
+    """Refuse to erase where the pictures' files would stay.
+
+    Raises:
+        ErasureError: the tables were made from another input than this.
+    """
+    raw = versions.find("raw_images")
+    made_from = raw.facts.get("input", source.uri) if raw else source.uri
+    if made_from.rstrip("/") != source.uri.rstrip("/"):
+        raise ErasureError(
+            f"The pictures under {versions.root} came from {made_from}, but the input is "
+            f"{source.uri}: their files would stay. Set FRUITS_INPUT to where they are; if they "
+            "were moved, materialize raw_images from there first."
+        )
 
 
 def find(versions: Storage, source: Location, target: Target) -> Found:
-    """Look a target up in the tables and in the input; nothing is changed."""
+    """Look a target up in the tables and in the input; nothing is changed.
+
+    Raises:
+        ErasureError: the tables were made from another input than this.
+    """
+    require_same_input(versions, source)
     rows: dict[str, int] = {}
     paths, ids = set(target.paths), set()
     for asset in (*SOURCES, "mobilenet_features", "pca_components"):
@@ -95,11 +123,13 @@ def find(versions: Storage, source: Location, target: Target) -> Found:
             rows[asset] += len(theirs)
             paths |= set(theirs["path"])
             ids |= set(theirs.get("image_id", ()))
+    earlier = 0
     if target.prefix is not None:
         folder = source / target.prefix.rstrip("/")
         start = len(source.path) + 1
         paths |= {file.path[start:] for file in folder.files()}
-    return Found(sorted(paths), frozenset(ids), rows)
+        earlier = len(object_versions.leftovers(folder))
+    return Found(sorted(paths), frozenset(ids), rows, earlier)
 
 
 def remove_inputs(source: Location, paths: Iterable[str], subject_prefix: str | None) -> int:

@@ -17,7 +17,16 @@ from pyspark.sql import SparkSession
 
 from spark_src import feature_parts, object_versions
 from spark_src.contract import FOLDERS, PREFIXES
-from spark_src.erasure import SOURCES, Target, find, needles, remove_inputs, remove_rows, scan
+from spark_src.erasure import (
+    SOURCES,
+    Target,
+    find,
+    needles,
+    remove_inputs,
+    remove_rows,
+    require_same_input,
+    scan,
+)
 from spark_src.errors import ErasureError
 from spark_src.locations import Location
 from spark_src.storage import Storage
@@ -58,11 +67,21 @@ class Request:
         return replace(self, done=self.done | {stage: {"seconds": seconds, **added}}).saved()
 
 
-def add(versions: Storage, target: Target) -> None:
-    """Keep a request; one that is pending already goes on with what it has done."""
+def add(versions: Storage, source: Location, target: Target) -> None:
+    """Keep a request; one that is pending already goes on with what it has done.
+
+    Raises:
+        ErasureError: there is no trace of the target, or the tables came from another input.
+    """
     asked = (target.subject, target.image_ids)
     if asked in [(known.target.subject, known.target.image_ids) for known in pending(versions)]:
         return
+    if find(versions, source, target).nothing:
+        whose = " ".join([target.subject or "", *sorted(target.image_ids)]).strip()
+        raise ErasureError(
+            f"There is no trace of {whose}: no file under {source}, no row under {versions.root}. "
+            "Is it written as the folder is? What was erased before has its receipt."
+        )
     folder, name = versions.root / FOLDERS["erasures"], uuid.uuid4().hex
     folder.make_folder()
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -121,6 +140,7 @@ def prove(versions: Storage, source: Location, request: Request) -> Location:
     Raises:
         ErasureError: something of the target is still there; the message names the files.
     """
+    require_same_input(versions, source)
     started = time.monotonic()
     purged = _purge(versions)
     sought = needles(versions, request.target, request.ids)

@@ -136,17 +136,20 @@ def read_table(spark: SparkSession, location: Location) -> DataFrame:
 
 def pictures_session(spark: SparkSession, largest: int) -> SparkSession:
     """A session for pictures of which the largest file has so many bytes."""
+    return _with_settings(spark, _picture_batches(largest))
+
+
+def _picture_batches(largest: int) -> dict[str, Any]:
     rows = min(PICTURES_PER_BATCH, max(1, BYTES_PER_BATCH // max(1, largest)))
-    return _with_settings(spark, dict.fromkeys(_BATCH_SIZES, rows))
+    return dict.fromkeys(_BATCH_SIZES, rows)
 
 
 def read_pictures(spark: SparkSession, version: Version) -> DataFrame:
     """A version that holds pictures, in tasks of about `IMAGES_PER_TASK` rows."""
     tasks = max(1, math.ceil(version.rows / IMAGES_PER_TASK))
-    own = _with_settings(
-        pictures_session(spark, version.facts.get("largest_file", 0)),
-        {"spark.sql.files.maxPartitionBytes": math.ceil(version.bytes / tasks)},
-    )
+    batches = _picture_batches(version.facts.get("largest_file", 0))
+    share = math.ceil(version.bytes / tasks)
+    own = _with_settings(spark, batches | {"spark.sql.files.maxPartitionBytes": share})
     return read_table(own, version.location)
 
 

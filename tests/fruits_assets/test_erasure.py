@@ -55,8 +55,10 @@ def before(
 @pytest.fixture
 def own(before: Path, tmp_path: Path) -> Path:
     """Input and storage of the test's own."""
-    shutil.copytree(before, tmp_path / "own")
-    return tmp_path / "own"
+    own = Path(shutil.copytree(before, tmp_path / "own"))
+    for pointer in (own / "data").glob("*/current.json"):
+        pointer.write_text(pointer.read_text().replace(str(before), str(own)))
+    return own
 
 
 def versions_in(folder: Path) -> Storage:
@@ -70,7 +72,8 @@ def erase(own: Path, spark: SparkSession) -> Erase:
     def execute(target: Target | None = None) -> dg.ExecuteInProcessResult:
         assert spark.getActiveSession() is not None
         if target is not None:
-            erasure_requests.add(versions_in(own), target)
+            source = Location.parse(str(own / "input"))
+            erasure_requests.add(versions_in(own), source, target)
         settings = Settings(storage=str(own / "data"), input=str(own / "input"))
         job = build_defs(settings).resolve_job_def(JOB)
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -207,3 +210,22 @@ def test_what_is_no_subject_is_refused(subject: str) -> None:
 def test_what_is_no_image_id_is_refused() -> None:
     with pytest.raises(ErasureError, match="is no image id"):
         Target.of(None, ["photos/anna/1.jpg"])
+
+
+def test_who_has_left_no_trace_gets_no_receipt(own: Path, erase: Erase) -> None:
+    with pytest.raises(ErasureError, match="There is no trace of anna-7f4"):
+        erase(Target.of("anna-7f4"))
+    assert not (own / "data" / "erasures").exists()
+
+
+def test_another_input_than_the_tables_were_made_from_is_refused(own: Path, sample: Path) -> None:
+    elsewhere, mine = Location.parse(str(sample)), Location.parse(str(own / "input"))
+    with pytest.raises(ErasureError, match="their files would stay") as refused:
+        erasure_requests.add(versions_in(own), elsewhere, Target.of(SUBJECT))
+    assert mine.uri in str(refused.value)
+
+    erasure_requests.add(versions_in(own), mine, Target.of(SUBJECT))
+    [request] = erasure_requests.pending(versions_in(own))
+    for stage in (erasure_requests.erase_inputs, erasure_requests.prove):
+        with pytest.raises(ErasureError, match="their files would stay"):
+            stage(versions_in(own), elsewhere, request)
