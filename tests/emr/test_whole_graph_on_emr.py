@@ -73,7 +73,7 @@ def test_features_and_components_are_those_of_one_machine(
     model = fit_version(spark, stored, 50, 0.9).model
     components = rows_of(account.storage.current("pca_components"))
     projected = np.array([row["pca"] for row in components])
-    np.testing.assert_allclose(projected, model.project(theirs), atol=1e-5)
+    np.testing.assert_allclose(projected, model.project(theirs), atol=1e-6)
 
 
 def test_events_and_progress_of_the_cluster_are_in_the_runs_log(

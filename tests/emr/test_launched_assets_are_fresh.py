@@ -1,0 +1,110 @@
+"""What a step on the cluster cannot know of its inputs: the stock launcher leaves it unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.execution.plan.external_step import (
+    external_instance_from_step_run_ref,
+    run_step_from_ref,
+    step_context_to_step_run_ref,
+)
+from dagster._core.loader import LoadingContextForTest
+from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
+
+from fruits_assets.launcher import FruitsStepLauncher
+from spark_src.locations import Location
+from tests.emr.emulated_cluster import REGION
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
+
+
+def events_of_the_cluster(step_context: StepExecutionContext) -> list[Any]:
+    """Run the step as dagster-aws's main file does there: with an instance of its own."""
+    step, events = step_context_to_step_run_ref(step_context), list[Any]()
+    instance = external_instance_from_step_run_ref(step, event_listener_fn=events.append)
+    for _ in run_step_from_ref(step, instance):
+        pass
+    return events
+
+
+class Stock(EmrPySparkStepLauncher):
+    """dagster-aws's own from where the step's events come back."""
+
+    def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
+        events = events_of_the_cluster(step_context)
+        self.read_events = lambda *_: events
+        self.emr_job_runner = SimpleNamespace(is_emr_step_complete=lambda *_: True)
+        run_id, key = step_context.run_id, step_context.step.key
+        yield from self.wait_for_completion(step_context, None, run_id, key, "s-1", 0)
+
+
+class Ours(FruitsStepLauncher):
+    """This project's, from there too."""
+
+    def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
+        for event in events_of_the_cluster(step_context):
+            yield from self._handle(step_context, event)
+
+
+@dg.resource
+def stock_launcher() -> Stock:
+    return Stock(  # type: ignore[no-untyped-call]
+        region_name=REGION,
+        staging_bucket="bucket",
+        staging_prefix="staging",
+        wait_for_logs=False,
+        action_on_failure="CONTINUE",
+        cluster_id="j-1",
+        spark_config={},
+        local_job_package_path="/",
+        deploy_local_job_package=False,
+    )
+
+
+@dg.resource
+def our_launcher() -> Ours:
+    storage = Location.parse("s3://bucket/data")
+    return Ours(cluster_name="c", region=REGION, storage=storage, settings={}, spark_config={})
+
+
+@dg.asset
+def pictures() -> dg.Output[int]:
+    return dg.Output(1, data_version=dg.DataVersion("pictures-1"))
+
+
+@dg.asset(deps=[pictures], required_resource_keys={"launcher"})
+def features() -> dg.Output[int]:
+    return dg.Output(2, data_version=dg.DataVersion("features-1"))
+
+
+def stock_job() -> dg.JobDefinition:
+    return _definitions(stock_launcher).resolve_implicit_global_asset_job_def()
+
+
+def our_job() -> dg.JobDefinition:
+    return _definitions(our_launcher).resolve_implicit_global_asset_job_def()
+
+
+def _definitions(launcher: dg.ResourceDefinition) -> dg.Definitions:
+    return dg.Definitions([pictures, features], resources={"launcher": launcher})
+
+
+@pytest.mark.parametrize(
+    ("job", "status"), [(stock_job, StaleStatus.STALE), (our_job, StaleStatus.FRESH)]
+)
+def test_a_launched_asset_is_unsynced_by_the_stock_launcher_and_fresh_by_ours(
+    job: Any, status: StaleStatus
+) -> None:
+    with dg.instance_for_test() as instance:
+        assert dg.execute_job(dg.reconstructable(job), instance).success
+
+        graph = _definitions(our_launcher).resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+        assert resolver.get_status(dg.AssetKey("features")) == status
