@@ -134,7 +134,7 @@ def of_images(  # noqa: PLR0913 - the assumptions, by name
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stage of the last materialization took."""
+    """What a stage took in the materialization of the most images."""
 
     seconds: float
     images: int
@@ -147,14 +147,17 @@ class Measured:
 
 
 def measured(root: Location) -> dict[str, Measured]:
-    """The stages that the current versions have measures of; few images make them look slow."""
+    """What is known of each stage from its run of the most images; few make it look slow."""
     versions = Storage(root)
     found = {stage: versions.find(asset) for stage, asset in STAGES.items()}
-    names = ("seconds", "images", "cores")
+    measures = {
+        stage: version.facts.get("measured", {}) for stage, version in found.items() if version
+    }
+    names = {"seconds", "images", "cores"}
     return {
-        stage: Measured(**{name: version.facts[name] for name in names})
-        for stage, version in found.items()
-        if version and all(version.facts.get(name) for name in names)
+        stage: Measured(**measure)
+        for stage, measure in measures.items()
+        if names <= measure.keys() and all(measure.values())
     }
 
 
@@ -174,7 +177,7 @@ def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
         float, typer.Option(min=0, help="Minutes without work until it ends itself.")
     ] = 60,
 ) -> None:
-    """Estimate what a whole run on EMR costs, from what the last materialization took.
+    """Estimate what a whole run on EMR costs, from what the largest materialization took.
 
     In USD, on demand, start-up and idle time included; EBS, S3 and transfer are not.
     """

@@ -22,7 +22,7 @@ from spark_src.errors import (
     NothingStoredError,
     UnreadableVersionError,
 )
-from spark_src.facts import digests, table_facts, vector_facts
+from spark_src.facts import digests, most_images, table_facts, vector_facts
 from spark_src.locations import Location
 from spark_src.model import MobilenetModel
 from spark_src.pca import PcaModel
@@ -95,6 +95,8 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         try:
             facts = self.write(made, asset, draft.location, say)
             facts = facts | {"seconds": round(time.monotonic() - started, 2)}
+            before = versions.find(asset)
+            facts |= most_images(facts, before.facts if before else {})
             return versions.publish(draft, facts)
         except BaseException as error:
             self._discard(draft, error)

@@ -36,6 +36,16 @@ def table_facts(table: DataFrame) -> dict[str, Any]:
     return facts
 
 
+def most_images(facts: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """`measured`: seconds, images and cores of this run, or of an earlier one with more images.
+
+    An unchanged input takes seconds for no image: what an image takes is known from before.
+    """
+    now = {name: facts[name] for name in ("seconds", "images", "cores") if name in facts}
+    known = [now, earlier.get("measured", {})]
+    return {"measured": max(known, key=lambda measure: measure.get("images", 0))}
+
+
 def vector_facts(spark: SparkSession, folder: Location, column: str) -> dict[str, Any]:
     """Lengths and values of a column of float lists in a folder of Parquet files, in one pass.
 

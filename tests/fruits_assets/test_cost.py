@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,9 @@ def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second
 
 
 def test_the_command_goes_by_what_was_measured(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", **MEASURED)
+    keep(root, "mobilenet_features", measured=MEASURED)
     for asset in ("raw_images", "pca_components", "csv_export"):
-        keep(root, asset, seconds=6.0, images=12_000, cores=1)
+        keep(root, asset, measured=MEASURED | {"seconds": 6.0, "cores": 1})
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
     assert "100.0 images a second and core, measured on 12,000 images and 2 cores" in output
     # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
@@ -132,13 +133,13 @@ def test_the_command_goes_by_what_was_measured(app: typer.Typer, root: Path) -> 
 
 
 def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", **MEASURED)
-    keep(root, "pca_components", images=12_000)
+    keep(root, "mobilenet_features", measured=MEASURED)
+    keep(root, "pca_components", measured={"images": 12_000})
     shown, _ = rows(app, "--images", "480000")
     assert shown["PCA"] == shown["ingest"] == ["not measured", "", ""]
 
 
-@pytest.mark.parametrize("facts", [None, {"images": 12_000}])
+@pytest.mark.parametrize("facts", [None, {}, {"measured": {"images": 12_000}}])
 def test_without_a_measure_the_command_says_how_to_get_one(
     app: typer.Typer, root: Path, facts: dict[str, Any] | None
 ) -> None:
@@ -158,8 +159,17 @@ def test_one_materialization_is_measure_enough(
     assert float(shown["features"][0]) > 0
 
 
+def test_an_unchanged_input_takes_away_nothing_that_was_measured(
+    app: typer.Typer, copied: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(copied, "mobilenet_features")
+    monkeypatch.setenv("FRUITS_STORAGE", str(copied))
+    _, output = rows(app, "--images", "100000")
+    assert "measured on 240 images and" in output
+
+
 def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", **MEASURED)
+    keep(root, "mobilenet_features", measured=MEASURED)
     options = ["--images", "1000", "--instance-type", "x9.huge"]
     with pytest.raises(FruitsError, match="--cores"):
         rows(app, *options)
@@ -169,7 +179,7 @@ def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -
 def test_another_region_than_the_prices_is_said(
     app: typer.Typer, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep(root, "mobilenet_features", **MEASURED)
+    keep(root, "mobilenet_features", measured=MEASURED)
     assert "differ" not in rows(app, "--images", "1000")[1]
     monkeypatch.setenv("FRUITS_REGION", "eu-west-3")
     assert "Prices in eu-west-3 differ" in rows(app, "--images", "1000")[1]
