@@ -17,7 +17,13 @@ from spark_src.aws import client, forget_clients
 from spark_src.locations import Location
 from spark_src.storage import Storage
 from tests.conftest import new_bucket
-from tests.emr.emulated_cluster import REGION, TRUST_STORE, EmulatedCluster, start_cluster
+from tests.emr.emulated_cluster import (
+    QUICK_START,
+    REGION,
+    TRUST_STORE,
+    EmulatedCluster,
+    start_cluster,
+)
 
 NAME = "fruits-tests"
 
@@ -57,7 +63,7 @@ class Account:
         trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
         return subprocess.run(
             [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-            env=kept | {"SPARK_SUBMIT_OPTS": trust} | self.variables | more,
+            env=kept | {"SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}"} | self.variables | more,
             capture_output=True,
             text=True,
             check=False,

