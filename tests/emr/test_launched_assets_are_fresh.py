@@ -85,15 +85,16 @@ def features() -> dg.Output[int]:
 
 
 def stock_job() -> dg.JobDefinition:
-    return _definitions(stock_launcher).resolve_implicit_global_asset_job_def()
+    return _definitions(stock_launcher).resolve_job_def("both")
 
 
 def our_job() -> dg.JobDefinition:
-    return _definitions(our_launcher).resolve_implicit_global_asset_job_def()
+    return _definitions(our_launcher).resolve_job_def("both")
 
 
 def _definitions(launcher: dg.ResourceDefinition) -> dg.Definitions:
-    return dg.Definitions([pictures, features], resources={"launcher": launcher})
+    both = dg.define_asset_job("both", "*")
+    return dg.Definitions([pictures, features], jobs=[both], resources={"launcher": launcher})
 
 
 @pytest.mark.parametrize(
