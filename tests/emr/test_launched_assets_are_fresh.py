@@ -93,7 +93,7 @@ def our_job() -> dg.JobDefinition:
 
 
 def _definitions(launcher: dg.ResourceDefinition) -> dg.Definitions:
-    both = dg.define_asset_job("both", "*")
+    both = dg.define_asset_job("both", "*", executor_def=dg.in_process_executor)
     return dg.Definitions([pictures, features], jobs=[both], resources={"launcher": launcher})
 
 
