@@ -36,7 +36,7 @@ class Fault(StrEnum):
 Rule = Callable[[int, str, str], Fault | None]
 """Given the call's number, method and path: what goes wrong with it."""
 
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 0.4
 
 _XML = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
 _ANSWERS = {
