@@ -1,0 +1,26 @@
+"""An asset whose first try fails on the cluster, where it travels beside the project's own code."""
+
+from typing import Any
+
+import dagster as dg
+
+HERE: dict[str, Any] = {}
+"""The launcher, on the host. A step on the cluster imports this anew, and has none."""
+
+
+@dg.resource
+def launcher() -> Any:
+    return HERE.get("launcher")
+
+
+@dg.asset(required_resource_keys={"launcher"}, retry_policy=dg.RetryPolicy(max_retries=1))
+def pictures(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    if context.retry_number == 0:
+        raise RuntimeError("a disk was full")
+    return dg.MaterializeResult(metadata={"try": context.retry_number})
+
+
+def job() -> dg.JobDefinition:
+    again = dg.define_asset_job("again", "*", executor_def=dg.in_process_executor)
+    definitions = dg.Definitions([pictures], jobs=[again], resources={"launcher": launcher})
+    return definitions.resolve_job_def("again")
