@@ -25,6 +25,15 @@ from tests.cluster_env import unpacked_env
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the tests out to the two processes: what is dear to make is made in one of them."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        shared = next((name for name in ("spark", "environment") if name in fixtures), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark of the suite, with the settings of a local deployment."""

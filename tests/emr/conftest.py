@@ -57,17 +57,22 @@ class Account:
         """The assets' versions in the bucket."""
         return Storage(Location.parse(f"s3://{self.bucket}/data"))
 
-    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command of the project in a process of its own, as a user types it."""
-        kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
-        trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
-        return subprocess.run(
-            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-            env=kept | {"SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}"} | self.variables | more,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_command(*command, **self.variables)
+
+
+def run_command(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A command of the project in a process of its own, with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
+    trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+        env=kept | {"SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}"} | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +80,7 @@ def account(
     aws_url: str, sample: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Account]:
     """One account for all tests here: the sample in a bucket, the packed environment's cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", aws_url)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -86,26 +92,20 @@ def account(
             key = f"input/{file.relative_to(sample)}"
             client("s3", REGION).upload_file(str(file), bucket, key)
         start_cluster(NAME, f"s3://{bucket}/logs/")
-        folder = tmp_path_factory.mktemp("cluster")
         cluster = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
+    forget_clients()
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
         cluster.start()
-        home = folder / "home"
-        home.mkdir()
         yield Account(aws_url, bucket, cluster, home)
         cluster.stop()
-    forget_clients()
 
 
 @pytest.fixture(autouse=True)
-def _in_the_account(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in account.variables.items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    forget_clients()
-    yield
-    forget_clients()
+def _in_aws(aws: str) -> None:
+    """Each test here talks with the emulated AWS."""
 
 
 def _canceller(cluster: EmulatedCluster) -> Callable[[ElasticMapReduceResponse], str]:

@@ -13,7 +13,7 @@ from spark_src.aws import client
 from spark_src.locations import Location
 from spark_src.storage import Storage
 from tests.conftest import new_bucket
-from tests.emr.conftest import Account
+from tests.emr.conftest import run_command
 from tests.emr.emulated_cluster import REGION
 from tests.emr.faulty_s3 import Fault, FaultyS3, Rule, every
 
@@ -24,7 +24,7 @@ MINUTE = 60.0
 
 
 @pytest.fixture
-def bucket(sample: Path) -> str:
+def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
     """A bucket of the test's own with a few pictures."""
     name = new_bucket(REGION)
     for file in sorted(sample.rglob("*.jpg"))[:: 240 // PICTURES]:
@@ -34,16 +34,15 @@ def bucket(sample: Path) -> str:
 
 
 @pytest.fixture
-def run(account: Account, bucket: str, tmp_path: Path) -> Run:
+def run(bucket: str, tmp_path: Path) -> Run:
     """A command on this machine, with a home of its own, whose S3 goes by the rule."""
 
     def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:
         with FaultyS3(rule).open() as s3:
-            done = account.run(
+            done = run_command(
                 *command,
                 AWS_ENDPOINT_URL=s3.url,
                 DAGSTER_HOME=str(tmp_path),
-                FRUITS_DEPLOYMENT="local",
                 FRUITS_INPUT=f"s3://{bucket}/input",
                 FRUITS_STORAGE=f"s3://{bucket}/data",
             )

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from pyspark.sql import SparkSession
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
+from spark_src.featurize import Engine
+from spark_src.model import MobilenetModel
+from spark_src.pca import FIT_SPLIT, Sums, fit_sums
+from spark_src.pictures import DEFAULT_LIMITS, clean_picture
+from spark_src.pixels import model_input
 from spark_src.schemas import SCHEMAS
 from spark_src.storage import Version
 from tests.emr.conftest import Account
@@ -61,19 +63,18 @@ def test_every_asset_is_in_the_bucket_with_all_its_rows(
 
 
 def test_features_and_components_are_those_of_one_machine(
-    account: Account, sample_features: Location, spark: SparkSession
+    account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> None:
-    features = account.storage.current("mobilenet_features")
-    local = sorted(pq.read_table(sample_features.path).to_pylist(), key=lambda row: row["path"])
-    found = rows_of(features)
-    assert [row["path"] for row in found] == [row["path"] for row in local]
-    ours, theirs = (np.array([row["features"] for row in rows]) for rows in (found, local))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    stored = Version("mobilenet_features", "local", sample_features, "", "", 1, 1, features.facts)
-    model = fit_version(spark, stored, 50, 0.9).model
-    components = rows_of(account.storage.current("pca_components"))
-    projected = np.array([row["pca"] for row in components])
-    np.testing.assert_allclose(projected, model.project(theirs), atol=1e-6)
+    rows = rows_of(account.storage.current("mobilenet_features"))
+    engine = Engine(mobilenet.content)
+    pictures = [clean_picture((sample / row["path"]).read_bytes(), DEFAULT_LIMITS) for row in rows]
+    pixels = [model_input(picture.content, picture.orientation) for picture in pictures]
+    here = np.concatenate([engine.features(picture[None]) for picture in pixels])
+    np.testing.assert_allclose([row["features"] for row in rows], here, atol=1e-6)
+    training = here[[row["split"] == FIT_SPLIT for row in rows]]
+    projected = fit_sums(Sums.of(training), 50, mobilenet.sha256).project(here)
+    components = [row["pca"] for row in rows_of(account.storage.current("pca_components"))]
+    np.testing.assert_allclose(components, projected, atol=1e-6)
 
 
 def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
