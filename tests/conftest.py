@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,18 +21,30 @@ from spark_src.model import MobilenetModel, convert
 from spark_src.pictures import Limits
 from spark_src.session import local_config, use_bundled_java, write_table
 from spark_src.storage import Storage, Version
+from tests import java
 from tests.cluster_env import unpacked_env
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of each Spark here, and of every command started
+
+
+DEAR = ("spark", "environment")
+"""Fixtures that are made in one of the processes that run the tests, and nowhere else."""
+
+LONG = ("browser", "host", "emr")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the tests out to the two processes: what is dear to make is made in one of them."""
+    """Deal the tests out to two processes: by a dear fixture or by file, what is long first."""
+
+    def dear(item: pytest.Item) -> str | None:
+        return next((name for name in DEAR if name in getattr(item, "fixturenames", ())), None)
+
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        shared = next((name for name in ("spark", "environment") if name in fixtures), None)
-        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(dear(item) or item.path.stem))
+    items.sort(key=lambda item: (not dear(item), item.path.parent.name not in LONG))
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,7 @@ from spark_src.aws import client, forget_clients
 from spark_src.locations import Location
 from spark_src.storage import Storage
 from tests.conftest import new_bucket
-from tests.emr.emulated_cluster import (
-    QUICK_START,
-    REGION,
-    TRUST_STORE,
-    EmulatedCluster,
-    start_cluster,
-)
+from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 
 NAME = "fruits-tests"
 
@@ -65,10 +59,9 @@ class Account:
 def run_command(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A command of the project in a process of its own, with these settings and no others."""
     kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
-    trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
     return subprocess.run(
         [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-        env=kept | {"SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}"} | settings,
+        env=kept | settings,
         capture_output=True,
         text=True,
         check=False,

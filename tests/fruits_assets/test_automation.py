@@ -28,8 +28,8 @@ class Watched:
         (self.input / name).write_bytes(b"a picture")
 
     def look(self) -> Look:
-        context = dg.build_sensor_context(cursor=self._cursor)
-        found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
+        with dg.build_sensor_context(cursor=self._cursor) as context:
+            found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
         self._cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,13 @@ def test_an_error_names_a_folder_with_brackets_as_it_is(tmp_path: Path, fruits: 
 
 
 def test_the_checks_table_names_a_folder_with_brackets_as_it_is(
-    tmp_path: Path, fruits: Fruits
+    fruits: Fruits,
 ) -> None:
-    code, output, _ = fruits(tmp_path / "[old]", "check")
+    with tempfile.TemporaryDirectory(prefix="[old]") as root:  # short: the table breaks long ones
+        code, output, _ = fruits(Path(root), "check")
     assert code == 2
     shown = "".join(output.replace("│", " ").split())
-    assert f"{tmp_path}/[old]/raw_images" in shown
+    assert f"{root}/raw_images" in shown
 
 
 @pytest.mark.parametrize("command", [("path", "csv_export"), ("check",)])
