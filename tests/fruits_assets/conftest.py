@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,13 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
         definitions = build_defs(settings, resource_overrides=overrides)
         selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
         config = {name: {"config": dict(values)} for name, values in (ops or {}).items()}
-        return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance or dg.DagsterInstance.ephemeral(),
-            asset_selection=sorted(selection.resolve(definitions.resolve_asset_graph())),
-            run_config=QUIET | {"ops": config},
-            raise_on_error=raise_on_error,
-        )
+        with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as kept:
+            return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=kept,
+                asset_selection=sorted(selection.resolve(definitions.resolve_asset_graph())),
+                run_config=QUIET | {"ops": config},
+                raise_on_error=raise_on_error,
+            )
 
     return execute
 
@@ -90,11 +92,11 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
 @pytest.fixture(scope="session")
 def materialized(
     run: Callable[..., dg.ExecuteInProcessResult], tmp_path_factory: pytest.TempPathFactory
-) -> Materialized:
+) -> Iterator[Materialized]:
     """Storage root, result and instance of one run of everything. To be read only."""
     root = tmp_path_factory.mktemp("materialized") / "data"
-    instance = dg.DagsterInstance.ephemeral()
-    return root, run(root, instance=instance), instance
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield root, run(root, instance=instance), instance
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def killed(copied: Path, copy_pictures: Callable[..., Path], tmp_path: Path) -> 
     log = tmp_path / "run.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, *COMMAND, "--select", "*"],
+            [sys.executable, *COMMAND, "--select", "raw_images*"],
             env=os.environ | settings,
             stdout=output,
             stderr=subprocess.STDOUT,
