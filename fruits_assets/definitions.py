@@ -20,7 +20,6 @@ from fruits_assets.io_managers import (
     ParquetIOManager,
     PcaModelIOManager,
 )
-from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
 from fruits_assets.quality_files import QualityIOManager
 from fruits_assets.resources import (
     AssetStorage,
@@ -76,6 +75,9 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     """What takes steps to the cluster; nothing on one machine, and nothing on the cluster."""
     if settings.deployment is not Deployment.EMR or is_remote():
         return dg.ResourceDefinition.none_resource()
+    # dagster-aws takes 1.6 s: only who deploys to a cluster pays for it.
+    from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
+
     launcher = FruitsStepLauncher(
         cluster_name=settings.cluster,
         region=settings.region,

@@ -11,7 +11,6 @@ from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import DataFrame, SparkSession
 
 from fruits_assets import metadata
-from fruits_assets.pictures import Gallery
 from fruits_assets.resources import AssetStorage
 from spark_src import drift, export, pca_files
 from spark_src import model as mobilenet
@@ -83,6 +82,8 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def _pictures(self, version: Version, say: Say) -> metadata.Metadata:
         """What the UI shows besides figures; the version is current, whatever becomes of them."""
+        from fruits_assets.pictures import Gallery  # Matplotlib takes 0.7 s: only what draws pays
+
         try:
             return Gallery(self.storage.versions, self.storage.show_photos).of(version)
         except (OSError, ValueError, FruitsError) as error:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.ml.common import _py2java
-from pyspark.ml.feature import PCAModel as SparkPCAModel
-from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.locations import Location
 from spark_src.pca import PcaModel, Sums
 from spark_src.vectors import FEATURES
+
+if TYPE_CHECKING:
+    from pyspark.ml.feature import PCAModel as SparkPCAModel
 
 FILE = "pca_model.parquet"
 SPARK_ML = "spark_ml"
@@ -111,6 +112,10 @@ def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
 
     Its `transform` does not subtract the mean: subtract `PcaModel.mean` first.
     """
+    from pyspark.ml.common import _py2java  # Spark ML takes 0.5 s: only who saves a model pays
+    from pyspark.ml.feature import PCAModel as SparkPCAModel
+    from pyspark.ml.linalg import DenseMatrix, DenseVector
+
     context = spark.sparkContext
     loadings = DenseMatrix(FEATURES, pca.n_components, pca.components.ravel())
     variance = DenseVector(pca.explained_variance_ratio[: pca.n_components])

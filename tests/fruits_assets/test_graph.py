@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_dagster_validates_the_definitions() -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Validation successful for code location fruits" in done.stdout + done.stderr
+
+
+def test_the_definitions_load_none_of_the_slow_libraries_that_only_some_processes_need() -> None:
+    """Every command of Dagster's, every run and every step on the cluster loads them first."""
+    slow = {"dagster_aws", "matplotlib", "pyspark.ml", "sklearn", "tensorflow"}
+    program = f"import sys, fruits_assets.definitions; print({slow} & set(sys.modules))"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FRUITS_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=own, cwd=REPOSITORY, capture_output=True, check=True
+    )
+    assert done.stdout == b"set()\n"
 
 
 def test_the_selections_that_the_project_advises_reach_all_that_they_mean(tmp_path: Path) -> None:
