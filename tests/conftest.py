@@ -27,6 +27,7 @@ from tests.cluster_env import unpacked_env
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of each Spark here, and of every command started
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core has a process that runs tests
 
 
 DEAR = ("spark", "environment")
