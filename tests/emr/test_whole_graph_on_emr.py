@@ -66,6 +66,8 @@ def test_features_and_components_are_those_of_one_machine(
     account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     rows = rows_of(account.storage.current("mobilenet_features"))
+    files = sorted(file.relative_to(sample).as_posix() for file in sample.rglob("*.jpg"))
+    assert [row["path"] for row in rows] == files
     engine = Engine(mobilenet.content)
     pictures = [clean_picture((sample / row["path"]).read_bytes(), DEFAULT_LIMITS) for row in rows]
     pixels = [model_input(picture.content, picture.orientation) for picture in pictures]
