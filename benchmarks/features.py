@@ -26,10 +26,10 @@ from benchmarks._common import (
     start_spark,
     stored_pictures,
 )
-from spark_src.featurize import BATCH, Engine
-from spark_src.model import MobilenetModel
-from spark_src.pixels import INPUT_SIZE, model_input
-from spark_src.session import read_table
+from spark_src.features.inference import BATCH, Engine
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import INPUT_SIZE, model_input
+from spark_src.spark.session import read_table
 from spark_src.storage import Version
 
 PROCESSES = 2

@@ -19,10 +19,10 @@ from benchmarks._common import (
     start_spark,
     stored_pictures,
 )
-from spark_src import incremental
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pixels import PIXELS
+from spark_src.features import incremental
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import PIXELS
+from spark_src.io.locations import Location
 from spark_src.storage import Storage, Version
 
 

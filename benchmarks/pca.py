@@ -30,14 +30,14 @@ from benchmarks._common import (
     start_spark,
 )
 from spark_src.assemble import TABLE
-from spark_src.featurize import Engine
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
-from spark_src.pixels import model_input
-from spark_src.session import read_vectors
+from spark_src.features.inference import Engine
+from spark_src.images.preprocess import model_input
+from spark_src.io.locations import Location
+from spark_src.pca.fit import fit_version
+from spark_src.spark.session import read_vectors
 from spark_src.storage import Storage, Version
-from spark_src.vector_files import write_vectors
-from spark_src.vectors import FEATURES, float_lists
+from spark_src.tables.vector_files import write_vectors
+from spark_src.tables.vectors import FEATURES, float_lists
 
 N_COMPONENTS = 50
 FILES = 2

@@ -24,8 +24,8 @@ from benchmarks._common import (
     stored_pictures,
 )
 from benchmarks.pca import N_COMPONENTS, store_features
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
+from spark_src.io.locations import Location
+from spark_src.pca.fit import fit_version
 from spark_src.storage import Storage
 
 FACTOR = 10

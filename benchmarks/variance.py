@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks._common import show
 from fruits_assets.settings import Settings
-from spark_src.incremental import ASSET
-from spark_src.locations import Location
-from spark_src.pca import FIT_SPLIT
+from spark_src.features.incremental import ASSET
+from spark_src.io.locations import Location
+from spark_src.pca.model import FIT_SPLIT
 from spark_src.storage import Storage
-from spark_src.vector_files import data_files
-from spark_src.vectors import matrix_of
+from spark_src.tables.vector_files import data_files
+from spark_src.tables.vectors import matrix_of
 
 N_COMPONENTS = 50
 ASKED = 0.9

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import dagster as dg
 
 from spark_src.errors import FruitsError
-from spark_src.ingest import Source, list_source
-from spark_src.locations import Location
-from spark_src.residency import require_in_region
+from spark_src.images.ingest import Source, list_source
+from spark_src.io.locations import Location
+from spark_src.io.residency import require_in_region
 from spark_src.storage import Storage
 
 SENSOR = "new_pictures"

@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 from fruits_assets.drift_check import new_images_are_familiar
 from fruits_assets.io_managers import VECTORS
 from fruits_assets.resources import AssetStorage, Residency
-from spark_src import export, pca_files
 from spark_src.errors import UnreadableVersionError
-from spark_src.model import IMAGENET_WEIGHTS_SHA256
-from spark_src.residency import Finding
+from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.io.residency import Finding
+from spark_src.pca import files as pca_files
 from spark_src.storage import Storage, Version
-from spark_src.vectors import FEATURES
+from spark_src.tables import csv as export
+from spark_src.tables.vectors import FEATURES
 
 
 @dg.asset_check(asset="mobilenet_features", blocking=True)

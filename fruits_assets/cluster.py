@@ -11,10 +11,10 @@ from typing import Any
 
 from fruits_assets import cluster_copy
 from fruits_assets.cluster_lock import held
-from spark_src.aws import client, explained
 from spark_src.contract import why_not
 from spark_src.errors import AwsError, ClusterError
-from spark_src.locations import Location
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
 
 Say = Callable[[str], None]
 Fields = Mapping[str, Any]

@@ -12,7 +12,7 @@ from rich.table import Table
 from fruits_assets import cluster, cluster_notebook, code_package
 from fruits_assets.settings import Settings, load_settings, settings_in_region
 from spark_src.contract import FOLDERS
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 app = typer.Typer(
     help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.",

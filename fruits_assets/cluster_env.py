@@ -16,9 +16,9 @@ from pathlib import Path
 
 from fruits_assets.code_package import uploaded
 from fruits_assets.settings import PROJECT
-from spark_src.aws import client, explained
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.locations import Location
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
 
 CLUSTER_PYTHON = "/usr/bin/python3.11"
 PYTHON_VERSION = "3.11"

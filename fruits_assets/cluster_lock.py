@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from spark_src.aws import client, explained
 from spark_src.errors import AwsError
-from spark_src.locations import Location
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
 
 LOCK_LASTS = timedelta(minutes=15)
 """Whoever has held the lock for longer is taken for dead."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fruits_assets.settings import PROJECT
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 NOTEBOOK = PROJECT / "notebooks" / "explore.ipynb"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from fruits_assets.settings import PROJECT
-from spark_src.aws import client, error_code, explained
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.locations import Location
+from spark_src.io.aws import client, error_code, explained
+from spark_src.io.locations import Location
 
 PACKAGES = ("fruits_assets", "spark_src")
 

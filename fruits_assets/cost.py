@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fruits_assets.settings import settings_in_region
 from spark_src.errors import FruitsError
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 PER_IMAGES = 100_000

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fruits_assets.settings import load_settings
-from spark_src import aws
 from spark_src.errors import AwsError, DatasetError
-from spark_src.locations import Location
+from spark_src.io import aws
+from spark_src.io.locations import Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

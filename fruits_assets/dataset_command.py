@@ -22,7 +22,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from fruits_assets.settings import settings_in_region
 from spark_src.errors import DatasetError
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 FRUITS_360 = "https://github.com/fruits-360/fruits-360-100x100/archive/refs/heads/main.zip"
 TARGET = str(Path(__file__).resolve().parents[1] / "data" / "fruits-360")

@@ -30,8 +30,8 @@ from fruits_assets.resources import (
     Residency,
 )
 from fruits_assets.settings import Deployment, Settings, load_settings
-from spark_src.aws import use_region
-from spark_src.session import cluster_config, local_config, s3_config
+from spark_src.io.aws import use_region
+from spark_src.spark.session import cluster_config, local_config, s3_config
 
 # The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

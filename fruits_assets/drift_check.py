@@ -3,7 +3,7 @@
 import dagster as dg
 
 from fruits_assets.resources import AssetStorage
-from spark_src.drift import FAR, Drift, since_last_fit
+from spark_src.evaluation.drift import FAR, Drift, since_last_fit
 
 
 @dg.asset_check(asset="pca_components")

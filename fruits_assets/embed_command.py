@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from spark_src.aws import use_region
 from spark_src.errors import InputError
-from spark_src.locations import Location
+from spark_src.io.aws import use_region
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def embed_command(
 
 
 def _models(versions: Storage) -> tuple[Any, Any]:
-    from spark_src import pca_files
-    from spark_src.model import load
+    from spark_src.features.model import load
+    from spark_src.pca import files as pca_files
 
     version = versions.current("mobilenet_model")
     model = load(version.location, version.facts)

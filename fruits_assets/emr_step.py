@@ -6,8 +6,8 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
-from spark_src.aws import client
 from spark_src.errors import SettingsError
+from spark_src.io.aws import client
 
 REMOTE = "FRUITS_REMOTE_STEP"
 """Set in a step's process on the cluster, nowhere else."""

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from spark_src.aws import use_region
 from spark_src.errors import ErasureError
+from spark_src.io.aws import use_region
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -35,9 +35,9 @@ def erase(
     from fruits_assets.definitions import build_defs
     from fruits_assets.erasure import JOB
     from fruits_assets.settings import load_settings
-    from spark_src import erasure_requests
-    from spark_src.erasure import Target, find
-    from spark_src.residency import require_in_region
+    from spark_src.erasure import requests as erasure_requests
+    from spark_src.erasure.rows import Target, find
+    from spark_src.io.residency import require_in_region
     from spark_src.storage import Storage
 
     settings = load_settings()

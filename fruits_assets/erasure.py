@@ -25,12 +25,13 @@ from fruits_assets.io_managers import (
     PcaModelIOManager,
 )
 from fruits_assets.resources import AssetStorage, Launcher
-from spark_src import erasure_requests, incremental
-from spark_src.erasure import SOURCES, Target
+from spark_src.erasure import requests as erasure_requests
+from spark_src.erasure.rows import SOURCES, Target
 from spark_src.errors import PcaError
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
-from spark_src.residency import require_in_region
+from spark_src.features import incremental
+from spark_src.io.locations import Location
+from spark_src.io.residency import require_in_region
+from spark_src.pca.fit import fit_version
 from spark_src.storage import Storage
 
 JOB = "erase"

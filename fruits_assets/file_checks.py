@@ -5,8 +5,8 @@ import pyarrow as pa
 
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.vector_files import data_files, opened
+from spark_src.io.locations import Location
+from spark_src.tables.vector_files import data_files, opened
 
 
 def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:

@@ -12,24 +12,26 @@ from pyspark.sql import DataFrame, SparkSession
 
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
-from spark_src import drift, export, pca_files
-from spark_src import model as mobilenet
-from spark_src.aws import explained
 from spark_src.errors import (
     AwsError,
     FruitsError,
     NothingStoredError,
     UnreadableVersionError,
 )
-from spark_src.facts import digests, most_images, table_facts, vector_facts
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pca import PcaModel
-from spark_src.pca_spark import Earlier, Fit
-from spark_src.progress import Work, spoken
-from spark_src.schemas import require_columns
-from spark_src.session import read_pictures, read_table, read_vectors
+from spark_src.evaluation import drift
+from spark_src.features import model as mobilenet
+from spark_src.features.model import MobilenetModel
+from spark_src.io.aws import explained
+from spark_src.io.locations import Location
+from spark_src.pca import files as pca_files
+from spark_src.pca.fit import Earlier, Fit
+from spark_src.pca.model import PcaModel
+from spark_src.spark.progress import Work, spoken
+from spark_src.spark.session import read_pictures, read_table, read_vectors
 from spark_src.storage import Draft, Version
+from spark_src.tables import csv as export
+from spark_src.tables.schemas import require_columns
+from spark_src.tables.statistics import digests, most_images, table_facts, vector_facts
 
 VECTORS = {"mobilenet_features": "features", "pca_components": "pca"}
 """Tables of vectors, and the column that holds them."""

@@ -23,10 +23,10 @@ from dagster._core.execution.plan.external_step import (
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
 from fruits_assets import cluster, code_package, emr_main, provenance
-from spark_src.aws import client, explained
 from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
-from spark_src.locations import Location
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 STAGING = FOLDERS["staging"]

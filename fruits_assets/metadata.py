@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pyspark
 
-from spark_src.export import FILE
-from spark_src.locations import Location
-from spark_src.schemas import SCHEMAS, csv_schema
+from spark_src.io.locations import Location
 from spark_src.storage import Version
+from spark_src.tables.csv import FILE
+from spark_src.tables.schemas import SCHEMAS, csv_schema
 
 LIBRARIES = {
     "raw_images": ("pillow", "pyspark"),

@@ -18,12 +18,14 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from spark_src import drawing, pca_files, progress
-from spark_src.export import FILE
-from spark_src.pca import SHARES
-from spark_src.sampling import sampled
+from spark_src import plots as drawing
+from spark_src.pca import files as pca_files
+from spark_src.pca.model import SHARES
+from spark_src.spark import progress
 from spark_src.storage import Storage, Version
-from spark_src.vectors import FEATURES, matrix_of
+from spark_src.tables.csv import FILE
+from spark_src.tables.sampling import sampled
+from spark_src.tables.vectors import FEATURES, matrix_of
 
 DATASET_SPLITS = frozenset({"Training", "Test"})
 PHOTOS = "photos"

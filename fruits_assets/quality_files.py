@@ -5,9 +5,9 @@ from typing import Any
 
 from fruits_assets.io_managers import Say, VersionedIOManager
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.progress import Work
-from spark_src.quality import Quality
+from spark_src.evaluation.quality import Quality
+from spark_src.io.locations import Location
+from spark_src.spark.progress import Work
 from spark_src.storage import Version
 
 FILE = "quality.json"

@@ -9,11 +9,11 @@ from pydantic import PrivateAttr
 
 from fruits_assets.emr_step import is_remote
 from spark_src.errors import ClusterError
-from spark_src.ingest import Source, list_source
-from spark_src.locations import Location
-from spark_src.model import keras_model
-from spark_src.residency import Finding, inspect_buckets, require_in_region
-from spark_src.session import use_bundled_java
+from spark_src.features.model import keras_model
+from spark_src.images.ingest import Source, list_source
+from spark_src.io.locations import Location
+from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.spark.session import use_bundled_java
 from spark_src.storage import Storage
 
 REGION = "eu-west-1"

@@ -11,11 +11,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from spark_src.aws import use_region
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
-from spark_src.locations import Location
-from spark_src.residency import require_in_region
+from spark_src.io.aws import use_region
+from spark_src.io.locations import Location
+from spark_src.io.residency import require_in_region
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGENET = "imagenet"

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_src.locations import Location
-from spark_src.session import vectors_session
-from spark_src.vector_files import VECTORS_PER_BLOCK, rows_of_blocks, write_vectors
-from spark_src.vectors import FEATURES, float_lists
+from spark_src.io.locations import Location
+from spark_src.spark.session import vectors_session
+from spark_src.tables.vector_files import VECTORS_PER_BLOCK, rows_of_blocks, write_vectors
+from spark_src.tables.vectors import FEATURES, float_lists
 
 BLOCKS_PER_FILE = 8
 """84 MB of features. The number of cores has no say in it, so that blocks are always the same."""

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_src.errors import PcaError, UnusablePictureError
-from spark_src.featurize import Engine
-from spark_src.model import MobilenetModel
-from spark_src.pca import PcaModel
-from spark_src.pictures import DEFAULT_LIMITS, Limits, PictureRejected, clean_picture
-from spark_src.pixels import model_input
+from spark_src.features.inference import Engine
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import model_input
+from spark_src.images.validate import DEFAULT_LIMITS, Limits, PictureRejected, clean_picture
+from spark_src.pca.model import PcaModel
 
 _ENGINES = 8
 """Engines kept loaded, one a thread and model: 30 MB each, and 20 ms to load."""

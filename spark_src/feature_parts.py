@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from spark_src.featurize import Featurized
-from spark_src.locations import Location
-from spark_src.vector_files import data_files, key_columns, write_vectors
-from spark_src.vectors import float_lists
+from spark_src.features.inference import Featurized
+from spark_src.io.locations import Location
+from spark_src.tables.vector_files import data_files, key_columns, write_vectors
+from spark_src.tables.vectors import float_lists
 
 FOLDER = "parts"
 """Under the asset's prefix; in it a folder a recipe."""

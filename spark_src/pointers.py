@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spark_src.aws import client, error_code, explained
-from spark_src.locations import Location
+from spark_src.io.aws import client, error_code, explained
+from spark_src.io.locations import Location
 
 _MOVED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 

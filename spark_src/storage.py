@@ -21,7 +21,7 @@ from spark_src.errors import (
     StorageError,
     UnreadableVersionError,
 )
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 FORMAT = 1
 """Of the pointer and of what it points to. Code refuses a higher number than it knows."""

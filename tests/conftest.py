@@ -13,13 +13,13 @@ from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
 from fruits_assets import code_package
-from spark_src import incremental
-from spark_src.aws import client, forget_clients
-from spark_src.ingest import accepted, inspect, list_source
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel, convert
-from spark_src.pictures import Limits
-from spark_src.session import local_config, use_bundled_java, write_table
+from spark_src.features import incremental
+from spark_src.features.model import MobilenetModel, convert
+from spark_src.images.ingest import accepted, inspect, list_source
+from spark_src.images.validate import Limits
+from spark_src.io.aws import client, forget_clients
+from spark_src.io.locations import Location
+from spark_src.spark.session import local_config, use_bundled_java, write_table
 from spark_src.storage import Storage, Version
 from tests import java
 from tests.cluster_env import unpacked_env

@@ -22,7 +22,7 @@ _S3A = ("*_hadoop-aws-*.jar", "*_aws-java-sdk-bundle-*.jar", "*_wildfly-openssl-
 
 _FETCH = """
 from pyspark.sql import SparkSession
-from spark_src.session import s3_config, use_bundled_java
+from spark_src.spark.session import s3_config, use_bundled_java
 use_bundled_java()
 packages = s3_config()["spark.jars.packages"]
 SparkSession.builder.config("spark.jars.packages", packages).getOrCreate().stop()

@@ -8,9 +8,9 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import Launcher
-from spark_src.export import flatten, write_csv
-from spark_src.facts import joint_digest
-from spark_src.progress import Work
+from spark_src.spark.progress import Work
+from spark_src.tables.csv import flatten, write_csv
+from spark_src.tables.statistics import joint_digest
 
 
 @dg.asset(

@@ -11,12 +11,12 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import Table
 from fruits_assets.resources import AssetStorage, Launcher
-from spark_src import incremental
-from spark_src.facts import joint_digest
-from spark_src.incremental import Plan
-from spark_src.model import MobilenetModel
-from spark_src.pixels import PIXELS
-from spark_src.progress import Work
+from spark_src.features import incremental
+from spark_src.features.incremental import Plan
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import PIXELS
+from spark_src.spark.progress import Work
+from spark_src.tables.statistics import joint_digest
 
 
 class FeaturesConfig(dg.Config):

@@ -13,11 +13,11 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import ParquetIOManager
 from fruits_assets.resources import Launcher, PictureSource
-from spark_src import ingest as pictures
-from spark_src.aws import explained
-from spark_src.pictures import Limits
-from spark_src.progress import Work
-from spark_src.session import write_table
+from spark_src.images import ingest as pictures
+from spark_src.images.validate import Limits
+from spark_src.io.aws import explained
+from spark_src.spark.progress import Work
+from spark_src.spark.session import write_table
 
 
 class IngestConfig(dg.Config):

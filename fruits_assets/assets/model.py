@@ -6,7 +6,7 @@ import dagster as dg
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.resources import ModelWeights
-from spark_src.model import MobilenetModel, convert
+from spark_src.features.model import MobilenetModel, convert
 
 
 @dg.asset(

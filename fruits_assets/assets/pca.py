@@ -14,10 +14,10 @@ from fruits_assets.assets._together import selected_outputs
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
 from fruits_assets.resources import Launcher
-from spark_src.facts import joint_digest
-from spark_src.pca_spark import Fit, fit_version, project_files
-from spark_src.progress import Work
+from spark_src.pca.fit import Fit, fit_version, project_files
+from spark_src.spark.progress import Work
 from spark_src.storage import Version
+from spark_src.tables.statistics import joint_digest
 
 
 class PcaConfig(dg.Config):

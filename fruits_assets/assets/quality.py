@@ -10,10 +10,10 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.quality_files import save
 from fruits_assets.resources import AssetStorage
-from spark_src import pca_files
-from spark_src.facts import joint_digest
-from spark_src.progress import Work
-from spark_src.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
+from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
+from spark_src.pca import files as pca_files
+from spark_src.spark.progress import Work
+from spark_src.tables.statistics import joint_digest
 
 
 class QualityConfig(dg.Config):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from moto.emr.responses import ElasticMapReduceResponse
 
-from spark_src.aws import client, forget_clients
-from spark_src.locations import Location
+from spark_src.io.aws import client, forget_clients
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 from tests.conftest import new_bucket
 from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster

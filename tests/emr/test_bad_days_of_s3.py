@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_src.aws import client
-from spark_src.locations import Location
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 from tests import java
 from tests.conftest import new_bucket

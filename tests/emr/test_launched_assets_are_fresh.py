@@ -19,7 +19,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
 from fruits_assets.launcher import FruitsStepLauncher
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from tests.emr.emulated_cluster import REGION
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")

@@ -28,9 +28,9 @@ from dagster_pyspark.utils import build_pyspark_zip
 from fruits_assets import cluster
 from fruits_assets.emr_step import REMOTE, adopt
 from fruits_assets.launcher import FruitsStepLauncher, launched_spark_config
-from spark_src.aws import client
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.session import cluster_config
+from spark_src.io.aws import client
+from spark_src.spark.session import cluster_config
 from tests.emr.conftest import NAME, Account
 from tests.emr.emulated_cluster import REGION
 

@@ -14,13 +14,13 @@ from dagster._core.loader import LoadingContextForTest
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
-from spark_src.featurize import Engine
-from spark_src.model import MobilenetModel
-from spark_src.pca import FIT_SPLIT, Sums, fit_sums
-from spark_src.pictures import DEFAULT_LIMITS, clean_picture
-from spark_src.pixels import model_input
-from spark_src.schemas import SCHEMAS
+from spark_src.features.inference import Engine
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import model_input
+from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
+from spark_src.pca.model import FIT_SPLIT, Sums, fit_sums
 from spark_src.storage import Version
+from spark_src.tables.schemas import SCHEMAS
 from tests.emr.conftest import Account
 
 pytestmark = [

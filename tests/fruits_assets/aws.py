@@ -14,8 +14,8 @@ from moto.emr.responses import ElasticMapReduceResponse
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
 
-from spark_src import aws
-from spark_src.locations import Location
+from spark_src.io import aws
+from spark_src.io.locations import Location
 
 REGION = "eu-west-1"
 NAME = "fruits-features"

@@ -18,7 +18,7 @@ from fruits_assets.check_runs import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage, Version
 from tests.fruits_assets.aws import Emulated, emulated
 

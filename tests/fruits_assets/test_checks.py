@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fruits_assets.check_runs import Outcome
-from spark_src.pca_files import FILE as PCA_FILE
+from spark_src.pca.files import FILE as PCA_FILE
 from spark_src.storage import Version
 
 Check = Callable[[Path], dict[str, Outcome]]

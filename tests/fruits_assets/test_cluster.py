@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from fruits_assets import cluster
 from fruits_assets.cluster_commands import app, lock_of
 from fruits_assets.settings import Settings
-from spark_src import aws
 from spark_src.errors import AwsError, ClusterError
+from spark_src.io import aws
 from tests.fruits_assets.aws import LOCK, NAME, REGION, Emulated
 
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from fruits_assets import cluster_env
 from fruits_assets.cluster_env_commands import app
-from spark_src import aws
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.locations import Location
+from spark_src.io import aws
+from spark_src.io.locations import Location
 from tests.cluster_env import (
     BOOTSTRAP,
     REGION,

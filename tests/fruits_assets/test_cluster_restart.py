@@ -9,8 +9,8 @@ import pytest
 from botocore.validate import ParamValidator
 
 from fruits_assets import cluster, cluster_copy
-from spark_src import aws
 from spark_src.errors import ClusterError
+from spark_src.io import aws
 from tests.fruits_assets.aws import LOCK, NAME, REGION, WANTED, Emulated
 
 ITS_OWN = ("Id", "ClusterArn", "Status", "MasterPublicDnsName", "NormalizedInstanceHours")

@@ -14,9 +14,9 @@ import pytest
 from fruits_assets import code_package
 from fruits_assets.code_package import PACKAGES, build, push
 from fruits_assets.settings import PROJECT
-from spark_src import aws
 from spark_src.errors import AwsError, ClusterError, SettingsError
-from spark_src.locations import Location
+from spark_src.io import aws
+from spark_src.io.locations import Location
 from tests.cluster_env import REGION
 
 
@@ -65,7 +65,7 @@ def test_it_holds_the_sources_of_both_packages_and_nothing_else(
         for package in PACKAGES
         for file in (checkout / package).rglob("*.py")
     }
-    assert set(names) == sources | {"spark_src/contract.json", "spark_src/log4j2.properties"}
+    assert set(names) == sources | {"spark_src/contract.json", "spark_src/spark/log4j2.properties"}
     assert names == sorted(names)
     assert "fruits_assets/assets/pca.py" in names
 

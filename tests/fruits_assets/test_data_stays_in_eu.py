@@ -18,7 +18,7 @@ from fruits_assets.definitions import CHECK_JOB, build_defs, resources
 from fruits_assets.io_managers import CsvIOManager
 from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
 from fruits_assets.settings import Settings
-from spark_src.aws import client
+from spark_src.io.aws import client
 
 REGION = "eu-west-1"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

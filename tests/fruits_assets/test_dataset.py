@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from fruits_assets.dataset import is_incomplete
 from fruits_assets.dataset_command import TRIES, fetch, fetch_dataset
 from spark_src.errors import DatasetError
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 CUT = 400_000
 """Bytes after which the server hangs up."""

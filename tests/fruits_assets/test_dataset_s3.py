@@ -16,9 +16,9 @@ from botocore.awsrequest import AWSResponse
 
 from fruits_assets.dataset import contents, is_incomplete
 from fruits_assets.dataset_command import fetch
-from spark_src import aws
 from spark_src.errors import AwsError, DatasetError
-from spark_src.locations import Location
+from spark_src.io import aws
+from spark_src.io.locations import Location
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,11 +16,11 @@ from pyspark.sql import SparkSession
 from fruits_assets.definitions import build_defs
 from fruits_assets.erasure import JOB
 from fruits_assets.settings import Settings
-from spark_src import erasure_requests
-from spark_src.erasure import Target, find
+from spark_src.erasure import requests as erasure_requests
+from spark_src.erasure.rows import Target, find
 from spark_src.errors import ErasureError
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
+from spark_src.io.locations import Location
+from spark_src.pca.fit import fit_version
 from spark_src.storage import PREFIXES, Storage, Version
 
 Run = Callable[..., dg.ExecuteInProcessResult]

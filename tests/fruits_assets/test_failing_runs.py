@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fruits_assets.io_managers import CsvIOManager, ParquetIOManager
-from spark_src.locations import Location
-from spark_src.progress import Work
+from spark_src.io.locations import Location
+from spark_src.spark.progress import Work
 from spark_src.storage import Version
 
 Run = Callable[..., dg.ExecuteInProcessResult]

@@ -18,10 +18,10 @@ from fruits_assets import cluster_notebook
 from fruits_assets.cli import main
 from fruits_assets.notebook import pictures_to_show
 from fruits_assets.pictures import Gallery
-from spark_src.aws import client
 from spark_src.contract import FOLDERS
 from spark_src.errors import NothingStoredError, SettingsError
-from spark_src.locations import Location
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 from tests.cluster_env import on_a_node
 from tests.livy import run_cell

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 
-from spark_src import pca_files
 from spark_src.contract import PREFIXES
+from spark_src.pca import files as pca_files
 from spark_src.storage import Version
 
 Alone = tuple[Path, dg.ExecuteInProcessResult, dict[str, bytes]]

@@ -18,11 +18,11 @@ from PIL import Image
 from fruits_assets.definitions import resources
 from fruits_assets.pictures import Gallery
 from fruits_assets.settings import Settings
-from spark_src import drawing
-from spark_src.locations import Location
-from spark_src.progress import rates
-from spark_src.sampling import MOST_FILES, sampled
+from spark_src import plots as drawing
+from spark_src.io.locations import Location
+from spark_src.spark.progress import rates
 from spark_src.storage import Storage
+from spark_src.tables.sampling import MOST_FILES, sampled
 
 MOST_BYTES = 300 * 1024
 SHOWN = {

@@ -11,7 +11,7 @@ import pytest
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
 from spark_src.errors import NothingStoredError, UnreadableVersionError
-from spark_src.quality import Quality
+from spark_src.evaluation.quality import Quality
 from spark_src.storage import Version
 
 Current = Callable[[Path, str], Version]

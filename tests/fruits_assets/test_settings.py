@@ -9,7 +9,7 @@ import pytest
 
 from fruits_assets.settings import Deployment, load_settings
 from spark_src.errors import SettingsError
-from spark_src.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VARIABLES = ("DEPLOYMENT", "INPUT", "STORAGE", "WEIGHTS", "REGION", "CLUSTER")

@@ -16,8 +16,8 @@ from pyspark.ml.feature import PCAModel
 from pyspark.sql import SparkSession
 
 from fruits_assets.settings import IMAGENET_WEIGHTS
-from spark_src import pca_files
-from spark_src.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.pca import files as pca_files
 from spark_src.storage import Version
 
 Current = Callable[[Path, str], Version]

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from spark_src.ingest import accepted, inspect, list_source, rejected
-from spark_src.locations import Location
-from spark_src.pictures import DEFAULT_LIMITS
-from spark_src.session import local_config, use_bundled_java
+from spark_src.images.ingest import accepted, inspect, list_source, rejected
+from spark_src.images.validate import DEFAULT_LIMITS
+from spark_src.io.locations import Location
+from spark_src.spark.session import local_config, use_bundled_java
 from tests.fuzz.mutants import SEED, mutants, seeds
 from tests.fuzz.trial import ACCEPTED, Trial, tried
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.ingest import row_of_file
-from spark_src.pictures import DEFAULT_LIMITS, Limits
-from spark_src.pixels import model_input
+from spark_src.images.ingest import row_of_file
+from spark_src.images.preprocess import model_input
+from spark_src.images.validate import DEFAULT_LIMITS, Limits
 from tests.fuzz.__main__ import MOST_MEGABYTES, MOST_SECONDS, SEEDS, ingested
 from tests.fuzz.bombs import BOMBS
 from tests.fuzz.mutants import KINDS, SEED, Mutant, mutants, seeds

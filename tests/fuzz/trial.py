@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from spark_src.ingest import row_of_file
-from spark_src.pictures import DEFAULT_LIMITS
-from spark_src.pixels import model_input
+from spark_src.images.ingest import row_of_file
+from spark_src.images.preprocess import model_input
+from spark_src.images.validate import DEFAULT_LIMITS
 
 PATIENCE_SECONDS = 30.0
 ACCEPTED = "accepted"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from spark_src.contract import PREFIXES
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 from tests.host.conftest import TwoRuns
 from tests.host.team_host import TeamHost

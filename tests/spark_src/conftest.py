@@ -14,10 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_src.assemble import TABLE
-from spark_src.facts import digests, table_facts
-from spark_src.locations import Location
-from spark_src.session import read_table
+from spark_src.io.locations import Location
+from spark_src.spark.session import read_table
 from spark_src.storage import Storage, Version
+from spark_src.tables.statistics import digests, table_facts
 
 
 @pytest.fixture(scope="session")

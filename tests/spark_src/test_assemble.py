@@ -13,9 +13,9 @@ from pyspark.sql import SparkSession
 
 from spark_src import feature_parts
 from spark_src.assemble import TABLE, places_of, write_files
-from spark_src.locations import Location
-from spark_src.vector_files import data_files, write_vectors
-from spark_src.vectors import FEATURES, float_lists
+from spark_src.io.locations import Location
+from spark_src.tables.vector_files import data_files, write_vectors
+from spark_src.tables.vectors import FEATURES, float_lists
 
 ROWS = 16_400
 """A file of eight full blocks, and one of 16 rows."""

@@ -14,14 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src import drift, incremental, pca_files
 from spark_src.assemble import TABLE
-from spark_src.drift import Drift, chance, since_last_fit
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.pca_spark import fit_version
+from spark_src.evaluation import drift
+from spark_src.evaluation.drift import Drift, chance, since_last_fit
+from spark_src.features import incremental
+from spark_src.io.locations import Location
+from spark_src.pca import files as pca_files
+from spark_src.pca.fit import fit_version
 from spark_src.storage import Storage, Version
-from spark_src.vectors import float_lists
+from spark_src.tables.vectors import float_lists
 
 COMPONENTS = 5
 BASIS = np.linalg.qr(np.random.default_rng(9).normal(size=(1280, COMPONENTS)))[0].T

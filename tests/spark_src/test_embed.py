@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from spark_src import incremental
 from spark_src.embed import _engine, embed, embedding
 from spark_src.errors import InputError, PcaError, UnusablePictureError
-from spark_src.featurize import Engine
-from spark_src.ingest import accepted, inspect, list_source, row_of_file
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pca import PcaModel, Sums, fit_sums
-from spark_src.pictures import DEFAULT_LIMITS, Limits
-from spark_src.session import write_table
+from spark_src.features import incremental
+from spark_src.features.inference import Engine
+from spark_src.features.model import MobilenetModel
+from spark_src.images.ingest import accepted, inspect, list_source, row_of_file
+from spark_src.images.validate import DEFAULT_LIMITS, Limits
+from spark_src.io.locations import Location
+from spark_src.pca.model import PcaModel, Sums, fit_sums
+from spark_src.spark.session import write_table
 from spark_src.storage import Storage
-from spark_src.vectors import matrix_of
+from spark_src.tables.vectors import matrix_of
 
 Rows = dict[str, NDArray[np.float32]]
 

@@ -12,9 +12,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_src.errors import StorageError
-from spark_src.export import FILE, count_rows, flatten, write_csv
-from spark_src.locations import Location
-from spark_src.schemas import PCA_COMPONENTS
+from spark_src.io.locations import Location
+from spark_src.tables.csv import FILE, count_rows, flatten, write_csv
+from spark_src.tables.schemas import PCA_COMPONENTS
 
 LABELS = [
     "Apple",

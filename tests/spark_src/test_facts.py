@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.facts import digests, table_facts, vector_facts
-from spark_src.locations import Location
+from spark_src.io.locations import Location
+from spark_src.tables.statistics import digests, table_facts, vector_facts
 
 NAN, INF = math.nan, math.inf
 

@@ -16,12 +16,12 @@ from PIL import Image
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_src import featurize as features_module
-from spark_src.featurize import Engine, engine_of_this_worker, featurizer
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel, keras_model
-from spark_src.pixels import model_input
-from spark_src.vectors import float_lists
+from spark_src.features import inference as features_module
+from spark_src.features.inference import Engine, engine_of_this_worker, featurizer
+from spark_src.features.model import MobilenetModel, keras_model
+from spark_src.images.preprocess import model_input
+from spark_src.io.locations import Location
+from spark_src.tables.vectors import float_lists
 
 
 @pytest.fixture(scope="module")

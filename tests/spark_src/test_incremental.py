@@ -12,15 +12,16 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_src import feature_parts, incremental
+from spark_src import feature_parts
 from spark_src.errors import StorageError, UnreadableVersionError
-from spark_src.incremental import Plan
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pixels import PIXELS
-from spark_src.schemas import MOBILENET_FEATURES, require_columns
-from spark_src.session import read_table, write_table
+from spark_src.features import incremental
+from spark_src.features.incremental import Plan
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import PIXELS
+from spark_src.io.locations import Location
+from spark_src.spark.session import read_table, write_table
 from spark_src.storage import Storage, Version
+from spark_src.tables.schemas import MOBILENET_FEATURES, require_columns
 
 Images = Callable[[DataFrame], Version]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from spark_src.errors import InputError
-from spark_src.ingest import (
+from spark_src.images.ingest import (
     Source,
     accepted,
     content_digest,
@@ -23,9 +23,9 @@ from spark_src.ingest import (
     require_few_rejections,
     split_and_label,
 )
-from spark_src.locations import Location
-from spark_src.pictures import Limits
-from spark_src.schemas import require_columns
+from spark_src.images.validate import Limits
+from spark_src.io.locations import Location
+from spark_src.tables.schemas import require_columns
 
 PLACE = "48.8566N 2.3522E"
 GPS, MAP_DATUM, ORIENTATION = 0x8825, 0x12, 0x0112

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from pyspark.sql import Row, SparkSession
 
-from spark_src.ingest import accepted, inspect, list_source
-from spark_src.locations import Location
-from spark_src.pictures import Limits
+from spark_src.images.ingest import accepted, inspect, list_source
+from spark_src.images.validate import Limits
+from spark_src.io.locations import Location
 
 NAMES = [
     "with space",

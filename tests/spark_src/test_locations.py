@@ -10,8 +10,8 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from spark_src.errors import SettingsError
-from spark_src.locations import Location
-from spark_src.session import read_table
+from spark_src.io.locations import Location
+from spark_src.spark.session import read_table
 
 AWKWARD_NAMES = [
     "a b",

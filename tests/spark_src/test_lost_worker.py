@@ -14,10 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from spark_src import incremental
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.session import read_table, write_table
+from spark_src.features import incremental
+from spark_src.features.model import MobilenetModel
+from spark_src.io.locations import Location
+from spark_src.spark.session import read_table, write_table
 from spark_src.storage import Storage, Version
 
 REPEATS = 3

@@ -1,4 +1,4 @@
-"""What `spark_src.metadata` removes from JPEG and PNG files, and that no pixel changes."""
+"""What `spark_src.images.containers` removes from JPEG and PNG files, and that no pixel changes."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from spark_src.metadata import (
+from spark_src.images.containers import (
     JPEG_END,
     PNG_SIGNATURE,
     MalformedContainer,

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from spark_src.errors import UnreadableVersionError, WeightsError
-from spark_src.featurize import Engine
-from spark_src.locations import Location
-from spark_src.model import (
+from spark_src.features.inference import Engine
+from spark_src.features.model import (
     IMAGENET_WEIGHTS_SHA256,
     TOLERANCE,
     MobilenetModel,
     convert,
     keras_model,
 )
+from spark_src.io.locations import Location
 
 
 def narrow_mobilenet(**options: Any) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from spark_src import object_versions
-from spark_src.aws import client
 from spark_src.errors import ErasureError
-from spark_src.locations import Location
+from spark_src.io import object_versions
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
 
 
 @pytest.fixture

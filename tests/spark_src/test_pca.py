@@ -17,12 +17,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn import decomposition
 
-from spark_src import pca_files
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pca import PcaModel
-from spark_src.pca_spark import fit_version, project_files
-from spark_src.session import read_vectors
+from spark_src.features.model import MobilenetModel
+from spark_src.io.locations import Location
+from spark_src.pca import files as pca_files
+from spark_src.pca.fit import fit_version, project_files
+from spark_src.pca.model import PcaModel
+from spark_src.spark.session import read_vectors
 from spark_src.storage import Version
 
 Matrix = NDArray[np.float64]

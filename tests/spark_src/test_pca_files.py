@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.pca import PcaModel, Sums, fit_sums
-from spark_src.pca_files import FILE, SCHEMA, load, save
+from spark_src.io.locations import Location
+from spark_src.pca.files import FILE, SCHEMA, load, save
+from spark_src.pca.model import PcaModel, Sums, fit_sums
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError
-from spark_src.pca import PcaModel, Sums, fit_sums
-from spark_src.pca_spark import fit_version
+from spark_src.pca.fit import fit_version
+from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.storage import Version
 
 Row = dict[str, Any]

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError
-from spark_src.locations import Location
-from spark_src.pca import UNIT, PcaModel, Sums
-from spark_src.pca_spark import fit_version, project_files, sums_of_files
-from spark_src.schemas import require_columns
-from spark_src.session import read_table
+from spark_src.io.locations import Location
+from spark_src.pca.fit import fit_version, project_files, sums_of_files
+from spark_src.pca.model import UNIT, PcaModel, Sums
+from spark_src.spark.session import read_table
 from spark_src.storage import Version
-from spark_src.vector_files import VECTORS_PER_BLOCK
-from spark_src.vectors import FEATURES
+from spark_src.tables.schemas import require_columns
+from spark_src.tables.vector_files import VECTORS_PER_BLOCK
+from spark_src.tables.vectors import FEATURES
 
 Row = dict[str, Any]
 Store = Callable[..., Version]

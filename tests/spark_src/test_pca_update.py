@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src import incremental, pca_files, pca_spark
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.pca import Sums
-from spark_src.pca_spark import Earlier, Fit, fit_version
+from spark_src.features import incremental
+from spark_src.io.locations import Location
+from spark_src.pca import files as pca_files
+from spark_src.pca import fit as pca_spark
+from spark_src.pca.fit import Earlier, Fit, fit_version
+from spark_src.pca.model import Sums
 from spark_src.storage import Version
-from spark_src.vector_files import VECTORS_PER_BLOCK, in_tasks
+from spark_src.tables.vector_files import VECTORS_PER_BLOCK, in_tasks
 
 Indexed = Callable[[list[int]], Version]
 

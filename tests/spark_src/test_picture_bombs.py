@@ -8,8 +8,8 @@ import time
 import pytest
 from PIL import Image
 
-from spark_src.metadata import MAX_PARTS
-from spark_src.pictures import Limits, PictureRejected, Reason, clean_picture
+from spark_src.images.containers import MAX_PARTS
+from spark_src.images.validate import Limits, PictureRejected, Reason, clean_picture
 from tests.fuzz.containers import (
     END_OF_JPEG,
     END_OF_PNG,

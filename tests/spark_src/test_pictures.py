@@ -1,4 +1,4 @@
-"""Which files `spark_src.pictures` accepts, what it keeps of them, and why it rejects others."""
+"""Which files are accepted, what is kept of them, and why others are rejected."""
 
 import io
 import pickle
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from spark_src.pictures import Limits, Picture, PictureRejected, Reason, clean_picture
+from spark_src.images.validate import Limits, Picture, PictureRejected, Reason, clean_picture
 
 SECRET = b"GPS-48.8566N-2.3522E"
 REPOSITORY = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from spark_src.pictures import clean_picture
-from spark_src.pixels import INPUT_SIZE, model_input, upright
+from spark_src.images.preprocess import INPUT_SIZE, model_input, upright
+from spark_src.images.validate import clean_picture
 
 ORIENTATION = 0x0112
 

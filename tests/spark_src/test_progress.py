@@ -7,7 +7,7 @@ import time
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.progress import MOST_POINTS, Course, Work, progress_line, rates, spoken
+from spark_src.spark.progress import MOST_POINTS, Course, Work, progress_line, rates, spoken
 
 
 def test_a_line_tells_how_far_how_quickly_and_how_long_still() -> None:

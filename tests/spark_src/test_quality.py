@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.pca import PcaModel, Sums, fit_sums
-from spark_src.quality import Quality, Scores, Vectors, measure, read
+from spark_src.evaluation.quality import Quality, Scores, Vectors, measure, read
+from spark_src.io.locations import Location
+from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.storage import Storage, Version
 
 Matrix = NDArray[np.float32]

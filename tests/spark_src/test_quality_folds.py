@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_src.quality_folds import Folds, questions
+from spark_src.evaluation.folds import Folds, questions
 
 
 def images(*paths: str) -> pd.DataFrame:

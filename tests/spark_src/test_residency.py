@@ -8,10 +8,10 @@ import uuid
 
 import pytest
 
-from spark_src.aws import client
 from spark_src.errors import AwsError, ResidencyError
-from spark_src.locations import Location
-from spark_src.residency import inspect_bucket, require_in_region
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
+from spark_src.io.residency import inspect_bucket, require_in_region
 
 REGION = "eu-west-1"
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -146,5 +146,5 @@ def test_local_folders_need_no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_aws(*_: str) -> None:
         raise AssertionError("AWS was asked about a local folder")
 
-    monkeypatch.setattr("spark_src.residency.client", no_aws)
+    monkeypatch.setattr("spark_src.io.residency.client", no_aws)
     assert require_in_region([Location.parse("/data"), Location.parse("file:///w")], REGION) == []

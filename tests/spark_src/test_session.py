@@ -13,9 +13,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_src.errors import StorageError
-from spark_src.locations import Location
-from spark_src.schemas import SCHEMAS, require_columns
-from spark_src.session import (
+from spark_src.io.locations import Location
+from spark_src.spark.session import (
     BYTES_PER_BATCH,
     IMAGES_PER_TASK,
     PICTURES_PER_BATCH,
@@ -26,6 +25,7 @@ from spark_src.session import (
     write_table,
 )
 from spark_src.storage import Storage, Version
+from spark_src.tables.schemas import SCHEMAS, require_columns
 
 PICTURES = 4 * 240
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 ROUNDS = 40
@@ -15,7 +15,7 @@ RACER = """
 import sys, time
 from pathlib import Path
 from spark_src.errors import ConcurrentWriteError
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 root, run_id, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

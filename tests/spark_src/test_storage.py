@@ -20,14 +20,14 @@ from spark_src.errors import (
     StorageError,
     UnreadableVersionError,
 )
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Draft, Storage, Version
 
 ASSET = "raw_images"
 
 WRITER = """
 import sys
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 storage = Storage(Location.parse(sys.argv[1]))

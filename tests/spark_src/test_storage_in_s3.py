@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from spark_src import pointers
-from spark_src.aws import client
 from spark_src.errors import AwsError, ConcurrentWriteError, NothingStoredError
-from spark_src.locations import Location
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
 from spark_src.storage import Draft, Storage, Version
 
 ASSET = "raw_images"

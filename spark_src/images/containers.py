@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spark_src.orientation import EXIF_PREFIX, NO_ROTATION, orientation_of
+from spark_src.images.exif import EXIF_PREFIX, NO_ROTATION, orientation_of
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"

@@ -8,8 +8,8 @@ import io
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_src.locations import Location
-from spark_src.schemas import require_columns
+from spark_src.io.locations import Location
+from spark_src.tables.schemas import require_columns
 
 FILE = "pca_components.csv"
 """The name of the one file in a version's folder."""

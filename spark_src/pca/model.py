@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_src.errors import PcaError
-from spark_src.vectors import FEATURES
+from spark_src.tables.vectors import FEATURES
 
 FIT_SPLIT = "Training"
 """The split PCA is fitted on; all of them where there is none of that name."""

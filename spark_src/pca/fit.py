@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src.aws import explained
 from spark_src.feature_parts import KEY
-from spark_src.incremental import INDEX, index_of
-from spark_src.locations import Location
-from spark_src.pca import FIT_SPLIT, PcaModel, Sums, fit_sums, one_model
+from spark_src.features.incremental import INDEX, index_of
+from spark_src.io.aws import explained
+from spark_src.io.locations import Location
+from spark_src.pca.model import FIT_SPLIT, PcaModel, Sums, fit_sums, one_model
 from spark_src.storage import Version
-from spark_src.vector_files import (
+from spark_src.tables.vector_files import (
     VECTORS_PER_BLOCK,
     Block,
     blocks_of,
@@ -26,7 +26,13 @@ from spark_src.vector_files import (
     rows_of_blocks,
     write_vectors,
 )
-from spark_src.vectors import FEATURES, count_malformed, float_lists, malformed_error, matrix_of
+from spark_src.tables.vectors import (
+    FEATURES,
+    count_malformed,
+    float_lists,
+    malformed_error,
+    matrix_of,
+)
 
 BLOCKS_PER_FILE = 32
 """13 MB of 50 components; the number of cores has no say in it."""

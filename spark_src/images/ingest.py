@@ -14,10 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from spark_src.errors import InputError
-from spark_src.locations import Location
-from spark_src.pictures import Limits, PictureRejected, Reason, clean_picture
-from spark_src.schemas import RAW_IMAGES, REJECTED_IMAGES
-from spark_src.session import allow_colons, pictures_session
+from spark_src.images.validate import Limits, PictureRejected, Reason, clean_picture
+from spark_src.io.locations import Location
+from spark_src.spark.session import allow_colons, pictures_session
+from spark_src.tables.schemas import RAW_IMAGES, REJECTED_IMAGES
 
 ARROW_SCHEMA = pa.schema(
     [

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from spark_src.pixels import upright
+from spark_src.images.preprocess import upright
 
 SIDE = 72
 """Of a thumbnail, in pixels."""

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from spark_src import object_versions
 from spark_src.errors import ErasureError
-from spark_src.facts import joint_digest, table_facts
-from spark_src.locations import Location
-from spark_src.session import IMAGES_PER_TASK, read_table
+from spark_src.io import object_versions
+from spark_src.io.locations import Location
+from spark_src.spark.session import IMAGES_PER_TASK, read_table
 from spark_src.storage import Storage, Version
-from spark_src.vector_files import data_files, in_tasks, key_columns, opened
+from spark_src.tables.statistics import joint_digest, table_facts
+from spark_src.tables.vector_files import data_files, in_tasks, key_columns, opened
 
 PHOTOS = "photos"
 """The folder of the input in which users' photos lie, a folder a person."""

@@ -17,10 +17,10 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.pca import PcaModel
-from spark_src.quality_folds import Folds, questions
+from spark_src.evaluation.folds import Folds, questions
+from spark_src.pca.model import PcaModel
 from spark_src.storage import Version
-from spark_src.vector_files import data_files
+from spark_src.tables.vector_files import data_files
 
 MOST_IMAGES = 6_000
 """More are sampled down to it, the same ones each time: three minutes become ten seconds."""

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
-from spark_src.aws import explained, s3_files
 from spark_src.errors import SettingsError
+from spark_src.io.aws import explained, s3_files
 
 SCHEMES = ("file", "s3")
 

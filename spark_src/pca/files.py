@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.pca import PcaModel, Sums
-from spark_src.vectors import FEATURES
+from spark_src.io.locations import Location
+from spark_src.pca.model import PcaModel, Sums
+from spark_src.tables.vectors import FEATURES
 
 if TYPE_CHECKING:
     from pyspark.ml.feature import PCAModel as SparkPCAModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from spark_src.aws import client, explained
 from spark_src.errors import ErasureError
-from spark_src.locations import Location
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
 
 _AT_ONCE = 1000
 """Objects that S3 deletes in one call."""

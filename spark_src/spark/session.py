@@ -10,8 +10,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_src.aws import endpoint
-from spark_src.locations import Location
+from spark_src.io.aws import endpoint
+from spark_src.io.locations import Location
 from spark_src.storage import Version
 
 IMAGES_PER_TASK = 256
@@ -44,8 +44,6 @@ _PARQUET_OPTIONS = {"raw_images": _SMALL_ROW_GROUPS}
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
-
-_LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
 
 
 def cluster_config() -> dict[str, str]:
@@ -97,15 +95,20 @@ def local_config() -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.extraJavaOptions": " ".join(
             [
-                f"-Dlog4j.configurationFile={_LOGGING}",
+                f"-Dlog4j.configurationFile={_logging()}",
                 "-XX:+UseSerialGC",  # the other collectors' threads want the workers' cores
                 # Arrow's checks of each element: 1,280 for each row.
                 "-Darrow.enable_unsafe_memory_access=true",
                 "-Darrow.enable_null_check_for_get=false",
             ]
         ),
-        "spark.python.daemon.module": "spark_src.worker_daemon",
+        "spark.python.daemon.module": "spark_src.spark.worker_daemon",
     }
+
+
+def _logging() -> str:
+    """Where Log4j finds its settings. Not at import: on YARN a module's path is relative."""
+    return Path(__file__).resolve().with_name("log4j2.properties").as_uri()
 
 
 def use_bundled_java() -> None:

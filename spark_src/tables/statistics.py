@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_src.locations import Location
-from spark_src.vector_files import Block, blocks_of, in_tasks
+from spark_src.io.locations import Location
+from spark_src.tables.vector_files import Block, blocks_of, in_tasks
 
 _MERGED: dict[str, Callable[[list[Any]], Any]] = {
     "not_finite": sum,

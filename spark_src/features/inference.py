@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.pictures import DECODER_ERRORS
-from spark_src.pixels import INPUT_SIZE, model_input
-from spark_src.vectors import FEATURES
+from spark_src.images.preprocess import INPUT_SIZE, model_input
+from spark_src.images.validate import DECODER_ERRORS
+from spark_src.tables.vectors import FEATURES
 
 BATCH = 2
 """Pictures a call of the engine. Measured: 2 is quicker than 1, and more are slower."""

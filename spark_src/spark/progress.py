@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark import Accumulator
 
-from spark_src.locations import Location
+from spark_src.io.locations import Location
 
 INTERVAL = 5.0
 """Seconds between two lines."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_src import feature_parts, object_versions
+from spark_src import feature_parts
 from spark_src.contract import FOLDERS, PREFIXES
-from spark_src.erasure import (
+from spark_src.erasure.rows import (
     SOURCES,
     Target,
     find,
@@ -28,7 +28,8 @@ from spark_src.erasure import (
     scan,
 )
 from spark_src.errors import ErasureError
-from spark_src.locations import Location
+from spark_src.io import object_versions
+from spark_src.io.locations import Location
 from spark_src.storage import Storage
 
 _PENDING, _RECEIPT = "pending-", "receipt-"

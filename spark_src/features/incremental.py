@@ -15,13 +15,13 @@ from spark_src import feature_parts
 from spark_src.assemble import places_of, write_files
 from spark_src.errors import StorageError
 from spark_src.feature_parts import KEY
-from spark_src.featurize import featurizer
-from spark_src.locations import Location
-from spark_src.model import MobilenetModel
-from spark_src.pixels import PIXELS
-from spark_src.session import IMAGES_PER_TASK, read_pictures
+from spark_src.features.inference import featurizer
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import PIXELS
+from spark_src.io.locations import Location
+from spark_src.spark.session import IMAGES_PER_TASK, read_pictures
 from spark_src.storage import Storage, Version
-from spark_src.vector_files import data_files, key_columns
+from spark_src.tables.vector_files import data_files, key_columns
 
 ASSET = "mobilenet_features"
 

@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src import pca_files
 from spark_src.errors import UnreadableVersionError
 from spark_src.feature_parts import KEY
-from spark_src.incremental import INDEX, index_of
-from spark_src.locations import Location
-from spark_src.pca import PcaModel, Sums, fit_sums
-from spark_src.pca_spark import Fit, fit_split
+from spark_src.features.incremental import INDEX, index_of
+from spark_src.io.locations import Location
+from spark_src.pca import files as pca_files
+from spark_src.pca.fit import Fit, fit_split
+from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.storage import Storage, Version
-from spark_src.vector_files import VECTORS_PER_BLOCK, in_tasks, read_rows
+from spark_src.tables.vector_files import VECTORS_PER_BLOCK, in_tasks, read_rows
 
 FILE = "reference.parquet"
 

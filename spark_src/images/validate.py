@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from spark_src.metadata import (
+from spark_src.images.containers import (
     JPEG_END,
     JPEG_SIGNATURE,
     MAX_PARTS,

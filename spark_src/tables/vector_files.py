@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src.aws import explained
 from spark_src.errors import UnreadableVersionError
-from spark_src.locations import Location
-from spark_src.vectors import FEATURES, matrix_of
+from spark_src.io.aws import explained
+from spark_src.io.locations import Location
+from spark_src.tables.vectors import FEATURES, matrix_of
 
 VECTORS_PER_BLOCK = 2048
 """Rows of a row group (10 MB of features). Sums and projections go block by block, so that their

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from spark_src.locations import Location
-from spark_src.vector_files import data_files, opened
+from spark_src.io.locations import Location
+from spark_src.tables.vector_files import data_files, opened
 
 MOST_FILES = 32
 MOST_BYTES = 64 * 2**20

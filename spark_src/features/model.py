@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from spark_src.errors import ConversionError, UnreadableVersionError, WeightsError
-from spark_src.featurize import Engine
-from spark_src.locations import Location
-from spark_src.pixels import INPUT_SIZE
-from spark_src.vectors import FEATURES
+from spark_src.features.inference import Engine
+from spark_src.images.preprocess import INPUT_SIZE
+from spark_src.io.locations import Location
+from spark_src.tables.vectors import FEATURES
 
 IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
 """Of the file in `weights/`; its README says where it comes from."""

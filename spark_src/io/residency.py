@@ -8,9 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from spark_src.aws import client, error_code, explained
 from spark_src.errors import ResidencyError
-from spark_src.locations import Location
+from spark_src.io.aws import client, error_code, explained
+from spark_src.io.locations import Location
 
 _OLD_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 """What S3 answers for buckets in the two regions that are older than their names."""

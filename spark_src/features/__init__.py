@@ -1,0 +1,1 @@
+"""MobileNetV2: the model, inference, and which images need it."""

@@ -1,0 +1,1 @@
+"""Files of pictures: listing, reading, validating, decoding. No model."""

@@ -1,0 +1,1 @@
+"""Locations, AWS and what S3 keeps."""

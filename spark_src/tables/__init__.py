@@ -1,0 +1,1 @@
+"""How tables are stored: Delta, schemas, statistics, vectors, CSV."""
