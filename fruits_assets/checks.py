@@ -1,4 +1,4 @@
-"""Asset checks. They run on the host and go by small facts, so that a check costs no Spark."""
+"""Asset checks. They run on the host and go by small statistics, so that a check costs no Spark."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,40 +6,49 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from fruits_assets.drift_check import new_images_are_familiar
-from fruits_assets.io_managers import VECTORS
 from fruits_assets.resources import AssetStorage, Residency
-from spark_src.errors import UnreadableVersionError
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 from spark_src.io.residency import Finding
-from spark_src.pca import files as pca_files
-from spark_src.storage import Storage, Version
-from spark_src.tables import csv as export
+from spark_src.tables import csv
+from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    FeaturesStatistics,
+    MobilenetModelStatistics,
+    PcaModelStatistics,
+    RawImagesStatistics,
+    VectorStatistics,
+)
 from spark_src.tables.vectors import FEATURES
+
+VECTOR_COLUMNS = {"mobilenet_features": "features", "pca_components": "pca"}
 
 
 @dg.asset_check(asset="mobilenet_features", blocking=True)
 def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
     """Each vector has 1,280 finite numbers, and the pictures' vectors are not all the same."""
-    return _vectors_are_sound(storage.versions.current("mobilenet_features"), FEATURES)
+    snapshot = storage.tables.current("mobilenet_features")
+    return _vectors_are_sound(snapshot, snapshot.typed(FeaturesStatistics).vectors, FEATURES)
 
 
 @dg.asset_check(asset="pca_components", blocking=True)
 def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
     """Each vector has `n_components` finite numbers, and they are not all the same."""
-    version = storage.versions.current("pca_components")
-    return _vectors_are_sound(version, version.facts["n_components"])
+    snapshot = storage.tables.current("pca_components")
+    known = snapshot.typed(ComponentsStatistics)
+    return _vectors_are_sound(snapshot, known.vectors, known.n_components)
 
 
 @dg.asset_check(asset="pca_components")
 def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The components explain at least `min_explained_variance` of the variance (0.9).
+    """The components keep at least `min_explained_variance` (0.9) of today's images' variance.
 
     Where they do not, it says how many would.
     """
-    pca = pca_files.load(storage.versions.current("pca_model").location)
-    wanted, explained = pca.min_explained_variance, pca.explained_variance
-    needed = pca.components_for(wanted)
-    text = f"{pca.n_components} components explain {explained:.4f} of the variance"
+    known = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    wanted, explained = known.min_explained_variance, known.explained_variance_today
+    needed = known.components_for[str(wanted)]
+    text = f"{known.n_components} components explain {explained:.4f} of the variance"
     if explained < wanted:
         text += f"; {wanted:g} is asked for and takes n_components = {needed}"
     return dg.AssetCheckResult(
@@ -47,8 +56,9 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
         description=text,
         metadata={
             "explained variance": explained,
+            "explained variance when PCA was fitted": known.explained_variance,
             "asked for": wanted,
-            "n_components": pca.n_components,
+            "n_components": known.n_components,
             "n_components needed": needed,
         },
     )
@@ -57,26 +67,31 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
 @dg.asset_check(asset="mobilenet_model")
 def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
     """The model was made of the ImageNet weights in `weights/`; other weights are a warning."""
-    found = storage.versions.latest("mobilenet_model").facts["weights_sha256"]
-    passed = found == IMAGENET_WEIGHTS_SHA256
-    text = "the pinned ImageNet weights" if passed else f"other weights were chosen: sha256 {found}"
+    known = storage.tables.current("mobilenet_model").typed(MobilenetModelStatistics)
+    passed = known.weights_sha256 == IMAGENET_WEIGHTS_SHA256
+    other = f"other weights were chosen: sha256 {known.weights_sha256}"
+    text = "the pinned ImageNet weights" if passed else other
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
 @dg.asset_check(asset="pca_components")
 def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
     """Model, features and PCA name the same model by its sha256: no two models are mixed."""
-    versions = storage.versions
+    tables = storage.tables
+    model = tables.current("mobilenet_model").typed(MobilenetModelStatistics)
+    features = tables.current("mobilenet_features").typed(FeaturesStatistics)
+    pca = tables.current("pca_model").typed(PcaModelStatistics)
     digests = {
-        "mobilenet_model": versions.latest("mobilenet_model").facts["sha256"],
-        "mobilenet_features": ", ".join(versions.latest("mobilenet_features").facts["models"]),
-        "pca_model": versions.latest("pca_model").facts["model"],
+        "mobilenet_model": model.sha256,
+        "mobilenet_features": features.model_sha256,
+        "pca_model": pca.model_sha256,
     }
     passed = len(set(digests.values())) == 1
     text = (
-        f"model {digests['mobilenet_model'][:12]} throughout"
+        f"model {model.sha256[:12]} throughout"
         if passed
-        else f"different models: {digests}. Materialize mobilenet_features and what follows it."
+        else f"different models: {digests}. Materialize mobilenet_features and its downstream "
+        "assets."
     )
     return dg.AssetCheckResult(passed=passed, description=text, metadata=digests)
 
@@ -109,13 +124,13 @@ def _buckets_table(findings: Sequence[Finding]) -> dg.MarkdownMetadataValue:
 
 
 def _no_image_lost(
-    asset: str, count: Callable[[Storage], dict[str, int]], equal: str
+    asset: str, count: Callable[[Tables], dict[str, int]], equal: str
 ) -> dg.AssetChecksDefinition:
     meaning = f"As many images come out as went in: {equal}, counted in storage."
 
     @dg.asset_check(asset=asset, name="no_image_lost", blocking=True, description=meaning)
     def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
-        counts = count(storage.versions)
+        counts = count(storage.tables)
         expected, *found = counts.values()
         passed = expected == sum(found)
         text = " + ".join(f"{n:,} {name}" for name, n in list(counts.items())[1:])
@@ -129,54 +144,62 @@ def _no_image_lost(
     return no_image_lost
 
 
-def _ingested(versions: Storage) -> dict[str, int]:
-    raw, rejected = versions.current("raw_images"), versions.current("rejected_images")
-    files = {"files under the input": raw.facts["input_files"]}
-    return files | {"raw_images": _stored_rows(raw), "rejected_images": _stored_rows(rejected)}
+def _ingested(tables: Tables) -> dict[str, int]:
+    raw, rejected = tables.current("raw_images"), tables.current("rejected_images")
+    known = raw.typed(RawImagesStatistics)
+    counts = {
+        "files under the input": known.n_listed,
+        "raw_images": _stored_rows(raw),
+        "rejected_images": _stored_rows(rejected),
+    }
+    ignored = sum(known.ignored.values())
+    return counts | ({"ignored": ignored} if ignored else {})
 
 
 def _handed_on(source: str, target: str) -> dg.AssetChecksDefinition:
-    def count(versions: Storage) -> dict[str, int]:
-        return {name: _stored_rows(versions.current(name)) for name in (source, target)}
+    def count(tables: Tables) -> dict[str, int]:
+        return {name: _stored_rows(tables.current(name)) for name in (source, target)}
 
     return _no_image_lost(target, count, f"rows of {target} = rows of {source}")
 
 
-def _stored_rows(version: Version) -> int:
+def _stored_rows(snapshot: Snapshot) -> int:
     """Rows by what lies in storage, not by what was noted when it was written."""
-    if version.asset == "csv_export":
-        return export.count_rows(version.location / export.FILE)
-    parts = [file for file in version.location.files() if file.base_name.startswith("part-")]
-    filesystem = version.location.filesystem
-    return sum(pq.read_metadata(file.path, filesystem=filesystem).num_rows for file in parts)
+    if snapshot.asset == "csv_export":
+        return csv.count_rows(snapshot.location / csv.FILE)
+    return sum(
+        pq.read_metadata(file.path, filesystem=file.filesystem).num_rows
+        for file in snapshot.locations
+    )
 
 
-def _vectors_are_sound(version: Version, length: int) -> dg.AssetCheckResult:
-    facts = version.facts
-    stored = _stored_rows(version)
-    if stored != version.rows:
-        raise UnreadableVersionError(
-            f"{version.asset}: {version.location} holds {stored:,} rows, but {version.rows:,} were "
-            f"written. Materialize {version.asset} again."
-        )
+def _vectors_are_sound(
+    snapshot: Snapshot, vectors: VectorStatistics, length: int
+) -> dg.AssetCheckResult:
+    rows = snapshot.rows
     faults = [
-        (facts["nulls"], f"{facts['nulls']:,} rows have no vector"),
-        (facts["not_finite"], f"{facts['not_finite']:,} rows have NaN or infinity"),
+        (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
+        (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
         (
-            (facts["shortest"], facts["longest"]) != (length, length),
-            f"vectors have {facts['shortest']} to {facts['longest']} numbers, not {length}",
+            (vectors.shortest, vectors.longest) != (length, length),
+            f"vectors have {vectors.shortest} to {vectors.longest} numbers, not {length}",
         ),
         (
-            version.rows > 1 and facts["smallest_norm"] == facts["largest_norm"],
+            rows > 1 and vectors.smallest_norm == vectors.largest_norm,
             "every image has the same vector",
         ),
     ]
     found = [text for fault, text in faults if fault]
+    column = VECTOR_COLUMNS[snapshot.asset]
     return dg.AssetCheckResult(
         passed=not found,
-        description="; ".join(found)
-        or f"{version.rows:,} vectors of {length} finite numbers in {VECTORS[version.asset]}",
-        metadata={name: facts[name] for name in ("rows", "shortest", "longest", "not_finite")},
+        description="; ".join(found) or f"{rows:,} vectors of {length} finite numbers in {column}",
+        metadata={
+            "rows": rows,
+            "shortest": vectors.shortest or 0,
+            "longest": vectors.longest or 0,
+            "not_finite": vectors.not_finite,
+        },
     )
 
 
@@ -188,7 +211,9 @@ CHECKS = [
     one_model_throughout,
     new_images_are_familiar,
     data_stays_in_eu,
-    _no_image_lost("raw_images", _ingested, "raw_images + rejected_images = files under the input"),
+    _no_image_lost(
+        "raw_images", _ingested, "raw_images + rejected_images + ignored = files under the input"
+    ),
     _handed_on("raw_images", "mobilenet_features"),
     _handed_on("mobilenet_features", "pca_components"),
     _handed_on("pca_components", "csv_export"),

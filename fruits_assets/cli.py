@@ -15,9 +15,10 @@ from fruits_assets.cost import cost_command
 from fruits_assets.dataset_command import fetch_dataset
 from fruits_assets.embed_command import embed_command
 from fruits_assets.erase_command import erase
+from fruits_assets.history_command import history
 from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 
 CANNOT_RUN = 2
 
@@ -59,6 +60,7 @@ app.command("erase", epilog="Example: fruits erase --subject 4711 --dry-run")(er
 app.command("fetch-dataset", epilog="Example: fruits fetch-dataset --to ~/fruits-360")(
     fetch_dataset
 )
+app.command("history", epilog="Example: fruits history raw_images")(history)
 app.command("embed", epilog="Example: fruits embed photo.jpg other.png --format csv")(embed_command)
 
 
@@ -79,12 +81,15 @@ def fruits(
 def path(
     asset: Annotated[str, typer.Argument(help=f"One of: {', '.join(PREFIXES)}.")],
 ) -> None:
-    """Print where an asset's current version is: a URI that pandas and pyarrow open."""
+    """Print where an asset's current version is: the folder of a Delta table, or a file.
+
+    docs/reading.md shows how pandas, Polars, DuckDB, Spark and Athena open it.
+    """
     from fruits_assets.metadata import data_location
     from fruits_assets.settings import settings_in_region
 
-    version = Storage(settings_in_region().storage_location).current(asset)
-    typer.echo(data_location(version).uri)
+    snapshot = Tables(settings_in_region().storage_location).current(asset)
+    typer.echo(data_location(snapshot).uri)
 
 
 @app.command()

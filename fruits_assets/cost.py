@@ -14,7 +14,7 @@ from rich.table import Table
 from fruits_assets.settings import settings_in_region
 from spark_src.errors import FruitsError
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 
 PER_IMAGES = 100_000
 PRICED_REGION = "eu-west-1"
@@ -148,16 +148,15 @@ class Measured:
 
 def measured(root: Location) -> dict[str, Measured]:
     """What is known of each stage from its run of the most images; few make it look slow."""
-    versions = Storage(root)
-    found = {stage: versions.find(asset) for stage, asset in STAGES.items()}
+    tables = Tables(root)
+    found = {stage: tables.find(asset) for stage, asset in STAGES.items()}
     measures = {
-        stage: version.facts.get("measured", {}) for stage, version in found.items() if version
+        stage: snapshot.statistics.measured for stage, snapshot in found.items() if snapshot
     }
-    names = {"seconds", "images", "cores"}
     return {
-        stage: Measured(**measure)
+        stage: Measured(measure.seconds, measure.images, measure.cores)
         for stage, measure in measures.items()
-        if names <= measure.keys() and all(measure.values())
+        if measure.seconds and measure.images and measure.cores
     }
 
 

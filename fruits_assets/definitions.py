@@ -14,13 +14,7 @@ from fruits_assets.assets import ASSETS
 from fruits_assets.checks import CHECKS
 from fruits_assets.emr_step import is_remote
 from fruits_assets.file_checks import FILE_CHECKS
-from fruits_assets.io_managers import (
-    CsvIOManager,
-    MobilenetModelIOManager,
-    ParquetIOManager,
-    PcaModelIOManager,
-)
-from fruits_assets.quality_files import QualityIOManager
+from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
     AssetStorage,
     ClusterSpark,
@@ -56,11 +50,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "source": PictureSource(uri=settings.input_location.uri, region=region),
         "weights": ModelWeights(uri=settings.weights_location.uri, region=region),
         "residency": Residency(uris=[place.uri for place in places], region=region),
-        "tables": ParquetIOManager(storage=storage, spark=pyspark),
-        "models": MobilenetModelIOManager(storage=storage, spark=pyspark),
-        "pca_models": PcaModelIOManager(storage=storage, spark=pyspark),
-        "csv_files": CsvIOManager(storage=storage, spark=pyspark),
-        "quality_files": QualityIOManager(storage=storage, spark=pyspark),
+        "delta": DeltaIOManager(storage=storage),
     }
 
 
@@ -106,7 +96,12 @@ def build_defs(
             erasure.job(settings.input_location, settings.region),
         ],
         sensors=[
-            automation.sensor(settings.input_location, settings.storage_location, settings.region)
+            automation.sensor(
+                settings.input_location,
+                settings.storage_location,
+                settings.region,
+                settings.input_queue,
+            )
         ],
         resources=resources(settings) | dict(resource_overrides or {}),
         # One process a run: it has one Spark, which is what spreads the work.

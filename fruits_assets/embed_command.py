@@ -15,9 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from spark_src.errors import InputError
-from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +57,10 @@ def embed_command(
 
     Exits with 1 when a file is no usable picture; the others are printed all the same.
     """
-    from fruits_assets.settings import load_settings
+    from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
 
-    settings = load_settings()
-    use_region(settings.region)
-    model, pca = _models(Storage(settings.storage_location))
+    model, pca = _models(Tables(settings_in_region().storage_location))
     found: dict[str, Embedding] = {}
     for file in files:
         try:
@@ -76,13 +73,11 @@ def embed_command(
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 
-def _models(versions: Storage) -> tuple[Any, Any]:
-    from spark_src.features.model import load
-    from spark_src.pca import files as pca_files
+def _models(tables: Tables) -> tuple[Any, Any]:
+    from spark_src.features import files
+    from spark_src.pca.fit import load_current
 
-    version = versions.current("mobilenet_model")
-    model = load(version.location, version.facts)
-    return model, pca_files.load(versions.current("pca_model").location)
+    return files.load(tables.current("mobilenet_model")), load_current(tables.current("pca_model"))
 
 
 def _content(file: str) -> bytes:

@@ -32,13 +32,14 @@ def erase(
 
     Safe to interrupt: the same command, or one without a name, completes what is pending.
     """
+    from spark_src.storage import Storage
+
     from fruits_assets.definitions import build_defs
     from fruits_assets.erasure import JOB
     from fruits_assets.settings import load_settings
     from spark_src.erasure import requests as erasure_requests
     from spark_src.erasure.rows import Target, find
     from spark_src.io.residency import require_in_region
-    from spark_src.storage import Storage
 
     settings = load_settings()
     use_region(settings.region)

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
+from spark_src.storage import Storage
 
 from fruits_assets.assets import csv_export, ingest, mobilenet_features, pca
 from fruits_assets.assets._together import materialization
@@ -32,7 +33,6 @@ from spark_src.features import incremental
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
 from spark_src.pca.fit import fit_version
-from spark_src.storage import Storage
 
 JOB = "erase"
 DERIVED = ("pca_model", "pca_components", "csv_export")

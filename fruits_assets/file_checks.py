@@ -1,4 +1,4 @@
-"""Checks of files: each page of a table is held to the checksum it was written with."""
+"""Checks of files: each page of a table is compared with the checksum it was written with."""
 
 import dagster as dg
 import pyarrow as pa
@@ -6,14 +6,14 @@ import pyarrow as pa
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.tables.vector_files import data_files, opened
+from spark_src.tables.parquet import open_parquet
 
 
 def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name="files_are_whole")
     def files_are_whole(storage: AssetStorage) -> dg.AssetCheckResult:
         """Every file of the current version is what was written: no page's checksum is wrong."""
-        files = data_files(storage.versions.current(asset).location)
+        files = storage.tables.current(asset).locations
         damaged = [str(file) for file in files if not _is_whole(file)]
         return dg.AssetCheckResult(
             passed=not damaged,
@@ -28,7 +28,7 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
 
 def _is_whole(file: Location) -> bool:
     try:
-        with opened(file, verify=True) as parquet:
+        with open_parquet(file, verify=True) as parquet:
             for group in range(parquet.num_row_groups):
                 parquet.read_row_group(group)
     except (UnreadableVersionError, pa.ArrowException):

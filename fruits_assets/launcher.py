@@ -27,7 +27,6 @@ from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import client, explained
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
 
 STAGING = FOLDERS["staging"]
 """The folder under the storage for what travels to the cluster and back."""
@@ -96,11 +95,9 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
             log.info(f"EMR step {step_id} on cluster {self.cluster_name} ({self.cluster_id})")
             yield from self.wait_for_completion(step_context, None, run_id, step_key, step_id)
         except ClusterError:  # the step has ended by itself
-            Storage(self.storage).abandon(run_id)
             raise
         except BaseException:  # else it would go on running, and be billed
-            if self._cancelled(step_id, log):
-                Storage(self.storage).abandon(run_id)
+            self._cancel(step_id, log)
             raise
 
     def wait_for_completion(
@@ -216,7 +213,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         reason = status.get("FailureDetails") or status.get("StateChangeReason") or {}
         return status["State"], str(reason.get("Message") or reason.get("Reason") or "")
 
-    def _cancelled(self, step_id: str, log: Any) -> bool:
+    def _cancel(self, step_id: str, log: Any) -> None:
         emr, steps = client("emr", self.region_name), [step_id]
         how = "TERMINATE_PROCESS"
         try:
@@ -226,9 +223,8 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
                 )
         except AwsError as error:
             log.error(f"{error} The step may still be running on {self.cluster_id}.")
-            return False
+            return
         log.info(f"EMR step {step_id} is cancelled")
-        return True
 
     def _why(self, run_id: str, step_key: str, step_id: str, state: str, reason: str) -> str:
         said = self._crash(run_id, step_key) or self._step_log(step_id) or "(it left no log)"

@@ -1,4 +1,4 @@
-"""What the UI shows of a materialization, built from a version's facts."""
+"""What the UI shows of a materialization, built from a version's statistics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import dagster as dg
 import pyspark
 
 from spark_src.io.locations import Location
-from spark_src.storage import Version
-from spark_src.tables.csv import FILE
-from spark_src.tables.schemas import SCHEMAS, csv_schema
+from spark_src.tables.delta import Snapshot, is_table
+from spark_src.tables.schemas import TABLES, csv_schema, type_name
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    CsvStatistics,
+    FeaturesStatistics,
+    PcaModelStatistics,
+    RawImagesStatistics,
+    RejectedImagesStatistics,
+    Statistics,
+)
 
 LIBRARIES = {
     "raw_images": ("pillow", "pyspark"),
@@ -29,52 +37,101 @@ LIBRARIES = {
 Metadata = dict[str, Any]
 
 
-def of_version(version: Version) -> Metadata:
-    """Metadata that every asset has, and a table's own besides."""
-    facts = version.facts
-    seconds = facts["seconds"]
+def from_snapshot(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
+    """Metadata that every asset has, and what its statistics add."""
+    known = snapshot.statistics
     metadata: Metadata = {
-        "dagster/uri": data_location(version).uri,
-        "version": version.name,
-        "files": version.files,
-        "bytes": dg.MetadataValue.int(version.bytes),
-        "seconds": seconds,
-        "libraries": _libraries(version.asset),
+        "dagster/uri": data_location(snapshot).uri,
+        "version": snapshot.version,
+        "unchanged": unchanged,
+        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
+        "bytes": dg.MetadataValue.int(snapshot.bytes),
+        "seconds": known.seconds,
+        "libraries": _libraries(snapshot.asset),
     }
-    if "rows" in facts:
-        metadata["dagster/row_count"] = facts["rows"]
-    if "rows" in facts and seconds:
-        metadata["images per second"] = round(facts["images"] / seconds, 1)
-    if "rows" in facts:
-        metadata["dagster/column_schema"] = column_schema(version)
-    if "model" in facts:
-        metadata["model sha256"] = facts["model"]
-    if "explained_variance" in facts:
-        metadata["explained variance"] = round(facts["explained_variance"], 6)
-        metadata["n_components"] = facts["n_components"]
-        metadata["images fitted on"] = facts["images"]
-        for share, needed in facts["components_for"].items():
-            metadata[f"components for {float(share):.0%}".replace("%", " %")] = needed
-    for name in ("splits", "labels", "reasons"):
-        if facts.get(name):
-            metadata[name] = counts_table(facts[name], name.removesuffix("s"))
-    return metadata
+    if snapshot.record.note:
+        metadata["note"] = snapshot.record.note
+    if is_table(snapshot.asset) or isinstance(known, CsvStatistics):
+        metadata["dagster/row_count"] = known.rows
+        metadata["dagster/column_schema"] = column_schema(snapshot)
+    if known.measured.images and known.measured.seconds:
+        metadata["images per second"] = round(known.measured.images / known.measured.seconds, 1)
+    return metadata | _own(known)
 
 
-def column_schema(version: Version) -> dg.TableSchema:
+def shown_before(context: Any, asset: str) -> Metadata:
+    """What the last materialization showed: an asset that did not change looks as it did."""
+    instance: dg.DagsterInstance = getattr(context, "step_context", context).instance
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    made = event.asset_materialization if event else None
+    return dict(made.metadata) if made else {}
+
+
+def _own(known: Statistics) -> Metadata:
+    """What is of one asset alone."""
+    if isinstance(known, RawImagesStatistics):
+        ignored = {"ignored": counts_table(known.ignored, "kind")} if known.ignored else {}
+        return {
+            "files listed": known.n_listed,
+            "files read": known.n_read,
+            **ignored,
+            "splits": counts_table(known.splits, "split"),
+            "labels": counts_table(known.labels, "label"),
+        }
+    if isinstance(known, RejectedImagesStatistics):
+        return {"reasons": counts_table(known.reasons, "reason")} if known.reasons else {}
+    if isinstance(known, FeaturesStatistics):
+        return {
+            "model sha256": known.model_sha256,
+            "pictures computed": known.computed,
+            "images carried over": known.carried_over,
+            "images of an interrupted run": known.resumed,
+            "splits": counts_table(known.splits, "split"),
+        }
+    if isinstance(known, PcaModelStatistics):
+        return _of_pca_model(known)
+    if isinstance(known, ComponentsStatistics):
+        return {
+            "model sha256": known.model_sha256,
+            "PCA model": known.pca_model,
+            "n_components": known.n_components,
+            "images projected": known.projected,
+        }
+    return {}
+
+
+def _of_pca_model(known: PcaModelStatistics) -> Metadata:
+    needed = {
+        f"components for {float(share):.0%}".replace("%", " %"): count
+        for share, count in known.components_for.items()
+    }
+    return {
+        "model sha256": known.model_sha256,
+        "n_components": known.n_components,
+        "images fitted on": known.n_images,
+        "images that are new since": known.n_new_images,
+        "explained variance": round(known.explained_variance_today, 6),
+        "explained variance when it was fitted": round(known.explained_variance, 6),
+        "fit": known.description,
+        **needed,
+    }
+
+
+def column_schema(snapshot: Snapshot) -> dg.TableSchema:
     """The columns with their types and meanings."""
-    if version.asset == "csv_export":
-        schema = csv_schema(version.facts["n_components"])
+    known = snapshot.statistics
+    if isinstance(known, CsvStatistics):
+        schema = csv_schema(known.n_components)
     else:
-        schema = SCHEMAS[version.asset]
+        schema = TABLES[snapshot.asset]
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name=field.name,
-                type=field.dataType.simpleString(),
-                description=field.metadata["comment"],
+                type=type_name(field.type),
+                description=field.metadata[b"comment"].decode(),
             )
-            for field in schema.fields
+            for field in schema
         ]
     )
 
@@ -96,6 +153,8 @@ def _version_of(library: str) -> str:
     return pyspark.__version__ if library == "pyspark" else installed_version(library)
 
 
-def data_location(version: Version) -> Location:
-    """Where a person finds the data: the folder, or the one CSV file."""
-    return version.location / FILE if version.asset == "csv_export" else version.location
+def data_location(snapshot: Snapshot) -> Location:
+    """Where a person finds the data: the table's folder, or the file."""
+    if is_table(snapshot.asset):
+        return snapshot.location
+    return snapshot.location / snapshot.statistics.files[0]

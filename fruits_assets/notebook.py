@@ -16,7 +16,7 @@ from PIL import Image
 
 from fruits_assets.pictures import Gallery
 from spark_src.errors import SettingsError
-from spark_src.storage import Version
+from spark_src.tables.delta import Snapshot
 
 
 class Picture:
@@ -64,7 +64,7 @@ def _matplot(shell: Any, name: str) -> None:
     shown.display(shown.Image(file.getvalue()))
 
 
-def pictures_to_show(gallery: Gallery, images: Version) -> list[dict[str, Any]]:
+def pictures_to_show(gallery: Gallery, images: Snapshot) -> list[dict[str, Any]]:
     """Some of the pictures, as rows; a notebook keeps what it shows.
 
     Raises:

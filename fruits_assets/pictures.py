@@ -18,17 +18,22 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from spark_src import plots as drawing
-from spark_src.pca import files as pca_files
+from spark_src import plots
+from spark_src.images.layout import is_photo
+from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
-from spark_src.storage import Storage, Version
 from spark_src.tables.csv import FILE
-from spark_src.tables.sampling import sampled
+from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.sampling import sample_rows
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    FeaturesStatistics,
+    VectorStatistics,
+)
 from spark_src.tables.vectors import FEATURES, matrix_of
 
 DATASET_SPLITS = frozenset({"Training", "Test"})
-PHOTOS = "photos"
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 KEYS = ("image_id", "path", "split", "label")
 
@@ -39,43 +44,41 @@ Drawn = dict[str, Any]
 class Gallery:
     """Draws what a version is like."""
 
-    storage: Storage
+    tables: Tables
     show_photos: bool = False
 
-    def of(self, version: Version) -> Drawn:
+    def draw(self, snapshot: Snapshot) -> Drawn:
         """Metadata of the version; none where its asset has no picture or its table no row."""
-        draw = DRAWN.get(version.asset)
-        return draw(self, version) if draw else {}
+        draw = DRAWN.get(snapshot.asset)
+        return draw(self, snapshot) if draw else {}
 
     def may_show(self, row: dict[str, Any]) -> bool:
         """Whether a row is of the data set, not of a person's photo."""
-        folders = row["path"].lower().split("/")
-        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+        of_dataset = row["split"] in DATASET_SPLITS and not is_photo(row["path"].lower())
+        return self.show_photos or of_dataset
 
-    def pictures(self, images: Version | None) -> list[dict[str, Any]]:
+    def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""
-        table = (
-            sampled(images.location, [*KEYS, "content", "orientation"], ROWS) if images else None
-        )
+        table = sample_rows(images, [*KEYS, "content", "orientation"], ROWS) if images else None
         return [row for row in _rows(table) if self.may_show(row)]
 
-    def rejected(self, version: Version) -> list[dict[str, Any]]:
+    def rejected(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """The first rejected files; their paths, which may be a person's, where that is allowed."""
         columns = ["path", "bytes", "reason", "detail"] if self.show_photos else ["bytes", "reason"]
-        return _rows(sampled(version.location, columns, LINES))
+        return _rows(sample_rows(snapshot, columns, LINES))
 
-    def csv_rows(self, version: Version) -> list[dict[str, Any]]:
+    def csv_rows(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Those of the CSV file's first rows that may be shown, and the first columns."""
-        file = version.location / FILE
+        file = snapshot.location / FILE
         with file.filesystem.open_input_stream(file.path) as stream:
             reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
             rows = [row for row in islice(reader, LINES) if self.may_show(row)]
         return [dict(islice(row.items(), CSV_COLUMNS)) for row in rows]
 
 
-def raw_images(gallery: Gallery, version: Version) -> Drawn:
+def raw_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """One picture of each label."""
-    rows = gallery.pictures(version)
+    rows = gallery.pictures(snapshot)
     if not rows:
         return {"pictures": _hidden()}
     return {"pictures": _image(one_of_each_label(rows), "a picture of each label")}
@@ -87,26 +90,26 @@ def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
     for row in rows:
         first.setdefault(row["label"] or "(none)", row)
     chosen = [(label, row["content"], row["orientation"]) for label, row in sorted(first.items())]
-    return drawing.contact_sheet(chosen[:LABELS])
+    return plots.contact_sheet(chosen[:LABELS])
 
 
-def rejected_images(gallery: Gallery, version: Version) -> Drawn:
+def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rejected files, without their paths where those may be a person's."""
-    rows = gallery.rejected(version)
+    rows = gallery.rejected(snapshot)
     return {"first rejected files": _table_of(rows)} if rows else {}
 
 
-def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
+def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """How quickly they came, how large they are, and which pictures they make neighbours."""
-    drawn = _throughput(version)
-    if not _sound(version, FEATURES):
+    drawn = _throughput(snapshot)
+    if not _sound(snapshot.typed(FeaturesStatistics).vectors, FEATURES):
         return drawn
-    table = sampled(version.location, ["image_id", "features"], VECTORS)
+    table = sample_rows(snapshot, ["image_id", "features"], VECTORS)
     if table is None:
         return drawn
     vectors = matrix_of(table["features"].combine_chunks())
-    drawn["activations"] = _image(drawing.histogram(vectors.ravel()), "histogram")
-    images = gallery.storage.find("raw_images")
+    drawn["activations"] = _image(plots.histogram(vectors.ravel()), "histogram")
+    images = gallery.tables.find("raw_images")
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
     known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
     if len(known) <= NEIGHBOURS:
@@ -116,13 +119,13 @@ def mobilenet_features(gallery: Gallery, version: Version) -> Drawn:
     return drawn | {"nearest neighbours": sheet}
 
 
-def _throughput(version: Version) -> Drawn:
+def _throughput(snapshot: Snapshot) -> Drawn:
     """Pictures a second over the run; nothing where it featurized none."""
-    points = version.facts.get("progress")
+    points = snapshot.typed(FeaturesStatistics).progress
     if not points:
         return {}
     edges, rates = progress.rates(points)
-    drawn = drawing.throughput(edges, rates, images=points[-1][1])
+    drawn = plots.throughput(edges, rates, images=points[-1][1])
     return {"throughput": _image(drawn, "pictures a second over the run")}
 
 
@@ -139,42 +142,41 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
             row = rows[place]
             sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
     title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
-    return _image(drawing.contact_sheet(sheet, NEIGHBOURS + 1), title)
+    return _image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
 
 
-def pca_model(_: Gallery, version: Version) -> Drawn:
+def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
     """Where the variance lies."""
-    model = pca_files.load(version.location)
+    model = load_current(snapshot)
     ratios, share = model.explained_variance_ratio, SHARES[0]
     reached = np.flatnonzero(np.cumsum(ratios) >= share)
     needed = int(reached[0]) + 1 if len(reached) else None
-    return {
-        "variance": _image(drawing.scree(ratios, model.n_components, needed, share), "variance")
-    }
+    return {"variance": _image(plots.scree(ratios, model.n_components, needed, share), "variance")}
 
 
-def pca_components(gallery: Gallery, version: Version) -> Drawn:
+def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """A map of the pictures, and the variance of the model that made it."""
-    model = gallery.storage.find("pca_model")
+    model = gallery.tables.find("pca_model")
     drawn = pca_model(gallery, model) if model else {}
-    n_components = version.facts["n_components"]
-    if n_components < 2 or not _sound(version, n_components):
+    known = snapshot.typed(ComponentsStatistics)
+    n_components = known.n_components
+    if n_components < 2 or not _sound(known.vectors, n_components):
         return drawn
-    table = sampled(version.location, ["label", "pca"], VECTORS)
+    table = sample_rows(snapshot, ["label", "pca"], VECTORS)
     if table is None:
         return drawn
     points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
     labels = [label or "" for label in table["label"].to_pylist()]
-    return drawn | {"map": _image(drawing.label_map(points, labels), "map of the pictures")}
+    return drawn | {"map": _image(plots.label_map(points, labels), "map of the pictures")}
 
 
-def csv_export(gallery: Gallery, version: Version) -> Drawn:
+def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rows and columns of the file."""
-    rows = gallery.csv_rows(version)
+    rows = gallery.csv_rows(snapshot)
     return {"first rows": _table_of(rows) if rows else _hidden()}
 
 
-DRAWN: dict[str, Callable[[Gallery, Version], Drawn]] = {
+DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
     "raw_images": raw_images,
     "rejected_images": rejected_images,
     "mobilenet_features": mobilenet_features,
@@ -184,11 +186,10 @@ DRAWN: dict[str, Callable[[Gallery, Version], Drawn]] = {
 }
 
 
-def _sound(version: Version, length: int) -> bool:
+def _sound(vectors: VectorStatistics, length: int) -> bool:
     """Whether every vector can be drawn; where not, a check says what is wrong with them."""
-    facts = version.facts
-    lengths = {facts["shortest"], facts["longest"]}
-    return lengths == {length} and not facts["nulls"] and not facts["not_finite"]
+    lengths = {vectors.shortest, vectors.longest}
+    return lengths == {length} and not vectors.nulls and not vectors.not_finite
 
 
 def _rows(table: pa.Table | None) -> list[dict[str, Any]]:

@@ -5,16 +5,15 @@ from typing import Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
-from pydantic import PrivateAttr
 
 from fruits_assets.emr_step import is_remote
 from spark_src.errors import ClusterError
-from spark_src.features.model import keras_model
-from spark_src.images.ingest import Source, list_source
+from spark_src.features.model import weights_alpha
+from spark_src.images.listing import Listing, list_files, require_some_file
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
 from spark_src.spark.session import use_bundled_java
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 
 REGION = "eu-west-1"
 
@@ -43,8 +42,15 @@ class ClusterSpark(LazyPySparkResource):
         super()._init_session()
 
 
-class AssetStorage(dg.ConfigurableResource[Storage]):
-    """Where the assets' versions lie. A run fails at once where its bucket is not fit for data."""
+def cores_of(pyspark: LazyPySparkResource) -> int:
+    """How many cores Spark has; 1 where nothing has started it."""
+    if pyspark._spark_session is None:  # noqa: SLF001 - asking would start it
+        return 1
+    return int(pyspark.spark_context.defaultParallelism)
+
+
+class AssetStorage(dg.ConfigurableResource[Tables]):
+    """Where the assets lie. A run fails at once where its bucket is not fit for data."""
 
     root: str
     region: str = REGION
@@ -55,27 +61,29 @@ class AssetStorage(dg.ConfigurableResource[Storage]):
         require_in_region([Location.parse(self.root)], self.region)
 
     @cached_property
-    def versions(self) -> Storage:
-        """The versions under the root."""
-        return Storage(Location.parse(self.root))
+    def tables(self) -> Tables:
+        """The tables under the root."""
+        return Tables(Location.parse(self.root))
 
 
-class PictureSource(dg.ConfigurableResource[Source]):
+class PictureSource(dg.ConfigurableResource[Listing]):
     """The folder of pictures. A run that needs it fails at once where it is missing or empty."""
 
     uri: str
     region: str = REGION
-    _listed: Source | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        root = Location.parse(self.uri)
-        require_in_region([root], self.region)
-        self._listed = list_source(root)
+        require_in_region([self.root], self.region)
+        require_some_file(self.root)
 
     @property
-    def listed(self) -> Source:
-        """Its files, as they were when the run started."""
-        return self._listed or list_source(Location.parse(self.uri))
+    def root(self) -> Location:
+        """The folder."""
+        return Location.parse(self.uri)
+
+    def listing(self) -> Listing:
+        """Everything in it, listed now."""
+        return list_files(self.root)
 
 
 class ModelWeights(dg.ConfigurableResource[Location]):
@@ -86,7 +94,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         require_in_region([self.location], self.region)
-        keras_model(self.location)
+        weights_alpha(self.location)
 
     @property
     def location(self) -> Location:

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     cluster: str = "fruits-features"
     show_photos: bool = False
     """Whether Dagster's metadata may show pictures and paths that can be a person's."""
+    input_queue: str | None = None
+    """URL of the SQS queue to which S3 announces what comes and goes under the input."""
     poll_seconds: float = Field(default=15, gt=0)
     """The longest pause between two looks at a step on the cluster."""
 
@@ -86,7 +88,8 @@ class Settings(BaseSettings):
     @property
     def variables(self) -> dict[str, str]:
         """Every setting as its environment variable, for a process on the cluster."""
-        return {f"FRUITS_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        known = self.model_dump(exclude_none=True)
+        return {f"FRUITS_{name.upper()}": str(value) for name, value in known.items()}
 
     @cached_property
     def input_location(self) -> Location:

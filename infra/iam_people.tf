@@ -46,9 +46,16 @@ locals {
     Resource  = "*"
     Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
   }
+  hear_of_photos = [for queue in aws_sqs_queue.input : {
+    Sid      = "HearOfPhotos"
+    Effect   = "Allow"
+    Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    Resource = queue.arn
+  }]
 }
 
-# Just what fruits_assets/launcher.py, cluster*.py, code_package.py and spark_src/residency.py call.
+# Just what fruits_assets/launcher.py, cluster*.py, code_package.py, notifications.py and
+# spark_src/io/residency.py call.
 resource "aws_iam_role" "dagster" {
   count = length(var.dagster_principals) > 0 ? 1 : 0
 
@@ -74,7 +81,7 @@ resource "aws_iam_role_policy" "dagster" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       local.find_clusters,
       local.look_at_clusters,
       {
@@ -136,7 +143,7 @@ resource "aws_iam_role_policy" "dagster" {
         Condition = { StringLikeIfExists = { "s3:prefix" = "emr/*/steps/*" } }
       },
       local.use_of_data_key,
-    ]
+    ], local.hear_of_photos)
   })
 }
 

@@ -9,6 +9,19 @@ locals {
     Action    = "kms:*"
     Resource  = "*"
   }
+
+  # What the data's bucket tells the queue of notifications.tf, and nothing for other buckets.
+  s3_encrypts_notices = {
+    Sid       = "S3EncryptsNotices"
+    Effect    = "Allow"
+    Principal = { Service = "s3.amazonaws.com" }
+    Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+    Resource  = "*"
+    Condition = {
+      StringEquals = { "aws:SourceAccount" = local.account }
+      ArnEquals    = { "aws:SourceArn" = local.bucket_arns["data"] }
+    }
+  }
 }
 
 resource "aws_kms_key" "data" {
@@ -19,7 +32,7 @@ resource "aws_kms_key" "data" {
 
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = [local.account_administers_key]
+    Statement = concat([local.account_administers_key], var.input_notifications ? [local.s3_encrypts_notices] : [])
   })
 }
 

@@ -1,13 +1,16 @@
 # What the rest of the project reads. `eval "$(make -s env)"` sets all of it.
 
 locals {
-  settings = {
-    FRUITS_DEPLOYMENT = "emr"
-    FRUITS_REGION     = var.region
-    FRUITS_CLUSTER    = var.name
-    FRUITS_INPUT      = "s3://${local.bucket_names["data"]}/${local.input}"
-    FRUITS_STORAGE    = "s3://${local.bucket_names["data"]}/${local.storage}"
-  }
+  settings = merge(
+    {
+      FRUITS_DEPLOYMENT = "emr"
+      FRUITS_REGION     = var.region
+      FRUITS_CLUSTER    = var.name
+      FRUITS_INPUT      = "s3://${local.bucket_names["data"]}/${local.input}"
+      FRUITS_STORAGE    = "s3://${local.bucket_names["data"]}/${local.storage}"
+    },
+    { for queue in aws_sqs_queue.input : "FRUITS_INPUT_QUEUE" => queue.url },
+  )
 }
 
 output "settings" {
@@ -33,6 +36,11 @@ output "bucket" {
 output "storage" {
   description = "Where the assets are kept."
   value       = local.settings.FRUITS_STORAGE
+}
+
+output "input_queue_url" {
+  description = "Queue that S3 tells of photos that come and go; null where there is none."
+  value       = one(aws_sqs_queue.input[*].url)
 }
 
 output "log_bucket" {

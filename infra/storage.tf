@@ -88,12 +88,26 @@ resource "aws_s3_bucket_logging" "this" {
   target_prefix = "${each.key}/"
 }
 
-# EventBridge costs nothing until a rule listens; new photos can be announced by one.
+# EventBridge costs nothing until a rule listens. The queue: see notifications.tf.
 resource "aws_s3_bucket_notification" "this" {
   for_each = local.buckets
 
   bucket      = aws_s3_bucket.this[each.key].id
   eventbridge = true
+
+  dynamic "queue" {
+    for_each = each.key == "data" ? aws_sqs_queue.input : []
+
+    content {
+      id            = "photos"
+      queue_arn     = queue.value.arn
+      events        = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+      filter_prefix = "${local.input}/"
+    }
+  }
+
+  # S3 sends a test message at once, and refuses a queue that does not take it.
+  depends_on = [aws_sqs_queue_policy.input]
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "data" {
@@ -201,6 +215,7 @@ resource "terraform_data" "storage" {
     aws_s3_bucket_lifecycle_configuration.data,
     aws_s3_bucket_lifecycle_configuration.logs,
     aws_s3_bucket_logging.this,
+    aws_s3_bucket_notification.this,
     aws_s3_bucket_ownership_controls.this,
     aws_s3_bucket_policy.this,
     aws_s3_bucket_public_access_block.this,

@@ -267,6 +267,13 @@ variable "budget_emails" {
   }
 }
 
+variable "input_notifications" {
+  description = "Let S3 tell a queue of photos that come and go; Dagster then lists the input only after it was told. false: no queue."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "dagster_principals" {
   description = "ARNs of the IAM users or roles that may act as Dagster's host. Empty: the role is not made."
   type        = list(string)

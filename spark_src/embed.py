@@ -23,7 +23,7 @@ _ENGINES = 8
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A picture on its way to the components, for who has to compute the same elsewhere."""
+    """A picture on its way to the components, for programs that compute the same elsewhere."""
 
     image_id: str
     """sha256 of the picture without metadata, as in the tables."""
@@ -64,10 +64,10 @@ def embedding(
     """What `embed` returns, with each step before it. Raises what `embed` raises."""
     file = model if isinstance(model, bytes) else model.content
     engine, sha256 = _engine(file, threading.get_ident())
-    if sha256 != pca.model:
+    if sha256 != pca.model_sha256:
         raise PcaError(
-            f"The PCA was fitted on features of model {pca.model[:12]}, but this is model "
-            f"{sha256[:12]}. Materialize mobilenet_features and what follows it."
+            f"The PCA was fitted on features of model {pca.model_sha256[:12]}, but this is model "
+            f"{sha256[:12]}. Materialize mobilenet_features and its downstream assets."
         )
     try:
         picture = clean_picture(content, limits)

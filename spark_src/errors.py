@@ -42,11 +42,15 @@ class NothingStoredError(StorageError):
 
 
 class UnreadableVersionError(StorageError):
-    """What the pointer names cannot be read: written by newer code, or damaged."""
+    """What is current cannot be read: written by newer code or the first edition, or damaged."""
 
 
 class ConcurrentWriteError(StorageError):
-    """Another run made a version current while this one was writing."""
+    """Another run committed while this one was working."""
+
+
+class AuditError(StorageError):
+    """What was written is not what it has to be, so it was not committed."""
 
 
 class AwsError(FruitsError):

@@ -4,10 +4,18 @@ from fruits_assets.assets.export import csv_export
 from fruits_assets.assets.features import mobilenet_features
 from fruits_assets.assets.ingest import ingest
 from fruits_assets.assets.model import mobilenet_model
-from fruits_assets.assets.pca import pca
+from fruits_assets.assets.pca import pca_components, pca_model
 from fruits_assets.assets.quality import embedding_quality
 
-ASSETS = [ingest, mobilenet_model, mobilenet_features, pca, csv_export, embedding_quality]
+ASSETS = [
+    ingest,
+    mobilenet_model,
+    mobilenet_features,
+    pca_model,
+    pca_components,
+    csv_export,
+    embedding_quality,
+]
 
 __all__ = [
     "ASSETS",
@@ -16,5 +24,6 @@ __all__ = [
     "ingest",
     "mobilenet_features",
     "mobilenet_model",
-    "pca",
+    "pca_components",
+    "pca_model",
 ]

@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 
 from fruits_assets import provenance
-from fruits_assets.io_managers import VersionedIOManager
+from fruits_assets.io_managers import DeltaIOManager
 
 
 def selected_outputs(
     context: dg.AssetExecutionContext,
     outputs: Iterator[dg.Output[Any]],
-    io_managers: Mapping[str, VersionedIOManager],
+    io_manager: DeltaIOManager,
 ) -> Iterator[dg.Output[Any]]:
     """Yield the outputs that were selected; store and report the others here.
 
@@ -23,9 +23,8 @@ def selected_outputs(
         if output.output_name in context.op_execution_context.selected_output_names:
             yield output
             continue
-        asset = output.output_name
-        run_id, say = context.run.run_id, context.log.info
-        stored = io_managers[asset].store(output.value, asset, run_id, say)
+        code_version = context.assets_def.specs_by_key[dg.AssetKey(output.output_name)].code_version
+        stored = io_manager.store(output.value, context, code_version or "")
         context.log_event(materialization(context.instance, context.assets_def, output, stored))
 
 

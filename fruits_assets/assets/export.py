@@ -1,20 +1,24 @@
 """`csv_export`: the components for people and spreadsheets."""
 
+import time
 from functools import partial
 
 import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
+from fruits_assets.assets.features import data_version
 from fruits_assets.automation import FOLLOWS
-from fruits_assets.io_managers import Table
-from fruits_assets.resources import Launcher
-from spark_src.spark.progress import Work
-from spark_src.tables.csv import flatten, write_csv
-from spark_src.tables.statistics import joint_digest
+from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from spark_src.tables import csv
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics, joint_digest
 
 
 @dg.asset(
-    io_manager_key="csv_files",
+    io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
     tags=tags("results", "spark", "derived"),
@@ -22,20 +26,43 @@ from spark_src.tables.statistics import joint_digest
     code_version="1",
     automation_condition=FOLLOWS,
 )
-def csv_export(step_launcher: Launcher, pca_components: Table) -> dg.Output[Work]:
+def csv_export(
+    context: dg.AssetExecutionContext,
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,
+    storage: AssetStorage,
+    pca_components: Snapshot,
+) -> dg.Output[Change]:
     """The components as one CSV file, for people and spreadsheets: no asset reads it.
 
     A header, then a row for each image.
     """
-    return csv_output(pca_components)
+    write = storage.tables.begin("csv_export", context.run_id, [pca_components])
+    change = csv_change(write, pca_components, pyspark)
+    return dg.Output(change, data_version=data_version(change))
 
 
-def csv_output(pca_components: Table) -> dg.Output[Work]:
-    """The CSV of a table of components, to be computed when it is stored."""
-    version = pca_components.version
-    n_components = version.facts["n_components"]
-    rows = flatten(pca_components.frame, n_components)
-    digest = joint_digest(version.facts["digest"])
-    facts = {"n_components": n_components, "digest": digest}
-    work = Work(partial(write_csv, rows), version.rows, facts=facts)
-    return dg.Output(work, data_version=dg.DataVersion(digest))
+def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkResource) -> Change:
+    """The file, written beside the one that is current."""
+    started, known = time.monotonic(), components.typed(ComponentsStatistics)
+    digest = joint_digest(known.digest)
+    if csv.is_current(write, digest):
+        return Change.none(write)
+    spark: SparkSession = pyspark.spark_session
+    rows = csv.flatten(spark, components, known.n_components)
+    staged = csv.write_staged(rows, write.location, write.run_id)
+    statistics = CsvStatistics(
+        digest=digest,
+        rows=csv.count_rows(staged),
+        files=(csv.FILE,),
+        n_components=known.n_components,
+    )
+    replace = partial(csv.replace_file, staged, write.location)
+    return Change(
+        write,
+        statistics,
+        images=components.rows,
+        cores=cores_of(pyspark),
+        started=started,
+        cleanup=replace,
+    )

@@ -1,38 +1,39 @@
 """`mobilenet_features`: 1,280 numbers for every picture."""
 
+import time
 from functools import partial
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
-from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
-from fruits_assets.io_managers import Table
-from fruits_assets.resources import AssetStorage, Launcher
-from spark_src.features import incremental
-from spark_src.features.incremental import Plan
-from spark_src.features.model import MobilenetModel
+from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from spark_src.features import files
+from spark_src.features.incremental import audit, clear_staged, compute, statistics
+from spark_src.features.plan import plan_features
 from spark_src.images.preprocess import PIXELS
-from spark_src.spark.progress import Work
-from spark_src.tables.statistics import joint_digest
+from spark_src.spark.progress import Log, report_progress
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.statistics import MobilenetModelStatistics
 
 
 class FeaturesConfig(dg.Config):
     """Whether what is known already is made use of."""
 
     recompute: bool = Field(
-        False, description="Featurize every picture, also those whose features are known."
+        False, description="Compute the features of every picture, also those that are known."
     )
 
 
 @dg.asset(
-    io_manager_key="tables",
+    io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
     tags=tags("features", "spark", "derived"),
-    kinds={"pyspark", "parquet"},
+    kinds={"pyspark", "deltalake"},
     code_version=PIXELS,
     automation_condition=FOLLOWS,
     pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
@@ -43,29 +44,54 @@ def mobilenet_features(
     pyspark: LazyPySparkResource,
     step_launcher: Launcher,
     storage: AssetStorage,
-    raw_images: Table,
-    mobilenet_model: MobilenetModel,
-) -> dg.Output[Work]:
+    raw_images: Snapshot,
+    mobilenet_model: Snapshot,
+) -> dg.Output[Change]:
     """1,280 numbers for each picture: what MobileNetV2 makes of it.
 
     Only new pictures are computed; those known to the same model keep their numbers.
     """
-    versions, images = storage.versions, raw_images.version
-    plan = incremental.plan(versions, images, mobilenet_model.sha256, config.recompute)
-    context.log.info(str(plan))
-    return features_output(pyspark.spark_session, plan, mobilenet_model)
+    inputs = (raw_images, mobilenet_model)
+    write = storage.tables.begin("mobilenet_features", context.run_id, inputs)
+    change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
+    return dg.Output(change, data_version=data_version(change))
 
 
-def features_output(spark: SparkSession, plan: Plan, model: MobilenetModel) -> dg.Output[Work]:
-    """The features that were planned, to be computed when they are stored."""
-    done = spark.sparkContext.accumulator(0)
-    digest = joint_digest(plan.images.facts["digest"], model.sha256, PIXELS)
-    facts = {"model": model.sha256, "pixels": PIXELS, "digest": digest, **plan.facts}
-    write = partial(incremental.make, spark, plan, model, done=done)
-    work = Work(write, len(plan.missing), done, facts, cleanup=plan.forget_parts)
-    metadata = {
-        "pictures featurized": plan.facts["featurized"],
-        "images carried over": plan.facts["carried_over"],
-        "images of an interrupted run": plan.facts["resumed"],
-    }
-    return dg.Output(work, metadata=metadata, data_version=dg.DataVersion(digest))
+def features_change(
+    write: TableWrite,
+    images: Snapshot,
+    model: Snapshot,
+    pyspark: LazyPySparkResource,
+    log: Log,
+    recompute: bool = False,
+) -> Change:
+    """The features that are missing, computed and audited."""
+    started = time.monotonic()
+    model_sha256 = model.typed(MobilenetModelStatistics).sha256
+    plan = plan_features(write, images, model_sha256, recompute)
+    log(str(plan))
+    if plan.is_empty and write.before is not None:
+        return Change.none(write)
+    with report_progress(plan.n_computed, log) as progress:
+        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        session = lambda: pyspark.spark_session  # noqa: E731
+        new = compute(session, plan, files.load(model), write.folder, counter)
+    vectors = audit(session, plan, new, write.folder)
+    found = statistics(plan, write.before, vectors)
+    found = found.model_copy(update={"progress": progress.recorded})
+    return Change(
+        write,
+        found,
+        (*plan.adopted, *new),
+        tuple(file.name for file in plan.removed),
+        images=plan.n_computed,
+        cores=cores_of(pyspark),
+        started=started,
+        cleanup=partial(clear_staged, write),
+    )
+
+
+def data_version(change: Change) -> dg.DataVersion:
+    """Of what a change makes, or of what is there already."""
+    known = change.statistics or (change.write.before and change.write.before.statistics)
+    return dg.DataVersion(known.digest if known else "")

@@ -1,23 +1,30 @@
 """`raw_images` and `rejected_images`: every file under the input is in exactly one of them."""
 
+import time
 from collections.abc import Iterator
-from functools import partial
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
-from pyspark import Accumulator
-from pyspark.sql import DataFrame
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
-from fruits_assets.io_managers import ParquetIOManager
-from fruits_assets.resources import Launcher, PictureSource
-from spark_src.images import ingest as pictures
+from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.resources import AssetStorage, Launcher, PictureSource, cores_of
+from spark_src.images.refresh import (
+    plan_ingest,
+    raw_change,
+    read_new,
+    rejected_change,
+    rejected_table,
+    require_few_rejections,
+)
 from spark_src.images.validate import Limits
-from spark_src.io.aws import explained
-from spark_src.spark.progress import Work
-from spark_src.spark.session import write_table
+from spark_src.spark.progress import report_progress
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+
+ASSET = "raw_images"
 
 
 class IngestConfig(dg.Config):
@@ -37,20 +44,20 @@ class IngestConfig(dg.Config):
         "rejected_images": dg.AssetOut(
             description="One row for each file under FRUITS_INPUT that is no usable picture, and "
             "why. Together with `raw_images` these are all the files there.",
-            io_manager_key="tables",
+            io_manager_key="delta",
             owners=OWNERS,
             tags=tags("ingest", "spark", "paths"),
-            kinds={"pyspark", "parquet"},
+            kinds={"pyspark", "deltalake"},
             code_version="1",
             is_required=False,
         ),
         "raw_images": dg.AssetOut(
             description="Every picture under FRUITS_INPUT, one row each: decoded once to see that "
             "it can be, its pixels untouched, its metadata (EXIF and the like) removed.",
-            io_manager_key="tables",
+            io_manager_key="delta",
             owners=OWNERS,
             tags=tags("ingest", "spark", "photos"),
-            kinds={"pyspark", "parquet"},
+            kinds={"pyspark", "deltalake"},
             code_version="1",
             is_required=False,
         ),
@@ -63,39 +70,39 @@ def ingest(
     config: IngestConfig,
     pyspark: LazyPySparkResource,
     step_launcher: Launcher,
+    storage: AssetStorage,
     source: PictureSource,
-    tables: dg.ResourceParam[ParquetIOManager],
-) -> Iterator[dg.Output[Work]]:
-    """Decode every file under the input once; sort it into pictures and rejects."""
-    listed = source.listed
-    context.log.info(f"{listed.files:,} files, {listed.bytes:,} bytes under {listed.root}")
-    done = pyspark.spark_context.accumulator(0)
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> Iterator[dg.Output[Change]]:
+    """Read the files under the input that are new or changed; sort them into pictures and rejects."""
     limits = Limits(config.max_bytes, config.max_pixels)
-    inspected = pictures.inspect(pyspark.spark_session, listed, limits, done)
-    outputs = _outputs(inspected, listed, config, done)
-    io_managers = {"raw_images": tables, "rejected_images": tables}
-    try:
-        yield from selected_outputs(context, outputs, io_managers)
-    finally:
-        inspected.unpersist()
+    outputs = ingest_changes(context, pyspark, storage.tables, source, limits, config)
+    yield from selected_outputs(context, outputs, delta)
 
 
-def _outputs(
-    inspected: DataFrame, listed: pictures.Source, config: IngestConfig, done: Accumulator[int]
-) -> Iterator[dg.Output[Work]]:
-    """The ledger first: it is there to be read when there is too much in it."""
-    uri = {"input": listed.root.uri}
-    facts = uri | {"input_files": listed.files}
-    write = partial(write_table, pictures.rejected(inspected), "rejected_images")
-    ledger = Work(write, listed.files, done, facts)
-    yield dg.Output(ledger, "rejected_images", metadata=uri)
+def ingest_changes(
+    context: dg.AssetExecutionContext,
+    pyspark: LazyPySparkResource,
+    tables: Tables,
+    source: PictureSource,
+    limits: Limits,
+    config: IngestConfig,
+) -> Iterator[dg.Output[Change]]:
+    """Both changes, `rejected_images` first: it is there to be read when there is too much in it."""
+    started = time.monotonic()
+    rejected, raw = (tables.begin(name, context.run_id) for name in ("rejected_images", ASSET))
+    plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
+    context.log.info(str(plan))
+    with report_progress(plan.to_read.num_rows, context.log.info) as progress:
+        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        result = read_new(lambda: pyspark.spark_session, plan, raw, counter)
+    rows = rejected_table(plan, result)
+    uri = {"input": plan.listing.root.uri}
+    change = rejected_change(plan, rejected, rows, started)
+    yield dg.Output(change, "rejected_images", metadata=uri)
 
-    accepted = pictures.accepted(inspected)
-    with explained(f"reading {listed.root}"):
-        rejected = listed.files - accepted.count()
-        digest = pictures.content_digest(accepted)
-    pictures.require_few_rejections(rejected, listed, config.max_rejected_share)
-    write = partial(write_table, accepted, "raw_images")
-    facts |= {"digest": digest, "largest_file": min(listed.largest, config.max_bytes)}
-    images = Work(write, listed.files, facts=facts, started=ledger.started)
-    yield dg.Output(images, "raw_images", metadata=uri, data_version=dg.DataVersion(digest))
+    require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
+    change = raw_change(plan, result, raw, rows.num_rows, started, cores_of(pyspark))
+    statistics = change.statistics or raw.before.statistics
+    version = dg.DataVersion(statistics.digest)
+    yield dg.Output(change, ASSET, metadata=uri, data_version=version)

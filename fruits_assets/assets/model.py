@@ -5,33 +5,52 @@ import time
 import dagster as dg
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.resources import ModelWeights
-from spark_src.features.model import MobilenetModel, convert
+from fruits_assets.resources import AssetStorage, ModelWeights
+from spark_src.features import files
+from spark_src.features.model import convert, converter, weights_sha256
+from spark_src.tables.change import Change
+from spark_src.tables.delta import TableWrite
+from spark_src.tables.statistics import MobilenetModelStatistics
 
 
 @dg.asset(
-    io_manager_key="models",
+    io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
     tags=tags("model", "host", "none"),
     kinds={"tensorflow", "tflite"},
     code_version="1",
 )
-def mobilenet_model(weights: ModelWeights) -> dg.Output[MobilenetModel]:
+def mobilenet_model(
+    context: dg.AssetExecutionContext, storage: AssetStorage, weights: ModelWeights
+) -> dg.Output[Change]:
     """MobileNetV2 without its top as one LiteRT file, which workers and phones run.
 
-    Made of the Keras weights that FRUITS_WEIGHTS names, and compared with Keras on the spot.
+    Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
+    kept while weights and converter are the same.
     """
-    started = time.monotonic()
-    model = convert(weights.location)
+    write = storage.tables.begin("mobilenet_model", context.run_id)
+    change = model_change(write, weights)
+    statistics = change.statistics or (write.before and write.before.statistics)
+    known = MobilenetModelStatistics.model_validate(statistics, from_attributes=True)
     return dg.Output(
-        model,
-        data_version=dg.DataVersion(model.sha256),
+        change,
+        data_version=dg.DataVersion(known.sha256),
         metadata={
-            "model sha256": model.sha256,
+            "model sha256": known.sha256,
             "weights": str(weights.location),
-            "weights sha256": model.weights_sha256,
-            "greatest difference to Keras": round(model.greatest_difference, 6),
-            "seconds to convert": round(time.monotonic() - started, 2),
+            "weights sha256": known.weights_sha256,
+            "converter": known.converter,
+            "greatest difference to Keras": round(known.greatest_difference, 6),
         },
     )
+
+
+def model_change(write: TableWrite, weights: ModelWeights) -> Change:
+    """The converted model, unless the one that is there was made of the same."""
+    started = time.monotonic()
+    if files.is_unchanged(write.before, weights_sha256(weights.location), converter()):
+        return Change.none(write)
+    model = convert(weights.location)
+    name = files.save(model, write.location)
+    return Change(write, files.statistics(model, converter(), name), started=started)

@@ -1,103 +1,134 @@
 """`pca_model` and `pca_components`: the features reduced to a few numbers."""
 
 import time
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
 import dagster as dg
+from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
-from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.assets._together import selected_outputs
+from fruits_assets.assets.features import data_version
 from fruits_assets.automation import FOLLOWS
-from fruits_assets.io_managers import ParquetIOManager, PcaModelIOManager, Table
-from fruits_assets.resources import Launcher
-from spark_src.pca.fit import Fit, fit_version, project_files
-from spark_src.spark.progress import Work
-from spark_src.storage import Version
-from spark_src.tables.statistics import joint_digest
+from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from spark_src.pca import fit, project
+from spark_src.pca.fit import FitSettings
+from spark_src.spark.progress import Log, report_progress
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot, TableWrite
 
 
 class PcaConfig(dg.Config):
-    """How far to reduce, and how much has to be kept."""
+    """How far to reduce, how much has to be kept, and when to fit again."""
 
     n_components: int = Field(50, ge=1, le=1280, description="How many components to keep.")
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
     )
     refit: bool = Field(
-        False, description="Sum up all images again, not only those that came or went."
+        False, description="Fit again, whatever the rules say, and sum up all images for it."
+    )
+    refit_share: float = Field(
+        fit.REFIT_SHARE,
+        gt=0,
+        le=1,
+        description="Fit again when a greater share of the training images is new.",
     )
 
 
-@dg.multi_asset(
-    outs={
-        "pca_model": dg.AssetOut(
-            description="PCA fitted on the features of the split `Training`, or of all images "
-            "where there is none: mean, components, explained variance. Centred and not "
-            "standardised. A Spark ML PCAModel lies beside it.",
-            io_manager_key="pca_models",
-            owners=OWNERS,
-            tags=tags("pca", "spark", "derived"),
-            kinds={"pyspark", "numpy"},
-            code_version="1",
-            automation_condition=FOLLOWS,
-            is_required=False,
-        ),
-        "pca_components": dg.AssetOut(
-            description="`n_components` numbers (50) for each image of every split: its features, "
-            "less the mean, projected on the components of `pca_model`.",
-            io_manager_key="tables",
-            owners=OWNERS,
-            tags=tags("pca", "spark", "derived"),
-            kinds={"pyspark", "parquet"},
-            code_version="1",
-            automation_condition=FOLLOWS,
-            is_required=False,
-        ),
-    },
-    can_subset=True,
+@dg.asset(
+    io_manager_key="delta",
     group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("pca", "spark", "derived"),
+    kinds={"pyspark", "numpy"},
+    code_version="1",
+    automation_condition=FOLLOWS,
 )
-def pca(
+def pca_model(
     context: dg.AssetExecutionContext,
     config: PcaConfig,
+    pyspark: LazyPySparkResource,
     step_launcher: Launcher,
-    mobilenet_features: Table,
-    pca_models: dg.ResourceParam[PcaModelIOManager],
-    tables: dg.ResourceParam[ParquetIOManager],
-) -> Iterator[dg.Output[Any]]:
-    """Fit PCA on the training images and project every image."""
-    started = time.monotonic()
-    features, spark = mobilenet_features.version, mobilenet_features.frame.sparkSession
-    earlier = None if config.refit else pca_models.earlier()
-    asked = (config.n_components, config.min_explained_variance)
-    fit = fit_version(spark, features, *asked, earlier)
-    context.log.info(f"PCA fitted on {fit.model.images:,} images: {fit.how}")
-    outputs = pca_outputs(spark, features, fit, started)
-    selected = context.op_execution_context.selected_output_names
-    if "pca_model" not in selected and pca_models.holds(fit):
-        next(outputs)  # the same model again: it keeps its version
-    io_managers = {"pca_model": pca_models, "pca_components": tables}
-    yield from selected_outputs(context, outputs, io_managers)
+    storage: AssetStorage,
+    mobilenet_features: Snapshot,
+) -> dg.Output[Change]:
+    """PCA fitted on the features of the split `Training`, or of all images where there is none.
 
-
-def pca_outputs(
-    spark: SparkSession, features: Version, fit: Fit, started: float
-) -> Iterator[dg.Output[Any]]:
-    """The model of a fit, then every image's components, to be computed when they are stored."""
-    seconds, model = round(time.monotonic() - started, 2), fit.model
-    yield dg.Output(
-        fit,
-        "pca_model",
-        metadata={"seconds to fit": seconds, "sums": fit.how},
-        data_version=dg.DataVersion(model.digest),
+    Mean, components, explained variance; centred and not standardised. New pictures update its
+    sums; it is fitted again only when too many are new or unlike, or when k or the features' model
+    changes, because a new fit changes every number. A Spark ML PCAModel lies beside it.
+    """
+    write = storage.tables.begin("pca_model", context.run_id, [mobilenet_features])
+    settings = FitSettings(
+        config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
-    digest = joint_digest(features.facts["digest"], model.digest)
-    facts = {"model": model.model, "n_components": model.n_components, "digest": digest}
-    project = partial(project_files, spark, features, model)
-    # From the fit's start: the components' seconds are what PCA took in all.
-    work = Work(project, features.rows, facts=facts, started=started)
-    yield dg.Output(work, "pca_components", data_version=dg.DataVersion(digest))
+    change = pca_model_change(write, mobilenet_features, settings, pyspark, context.log.info)
+    return dg.Output(change, data_version=data_version(change))
+
+
+@dg.asset(
+    io_manager_key="delta",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("pca", "spark", "derived"),
+    kinds={"pyspark", "deltalake"},
+    code_version="1",
+    automation_condition=FOLLOWS,
+)
+def pca_components(
+    context: dg.AssetExecutionContext,
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,
+    storage: AssetStorage,
+    mobilenet_features: Snapshot,
+    pca_model: Snapshot,
+) -> dg.Output[Change]:
+    """`n_components` numbers (50) for each image of every split.
+
+    Its features, less the mean, projected on the components of `pca_model`. Images that are known
+    to the model keep their numbers.
+    """
+    inputs = (mobilenet_features, pca_model)
+    write = storage.tables.begin("pca_components", context.run_id, inputs)
+    change = components_change(write, *inputs, pyspark, context.log.info)
+    return dg.Output(change, data_version=data_version(change))
+
+
+def pca_model_change(
+    write: TableWrite,
+    features: Snapshot,
+    settings: FitSettings,
+    pyspark: LazyPySparkResource,
+    log: Log,
+    erased: bool = False,
+) -> Change:
+    """The model, fitted anew or kept, with the sums of today's images."""
+    started, session = time.monotonic(), lambda: pyspark.spark_session
+    if fit.is_unchanged(write.before, features, settings):
+        return Change.none(write)
+    found = fit.fit_or_keep(session, features, write.before, settings, erased)
+    log(f"PCA: {found.description}")
+    sums = fit.save(session, found, write, features)
+    statistics = fit.statistics(found, sums, write.before, settings.min_explained_variance)
+    images = statistics.n_images_today
+    note = found.description
+    return Change(write, statistics, (), (), note, images, cores_of(pyspark), started)
+
+
+def components_change(
+    write: TableWrite, features: Snapshot, model: Snapshot, pyspark: LazyPySparkResource, log: Log
+) -> Change:
+    """The components that are missing, projected and audited."""
+    started = time.monotonic()
+    plan = project.plan_projection(features, model.statistics.digest, write.before)
+    if plan.is_empty and write.before is not None:
+        return Change.none(write)
+    pca = fit.load_current(model)
+    with report_progress(plan.n_missing, log) as progress:
+        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        session = lambda: pyspark.spark_session  # noqa: E731
+        new, vectors = project.project(session, plan, pca, write.folder, counter)
+    statistics = project.statistics(plan, pca, write.before, vectors)
+    gone = tuple(file.name for file in plan.removed)
+    cores = cores_of(pyspark)
+    return Change(write, statistics, tuple(new), gone, "", plan.n_missing, cores, started)

@@ -1,18 +1,17 @@
 """`embedding_quality`: what the numbers are worth, on the host, from small reads of storage."""
 
 import time
-from functools import partial
 
 import dagster as dg
 from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import FOLLOWS
-from fruits_assets.quality_files import save
 from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
-from spark_src.pca import files as pca_files
-from spark_src.spark.progress import Work
+from spark_src.pca.fit import load_current
+from spark_src.tables.change import Change
 from spark_src.tables.statistics import joint_digest
 
 
@@ -26,7 +25,7 @@ class QualityConfig(dg.Config):
 
 @dg.asset(
     deps=["mobilenet_features", "pca_model", "pca_components"],
-    io_manager_key="quality_files",
+    io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
     tags=tags("results", "host", "none"),
@@ -34,27 +33,32 @@ class QualityConfig(dg.Config):
     code_version="1",
     automation_condition=FOLLOWS,
 )
-def embedding_quality(config: QualityConfig, storage: AssetStorage) -> dg.Output[Work]:
+def embedding_quality(
+    context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
+) -> dg.Output[Change]:
     """How well the numbers tell fruits apart: the components, and the features beside them.
 
     Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
     """
+    tables = storage.tables
+    names = ("mobilenet_features", "pca_model", "pca_components")
+    features, model, components = (tables.current(name) for name in names)
+    write = tables.begin("embedding_quality", context.run_id, [features, model, components])
+    digest = joint_digest(components.statistics.digest, str(config.most_images))
+    if quality_files.is_current(write, digest):
+        return dg.Output(Change.none(write), data_version=dg.DataVersion(digest))
     started = time.monotonic()
-    features, model, components = (
-        storage.versions.current(asset)
-        for asset in ("mobilenet_features", "pca_model", "pca_components")
-    )
     vectors = read(features, components, config.most_images)
-    quality = measure(vectors, pca_files.load(model.location))
-    digest = joint_digest(components.facts["digest"], str(config.most_images))
-    facts = {"images": quality.sampled, "digest": digest}
+    quality = measure(vectors, load_current(model))
+    statistics = quality_files.save(quality, write.location, digest)
+    change = Change(write, statistics, images=quality.sampled, started=started)
     return dg.Output(
-        Work(partial(save, quality), quality.sampled, facts=facts, started=started),
+        change,
         data_version=dg.DataVersion(digest),
         metadata={
             "quality": _table(quality),
             "explained variance by components": _curve(quality),
-            "images looked at": quality.sampled,
+            "images compared": quality.sampled,
         },
     )
 
@@ -69,9 +73,9 @@ def _table(quality: Quality) -> dg.MarkdownMetadataValue:
         " | ".join(_cells(answer, answer.scores)) for answer in quality.answers if answer.scores
     ]
     notes = [
-        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, {answer.why_not}."
+        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, {answer.reason_not_asked}."
         for answer in quality.answers
-        if answer.why_not
+        if answer.reason_not_asked
     ]
     table = "\n".join(f"| {line} |" for line in lines)
     return dg.MetadataValue.md("\n".join([table, "", *notes]))

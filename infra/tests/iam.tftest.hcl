@@ -112,6 +112,7 @@ run "as_it_comes" {
       "s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
       "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
       "kms:Decrypt", "kms:GenerateDataKey",
+      "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
     ])
     error_message = "Dagster's host may do more or less than the launcher calls."
   }
@@ -119,6 +120,16 @@ run "as_it_comes" {
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "elasticmapreduce:")]) ? anytrue([can(s.Condition.StringEquals["aws:ResourceTag/project"]), can(s.Condition.StringEquals["aws:RequestTag/project"]), can(s.Condition.StringEquals["aws:RequestedRegion"])]) : true])
     error_message = "Dagster's host may work on other clusters."
+  }
+
+  assert {
+    condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "sqs:")]) ? flatten([s.Resource]) == [aws_sqs_queue.input[0].arn] : true])
+    error_message = "Dagster's host may read other queues."
+  }
+
+  assert {
+    condition     = length([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : policy if anytrue([for action in flatten([for s in jsondecode(policy).Statement : flatten([s.Action])]) : startswith(action, "sqs:")])]) == 1
+    error_message = "Another role reads or writes queues, too."
   }
 
   assert {

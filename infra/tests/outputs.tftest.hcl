@@ -27,13 +27,18 @@ run "as_it_comes" {
   # The projects settings come out.
 
   assert {
-    condition     = output.settings == { FRUITS_DEPLOYMENT = "emr", FRUITS_REGION = "eu-west-1", FRUITS_CLUSTER = "fruits-features", FRUITS_INPUT = "s3://fruits-features-123456789012-eu-west-1-data/input", FRUITS_STORAGE = "s3://fruits-features-123456789012-eu-west-1-data/data" }
+    condition     = output.settings == { FRUITS_DEPLOYMENT = "emr", FRUITS_REGION = "eu-west-1", FRUITS_CLUSTER = "fruits-features", FRUITS_INPUT = "s3://fruits-features-123456789012-eu-west-1-data/input", FRUITS_STORAGE = "s3://fruits-features-123456789012-eu-west-1-data/data", FRUITS_INPUT_QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue" }
     error_message = "Settings are missing or wrong."
   }
 
   assert {
     condition     = strcontains(output.exports, "export FRUITS_REGION='eu-west-1'")
     error_message = "They are no lines for a shell."
+  }
+
+  assert {
+    condition     = strcontains(output.exports, "export FRUITS_INPUT_QUEUE='https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue'") && output.input_queue_url == aws_sqs_queue.input[0].url
+    error_message = "Nobody is told where the queue is."
   }
 
   assert {

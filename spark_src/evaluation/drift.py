@@ -6,57 +6,55 @@ picture that is more. No Dagster here; nothing that is kept names an image.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.feature_parts import KEY
-from spark_src.features.incremental import INDEX, index_of
 from spark_src.io.locations import Location
-from spark_src.pca import files as pca_files
-from spark_src.pca.fit import Fit, fit_split
+from spark_src.pca.files import StoredSums
 from spark_src.pca.model import PcaModel, Sums, fit_sums
-from spark_src.storage import Storage, Version
-from spark_src.tables.vector_files import VECTORS_PER_BLOCK, in_tasks, read_rows
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import open_parquet, read_columns, run_tasks, write_whole
+from spark_src.tables.statistics import DriftStatistics
+from spark_src.tables.vectors import FEATURES, matrix_of
 
 FILE = "reference.parquet"
 
 HELD_OUT = 10
 """One of so many images is left out of a second fit: a model fits its own images too well."""
 
-FEW = 20_000
+MAX_IMAGES_TO_REFIT = 20_000
 """Of more images, one in ten or none makes no difference to the model."""
 
-MOST_IMAGES = 512
-MOST_BLOCKS = 16
+MAX_IMAGES = 512
+MAX_FILES = 16
 """Read at most, of the reference and of what came: 160 MB."""
 
-END = 0.01
+TAIL_SHARE = 0.01
 """The share of the reference that is beyond what counts as its end."""
 
-UNLIKELY = 1e-3
+MIN_CHANCE = 1e-3
 """A batch of familiar images has so many beyond the end no oftener than this."""
 
-FAR = 2.0
+MAX_SHIFT_DEVIATIONS = 2.0
 """Of a batch's mean, in standard deviations a component. One image alone is about 1 away, all of
 one fruit of Fruits-360 are 0.5."""
 
-GROSS = 2.0
+MAX_RESIDUAL_RATIO = 2.0
 """Of one image, as a multiple of the reference's end: no chance explains that."""
 
-WORST = 10
+N_WORST = 10
 
 Matrix = NDArray[np.float32]
-Tasks = list[tuple[Location, NDArray[np.int64]]]
-
 SCHEMA = pa.schema(
     [
         ("residuals", pa.list_(pa.float64())),
@@ -77,7 +75,7 @@ class Reference:
     @property
     def beyond(self) -> int:
         """How many of them are at the end or beyond."""
-        return max(1, round(END * len(self.residuals)))
+        return max(1, round(TAIL_SHARE * len(self.residuals)))
 
     @property
     def end(self) -> float:
@@ -85,53 +83,29 @@ class Reference:
         return float(self.residuals[-self.beyond])
 
 
-@dataclass(frozen=True)
-class Drift:
-    """How images that came compare with the reference."""
-
-    came: int
-    looked_at: int
-    beyond: int
-    """How many have more outside the components' space than the reference's end."""
-    chance: float
-    """How likely so many are beyond it where they are like the reference."""
-    residual: float
-    """Their median length outside, as a multiple of the reference's median."""
-    shift: float
-    """How far their mean is from the reference's, in standard deviations a component."""
-    worst: tuple[tuple[str, float], ...]
-    """Paths, and the length outside as a multiple of the reference's end."""
-
-    @property
-    def familiar(self) -> bool:
-        """Whether chance explains what is beyond, and the mean is about where it was."""
-        gross = any(length > GROSS for _, length in self.worst)
-        return self.chance >= UNLIKELY and self.shift <= FAR and not gross
-
-
-def reference(spark: SparkSession, features: Version, fit: Fit) -> Reference | None:
+def reference(
+    spark: SparkSession, features: Snapshot, model: PcaModel, stored: StoredSums
+) -> Reference | None:
     """What images that the model was not fitted on, but might have been, look like to it.
 
     Args:
         spark: shares out the reading.
         features: the version that the model was fitted on.
-        fit: the model with its sums.
+        model: the fitted model.
+        stored: the sums that it was fitted from.
 
     Returns:
         None where there are too few images to leave any out.
     """
-    if not (features.location / INDEX).exists():
+    rows = _fitted_rows(features, stored.split)
+    chosen = _spread(rows, min(MAX_IMAGES, rows.num_rows // HELD_OUT))
+    if rows.num_rows - chosen.num_rows <= model.n_components or chosen.num_rows < HELD_OUT:
         return None
-    rows, split = index_of(features), fit_split(features)
-    rows = rows if split is None else rows[rows["split"] == split]
-    chosen = _spread(rows, min(MOST_IMAGES, len(rows) // HELD_OUT))
-    if len(rows) - len(chosen) <= fit.model.n_components or len(chosen) < HELD_OUT:
-        return None
-    vectors = np.concatenate(in_tasks(spark, _tasks(chosen, features.location), _read))
-    model = fit.model
-    if len(rows) < FEW:
-        others = fit.sums - Sums.of(vectors)
-        model = fit_sums(others, model.n_components, model.model)
+    parts = run_tasks(spark, _rows_of_files(chosen, features), _read_all, max_tasks=16)
+    vectors = np.concatenate(parts)
+    if rows.num_rows < MAX_IMAGES_TO_REFIT:
+        others = stored.sums - Sums.from_features(vectors)
+        model = fit_sums(others, model.n_components, model.model_sha256)
     components, residuals = _inside_and_outside(vectors, model)
     return Reference(np.sort(residuals), components.std(axis=0))
 
@@ -144,8 +118,9 @@ def save(found: Reference | None, folder: Location) -> None:
         "residuals": found.residuals.tolist(),
         "deviations": found.deviations.tolist(),
     }
-    file = folder / FILE
-    pq.write_table(pa.Table.from_pylist([row], SCHEMA), file.path, filesystem=file.filesystem)
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row], SCHEMA), content)
+    write_whole(folder / FILE, content.getvalue())
 
 
 def load(folder: Location) -> Reference | None:
@@ -158,106 +133,53 @@ def load(folder: Location) -> Reference | None:
     if not file.exists():
         return None
     try:
-        row = pq.read_table(file.path, filesystem=file.filesystem).to_pylist()[0]
+        row = pq.read_table(io.BytesIO(file.read())).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Make a new one with: "
-            "uv run dagster asset materialize --select 'pca_components+'"
+            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
     return Reference(np.array(row["residuals"]), np.array(row["deviations"]))
 
 
-def since_last_fit(versions: Storage) -> Drift | str:
-    """Hold the images that came last to the model that was fitted before they came.
+def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference) -> DriftStatistics:
+    """Compare images that came with the reference of the model that was fitted before they came.
+
+    Args:
+        came: file (in `features.files`) and row of each.
+        features: the version that they are in.
+        pca: the model.
+        found: its reference.
 
     Returns:
-        The comparison; or why there is nothing to compare.
-
-    Raises:
-        NothingStoredError: there are no features.
-        UnreadableVersionError: a file is damaged or gone.
+        Counts and ratios. `familiar`: chance explains what is beyond the reference's tail, the
+        mean is about where it was, and no image is far beyond.
     """
-    features = versions.current("mobilenet_features")
-    before = {kept.name: kept for kept in versions.kept(features.asset)}
-    before.pop(features.name)
-    fits = [fit for fit in versions.kept("pca_model") if fit.facts.get("features") in before]
-    if not fits:
-        return "no PCA is kept that was fitted before the last images came"
-    fit = fits[0]
-    earlier, found = before[fit.facts["features"]], load(fit.location)
-    if features.facts["models"] != [fit.facts["model"]]:
-        return "the last features are of another model than the PCA before them"
-    if found is None:
-        return "the PCA before the last images was fitted on too few to compare with"
-    came = _came(earlier, features)
-    if not len(came):
-        return "no image came since the PCA before was fitted"
-    return _compare(came, features.location, pca_files.load(fit.location), found)
-
-
-def _came(earlier: Version, features: Version) -> pd.DataFrame:
-    if not all((version.location / INDEX).exists() for version in (earlier, features)):
-        return pd.DataFrame()
-    keys = ["path", *KEY]
-    known = index_of(earlier)[keys].assign(known=True)
-    rows = index_of(features).merge(known, on=keys, how="left")
-    return rows[rows["known"].isna()]
-
-
-def _compare(came: pd.DataFrame, folder: Location, pca: PcaModel, found: Reference) -> Drift:
-    chosen = _spread(came, MOST_IMAGES)
-    vectors = np.concatenate([read_rows(file, rows) for file, rows in _tasks(chosen, folder)])
+    chosen = _spread(came, MAX_IMAGES)
+    vectors = np.concatenate(list(_read_all(_rows_of_files(chosen, features))))
     components, residuals = _inside_and_outside(vectors, pca)
     least = float(np.finfo(np.float32).tiny)
     shift = np.sqrt(np.mean((components.mean(axis=0) / np.maximum(found.deviations, least)) ** 2))
     ratios = residuals / max(found.end, least)
     beyond = int((ratios > 1).sum())
-    worst = np.argsort(-ratios, kind="stable")[:WORST]
-    return Drift(
-        came=len(came),
-        looked_at=len(chosen),
+    likely = chance(beyond, len(ratios), found.beyond, len(found.residuals))
+    order = np.argsort(-ratios, kind="stable")[:N_WORST]
+    places = [(chosen["file"][int(n)].as_py(), chosen["row"][int(n)].as_py()) for n in order]
+    worst = tuple(
+        (features.files[file].name, row, float(ratios[n]))
+        for (file, row), n in zip(places, order, strict=True)
+    )
+    gross = bool((ratios > MAX_RESIDUAL_RATIO).any())
+    return DriftStatistics(
+        new_images=came.num_rows,
+        compared=len(ratios),
         beyond=beyond,
-        chance=chance(beyond, len(chosen), found.beyond, len(found.residuals)),
+        chance=likely,
         residual=float(np.median(residuals)) / max(float(np.median(found.residuals)), least),
         shift=float(shift),
-        worst=tuple((str(chosen["path"].iloc[n]), float(ratios[n])) for n in worst),
+        worst=worst,
+        familiar=likely >= MIN_CHANCE and float(shift) <= MAX_SHIFT_DEVIATIONS and not gross,
     )
-
-
-def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, evenly spread over at most so many blocks, in the order of files."""
-    rows = rows.sort_values(["file", "row"], ignore_index=True)
-    blocks = rows["file"] + "/" + (rows["row"] // VECTORS_PER_BLOCK).astype(str)
-    names = blocks.unique()
-    kept = names[_evenly(len(names), MOST_BLOCKS)]
-    rows = rows[blocks.isin(kept)]
-    return rows.iloc[_evenly(len(rows), most)]
-
-
-def _evenly(count: int, most: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-
-
-def _tasks(rows: pd.DataFrame, folder: Location) -> Tasks:
-    return [
-        (Location(folder.scheme, str(file)), places["row"].to_numpy(np.int64))
-        for file, places in rows.groupby("file", sort=True)
-    ]
-
-
-def _read(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[Matrix]:
-    for file, rows in tasks:
-        yield read_rows(file, rows)
-
-
-def _inside_and_outside(
-    vectors: Matrix, pca: PcaModel
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The components, and the length of what is left: (n, k) and (n,)."""
-    centred = vectors - pca.mean
-    components = centred @ pca.components.T
-    outside = (centred**2).sum(axis=1) - (components**2).sum(axis=1)
-    return components, np.sqrt(np.maximum(outside, 0))
 
 
 def chance(beyond: int, images: int, beyond_there: int, images_there: int) -> float:
@@ -278,3 +200,45 @@ def chance(beyond: int, images: int, beyond_there: int, images_there: int) -> fl
         for old in range(beyond_there)
     )
     return ways / math.comb(images + images_there, greatest)
+
+
+def _fitted_rows(features: Snapshot, split: str | None) -> pa.Table:
+    rows = read_columns(features.locations, ["split"])
+    if split is not None:
+        rows = rows.filter(pc.equal(rows["split"], split))
+    return rows.select(["file", "row"])
+
+
+def _spread(rows: pa.Table, most: int) -> pa.Table:
+    """At most so many rows, evenly spread over at most `MAX_FILES` files, in their order."""
+    files = pc.unique(rows["file"]).to_numpy(zero_copy_only=False)
+    kept = pa.array(np.sort(files)[_evenly(len(files), MAX_FILES)], pa.int32())
+    rows = rows.filter(pc.is_in(rows["file"], kept))
+    rows = rows.sort_by([("file", "ascending"), ("row", "ascending")])
+    return rows.take(pa.array(_evenly(rows.num_rows, most)))
+
+
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _rows_of_files(rows: pa.Table, features: Snapshot) -> list[tuple[Location, NDArray[np.int64]]]:
+    files, places = rows["file"].to_numpy(), rows["row"].to_numpy().astype(np.int64)
+    return [(features.locations[n], places[files == n]) for n in np.unique(files)]
+
+
+def _read_all(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[Matrix]:
+    for file, rows in tasks:
+        with open_parquet(file, verify=True) as parquet:
+            column = parquet.read(columns=["features"], use_threads=False)["features"]
+        yield matrix_of(column.combine_chunks().take(pa.array(rows)))
+
+
+def _inside_and_outside(
+    vectors: Matrix, pca: PcaModel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The components, and the length of what is left: (n, k) and (n,)."""
+    centred = vectors.reshape(-1, FEATURES) - pca.mean
+    components = centred @ pca.components.T
+    outside = (centred**2).sum(axis=1) - (components**2).sum(axis=1)
+    return components, np.sqrt(np.maximum(outside, 0))

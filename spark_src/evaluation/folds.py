@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-PHOTOS = "photos"
-"""The app's photos lie under `photos/<subject>/…`."""
+from spark_src.images.layout import person_of
 
 FOLDS = 5
 
@@ -39,7 +38,7 @@ class Folds:
     """(n,): when the image is asked for; -1 where its class has nothing else to learn it from."""
 
     @property
-    def why_not(self) -> str | None:
+    def reason_not_asked(self) -> str | None:
         """Why the question cannot be asked of these images; None where it can."""
         if not len(self.rows):
             return "no image has a path that says what it takes"
@@ -55,23 +54,17 @@ def questions(images: pd.DataFrame) -> list[Folds]:
         images: columns path and label, one row an image, indexed 0 to n - 1.
     """
     facts = images.assign(
-        subject=images["path"].map(_subject), axis=images["path"].map(_axis)
+        subject=images["path"].map(person_of), axis=images["path"].map(_axis)
     ).dropna(subset="label")
     facts["kind"] = facts["label"].map(_first_word)
     own = facts[facts["subject"].isna()]
     films = own.dropna(subset="axis")
     photos = facts.dropna(subset="subject")
-    photos = photos[photos["label"] != photos["subject"]]  # in no folder that names the fruit
     return [
         _folds("kind of fruit", "fruits", own, "kind", _ranks(own, "label", within="kind")),
         _folds("fruit", "rotation axes", films, "label", _ranks(films, "axis", within="label")),
         _folds("label of a photo", "people", photos, "label", _ranks(photos, "subject")),
     ]
-
-
-def _subject(path: str) -> str | None:
-    first, *others = path.split("/")
-    return others[0] if first == PHOTOS and len(others) > 1 else None
 
 
 def _axis(path: str) -> str | None:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.folds import Folds, questions
-from spark_src.pca.model import PcaModel
-from spark_src.storage import Version
-from spark_src.tables.vector_files import data_files
+from spark_src.pca.model import SHARES, PcaModel, components_for
+from spark_src.tables.delta import Snapshot
 
 MOST_IMAGES = 6_000
 """More are sampled down to it, the same ones each time: three minutes become ten seconds."""
@@ -68,7 +67,7 @@ class Answer:
 
     question: str
     held_out: str
-    why_not: str | None
+    reason_not_asked: str | None
     scores: Scores | None
 
 
@@ -101,7 +100,7 @@ class Quality:
         return cls(**{**record, "answers": tuple(answers)})
 
 
-def read(features: Version, components: Version, most: int = MOST_IMAGES) -> Vectors:
+def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> Vectors:
     """Read the images that have both vectors, at most so many; a picture that lies twice, once.
 
     They are chosen by their paths' digests, so that an image that comes changes few others.
@@ -131,14 +130,16 @@ def measure(vectors: Vectors, pca: PcaModel) -> Quality:
         images=vectors.of,
         sampled=len(vectors.images),
         n_components=pca.n_components,
-        components_for=pca.facts["components_for"],
+        components_for={
+            str(share): components_for(pca.explained_variance_ratio, share) for share in SHARES
+        },
         curve={str(count): float(shares[count - 1]) for count in CURVE},
     )
 
 
 def _answer(folds: Folds, vectors: Vectors) -> Answer:
-    scores = None if folds.why_not else _scores(folds, vectors)
-    return Answer(folds.question, folds.held_out, folds.why_not, scores)
+    scores = None if folds.reason_not_asked else _scores(folds, vectors)
+    return Answer(folds.question, folds.held_out, folds.reason_not_asked, scores)
 
 
 def _scores(folds: Folds, vectors: Vectors) -> Scores:
@@ -201,20 +202,20 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     return told
 
 
-def stored_rows(version: Version, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
+def stored_rows(snapshot: Snapshot, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
     """Columns of a stored table: of the rows of these paths, or of all.
 
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    files = [file.path for file in data_files(version.location)]
+    files = [file.path for file in snapshot.locations]
     wanted = None if paths is None else ds.field("path").isin(paths)
     try:
-        dataset = ds.dataset(files, filesystem=version.location.filesystem)
+        dataset = ds.dataset(files, filesystem=snapshot.location.filesystem)
         return dataset.to_table(columns=columns, filter=wanted)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
-            f"{version.location} cannot be read ({error}). Materialize {version.asset} again."
+            f"{snapshot.location} cannot be read ({error}). Materialize {snapshot.asset} again."
         ) from error
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark import Accumulator, Broadcast
+from pyspark import Broadcast
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.images.preprocess import INPUT_SIZE, model_input
@@ -17,9 +16,6 @@ from spark_src.tables.vectors import FEATURES
 
 BATCH = 2
 """Pictures a call of the engine. Measured: 2 is quicker than 1, and more are slower."""
-
-Featurized = tuple[pa.RecordBatch, NDArray[np.float32]]
-"""Pictures, and their features: (n, 1280)."""
 
 
 class Engine:
@@ -70,32 +66,12 @@ def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
     return _engines[model_sha256]
 
 
-def featurizer(
-    model: Broadcast[bytes], model_sha256: str, done: Accumulator[int] | None = None
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[Featurized]]:
-    """What a task does with its pictures; one pass, for `mapInArrow`.
+def features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
+    """Features of a batch of pictures (columns path, content, orientation): (n, 1280).
 
-    Args:
-        model: the LiteRT file's bytes.
-        model_sha256: their digest.
-        done: counts pictures as tasks finish.
-
-    Returns:
-        A function from batches of pictures (columns path, content, orientation) to these
-        batches with their features, (n, 1280) float32.
+    Raises:
+        UnreadableVersionError: a stored picture cannot be decoded.
     """
-
-    def featurize(batches: Iterable[pa.RecordBatch]) -> Iterator[Featurized]:
-        engine = engine_of_this_worker(model, model_sha256)
-        for batch in batches:
-            yield batch, _features_of(batch, engine)
-            if done is not None:
-                done.add(batch.num_rows)
-
-    return featurize
-
-
-def _features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
     features = np.empty((batch.num_rows, FEATURES), np.float32)
     pictures = np.empty((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32)
     for start in range(0, batch.num_rows, BATCH):

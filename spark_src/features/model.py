@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spark_src.errors import ConversionError, UnreadableVersionError, WeightsError
+from spark_src.features.architecture import fitting_alpha, saved_layers
 from spark_src.features.inference import Engine
 from spark_src.images.preprocess import INPUT_SIZE
 from spark_src.io.locations import Location
@@ -28,8 +30,8 @@ FILE = "mobilenet_v2.tflite"
 TOLERANCE = 1e-3
 """Greatest difference allowed between a Keras feature and the converted model's."""
 
-ALPHAS = (1.0, 0.75, 0.5, 0.35)
-"""MobileNetV2's width multipliers (Sandler et al. 2018) that give 1,280 features."""
+CONVERSION = "1"
+"""Of the code below that converts: counted up where it makes another file of the same weights."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,38 @@ def load(folder: Location, facts: dict[str, Any]) -> MobilenetModel:
     return MobilenetModel.from_facts((folder / FILE).read(), facts)
 
 
+def weights_alpha(weights: Location) -> float:
+    """The width of the MobileNetV2 without top whose weights these are, by the file's header.
+
+    Only names, types and shapes are read, the way Keras would read them, without TensorFlow.
+
+    Raises:
+        WeightsError: the file is missing, is not HDF5, or does not fit.
+    """
+    with _local_file(weights) as file:
+        return _alpha(file, weights)
+
+
+def weights_sha256(weights: Location) -> str:
+    """The digest of the weights' file.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    _require_file(weights)
+    return hashlib.sha256(weights.read()).hexdigest()
+
+
+def converter() -> str:
+    """What turns weights into the file, on this host: another one may make another file of them.
+
+    Raises:
+        PackageNotFoundError: TensorFlow is not installed, as on the cluster.
+    """
+    packages = [f"{name} {version(name)}" for name in ("tensorflow", "keras")]
+    return ", ".join([*packages, f"conversion {CONVERSION}"])
+
+
 def keras_model(weights: Location) -> tuple[Any, float]:
     """MobileNetV2 without top, global average pooling, with the weights loaded; and its alpha.
 
@@ -90,16 +124,11 @@ def keras_model(weights: Location) -> tuple[Any, float]:
         WeightsError: the file is missing, is not HDF5, or does not fit.
     """
     with _local_file(weights) as file:
-        misfits = []
-        for alpha in ALPHAS:
-            try:
-                return _build(file, alpha), alpha
-            except (ValueError, OSError, KeyError) as error:
-                misfits.append(str(error).splitlines()[0])
-    raise WeightsError(
-        f"The weights {weights} are not those of a Keras MobileNetV2 without top "
-        f"({misfits[0]}). Set FRUITS_WEIGHTS to `imagenet` or to such an .h5 file."
-    )
+        alpha = _alpha(file, weights)
+        try:
+            return _build(file, alpha), alpha
+        except (ValueError, OSError, KeyError, RuntimeError) as error:  # of damage past the header
+            raise _unfit(weights, str(error)) from error
 
 
 def convert(weights: Location) -> MobilenetModel:
@@ -117,18 +146,38 @@ def convert(weights: Location) -> MobilenetModel:
             f"The model converted from {weights} differs from Keras by {difference:.2e} "
             f"(at most {TOLERANCE:.0e} is allowed). Try another TensorFlow version."
         )
-    digest = hashlib.sha256(weights.read()).hexdigest()
-    return MobilenetModel(content, digest, alpha, difference)
+    return MobilenetModel(content, weights_sha256(weights), alpha, difference)
 
 
-@contextmanager
-def _local_file(weights: Location) -> Iterator[Path]:
-    """The weights as a file that Keras can open: a copy where they are not on this machine."""
+def _alpha(file: Path, weights: Location) -> float:
+    try:
+        return fitting_alpha(saved_layers(file))
+    except ValueError as error:
+        raise _unfit(weights, str(error)) from error
+
+
+def _unfit(weights: Location, reason: str) -> WeightsError:
+    first_line = reason.partition("\n")[0]
+    return WeightsError(
+        f"The weights {weights} are not those of a Keras MobileNetV2 without top "
+        f"({first_line}). Set FRUITS_WEIGHTS to `imagenet` or to such an .h5 file."
+    )
+
+
+def _require_file(weights: Location) -> None:
     if not weights.exists():
         raise WeightsError(
             f"The weights {weights} do not exist. Set FRUITS_WEIGHTS to `imagenet` or to a Keras "
             ".h5 file of MobileNetV2 without top."
         )
+    if weights.is_folder():
+        raise _unfit(weights, "a folder lies there")
+
+
+@contextmanager
+def _local_file(weights: Location) -> Iterator[Path]:
+    """The weights as a file that Keras can open: a copy where they are not on this machine."""
+    _require_file(weights)
     if weights.scheme == "file":
         yield Path(weights.path)
         return

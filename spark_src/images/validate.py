@@ -80,7 +80,14 @@ class Reason(enum.StrEnum):
     ANIMATED = "animated"
     TRUNCATED = "truncated"
     BROKEN = "broken"
-    HIDDEN_NAME = "hidden_name"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    LINK = "link"
+    NOT_A_FILE = "not_a_file"
+
+
+TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
+"""Reasons that may be gone at the next look though the file has not changed."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -23,6 +23,9 @@ from pyarrow import fs
 from pyspark.errors import PySparkException
 
 from spark_src.errors import AwsError
+
+if TYPE_CHECKING:
+    from spark_src.io.locations import Location
 
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 8},
@@ -93,6 +96,24 @@ def s3_files() -> fs.S3FileSystem:
         connect_timeout=5,
         request_timeout=60,
     )
+
+
+def delta_options(location: Location) -> dict[str, str]:
+    """What delta-rs needs to reach a location: boto3's credentials, so that SSO works there too."""
+    if location.scheme != "s3":
+        return {}
+    options = {"aws_conditional_put": "etag", "aws_region": os.environ["AWS_DEFAULT_REGION"]}
+    if found := endpoint():
+        options |= {"aws_endpoint": found, "aws_allow_http": "true"}
+    credentials = boto3.Session().get_credentials()
+    if credentials is None:
+        raise NoCredentialsError
+    frozen = credentials.get_frozen_credentials()
+    options |= {
+        "aws_access_key_id": frozen.access_key or "",
+        "aws_secret_access_key": frozen.secret_key or "",
+    }
+    return options | ({"aws_session_token": frozen.token} if frozen.token else {})
 
 
 def endpoint() -> str | None:

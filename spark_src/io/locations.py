@@ -96,7 +96,7 @@ class Location:
         with explained(f"reading {self}"), self.filesystem.open_input_file(self.path) as stream:
             return bytes(stream.read())
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Write a file whose folder exists."""
         with explained(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)

@@ -1,9 +1,10 @@
-"""A PCA model's files: one Parquet row that any language reads, and Spark ML's own format."""
+"""A PCA model's files: one Parquet row that any language reads, Spark ML's own format, the sums."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyspark.sql import SparkSession
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel, Sums
+from spark_src.tables.parquet import write_whole
 from spark_src.tables.vectors import FEATURES
 
 if TYPE_CHECKING:
@@ -21,19 +23,28 @@ if TYPE_CHECKING:
 
 FILE = "pca_model.parquet"
 SPARK_ML = "spark_ml"
-SUMS = "sums.npz"
-"""NumPy's format: n, sum and Gram matrix in whole numbers of `pca.UNIT`."""
 
 SCHEMA = pa.schema(
     [
         ("mean", pa.list_(pa.float64())),
         ("components", pa.list_(pa.list_(pa.float64()))),
         ("explained_variance_ratio", pa.list_(pa.float64())),
-        ("images", pa.int64()),
-        ("model", pa.string()),
-        ("min_explained_variance", pa.float64()),
+        ("n_images", pa.int64()),
+        ("model_sha256", pa.string()),
     ]
 )
+
+_TRIANGLE = np.triu_indices(FEATURES)
+
+
+@dataclass(frozen=True)
+class StoredSums:
+    """Sums with the files of `mobilenet_features` that they are of."""
+
+    sums: Sums
+    files: frozenset[str]
+    split: str | None
+    """Images of this split alone; of all where it is None."""
 
 
 def save(pca: PcaModel, folder: Location) -> None:
@@ -42,13 +53,12 @@ def save(pca: PcaModel, folder: Location) -> None:
         "mean": pca.mean.tolist(),
         "components": pca.components.tolist(),
         "explained_variance_ratio": pca.explained_variance_ratio.tolist(),
-        "images": pca.images,
-        "model": pca.model,
-        "min_explained_variance": pca.min_explained_variance,
+        "n_images": pca.n_images,
+        "model_sha256": pca.model_sha256,
     }
-    table = pa.Table.from_pylist([row], schema=SCHEMA)
-    file = folder / FILE
-    pq.write_table(table, file.path, filesystem=file.filesystem, write_page_checksum=True)
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row], schema=SCHEMA), content, write_page_checksum=True)
+    write_whole(folder / FILE, content.getvalue())
 
 
 def load(folder: Location) -> PcaModel:
@@ -59,52 +69,61 @@ def load(folder: Location) -> PcaModel:
     """
     file = folder / FILE
     try:
-        table = pq.read_table(
-            file.path, filesystem=file.filesystem, page_checksum_verification=True
-        )
+        content = io.BytesIO(file.read())
+        table = pq.read_table(content, page_checksum_verification=True)
         row = table.select(SCHEMA.names).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError, KeyError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Make a new one with: "
-            "uv run dagster asset materialize --select 'pca_components+'"
+            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
     return PcaModel(
         mean=np.array(row["mean"]),
         components=np.array(row["components"]),
         explained_variance_ratio=np.array(row["explained_variance_ratio"]),
-        images=row["images"],
-        model=row["model"],
-        min_explained_variance=row["min_explained_variance"],
+        n_images=row["n_images"],
+        model_sha256=row["model_sha256"],
     )
 
 
-def save_sums(sums: Sums, folder: Location) -> None:
-    """Write the sums that the model was fitted on, for a later update."""
+def save_sums(stored: StoredSums, file: Location) -> None:
+    """Write sums, for a later update; the Gram matrix is symmetric, half of it is kept."""
     content = io.BytesIO()
-    np.savez(content, images=sums.images, total=sums.total, gram=sums.gram)
-    (folder / SUMS).write(content.getvalue())
+    np.savez_compressed(
+        content,
+        n_images=stored.sums.n_images,
+        total=stored.sums.total,
+        gram=stored.sums.gram[_TRIANGLE],
+        files=np.array(sorted(stored.files), dtype=np.str_),
+        split=np.array([] if stored.split is None else [stored.split], dtype=np.str_),
+    )
+    write_whole(file, content.getvalue())
 
 
-def load_sums(folder: Location) -> Sums:
+def load_sums(file: Location) -> StoredSums:
     """Read what `save_sums` wrote.
 
     Raises:
         UnreadableVersionError: the file is missing or damaged.
     """
-    file = folder / SUMS
     try:
-        with np.load(io.BytesIO(file.read())) as stored:
-            return Sums(int(stored["images"]), stored["total"], stored["gram"])
+        with np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
+            gram = np.zeros((FEATURES, FEATURES), np.int64)
+            gram[_TRIANGLE] = stored["gram"]
+            gram.T[_TRIANGLE] = stored["gram"]
+            sums = Sums(int(stored["n_images"]), stored["total"], gram)
+            split = next((str(name) for name in stored["split"]), None)
+            return StoredSums(sums, frozenset(map(str, stored["files"])), split)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UnreadableVersionError(
             f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
-            "materialize --select 'pca_components+', with `refit: true` in the run's config."
+            "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
 
 
 def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:
     """Write the model as `pyspark.ml.feature.PCAModel.load` reads it."""
-    spark_ml_model(spark, pca).write().save((folder / SPARK_ML).hadoop)
+    spark_ml_model(spark, pca).write().overwrite().save((folder / SPARK_ML).hadoop)
 
 
 def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:

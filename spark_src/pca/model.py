@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,7 @@ again to the last bit; features of up to 6 (ReLU6) leave room for 15 million ima
 class Sums:
     """What PCA needs of a set of images. Sums of disjoint sets add and subtract exactly."""
 
-    images: int
+    n_images: int
     total: NDArray[np.int64]
     """(1280,): the features summed, in `UNIT`."""
     gram: NDArray[np.int64]
@@ -45,18 +44,20 @@ class Sums:
         return cls(0, np.zeros(FEATURES, np.int64), np.zeros((FEATURES, FEATURES), np.int64))
 
     @classmethod
-    def of(cls, features: NDArray[np.floating[Any]]) -> Sums:
+    def from_features(cls, features: NDArray[np.floating[Any]]) -> Sums:
         """Those of a block of images: features (n, 1280)."""
         exact = features.astype(np.float64)
-        return cls.counted(len(exact), exact.sum(axis=0), exact.T @ exact)
+        return cls.from_totals(len(exact), exact.sum(axis=0), exact.T @ exact)
 
     @classmethod
-    def counted(cls, images: int, total: NDArray[np.float64], gram: NDArray[np.float64]) -> Sums:
+    def from_totals(
+        cls, n_images: int, total: NDArray[np.float64], gram: NDArray[np.float64]
+    ) -> Sums:
         """The same sums in units."""
         largest = np.abs(gram.diagonal()).max(initial=0)
         if not largest < 2.0**62 * UNIT:  # NaN is not less either
-            return cls(images, cls.zero().total, cls.zero().gram, sound=False)
-        return cls(images, _in_units(total), _in_units(gram))
+            return cls(n_images, cls.zero().total, cls.zero().gram, sound=False)
+        return cls(n_images, _in_units(total), _in_units(gram))
 
     def __add__(self, other: Sums) -> Sums:
         return self._with(other, np.add)
@@ -67,18 +68,20 @@ class Sums:
     def _with(self, other: Sums, operation: Any) -> Sums:
         gram = operation(self.gram, other.gram)
         sound = self.sound and other.sound and bool((gram.diagonal() >= 0).all())
-        images = int(operation(self.images, other.images))
-        return Sums(images, operation(self.total, other.total), gram, sound)
+        n_images = int(operation(self.n_images, other.n_images))
+        return Sums(n_images, operation(self.total, other.total), gram, sound)
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """(1280,)"""
-        return self.total.astype(np.float64) * (UNIT / self.images)
+        return self.total.astype(np.float64) * (UNIT / self.n_images)
 
     @property
     def covariance(self) -> NDArray[np.float64]:
         """(1280, 1280), of the population: divided by n."""
-        return self.gram.astype(np.float64) * (UNIT / self.images) - np.outer(self.mean, self.mean)
+        return self.gram.astype(np.float64) * (UNIT / self.n_images) - np.outer(
+            self.mean, self.mean
+        )
 
 
 def _in_units(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -95,12 +98,10 @@ class PcaModel:
     """(n_components, 1280): orthonormal rows, the largest loading of each positive."""
     explained_variance_ratio: NDArray[np.float64]
     """(1280,): of every component there is, not only of those kept; they add up to 1."""
-    images: int
+    n_images: int
     """How many images it was fitted on."""
-    model: str
-    """sha256 of the model that made the features."""
-    min_explained_variance: float = MIN_EXPLAINED_VARIANCE
-    """The share of the variance that was asked for; a check holds the model to it."""
+    model_sha256: str
+    """Of the model that made the features."""
 
     @property
     def n_components(self) -> int:
@@ -117,25 +118,17 @@ class PcaModel:
         """sha256 of all its numbers."""
         numbers = (self.mean, self.components, self.explained_variance_ratio)
         content = b"".join(np.ascontiguousarray(array).tobytes() for array in numbers)
-        about = f"{self.images} {self.model} {self.min_explained_variance}"
+        about = f"{self.n_images} {self.model_sha256}"
         return hashlib.sha256(content + about.encode()).hexdigest()
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What its stored version says of it."""
-        return {
-            "n_components": self.n_components,
-            "images": self.images,
-            "model": self.model,
-            "explained_variance": self.explained_variance,
-            "min_explained_variance": self.min_explained_variance,
-            "components_for": {str(share): self.components_for(share) for share in SHARES},
-        }
+    def explained_variance_of(self, sums: Sums) -> float:
+        """Share of the variance of a set of images that the components keep, 0 to 1.
 
-    def components_for(self, share: float) -> int:
-        """The least number of components that explain at least `share` of the variance."""
-        reached = np.cumsum(self.explained_variance_ratio) >= share - 1e-12
-        return int(np.argmax(reached)) + 1
+        The trace of the covariance inside the components' space, as a share of the whole trace.
+        """
+        covariance = sums.covariance
+        kept = np.einsum("kf,fg,kg->", self.components, covariance, self.components, optimize=True)
+        return float(kept / covariance.trace()) if covariance.trace() > 0 else 1.0
 
     def project(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Components of n feature vectors: (n, 1280) in, (n, n_components) float32 out."""
@@ -145,8 +138,7 @@ class PcaModel:
 def fit_sums(
     sums: Sums,
     n_components: int,
-    model: str,
-    min_explained_variance: float = MIN_EXPLAINED_VARIANCE,
+    model_sha256: str,
 ) -> PcaModel:
     """PCA by the eigendecomposition of the covariance that the sums give.
 
@@ -155,18 +147,17 @@ def fit_sums(
     Args:
         sums: those of the images to fit on.
         n_components: how many components to keep, 1 to 1,280.
-        model: sha256 of the model that made the features.
-        min_explained_variance: kept in the model for the check; it changes no number.
+        model_sha256: of the model that made the features.
 
     Raises:
         PcaError: too few images, or features that do not vary or are not finite.
     """
     if not 1 <= n_components <= FEATURES:
         raise PcaError(f"n_components is {n_components}; it has to be 1 to {FEATURES}.")
-    if sums.images <= n_components:
+    if sums.n_images <= n_components:
         raise PcaError(
             f"PCA with {n_components} components needs at least {n_components + 1} images to fit "
-            f"on, but there are {sums.images}. Give more images, or lower n_components."
+            f"on, but there are {sums.n_images}. Give more images, or lower n_components."
         )
     if not sums.sound:
         raise PcaError(
@@ -177,34 +168,37 @@ def fit_sums(
     variances = np.clip(eigenvalues[::-1], 0, None)
     if covariance.trace() <= _rounding(sums):
         raise PcaError(
-            f"All {sums.images} images have the same features, so there is no variance to "
+            f"All {sums.n_images} images have the same features, so there is no variance to "
             "explain. Are they all the same picture, or are the model's weights all zero?"
         )
     components = _with_fixed_signs(eigenvectors.T[::-1][:n_components])
     ratio = variances / variances.sum()
-    return PcaModel(mean, components, ratio, sums.images, model, min_explained_variance)
+    return PcaModel(mean, components, ratio, sums.n_images, model_sha256)
 
 
 def _rounding(sums: Sums) -> float:
     """How much variance mere rounding may show: of products, and of sums in units."""
-    products = 1e-12 * float(sums.gram.diagonal().max()) * UNIT / sums.images
-    return products + FEATURES * UNIT * (1 / sums.images + 1 / 2048)
+    products = 1e-12 * float(sums.gram.diagonal().max()) * UNIT / sums.n_images
+    return products + FEATURES * UNIT * (1 / sums.n_images + 1 / 2048)
 
 
-def one_model(models: Sequence[str]) -> str:
-    """The one model that all features come from.
+def components_for(ratios: NDArray[np.float64], share: float) -> int:
+    """The least number of components that explain at least `share` of the variance.
 
-    Raises:
-        PcaError: there is none, or there are several.
+    Args:
+        ratios: explained variance ratio of every component, the greatest first.
+        share: 0 to 1.
     """
-    if not models:
-        raise PcaError("There are 0 images to fit PCA on. Materialize mobilenet_features first.")
-    if len(models) > 1:
-        raise PcaError(
-            f"The features come from {len(models)} models, but PCA takes those of one. "
-            "Materialize mobilenet_features again."
-        )
-    return models[0]
+    reached = np.cumsum(ratios) >= share - 1e-12
+    return int(np.argmax(reached)) + 1
+
+
+def variance_ratios(sums: Sums) -> NDArray[np.float64]:
+    """Explained variance ratio of every component that a fit to these images would have: (1280,)"""
+    variances = np.clip(np.linalg.eigvalsh(sums.covariance)[::-1], 0, None)
+    total = variances.sum()
+    ratios: NDArray[np.float64] = variances / total if total > 0 else variances
+    return ratios
 
 
 def _with_fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:

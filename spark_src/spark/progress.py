@@ -1,7 +1,4 @@
-"""Long work speaks: how many images are done, how quickly, how long the rest will take.
-
-What it says is kept, so that it can be drawn when it is over.
-"""
+"""Progress of long work: images done, rate, time left; kept, so that it can be drawn afterwards."""
 
 from __future__ import annotations
 
@@ -9,98 +6,99 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pyspark import Accumulator
 
-from spark_src.io.locations import Location
+REPORT_SECONDS = 5.0
+"""Between two lines."""
 
-INTERVAL = 5.0
-"""Seconds between two lines."""
+POLL_SECONDS = 0.25
+"""Between two looks at the count, which goes up when a task ends."""
 
-LOOK = 0.25
-"""Seconds between two looks at the count, which goes up when a task ends."""
-
-MOST_POINTS = 200
-"""Kept of a course: 4 kB in a version's facts, however long the work takes."""
+MAX_POINTS = 200
+"""Kept of the progress: 4 kB in the statistics, however long the work takes."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is still to be computed: it is when it is written."""
-
-    write: Callable[[Location], object]
-    """Computes it into the folder of a new version."""
-    images: int
-    """How many images the work goes through."""
-    done: Accumulator[int] | None = None
-    """Counts them as tasks finish."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What is known beforehand and belongs to the version."""
-    started: float = field(default_factory=time.monotonic)
-    """When the work began, by the monotonic clock."""
-    cleanup: Callable[[], None] = lambda: None
-    """Called once the version is current."""
+Log = Callable[[str], None]
+"""Takes a line."""
 
 
-class Course:
+class ProgressLog:
     """How far some work was and when: (seconds since its start, images done), both growing."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, int]] = [(0.0, 0)]
+        self._counter: Accumulator[int] | None = None
+
+    def counts(self, counter: Accumulator[int]) -> Accumulator[int]:
+        """Take a counter, which Spark has to be started for, and give it back."""
+        self._counter = counter
+        return counter
+
+    @property
+    def done(self) -> int | None:
+        """How many images are done; None where nothing is counted yet."""
+        return None if self._counter is None else self._counter.value
 
     def note(self, seconds: float, done: int) -> None:
         """Remember a point where more is done; thin them out where there are too many."""
         if done <= self.points[-1][1]:
             return
         self.points.append((round(max(seconds, 0.01), 2), done))
-        if len(self.points) > MOST_POINTS:
+        if len(self.points) > MAX_POINTS:
             self.points = [self.points[0], *self.points[2::2]]  # the last one stays
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What a version keeps of it; nothing where nothing was counted."""
-        return {"progress": self.points} if len(self.points) > 1 else {}
+    def recorded(self) -> tuple[tuple[float, int], ...]:
+        """The points; none where nothing was counted."""
+        return tuple(self.points) if len(self.points) > 1 else ()
 
 
 @contextmanager
-def spoken(work: Work, say: Callable[[str], None], interval: float = INTERVAL) -> Iterator[Course]:
-    """Say every `interval` seconds how far the work inside the block is; give its course."""
+def report_progress(
+    images: int, log: Log, interval: float = REPORT_SECONDS
+) -> Iterator[ProgressLog]:
+    """Log every `interval` seconds how far the work inside the block is.
+
+    Args:
+        images: how many images the work goes through.
+        log: takes a line.
+        interval: seconds between two lines.
+    """
     finished = threading.Event()
     started = time.monotonic()
-    course = Course()
+    progress = ProgressLog()
 
     def look() -> float:
         seconds = time.monotonic() - started
-        if work.done is not None:
-            course.note(seconds, min(work.done.value, work.images))
+        if progress.done is not None:
+            progress.note(seconds, min(progress.done, images))
         return seconds
 
-    def speak() -> None:
-        said = 0.0
-        while not finished.wait(min(LOOK, interval)):
-            seconds = look()
-            if work.done is not None and seconds - said >= interval:
-                say(progress_line(work.done.value, work.images, seconds))
-                said = seconds
+    def report() -> None:
+        reported = 0.0
+        while not finished.wait(min(POLL_SECONDS, interval)):
+            seconds, done = look(), progress.done
+            if done is not None and seconds - reported >= interval:
+                log(progress_line(done, images, seconds))
+                reported = seconds
 
-    speaker = threading.Thread(target=speak, name="progress", daemon=True)
-    speaker.start()
+    reporter = threading.Thread(target=report, name="progress", daemon=True)
+    reporter.start()
     try:
-        yield course
+        yield progress
     finally:
         finished.set()
-        speaker.join()
+        reporter.join()
         look()  # the last tasks ended after the last look
 
 
 def rates(
     points: Sequence[tuple[float, int]], most: int = 40
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Images a second over time, from a course: edges of equal spans (n + 1,), rates (n,).
+    """Images a second over time, from recorded progress: edges of equal spans (n + 1,), rates (n,).
 
     Counts come in lumps, a task's images at once, so each span is as long as several of them; in
     between, images are taken to have been done evenly.

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from spark_src.io.aws import endpoint
-from spark_src.io.locations import Location
-from spark_src.storage import Version
-
-IMAGES_PER_TASK = 256
-"""About a second of featurizing on one core: even shares, frequent reports, little overhead."""
-
-PICTURES_PER_BATCH = 64
-"""Pictures that travel to a Python worker at once; phones' weigh 3 MB, so memory stays flat."""
-
-BYTES_PER_BATCH = 256 * 2**20
-"""Of larger pictures fewer travel at once: the JVM holds a batch, and Arrow takes 2 GiB at most."""
-
-VECTORS_PER_BATCH = 512
-"""Rows of 1,280 floats (2.6 MB) that travel to a Python worker at once."""
-
-_SMALL_ROW_GROUPS = {
-    "parquet.block.size": str(64 * 2**10),
-    "parquet.page.size.row.check.min": str(IMAGES_PER_TASK // 2),
-    "parquet.page.size.row.check.max": str(IMAGES_PER_TASK // 2),
-}
-"""Row groups are the least that a task can take: half of one's share, so that shares are even."""
-
+from spark_src.tables.delta import Snapshot, schema_of
 
 _BATCH_SIZES = (
     "spark.sql.execution.arrow.maxRecordsPerBatch",
@@ -40,7 +18,8 @@ _BATCH_SIZES = (
     "spark.sql.inMemoryColumnarStorage.batchSize",
 )
 
-_PARQUET_OPTIONS = {"raw_images": _SMALL_ROW_GROUPS}
+ROWS_PER_BATCH = 512
+"""Rows of 1,280 floats (2.6 MB) that Spark holds or hands on at once."""
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
@@ -54,7 +33,7 @@ def cluster_config() -> dict[str, str]:
         # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
         "spark.sql.files.openCostInBytes": "4096",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        **dict.fromkeys(_BATCH_SIZES, str(PICTURES_PER_BATCH)),
+        **dict.fromkeys(_BATCH_SIZES, str(ROWS_PER_BATCH)),
         # Else tables and plain tasks get Python workers of their own: twice the imports, twice the
         # memory. Tracebacks of workers are longer for it.
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
@@ -120,61 +99,10 @@ def use_bundled_java() -> None:
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 
 
-def allow_colons(spark: SparkSession) -> None:
-    """Let Spark open local files with `:` in their names.
-
-    Hadoop looks for a checksum file beside each file it reads, and cannot name that one.
-    """
-    jvm: Any = spark.sparkContext._jvm
-    context: Any = spark.sparkContext._jsc
-    local = jvm.java.net.URI("file:///")
-    files = jvm.org.apache.hadoop.fs.FileSystem.get(local, context.hadoopConfiguration())
-    files.setVerifyChecksum(False)
-
-
-def read_table(spark: SparkSession, location: Location) -> DataFrame:
-    """A Parquet folder as it is; characters like `[` in the path are no wildcards."""
-    return spark.read.option("__globPaths__", "false").parquet(location.hadoop)
-
-
-def pictures_session(spark: SparkSession, largest: int) -> SparkSession:
-    """A session for pictures of which the largest file has so many bytes."""
-    return _with_settings(spark, _picture_batches(largest))
-
-
-def _picture_batches(largest: int) -> dict[str, Any]:
-    rows = min(PICTURES_PER_BATCH, max(1, BYTES_PER_BATCH // max(1, largest)))
-    return dict.fromkeys(_BATCH_SIZES, rows)
-
-
-def read_pictures(spark: SparkSession, version: Version) -> DataFrame:
-    """A version that holds pictures, in tasks of about `IMAGES_PER_TASK` rows."""
-    tasks = max(1, math.ceil(version.rows / IMAGES_PER_TASK))
-    batches = _picture_batches(version.facts.get("largest_file", 0))
-    share = math.ceil(version.bytes / tasks)
-    own = _with_settings(spark, batches | {"spark.sql.files.maxPartitionBytes": share})
-    return read_table(own, version.location)
-
-
-def vectors_session(spark: SparkSession) -> SparkSession:
-    """A session for tables of vectors, which are smaller than pictures."""
-    return _with_settings(spark, dict.fromkeys(_BATCH_SIZES, VECTORS_PER_BATCH))
-
-
-def read_vectors(spark: SparkSession, location: Location) -> DataFrame:
-    """A table of features or components."""
-    return read_table(vectors_session(spark), location)
-
-
-def write_table(frame: DataFrame, asset: str, folder: Location) -> None:
-    """Compute an asset's table and write it into the folder as Parquet."""
-    options = _PARQUET_OPTIONS.get(asset, {})
-    frame.write.options(**options).mode("append").parquet(folder.hadoop)
-
-
-def _with_settings(spark: SparkSession, settings: dict[str, Any]) -> SparkSession:
-    """A session of the same application with settings of its own: nobody else's change."""
-    own = spark.newSession()
-    for name, value in settings.items():
-        own.conf.set(name, str(value))
-    return own
+def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
+    """A version of a table: its files as plain Parquet, for delta-rs writes no deletion vectors."""
+    schema = from_arrow_schema(schema_of(snapshot.asset))
+    if not snapshot.files:
+        return spark.createDataFrame([], schema)
+    names = [file.hadoop for file in snapshot.locations]
+    return spark.read.schema(schema).option("__globPaths__", "false").parquet(*names)

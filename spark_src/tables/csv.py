@@ -1,31 +1,41 @@
-"""The CSV file: RFC 4180, UTF-8, one header, one row an image."""
+"""The CSV file: RFC 4180, UTF-8, one header, one row an image, sorted by path. Spark sorts."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_src.io.locations import Location
-from spark_src.tables.schemas import require_columns
+from spark_src.spark.session import read_files
+from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.schemas import KEYS
 
 FILE = "pca_components.csv"
-"""The name of the one file in a version's folder."""
+"""The one stable name under the asset's folder."""
+
+STAGED = "_staged"
 
 
-def flatten(components: DataFrame, n_components: int) -> DataFrame:
+def flatten(spark: SparkSession, components: Snapshot, n_components: int) -> DataFrame:
     """A column for each component, `pca_0` …, rows sorted by path, in one partition."""
     columns = [F.col("pca")[index].alias(f"pca_{index}") for index in range(n_components)]
-    flat = require_columns(components, "pca_components").select(
-        "image_id", "path", "split", "label", *columns
-    )
+    flat = read_files(spark, components).select(*KEYS, *columns)
     return flat.coalesce(1).sortWithinPartitions("path")
 
 
-def write_csv(rows: DataFrame, folder: Location) -> Location:
-    """Write a one-partition table as `FILE` in the folder; return where the file lies."""
+def write_staged(rows: DataFrame, folder: Location, run_id: str) -> Location:
+    """Write a one-partition table as a CSV file beside the one that is current.
+
+    Args:
+        rows: see `flatten`.
+        folder: of the asset.
+        run_id: two runs write two files.
+    """
+    staged = folder / STAGED / run_id
+    staged.delete_folder()
     (
         rows.write.mode("append")
         .option("header", "true")
@@ -33,11 +43,26 @@ def write_csv(rows: DataFrame, folder: Location) -> Location:
         .option("escape", '"')
         .option("ignoreLeadingWhiteSpace", "false")
         .option("ignoreTrailingWhiteSpace", "false")
-        .csv(folder.hadoop)
+        .csv(staged.hadoop)
     )
-    part = next(f for f in folder.files() if f.base_name.startswith("part-"))
+    part = next(f for f in staged.files() if f.base_name.startswith("part-"))
+    return Location(staged.scheme, part.path)
+
+
+def is_current(write: TableWrite, digest: str) -> bool:
+    """Whether the file that is there holds just these components."""
+    before = write.before
+    if before is None or before.statistics.digest != digest:
+        return False
+    file = write.location / FILE
+    return file.exists() and count_rows(file) == before.statistics.rows
+
+
+def replace_file(staged: Location, folder: Location) -> Location:
+    """Give the staged file its stable name: readers see all of the old or all of the new one."""
     target = folder / FILE
-    folder.filesystem.move(part.path, target.path)
+    staged.filesystem.move(staged.path, target.path)
+    staged.parent.delete_folder()
     return target
 
 

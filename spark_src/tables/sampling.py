@@ -8,15 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src.io.locations import Location
-from spark_src.tables.vector_files import data_files, opened
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import open_parquet
 
-MOST_FILES = 32
-MOST_BYTES = 64 * 2**20
+MAX_FILES = 32
+MAX_BYTES = 64 * 2**20
 _ROWS_AT_ONCE = 128
 
 
-def sampled(folder: Location, columns: Sequence[str], rows: int) -> pa.Table | None:
-    """The first rows of files chosen evenly: at most `rows`, about `MOST_BYTES`, `MOST_FILES`.
+def sample_rows(snapshot: Snapshot, columns: Sequence[str], rows: int) -> pa.Table | None:
+    """The first rows of files chosen evenly: at most `rows`, about `MAX_BYTES`, `MAX_FILES`.
 
     Returns:
         None where the table has no row.
@@ -24,7 +25,7 @@ def sampled(folder: Location, columns: Sequence[str], rows: int) -> pa.Table | N
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    files = _evenly(data_files(folder), MOST_FILES)
+    files = _evenly(snapshot.locations, MAX_FILES)
     batches = [batch for file in files for batch in _head(file, columns, rows, len(files))]
     table = pa.Table.from_batches(batches) if batches else None
     return table.slice(0, rows) if table else None
@@ -33,8 +34,8 @@ def sampled(folder: Location, columns: Sequence[str], rows: int) -> pa.Table | N
 def _head(
     file: Location, columns: Sequence[str], rows: int, files: int
 ) -> Iterator[pa.RecordBatch]:
-    rows_left, bytes_left = -(-rows // files), MOST_BYTES // files
-    with opened(file) as parquet:
+    rows_left, bytes_left = -(-rows // files), MAX_BYTES // files
+    with open_parquet(file) as parquet:
         for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False):
             yield batch.slice(0, rows_left)
             rows_left -= batch.num_rows

@@ -1,89 +1,105 @@
-"""Columns of the tables and what they mean, and the check that a table has them."""
+"""Columns of the tables: their types and what they mean. Reading and writing belong elsewhere."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-)
-
-from spark_src.errors import StorageError
+import pyarrow as pa
 
 
-def _column(name: str, kind: object, description: str) -> StructField:
-    return StructField(name, kind, metadata={"comment": description})  # type: ignore[arg-type]
+def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": comment})
 
+
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 _KEYS = [
-    _column("image_id", StringType(), "sha256 of the stored content, hex"),
-    _column("path", StringType(), "path relative to the input"),
-    _column("split", StringType(), "first folder, where there are two or more"),
-    _column("label", StringType(), "parent folder"),
+    _column("image_id", pa.string(), "sha256 of the stored content, hex"),
+    _column("path", pa.string(), "path relative to the input"),
+    _column("split", pa.string(), "first folder, where there are two or more"),
+    _column("label", pa.string(), "parent folder; of a person's photo the one below the person"),
 ]
 
-RAW_IMAGES = StructType(
+KEYS = tuple(field.name for field in _KEYS)
+
+_SOURCE = [
+    _column("source_bytes", pa.int64(), "size of the file when it was read"),
+    _column("source_modified", _TIMESTAMP, "modification time of the file when it was listed"),
+    _column("source_etag", pa.string(), "the object's ETag in S3; null on disk"),
+]
+
+_ORIENTATION = _column("orientation", pa.int32(), "EXIF orientation, 1 to 8")
+
+RAW_IMAGES = pa.schema(
     [
         *_KEYS,
-        _column("content", BinaryType(), "the picture without metadata, pixels untouched"),
-        _column("width", IntegerType(), "pixels, as stored"),
-        _column("height", IntegerType(), "pixels, as stored"),
-        _column("orientation", IntegerType(), "EXIF orientation, 1 to 8"),
+        _column("content", pa.binary(), "the picture without metadata, pixels untouched"),
+        _column("width", pa.int32(), "pixels, as stored"),
+        _column("height", pa.int32(), "pixels, as stored"),
+        _ORIENTATION,
+        *_SOURCE,
     ]
 )
 
-REJECTED_IMAGES = StructType(
+REJECTED_IMAGES = pa.schema(
     [
-        _column("path", StringType(), "path relative to the input"),
-        _column("bytes", LongType(), "size of the file"),
-        _column("reason", StringType(), "reason code"),
-        _column("detail", StringType(), "what was found, and what to do about it"),
+        _column("path", pa.string(), "path relative to the input"),
+        _column("bytes", pa.int64(), "size of the file"),
+        _column("reason", pa.string(), "reason code"),
+        _column("detail", pa.string(), "what was found, and what to do about it"),
+        *_SOURCE[1:],
     ]
 )
 
-MOBILENET_FEATURES = StructType(
+MOBILENET_FEATURES = pa.schema(
     [
         *_KEYS,
-        _column("features", ArrayType(FloatType()), "1,280 MobileNetV2 features"),
-        _column("model", StringType(), "sha256 of the model file"),
+        _ORIENTATION,
+        _column("features", pa.list_(pa.float32()), "1,280 MobileNetV2 features"),
+        _column("model_sha256", pa.string(), "sha256 of the model file"),
     ]
 )
 
-PCA_COMPONENTS = StructType(
-    [*_KEYS, _column("pca", ArrayType(FloatType()), "principal components, mean subtracted")]
+PCA_COMPONENTS = pa.schema(
+    [
+        *_KEYS,
+        _column("pca", pa.list_(pa.float32()), "principal components, mean subtracted"),
+        _column("pca_model", pa.string(), "digest of the PCA model"),
+    ]
 )
 
-SCHEMAS = {
+ARTIFACT = pa.schema(
+    [
+        _column("file", pa.string(), "name of the current file or folder, relative to the asset's"),
+        _column("details", pa.string(), "what is known of it, as JSON"),
+    ]
+)
+"""Of assets that are a file and no table: the one row of the table that makes it current."""
+
+TABLES = {
     "raw_images": RAW_IMAGES,
     "rejected_images": REJECTED_IMAGES,
     "mobilenet_features": MOBILENET_FEATURES,
     "pca_components": PCA_COMPONENTS,
 }
+"""The assets that are tables."""
 
 
-def csv_schema(n_components: int) -> StructType:
+def csv_schema(n_components: int) -> pa.Schema:
     """The columns of `csv_export`: the keys and a number for each component."""
     numbers = [
-        _column(f"pca_{index}", FloatType(), f"principal component {index + 1}")
+        _column(f"pca_{index}", pa.float32(), f"principal component {index + 1}")
         for index in range(n_components)
     ]
-    return StructType([*_KEYS, *numbers])
+    return pa.schema([*_KEYS, *numbers])
 
 
-def require_columns(frame: DataFrame, asset: str) -> DataFrame:
-    """The table itself, once its columns are known to be those of the asset.
-
-    Raises:
-        StorageError: a column is missing, spare or of another type.
-    """
-    wanted = {f.name: f.dataType.simpleString() for f in SCHEMAS[asset].fields}
-    found = {f.name: f.dataType.simpleString() for f in frame.schema.fields}
-    if found == wanted:
-        return frame
-    raise StorageError(f"{asset} should have the columns {wanted}, but has {found}.")
+def type_name(kind: pa.DataType) -> str:
+    """A column's type as Spark SQL and Delta write it."""
+    if pa.types.is_list(kind):
+        return f"array<{type_name(kind.value_type)}>"
+    names = {
+        pa.int32(): "int",
+        pa.int64(): "bigint",
+        pa.float32(): "float",
+        _TIMESTAMP: "timestamp",
+    }
+    return names.get(kind, str(kind))

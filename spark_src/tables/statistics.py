@@ -1,72 +1,211 @@
-"""Small facts about what was written, read back from storage: what checks and the UI go by."""
+"""What each asset's commit says of itself: one typed model per asset. No I/O.
+
+Commits are kept in the table's log for good, so nothing here names a person, a path or a picture.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
-import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pydantic import BaseModel, ConfigDict, Field
 
-from spark_src.io.locations import Location
-from spark_src.tables.vector_files import Block, blocks_of, in_tasks
+Counts = dict[str, int]
 
-_MERGED: dict[str, Callable[[list[Any]], Any]] = {
-    "not_finite": sum,
-    "nulls": sum,
-    "shortest": min,
-    "longest": max,
-    "smallest": min,
-    "largest": max,
-    "smallest_norm": min,
-    "largest_norm": max,
+N = TypeVar("N", int, float)
+
+
+class Measurement(BaseModel):
+    """What some work took: the basis of cost estimates."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float = 0.0
+    images: int = 0
+    cores: int = 1
+
+
+class Statistics(BaseModel):
+    """What every asset says of a version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: str
+    """Of the content: the same input gives the same digest, however it came about."""
+    rows: int = 0
+    seconds: float = 0.0
+    """How long the run that committed worked on it."""
+    measured: Measurement = Measurement()
+    """The work on the most images so far: a refresh of few would not tell what one takes."""
+    files: tuple[str, ...] = ()
+    """Of an asset that is no table: its files and folders, relative to the asset's folder."""
+
+
+class RawImagesStatistics(Statistics):
+    """Of `raw_images`; the accounting: files listed = raw + rejected + ignored."""
+
+    input: str
+    """URI of the input."""
+    fingerprint: str
+    """Of what decides whether a file is accepted: the limits and the version of the rules."""
+    n_listed: int
+    rejected: int
+    ignored: Counts = Field(default_factory=dict)
+    """Litter and sidecars by kind."""
+    splits: Counts = Field(default_factory=dict)
+    labels: Counts = Field(default_factory=dict)
+    largest_file: int = 0
+    """Bytes of the largest file that was read."""
+    n_read: int = 0
+    """How many files the run read."""
+
+
+class RejectedImagesStatistics(Statistics):
+    """Of `rejected_images`."""
+
+    input: str
+    fingerprint: str
+    reasons: Counts = Field(default_factory=dict)
+
+
+class VectorStatistics(BaseModel):
+    """Lengths and values of a column of vectors. Bounds are those of every file ever added."""
+
+    model_config = ConfigDict(frozen=True)
+
+    nulls: int = 0
+    not_finite: int = 0
+    shortest: int | None = None
+    longest: int | None = None
+    smallest: float | None = None
+    largest: float | None = None
+    smallest_norm: float | None = None
+    largest_norm: float | None = None
+    """Norms are L1. Where the two are equal, every picture got the same vector."""
+
+    def merged(self, other: VectorStatistics) -> VectorStatistics:
+        """Those of both together."""
+        return VectorStatistics(
+            nulls=self.nulls + other.nulls,
+            not_finite=self.not_finite + other.not_finite,
+            shortest=_least(self.shortest, other.shortest),
+            longest=_greatest(self.longest, other.longest),
+            smallest=_least(self.smallest, other.smallest),
+            largest=_greatest(self.largest, other.largest),
+            smallest_norm=_least(self.smallest_norm, other.smallest_norm),
+            largest_norm=_greatest(self.largest_norm, other.largest_norm),
+        )
+
+
+class FeaturesStatistics(Statistics):
+    """Of `mobilenet_features`."""
+
+    model_sha256: str
+    preprocessing: str
+    """Names the definition of the pixels: `images.preprocess.PIXELS`."""
+    vectors: VectorStatistics
+    splits: Counts = Field(default_factory=dict)
+    computed: int = 0
+    """Different pictures that the run ran the model on."""
+    carried_over: int = 0
+    """Images whose features were known from before."""
+    resumed: int = 0
+    """Images whose features an interrupted run had left."""
+    progress: tuple[tuple[float, int], ...] = ()
+    """Seconds since the start, and images done by then."""
+
+
+class MobilenetModelStatistics(Statistics):
+    """Of `mobilenet_model`."""
+
+    sha256: str
+    weights_sha256: str
+    converter: str
+    input_size: int
+    width_multiplier: float
+    greatest_difference: float
+    """Between a feature of Keras and of the converted model, on the pictures of the check."""
+
+
+class DriftStatistics(BaseModel):
+    """How images that came compare with what the PCA model before them was fitted on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    new_images: int
+    compared: int
+    beyond: int
+    chance: float
+    residual: float
+    shift: float
+    worst: tuple[tuple[str, int, float], ...] = ()
+    """File and row of `mobilenet_features`, and the ratio: a path could be a person's."""
+    familiar: bool
+
+
+class PcaModelStatistics(Statistics):
+    """Of `pca_model`. `digest` is the model's."""
+
+    n_components: int
+    n_images: int
+    """How many images it was fitted on."""
+    model_sha256: str
+    explained_variance: float
+    """The share it kept of the images that it was fitted on."""
+    explained_variance_today: float
+    """The share it keeps of the images of today."""
+    n_images_today: int
+    min_explained_variance: float
+    components_for: dict[str, int]
+    """Share of today's variance -> number of components that keep it."""
+    fit_split: str | None
+    sums: str
+    """File with the sums of today's images."""
+    fitted_sums: str
+    """File with the sums that the model was fitted from."""
+    n_new_images: int
+    """Images of the fitted split that came since the fit."""
+    description: str
+    """Why it was fitted, or why it was kept."""
+    drift: DriftStatistics | None = None
+    drift_note: str = ""
+    """Why drift was not measured, where it was not."""
+
+
+class ComponentsStatistics(Statistics):
+    """Of `pca_components`."""
+
+    pca_model: str
+    model_sha256: str
+    n_components: int
+    vectors: VectorStatistics
+    splits: Counts = Field(default_factory=dict)
+    projected: int = 0
+    """Images that the run projected; the others kept their numbers."""
+
+
+class CsvStatistics(Statistics):
+    """Of `csv_export`."""
+
+    n_components: int
+
+
+class QualityStatistics(Statistics):
+    """Of `embedding_quality`; the answers are in its file."""
+
+    compared: int
+
+
+MODELS: dict[str, type[Statistics]] = {
+    "raw_images": RawImagesStatistics,
+    "rejected_images": RejectedImagesStatistics,
+    "mobilenet_model": MobilenetModelStatistics,
+    "mobilenet_features": FeaturesStatistics,
+    "pca_model": PcaModelStatistics,
+    "pca_components": ComponentsStatistics,
+    "csv_export": CsvStatistics,
+    "embedding_quality": QualityStatistics,
 }
-"""How the facts of parts become those of the whole."""
-
-
-def table_facts(table: DataFrame) -> dict[str, Any]:
-    """Rows of a table, and how many of each split and label where it has those columns."""
-    facts: dict[str, Any] = {"rows": table.count()}
-    for column in ("split", "label", "reason"):
-        if column in table.columns:
-            counts = table.groupBy(column).count().orderBy(column).collect()
-            facts[f"{column}s"] = {row[column] or "": row["count"] for row in counts}
-    return facts
-
-
-def most_images(facts: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-    """`measured`: seconds, images and cores of this run, or of an earlier one with more images.
-
-    An unchanged input takes seconds for no image: what an image takes is known from before.
-    """
-    now = {name: facts[name] for name in ("seconds", "images", "cores") if name in facts}
-    known = [now, earlier.get("measured", {})]
-    return {"measured": max(known, key=lambda measure: measure.get("images", 0))}
-
-
-def vector_facts(spark: SparkSession, folder: Location, column: str) -> dict[str, Any]:
-    """Lengths and values of a column of float lists in a folder of Parquet files, in one pass.
-
-    Returns:
-        `shortest` and `longest` list; `not_finite`: rows with NaN or infinity; `nulls`: rows
-        without a list; `smallest` and `largest` value; the same of the rows' norms (L1): where
-        they are equal, every picture got the same vector.
-    """
-
-    def describe(blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
-        for block in blocks:
-            for batch in block.read([column]):
-                yield _facts_of(batch.column(column))
-
-    parts = in_tasks(spark, blocks_of(folder), describe)
-    return {name: _merged(how, [part[name] for part in parts]) for name, how in _MERGED.items()}
-
-
-def digests(table: DataFrame, column: str = "model") -> list[str]:
-    """The different digests in a column, sorted."""
-    return sorted(row[column] for row in table.select(column).distinct().collect())
 
 
 def joint_digest(*digests: str) -> str:
@@ -74,25 +213,9 @@ def joint_digest(*digests: str) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def _merged(how: Callable[[list[Any]], Any], values: list[Any]) -> Any:
-    known = [value for value in values if value is not None]
-    return how(known) if known else None
+def _least(one: N | None, other: N | None) -> N | None:
+    return min((value for value in (one, other) if value is not None), default=None)
 
 
-def _facts_of(lists: pa.Array) -> dict[str, Any]:
-    lengths = np.asarray(lists.drop_null().value_lengths())
-    values = np.asarray(lists.flatten(), dtype=np.float64)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    norms = np.bincount(rows, weights=np.abs(values), minlength=len(lengths))
-    finite = values[np.isfinite(values)]
-    finite_norms = norms[np.isfinite(norms)]
-    return {
-        "shortest": int(lengths.min()) if len(lengths) else None,
-        "longest": int(lengths.max()) if len(lengths) else None,
-        "not_finite": int((~np.isfinite(norms)).sum()),
-        "nulls": lists.null_count,
-        "smallest": float(finite.min()) if len(finite) else None,
-        "largest": float(finite.max()) if len(finite) else None,
-        "smallest_norm": float(finite_norms.min()) if len(finite_norms) else None,
-        "largest_norm": float(finite_norms.max()) if len(finite_norms) else None,
-    }
+def _greatest(one: N | None, other: N | None) -> N | None:
+    return max((value for value in (one, other) if value is not None), default=None)

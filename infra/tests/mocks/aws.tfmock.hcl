@@ -43,6 +43,14 @@ mock_resource "aws_sns_topic" {
   defaults        = { arn = "arn:aws:sns:eu-west-1:123456789012:a-topic" }
 }
 
+mock_resource "aws_sqs_queue" {
+  override_during = plan
+  defaults = {
+    arn = "arn:aws:sqs:eu-west-1:123456789012:a-queue"
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue"
+  }
+}
+
 mock_resource "aws_vpc_endpoint" {
   override_during = plan
   defaults        = { prefix_list_id = "pl-00000000" }

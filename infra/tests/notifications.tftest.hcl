@@ -1,0 +1,150 @@
+# S3 tells one queue of photos that come and go; nobody else writes to it, and only Dagster reads it.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.data
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
+}
+
+override_resource {
+  override_during = plan
+  target          = aws_kms_key.audit
+  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
+}
+
+variables {
+  environment_archive = "env-0123456789abcdef.tar.gz"
+  budget_emails       = ["data-team@example.org"]
+  dagster_principals  = ["arn:aws:iam::123456789012:role/dagster-host"]
+}
+
+run "as_it_comes" {
+  command = plan
+
+  # Photos that come and go are told, and nothing else.
+
+  assert {
+    condition     = try(one(aws_s3_bucket_notification.this["data"].queue).queue_arn == aws_sqs_queue.input[0].arn, false)
+    error_message = "The bucket does not tell the queue."
+  }
+
+  assert {
+    condition     = try(one(aws_s3_bucket_notification.this["data"].queue).events == toset(["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]), false)
+    error_message = "Photos come or go unnoticed."
+  }
+
+  assert {
+    condition     = try(one(aws_s3_bucket_notification.this["data"].queue).filter_prefix == "input/" && one(aws_s3_bucket_notification.this["data"].queue).filter_suffix == null, false)
+    error_message = "Other objects than the photos, or not all photos, are told."
+  }
+
+  assert {
+    condition     = alltrue([for use, bucket in aws_s3_bucket_notification.this : use == "data" || length(bucket.queue) == 0])
+    error_message = "Another bucket tells the queue."
+  }
+
+  # A host that was away misses nothing, and one that looks again does not wait.
+
+  assert {
+    condition     = aws_sqs_queue.input[0].message_retention_seconds == 14 * 24 * 3600
+    error_message = "Messages are lost before 14 days."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.input[0].receive_wait_time_seconds == 20
+    error_message = "Nobody waits for messages: some are overlooked, and each look is billed."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.input[0].visibility_timeout_seconds >= 30 && aws_sqs_queue.input[0].visibility_timeout_seconds < 120
+    error_message = "A message is not there again at the sensor's next look, or within the same one."
+  }
+
+  # Names of photos are under the data's key, which S3 may use for this alone.
+
+  assert {
+    condition     = aws_sqs_queue.input[0].kms_master_key_id == aws_kms_key.data.arn
+    error_message = "The queue is not under the data's key."
+  }
+
+  assert {
+    condition = one([for s in jsondecode(aws_kms_key.data.policy).Statement : s if can(s.Principal.Service)]) == {
+      Sid       = "S3EncryptsNotices"
+      Effect    = "Allow"
+      Principal = { Service = "s3.amazonaws.com" }
+      Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+      Resource  = "*"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = "123456789012" }
+        ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data" }
+      }
+    }
+    error_message = "S3 cannot encrypt what it tells, or may use the key for other buckets."
+  }
+
+  # Only S3 writes to the queue, for this bucket of this account, and nobody without TLS.
+
+  assert {
+    condition     = aws_sqs_queue_policy.input[0].queue_url == aws_sqs_queue.input[0].url
+    error_message = "The policy is on another queue."
+  }
+
+  assert {
+    condition = [for s in jsondecode(aws_sqs_queue_policy.input[0].policy).Statement : s if s.Effect == "Allow"] == [{
+      Sid       = "S3SendsForThisBucket"
+      Effect    = "Allow"
+      Principal = { Service = "s3.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = "arn:aws:sqs:eu-west-1:123456789012:a-queue"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = "123456789012" }
+        ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data" }
+      }
+    }]
+    error_message = "Others than S3, or S3 for another bucket, may use the queue, or S3 may do more than send."
+  }
+
+  assert {
+    condition = [for s in jsondecode(aws_sqs_queue_policy.input[0].policy).Statement : s if s.Effect == "Deny"] == [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = "arn:aws:sqs:eu-west-1:123456789012:a-queue"
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+    error_message = "The queue can be used without TLS."
+  }
+}
+
+run "switched_off_there_is_no_queue_and_nobody_is_told" {
+  command = plan
+
+  variables {
+    input_notifications = false
+  }
+
+  assert {
+    condition     = length(aws_sqs_queue.input) + length(aws_sqs_queue_policy.input) + length(aws_s3_bucket_notification.this["data"].queue) == 0
+    error_message = "There is a queue that nobody asked for."
+  }
+
+  assert {
+    condition     = alltrue([for s in jsondecode(aws_kms_key.data.policy).Statement : !can(s.Principal.Service)])
+    error_message = "S3 may use the key without a queue."
+  }
+
+  assert {
+    condition     = !anytrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "sqs:")])])
+    error_message = "Dagster's host may read a queue that is not there."
+  }
+
+  assert {
+    condition     = output.input_queue_url == null && !strcontains(output.exports, "FRUITS_INPUT_QUEUE")
+    error_message = "A queue is named that is not there."
+  }
+}

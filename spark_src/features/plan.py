@@ -1,0 +1,285 @@
+"""Which features have to be computed: those of pictures that no earlier run has seen. No Spark.
+
+Each file of `raw_images` has one of `mobilenet_features`, whose name says from which it was made
+and how. So what is missing is told by names, and a file that a killed run had finished is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spark_src.images.preprocess import PIXELS
+from spark_src.io.locations import Location
+from spark_src.tables.delta import DataFile, Snapshot, TableWrite
+from spark_src.tables.parquet import open_parquet, read_columns
+from spark_src.tables.statistics import FeaturesStatistics
+
+STAGED = "_staged"
+"""Under the table's folder: features of single pictures, until the files that need them are there.
+Neither readers nor `vacuum` look into folders of such names."""
+
+KEY = ("image_id", "orientation")
+"""What of an image decides its features, the fingerprint given."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What one task computes: rows of a file of `raw_images`."""
+
+    source: Location
+    rows: Rows
+    """Which rows; in order."""
+    name: str
+    """Of the file of features, relative to the table's folder."""
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A file of features whose vectors are in other files already."""
+
+    source: Location
+    """The file of `raw_images`."""
+    name: str
+    vectors: tuple[Location, ...]
+    """Files that hold the vectors."""
+    files: NDArray[np.int32]
+    """For each row: which of `vectors`."""
+    rows: Rows
+    """For each row: the row in that file."""
+
+
+@dataclass(frozen=True)
+class FeaturesPlan:
+    """What has to be computed and what is there."""
+
+    images: Snapshot
+    model_sha256: str
+    fingerprint: str
+    kept: tuple[DataFile, ...]
+    removed: tuple[DataFile, ...]
+    adopted: tuple[DataFile, ...]
+    """Finished by a run that was killed before it could commit."""
+    computations: tuple[Computation, ...]
+    assemblies: tuple[Assembly, ...]
+    carried_over: int
+    """Images whose features are in the current version."""
+    resumed: int
+    """Images whose features an interrupted run has left."""
+    reuse_note: str
+    """Why features that are there are, or are not, used."""
+
+    @property
+    def n_computed(self) -> int:
+        """How many different pictures have to be computed."""
+        return sum(len(task.rows) for task in self.computations)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the current version is what is wanted."""
+        return not (self.removed or self.adopted or self.computations or self.assemblies)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.images.rows:,} images: {self.n_computed:,} different pictures to compute, "
+            f"{self.carried_over:,} carried over, {self.resumed:,} done by an interrupted run. "
+            f"{self.reuse_note}"
+        )
+
+
+def fingerprint_of(model_sha256: str) -> str:
+    """Names what makes features of pictures: the model and what it sees of them."""
+    return hashlib.sha256(f"{model_sha256} {PIXELS}".encode()).hexdigest()[:12]
+
+
+def plan_features(
+    write: TableWrite, images: Snapshot, model_sha256: str, recompute: bool = False
+) -> FeaturesPlan:
+    """Compare the files of `raw_images` with the features that are there.
+
+    Args:
+        write: the change of `mobilenet_features`, for what is current and for what lies there.
+        images: the version of `raw_images`.
+        model_sha256: features of another model, or of other pixels, are of no use.
+        recompute: use none of what is there.
+    """
+    before = write.before.files if write.before else ()
+    fingerprint = fingerprint_of(model_sha256)
+    suffix = f"{fingerprint}.{write.run_id[:8]}" if recompute else fingerprint
+    wanted = {file.name.removesuffix(".parquet"): file for file in images.files}
+    usable = [] if recompute else [f for f in before if f.name.split(".")[1] == fingerprint]
+    kept = tuple(file for file in usable if file.name.split(".")[0] in wanted)
+    done = {file.name.split(".")[0] for file in kept}
+    missing = {stem: file for stem, file in wanted.items() if stem not in done}
+    adopted: tuple[DataFile, ...] = ()
+    staged: tuple[Location, ...] = ()
+    if missing and not recompute:
+        adopted, staged = _left_behind(write, missing, suffix)
+    finished = {file.name.split(".")[0] for file in adopted}
+    todo = [file for stem, file in missing.items() if stem not in finished]
+    known = (
+        [write.folder / file.name for file in usable],
+        [
+            *(write.folder / file.name for file in adopted),
+            *staged,
+        ],
+    )
+    sources = [images.file_location(file) for file in todo]
+    names = [f"{file.name.removesuffix('.parquet')}.{suffix}.parquet" for file in todo]
+    computations, assemblies, carried, resumed = _share_out(
+        sources, names, *known, write.folder / STAGED / suffix
+    )
+    return FeaturesPlan(
+        images=images,
+        model_sha256=model_sha256,
+        fingerprint=suffix,
+        kept=kept,
+        removed=tuple(file for file in before if file not in kept),
+        adopted=adopted,
+        computations=computations,
+        assemblies=assemblies,
+        carried_over=carried + sum(file.rows for file in kept),
+        resumed=resumed + sum(file.rows for file in adopted),
+        reuse_note=_reuse_note(write.before, model_sha256, recompute),
+    )
+
+
+def _reuse_note(before: Snapshot | None, model_sha256: str, recompute: bool) -> str:
+    if recompute:
+        return "All are computed anew, as asked for."
+    if before is None:
+        return "There are no earlier features."
+    known = before.typed(FeaturesStatistics)
+    if known.model_sha256 != model_sha256:
+        return f"Version {before.version} was made by another model: nothing of it is used."
+    if known.preprocessing != PIXELS:
+        return f"Version {before.version} saw other pixels: nothing of it is used."
+    return f"What is known is in version {before.version}."
+
+
+def _left_behind(
+    write: TableWrite, missing: dict[str, DataFile], suffix: str
+) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
+    """Whole files that are in no version, and those of single pictures."""
+    adopted, staged = [], []
+    start = len(write.folder.path) + 1
+    committed = {file.name for file in write.before.files} if write.before else set()
+    wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
+    for info in write.folder.files():
+        name = info.path[start:]
+        location = Location(write.folder.scheme, info.path)
+        if name.startswith(f"{STAGED}/{suffix}/part-"):
+            staged.append(location)
+        elif name in wanted and name not in committed:
+            with open_parquet(location) as parquet:
+                rows = parquet.metadata.num_rows
+            if rows == wanted[name]:
+                adopted.append(DataFile(name, info.size, rows))
+    return tuple(adopted), tuple(staged)
+
+
+def _share_out(
+    sources: Sequence[Location],
+    names: Sequence[str],
+    current: Sequence[Location],
+    left: Sequence[Location],
+    staging: Location,
+) -> tuple[tuple[Computation, ...], tuple[Assembly, ...], int, int]:
+    """Who computes which picture, and where each of the others' vectors are.
+
+    Returns:
+        computations; assemblies; images known from the current version, from an interrupted run.
+    """
+    if not sources:
+        return (), (), 0, 0
+    tables = [read_columns(files, KEY) for files in (current, left, sources)]
+    sizes = [table.num_rows for table in tables]
+    first = _first_with_same_key([table for table in tables if table.num_rows])
+    files, rows = (_column(tables, name) for name in ("file", "row"))
+    n_known = sizes[0] + sizes[1]
+    own_file = files[n_known:]
+    first = first[n_known:]
+    is_own = first == np.arange(n_known, n_known + sizes[2])
+    origin = np.where(first < sizes[0], 0, np.where(first < n_known, 1, 2))
+    vectors = _Vectors([*current], [*left], names, own_file, is_own, staging)
+    computations, assemblies = [], []
+    for number, (source, name) in enumerate(zip(sources, names, strict=True)):
+        mine = own_file == number
+        own = np.flatnonzero(is_own[mine]).astype(np.int64)
+        whole = len(own) == int(mine.sum())
+        if len(own):
+            target = name if whole else f"{STAGED}/{staging.name}/{name}"
+            computations.append(Computation(source, own, target))
+        if not whole:
+            wanted = first[mine]
+            assemblies.append(
+                vectors.assembly(source, name, origin[mine], files[wanted], rows[wanted])
+            )
+    carried, resumed = (int((origin == which).sum()) for which in (0, 1))
+    return tuple(computations), tuple(assemblies), carried, resumed
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """Where vectors are: in the current version, left behind, or computed by this run."""
+
+    current: list[Location]
+    left: list[Location]
+    names: Sequence[str]
+    own_file: NDArray[np.int32]
+    is_own: NDArray[np.bool_]
+    staging: Location
+
+    def assembly(
+        self,
+        source: Location,
+        name: str,
+        origin: NDArray[np.int64],
+        files: NDArray[np.int32],
+        rows: NDArray[np.int64],
+    ) -> Assembly:
+        """A file's rows, each with the place of its vector."""
+        places, which = np.unique(origin * 2**32 + files, return_inverse=True)
+        locations, found = [], rows.astype(np.int64)
+        for index, place in enumerate(places):
+            kind, file = divmod(int(place), 2**32)
+            location = self._location(kind, file)
+            locations.append(location)
+            if kind == 2 and location.parent == self.staging:
+                # A staged file holds only the rows that were computed, in order.
+                own_rows = np.flatnonzero(self.is_own[self.own_file == file])
+                mask = which == index
+                found[mask] = np.searchsorted(own_rows, found[mask])
+        return Assembly(source, name, tuple(locations), which.astype(np.int32), found)
+
+    def _location(self, kind: int, file: int) -> Location:
+        if kind < 2:
+            return (self.current, self.left)[kind][file]
+        folder = self.staging.parent.parent
+        whole = bool(self.is_own[self.own_file == file].all())
+        return folder / self.names[file] if whole else self.staging / self.names[file]
+
+
+def _first_with_same_key(tables: Sequence[pa.Table]) -> NDArray[np.int64]:
+    """For each row of all tables, in order: the first one of the same picture."""
+    keys = pa.concat_tables([table.select(KEY) for table in tables])
+    pictures = pa.concat_arrays(keys["image_id"].chunks).dictionary_encode()
+    numbers = pictures.indices.to_numpy().astype(np.int64)
+    orientations = pc.fill_null(keys["orientation"], 1).to_numpy().astype(np.int64)
+    _, first, which = np.unique(numbers * 16 + orientations, return_index=True, return_inverse=True)
+    found: NDArray[np.int64] = first[which]
+    return found
+
+
+def _column(tables: Sequence[pa.Table], name: str) -> NDArray[np.int64]:
+    return np.concatenate(
+        [table[name].to_numpy() for table in tables if table.num_rows] or [np.empty(0, np.int64)]
+    )

@@ -1,0 +1,249 @@
+"""What lies under the input: one listing, as Arrow columns. No file is opened here.
+
+Nothing is followed that leads out of the input, and no name is lost, whatever bytes it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_src.errors import InputError
+from spark_src.images.litter import litter_kind
+from spark_src.images.validate import Reason
+from spark_src.io.aws import client, explained
+from spark_src.io.locations import Location
+
+FILES = pa.schema(
+    [
+        ("path", pa.string()),
+        ("raw_path", pa.binary()),
+        ("source_bytes", pa.int64()),
+        ("source_modified", pa.timestamp("us", tz="UTC")),
+        ("source_etag", pa.string()),
+    ]
+)
+"""A row a file. `path` is relative to the input; bytes that are no UTF-8 are written as `\\xNN`.
+`raw_path` is the name itself where these differ, else null. ETags are S3's; null on disk."""
+
+REFUSED = pa.schema(
+    [
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("source_modified", pa.timestamp("us", tz="UTC")),
+        ("source_etag", pa.string()),
+    ]
+)
+"""What is there but is no file that can be read: columns of `rejected_images`."""
+
+_ROWS_AT_ONCE = 50_000
+"""Names are Python objects only until there are so many."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything under the input: files + refused + ignored."""
+
+    root: Location
+    files: pa.Table
+    """Columns of `FILES`, sorted by path."""
+    refused: pa.Table
+    """Columns of `REFUSED`: links, devices, folders that cannot be opened."""
+    ignored: dict[str, int] = field(default_factory=dict)
+    """Litter and sidecars: kind -> how many."""
+
+    @property
+    def n_pictures(self) -> int:
+        """How many files may be pictures: the base of the share that may be rejected."""
+        return self.files.num_rows + self.refused.num_rows
+
+    @property
+    def n_listed(self) -> int:
+        """How many there are in all."""
+        return self.n_pictures + sum(self.ignored.values())
+
+    @property
+    def bytes(self) -> int:
+        """How much the files hold together."""
+        return pc.sum(self.files["source_bytes"]).as_py() or 0
+
+    def __str__(self) -> str:
+        text = f"{self.n_pictures:,} files, {self.bytes:,} bytes under {self.root}"
+        if not self.ignored:
+            return text
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.ignored.items()))
+        return f"{text}; {sum(self.ignored.values()):,} ignored ({kinds})"
+
+
+def list_files(root: Location) -> Listing:
+    """List everything under the input once.
+
+    Raises:
+        InputError: the input is missing, is a file, or holds no file.
+        AwsError: S3 refused.
+    """
+    listing = _list_s3(root) if root.scheme == "s3" else _list_local(root)
+    if not listing.n_pictures:
+        raise _nothing_there(root)
+    return listing
+
+
+def require_some_file(root: Location) -> None:
+    """See that the input is there and not empty, by the first file that is found.
+
+    Raises:
+        InputError: the input is missing, is a file, or holds no file.
+        AwsError: S3 refused.
+    """
+    if root.scheme == "s3":
+        bucket, prefix = _bucket_and_prefix(root)
+        with explained(f"listing {root}"):
+            page = client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        found = bool(page.get("Contents"))
+    else:
+        entries = _entries(os.fsencode(root.path))
+        found = any(not isinstance(entry, bytes) for entry, _ in entries)
+    if not found:
+        raise _nothing_there(root)
+
+
+def _nothing_there(root: Location) -> InputError:
+    if not root.exists():
+        return InputError(
+            f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures."
+        )
+    if not root.is_folder():
+        return InputError(f"The input {root} is a file. Set FRUITS_INPUT to a folder of pictures.")
+    return InputError(
+        f"The input {root} holds no file. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
+    )
+
+
+def fingerprint(listing: Listing) -> str:
+    """Changes when a file comes, goes or is written anew: sizes, times and ETags decide."""
+    digest = hashlib.sha256()
+    for table in (listing.files.drop_columns(["raw_path"]), listing.refused):
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+class _Columns:
+    """Rows that become Arrow batches as they get many."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._rows: list[tuple[Any, ...]] = []
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, *row: Any) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        columns = zip(*self._rows, strict=True) if self._rows else [() for _ in self._schema]
+        arrays = [
+            pa.array(values, field.type)
+            for values, field in zip(columns, self._schema, strict=True)
+        ]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._rows = []
+
+    def table(self) -> pa.Table:
+        """All rows, sorted by path."""
+        self._flush()
+        table = pa.Table.from_batches(self._batches, self._schema)
+        return table.sort_by("path").combine_chunks()
+
+
+def _list_local(root: Location) -> Listing:
+    files, refused, ignored = _Columns(FILES), _Columns(REFUSED), Counter[str]()
+    start = len(os.fsencode(root.path.rstrip("/"))) + 1
+    for entry, error in _entries(os.fsencode(root.path)):
+        relative = (entry if isinstance(entry, bytes) else entry.path)[start:]
+        path = relative.decode("utf-8", "backslashreplace")
+        if error is not None or isinstance(entry, bytes):
+            if relative:  # of the root itself `list_files` tells more
+                refused.add(path, 0, Reason.UNREADABLE, _why_unreadable(error), None, None)
+            continue
+        kind = litter_kind(path)
+        if kind:
+            ignored[kind] += 1
+            continue
+        found = entry.stat(follow_symlinks=False)
+        modified = found.st_mtime_ns // 1000
+        reason = _refusal(found.st_mode)
+        if reason:
+            refused.add(path, found.st_size, *reason, modified, None)
+            continue
+        raw = None if path.encode() == relative else relative
+        files.add(path, raw, found.st_size, modified, None)
+    return Listing(root, files.table(), refused.table(), dict(ignored))
+
+
+def _entries(
+    root: bytes,
+) -> Iterator[tuple[os.DirEntry[bytes] | bytes, OSError | None]]:
+    """Everything below a folder that is no folder, and folders that cannot be opened."""
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            yield folder, error
+            continue
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                yield entry, None
+
+
+def _refusal(mode: int) -> tuple[str, str] | None:
+    """Why something that is no folder is not read either."""
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        return Reason.LINK, "a symbolic link: put the file itself here, or a hard link to it"
+    return Reason.NOT_A_FILE, "a pipe, socket or device: remove it"
+
+
+def _why_unreadable(error: OSError | None) -> str:
+    said = error.strerror if error else None
+    return f"the folder cannot be opened ({said}): give it the right to be read and searched"
+
+
+def _list_s3(root: Location) -> Listing:
+    files, ignored = _Columns(FILES), Counter[str]()
+    bucket, prefix = _bucket_and_prefix(root)
+    with explained(f"listing {root}"):
+        pages = client("s3").get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                path = item["Key"][len(prefix) :]
+                if not path or path.endswith("/"):
+                    continue  # what consoles put where they show a folder
+                kind = litter_kind(path)
+                if kind:
+                    ignored[kind] += 1
+                    continue
+                files.add(path, None, item["Size"], item["LastModified"], item["ETag"].strip('"'))
+    return Listing(root, files.table(), REFUSED.empty_table(), dict(ignored))
+
+
+def _bucket_and_prefix(root: Location) -> tuple[str, str]:
+    bucket, key = root.bucket_and_key
+    return bucket, f"{key.rstrip('/')}/" if key else ""

@@ -1,0 +1,50 @@
+"""Assets that are a file and no table (models, the CSV): named by a table of one row."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from spark_src.io.locations import Location
+from spark_src.tables.delta import CURRENT, Snapshot, Tables, TableWrite
+from spark_src.tables.parquet import new_name, write_file
+from spark_src.tables.schemas import ARTIFACT
+from spark_src.tables.statistics import Statistics
+
+
+def commit_artifact(
+    write: TableWrite, statistics: Statistics, note: str = "", code_version: str = ""
+) -> Snapshot:
+    """Make files that lie in the asset's folder current: those that the statistics name.
+
+    Raises:
+        ConcurrentWriteError: another run committed since this one began.
+    """
+    row = {"file": [statistics.files[0]], "details": [statistics.model_dump_json()]}
+    file = write_file([pa.table(row, schema=ARTIFACT)], write.folder, new_name(0), ARTIFACT)
+    before = [known.name for known in write.before.files] if write.before else []
+    return write.commit(statistics, [file], before, note, code_version)
+
+
+def clear_replaced(tables: Tables, asset: str) -> None:
+    """Delete the files that only versions before the last two name."""
+    history = [record.statistics.get("files", ()) for _, _, record in tables.history(asset)]
+    kept = {name for names in history[:2] for name in names}
+    for name in {name for names in history[2:] for name in names} - kept:
+        _delete(tables.prefix(asset) / name)
+
+
+def purge_artifacts(tables: Tables, asset: str) -> None:
+    """Delete everything in the asset's folder that is not current. For erasure: no run may write."""
+    snapshot = tables.find(asset)
+    kept = {*(snapshot.statistics.files if snapshot else ()), CURRENT}
+    folder = tables.prefix(asset)
+    start = len(folder.path) + 1
+    for name in {info.path[start:].split("/")[0] for info in folder.files()} - kept:
+        _delete(folder / name)
+
+
+def _delete(place: Location) -> None:
+    if place.is_folder():
+        place.delete_folder()
+    elif place.exists():
+        place.filesystem.delete_file(place.path)

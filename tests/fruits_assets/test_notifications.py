@@ -1,0 +1,311 @@
+"""The queue of what S3 tells about the input: read without losing, counted without names."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from moto.sqs.models import SQSBackend
+
+from fruits_assets import notifications
+from fruits_assets.notifications import InputQueue, Notices
+from spark_src.errors import AwsError, SettingsError
+from spark_src.io.aws import client
+
+REGION = "eu-west-1"
+AWS_URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/fruits-features-input"
+
+
+class Told:
+    """A queue, what is put into it and what is left of it."""
+
+    def __init__(self) -> None:
+        made = client("sqs", REGION).create_queue(QueueName=f"fruits-{uuid.uuid4().hex[:12]}")
+        self.url = str(made["QueueUrl"])
+        self.queue = InputQueue(self.url, REGION)
+
+    def listen(self, bucket: str) -> None:
+        """Let the bucket tell the queue of its input, as infra/storage.tf does."""
+        attributes = self._attributes("QueueArn")
+        told = {
+            "QueueArn": attributes["QueueArn"],
+            "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "input/"}]}},
+        }
+        client("s3", REGION).put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [told]}
+        )
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
+
+    def show_again(self, notices: Notices) -> None:
+        """What happens by itself once the time is over for which received messages are hidden."""
+        for handle in notices.handles:
+            client("sqs", REGION).change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0
+            )
+
+    def show_at_once(self) -> None:
+        """Let each message be received by every call."""
+        client("sqs", REGION).set_queue_attributes(
+            QueueUrl=self.url, Attributes={"VisibilityTimeout": "0"}
+        )
+
+    def left(self) -> int:
+        """Messages that are not deleted, hidden ones too."""
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        return sum(int(number) for number in self._attributes(*names).values())
+
+    def _attributes(self, *names: str) -> dict[str, str]:
+        answer: dict[str, Any] = client("sqs", REGION).get_queue_attributes(
+            QueueUrl=self.url, AttributeNames=list(names)
+        )
+        return dict(answer["Attributes"])
+
+
+@pytest.fixture
+def told(aws: str) -> Told:  # noqa: ARG001
+    return Told()
+
+
+@pytest.fixture
+def listening(told: Told, bucket: str) -> Told:
+    told.listen(bucket)
+    assert told.queue.drain() == Notices()
+    return told
+
+
+def put(bucket: str, key: str) -> None:
+    client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=b"a picture")
+
+
+def test_an_empty_queue_tells_nothing(told: Told) -> None:
+    assert told.queue.drain() == Notices(events=0, handles=())
+    told.queue.acknowledge(Notices())
+
+
+def test_pictures_that_come_and_go_are_told_and_what_runs_write_is_not(
+    listening: Told, bucket: str
+) -> None:
+    put(bucket, "input/photos/anna/1.jpg")
+    put(bucket, "data/raw_images/part-0.parquet")
+    client("s3", REGION).delete_object(Bucket=bucket, Key="input/photos/anna/1.jpg")
+    assert listening.queue.drain().events == 2
+
+
+def test_nothing_of_a_pictures_name_is_kept(listening: Told, bucket: str) -> None:
+    put(bucket, "input/photos/anna/1.jpg")
+    notices = listening.queue.drain()
+    assert notices.events == 1
+    assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
+
+
+def test_s3s_test_message_is_deleted_at_once_and_not_counted(told: Told, bucket: str) -> None:
+    told.listen(bucket)
+    assert told.left() == 1
+    assert told.queue.drain() == Notices()
+    assert told.left() == 0
+
+
+def test_messages_come_again_until_they_are_acknowledged(listening: Told, bucket: str) -> None:
+    put(bucket, "input/1.jpg")
+    first = listening.queue.drain()
+    assert listening.queue.drain().events == 0  # hidden, so that no second look handles it too
+    listening.show_again(first)
+    again = listening.queue.drain()
+    assert again.events == first.events == 1
+    listening.queue.acknowledge(again)
+    assert listening.left() == 0
+
+
+def test_what_comes_after_a_look_is_not_acknowledged_with_it(told: Told) -> None:
+    told.send("one")
+    notices = told.queue.drain()
+    told.send("another")
+    told.queue.acknowledge(notices)
+    assert told.left() == 1
+    assert told.queue.drain().events == 1
+
+
+def test_acknowledging_twice_does_no_harm(told: Told) -> None:
+    told.send("one")
+    notices = told.queue.drain()
+    for _ in range(2):
+        told.queue.acknowledge(notices)
+    assert told.left() == 0
+
+
+def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(told: Told) -> None:
+    told.show_at_once()
+    told.send("one", "another")
+    notices = told.queue.drain(limit=3)
+    assert notices.events == len(notices.handles) == 2
+    told.queue.acknowledge(notices)
+    assert told.left() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "no JSON",
+        "[]",
+        "null",
+        '"s3:TestEvent"',
+        "{}",
+        '{"Records": []}',
+        '{"Records": 3}',
+        '{"Event": 1}',
+        "[" * 100_000,
+    ],
+    ids=lambda body: body[:20],
+)
+def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
+    told: Told, body: str
+) -> None:
+    told.send(body)
+    notices = told.queue.drain(limit=1)
+    assert notices.events == 1
+    told.queue.acknowledge(notices)
+    assert told.left() == 0
+
+
+def test_a_message_of_several_events_counts_each(told: Told) -> None:
+    told.send('{"Records": [{"eventName": "ObjectCreated:Put"}, {}, {}]}')
+    assert told.queue.drain(limit=1).events == 3
+
+
+def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(told: Told) -> None:
+    told.send(*map(str, range(25)))
+    first = told.queue.drain(limit=2)
+    assert first.events == 20
+    rest = told.queue.drain()
+    assert rest.events == 5
+    told.queue.acknowledge(first)  # two calls of ten
+    told.queue.acknowledge(rest)
+    assert told.left() == 0
+
+
+def test_a_look_ends_in_time_though_messages_go_on_coming(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "DRAIN_SECONDS", 0)
+    told.send(*map(str, range(25)))
+    assert told.queue.drain().events == 10
+
+
+class Failing:
+    """SQS refuses the first message of a batch, in the first so many calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+        self.batches: list[int] = []
+        real = SQSBackend.delete_message_batch
+
+        def delete(
+            backend: SQSBackend, queue_name: str, receipts: list[dict[str, Any]]
+        ) -> tuple[list[str], list[dict[str, Any]]]:
+            self.batches.append(len(receipts))
+            if len(self.batches) > calls:
+                done: tuple[list[str], list[dict[str, Any]]] = real(backend, queue_name, receipts)
+                return done
+            first, *others = receipts
+            deleted, failed = real(backend, queue_name, others)
+            refusal = {"Id": first["Id"], "SenderFault": False, "Code": "InternalError"}
+            return deleted, [*failed, refusal]
+
+        monkeypatch.setattr(SQSBackend, "delete_message_batch", delete)
+
+
+def test_what_was_not_deleted_is_tried_once_more(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.send(*map(str, range(12)))
+    notices = told.queue.drain()
+    failing = Failing(monkeypatch, calls=2)
+    told.queue.acknowledge(notices)
+    assert failing.batches == [10, 2, 2]  # the last: one of each of the first two
+    assert told.left() == 0
+
+
+def test_what_cannot_be_deleted_is_said_and_comes_again(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.send(*map(str, range(12)))
+    notices = told.queue.drain()
+    failing = Failing(monkeypatch, calls=99)
+    with pytest.raises(
+        AwsError, match=r"1 of 12 messages .* InternalError.* listed once"
+    ) as raised:
+        told.queue.acknowledge(notices)
+    assert raised.value.code == "InternalError"
+    assert failing.batches == [10, 2, 2]
+    assert told.left() == 1
+
+
+def test_a_test_message_that_cannot_be_deleted_loses_no_other(
+    listening: Told, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "input/1.jpg")
+    listening.listen(bucket)
+    with monkeypatch.context() as patched:
+        Failing(patched, calls=99)
+        with pytest.raises(AwsError, match="InternalError"):
+            listening.queue.drain()
+    assert listening.left() == 2
+
+
+@pytest.mark.parametrize("call", ["drain", "acknowledge"])
+def test_a_queue_that_is_not_there_is_said_with_what_to_do(aws: str, call: str) -> None:
+    queue = InputQueue(f"{aws}/123456789012/fruits-none", REGION)
+    with pytest.raises(AwsError, match=r"no such queue\. Set FRUITS_INPUT_QUEUE .* or unset it"):
+        queue.drain() if call == "drain" else queue.acknowledge(Notices(1, ("a handle",)))
+
+
+def test_other_refusals_are_explained_as_everywhere(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS takes
+    with pytest.raises(AwsError, match=f"Receiving messages from {told.url} failed: Invalid"):
+        told.queue.drain()
+
+
+def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
+    InputQueue(AWS_URL, REGION)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("", "is no URL of SQS"),
+        ("fruits-features-input", "is no URL of SQS"),
+        (f"arn:aws:sqs:{REGION}:123456789012:fruits-features-input", "is no URL of SQS"),
+        (AWS_URL.replace("https", "http"), "is no URL of SQS"),
+        (AWS_URL.replace(".com", ".com.example.org"), "is no URL of SQS"),
+        (AWS_URL.replace("sqs.", "sns."), "is no URL of SQS"),
+        (f"{AWS_URL}\n", "is no URL of SQS"),
+        (f"{AWS_URL}.fifo", "is no URL of SQS"),  # S3 sends to none
+        ("http://127.0.0.1:5000/123456789012/queue", "is no URL of SQS"),
+        (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, and names of pictures .* in the EU"),
+        (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, and names of pictures .* in the EU"),
+        (AWS_URL.replace(REGION, "eu-west-3"), "eu-west-3, not in the configured eu-west-1"),
+    ],
+)
+def test_other_urls_are_refused_with_what_to_do(
+    url: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match=f"{why}(.|\n)*(Use|Unset)"):
+        InputQueue(url, REGION)
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"])
+def test_a_url_of_the_endpoint_in_place_of_aws_is_taken_and_of_no_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "http://localhost:5000")
+    InputQueue("http://localhost:5000/123456789012/queue", REGION)
+    with pytest.raises(SettingsError, match="is no URL of SQS"):
+        InputQueue("http://localhost:50000/123456789012/queue", REGION)
