@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
 from fruits_assets.settings import IMAGENET_WEIGHTS, PROJECT
-from spark_src.features import incremental
+from spark_src.features.incremental import audit, compute, statistics
 from spark_src.features.model import MobilenetModel, convert
-from spark_src.images.ingest import accepted, inspect, list_source
+from spark_src.features.plan import FeaturesPlan, plan_features
+from spark_src.images.listing import list_files
+from spark_src.images.refresh import plan_ingest, raw_change, read_new
 from spark_src.images.validate import Limits
 from spark_src.io.locations import Location
-from spark_src.spark.session import local_config, use_bundled_java, write_table
-from spark_src.storage import Storage, Version
+from spark_src.spark.session import local_config, use_bundled_java
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot, Tables
 
 SAMPLE = PROJECT / "sample" / "fruits-360"
 
@@ -44,30 +51,61 @@ def picture_files(folder: str | None) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
 
 
+def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
+    """Put hard links to `count` pictures into a folder: the files, over again if there are fewer.
+
+    Args:
+        files: of the same file system as the folder; else they are copied.
+        count: how many.
+        folder: where; pictures get numbers for names, a hundred labels in two splits.
+        first: the first number.
+    """
+    chosen = itertools.islice(itertools.cycle(files), first, first + count)
+    for number, file in enumerate(chosen, first):
+        split = "Test" if number % 4 == 0 else "Training"
+        place = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copyfile(file, place)
+
+
 def stored_pictures(
     spark: SparkSession, files: Sequence[Path], count: int, folder: Path
-) -> Version:
+) -> Snapshot:
     """Ingest `count` pictures (the files, over again where there are fewer) into storage."""
     source = folder / "input"
-    source.mkdir(parents=True)
-    for number, file in enumerate(itertools.islice(itertools.cycle(files), count)):
-        (source / f"{number:06}.jpg").symlink_to(file.resolve())
-    storage = Storage(Location.parse(str(folder / "storage")))
-    draft = storage.begin("raw_images", "benchmark")
-    images = accepted(inspect(spark, list_source(Location.parse(str(source))), Limits()))
-    # The same file over again counts as another picture: each picture is featurized once.
-    images = images.withColumn("image_id", F.concat_ws(" ", "image_id", "path"))
-    write_table(images, "raw_images", draft.location)
-    return storage.publish(draft, {"rows": count})
+    link_pictures(files, count, source)
+    tables = Tables(Location.parse(str(folder / "storage")))
+    write = tables.begin("raw_images", "benchmark")
+    plan = plan_ingest(list_files(Location.parse(str(source))), Limits(), None, None)
+    found = read_new(lambda: spark, plan, write, lambda: spark.sparkContext.accumulator(0))
+    images = raw_change(plan, found, write, 0, time.monotonic()).commit()
+    for file in images.locations:
+        _make_ids_unique(Path(file.path))
+    return images
+
+
+def _make_ids_unique(file: Path) -> None:
+    """The same file over again counts as another picture: else it would be computed once."""
+    table = pq.read_table(file)
+    ids = pc.binary_join_element_wise(table["image_id"], table["path"], " ")
+    table = table.set_column(0, table.schema.field(0), ids.cast(pa.string()))
+    pq.write_table(table, file, row_group_size=128, compression="NONE")
 
 
 def make_features(
-    spark: SparkSession, images: Version, model: MobilenetModel, folder: Path
-) -> None:
-    """What the asset does: plan, featurize, write a version."""
-    storage = Storage(Location.parse(str(folder)))
-    plan = incremental.plan(storage, images, model.sha256)
-    incremental.make(spark, plan, model, storage.begin("mobilenet_features", "benchmark").location)
+    spark: SparkSession, images: Snapshot, model: MobilenetModel, folder: Path
+) -> FeaturesPlan:
+    """What the asset does: plan, compute, audit, commit."""
+    write = Tables(Location.parse(str(folder))).begin("mobilenet_features", "benchmark")
+    plan = plan_features(write, images, model.sha256)
+    counter = spark.sparkContext.accumulator(0)
+    new = compute(lambda: spark, plan, model, write.folder, lambda: counter)
+    found = statistics(plan, write.before, audit(lambda: spark, plan, new, write.folder))
+    Change(write, found, (*plan.adopted, *new)).commit()
+    return plan
 
 
 def seconds_of(work: Callable[[], object]) -> float:

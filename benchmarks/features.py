@@ -29,8 +29,8 @@ from benchmarks._common import (
 from spark_src.features.inference import BATCH, Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import INPUT_SIZE, model_input
-from spark_src.spark.session import read_table
-from spark_src.storage import Version
+from spark_src.spark.session import read_files
+from spark_src.tables.delta import Snapshot
 
 PROCESSES = 2
 
@@ -80,14 +80,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _ours(spark: SparkSession, images: Version, model: MobilenetModel, folder: str) -> float:
+def _ours(spark: SparkSession, images: Snapshot, model: MobilenetModel, folder: str) -> float:
     with tempfile.TemporaryDirectory(dir=folder) as target:
         return seconds_of(lambda: make_features(spark, images, model, Path(target)))
 
 
-def _published(spark: SparkSession, images: Version, folder: str) -> float:
+def _published(spark: SparkSession, images: Snapshot, folder: str) -> float:
     own = spark.newSession()
-    features = published.features(own, read_table(own, images.location))
+    features = published.features(own, read_files(own, images))
     return seconds_of(lambda: features.write.mode("overwrite").parquet(f"{folder}/published"))
 
 

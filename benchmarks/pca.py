@@ -29,18 +29,23 @@ from benchmarks._common import (
     show,
     start_spark,
 )
-from spark_src.assemble import TABLE
+from spark_src.features import files as model_files
 from spark_src.features.inference import Engine
-from spark_src.images.preprocess import model_input
+from spark_src.images.preprocess import PIXELS, model_input
 from spark_src.io.locations import Location
-from spark_src.pca.fit import fit_version
-from spark_src.spark.session import read_vectors
-from spark_src.storage import Storage, Version
-from spark_src.tables.vector_files import write_vectors
+from spark_src.pca.model import PcaModel, fit_sums
+from spark_src.pca.sums import update_sums
+from spark_src.spark.session import read_files
+from spark_src.tables.audit import vector_statistics
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.parquet import new_name, write_file
+from spark_src.tables.schemas import MOBILENET_FEATURES
+from spark_src.tables.statistics import FeaturesStatistics
 from spark_src.tables.vectors import FEATURES, float_lists
 
 N_COMPONENTS = 50
-FILES = 2
+ROWS_PER_FILE = 1024
 
 
 def main() -> None:
@@ -49,14 +54,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=36_000)
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(Location.parse(folder))
+        storage = Tables(Location.parse(folder))
         features = store_features(storage, rows)
         alone = _process(folder)
         spark = start_spark()
-        table = read_vectors(spark, features.location)
-        ours = _warm(lambda: fit_version(spark, features, N_COMPONENTS, 0.9), rounds=5)
+        table = read_files(spark, features)
+        ours = _warm(lambda: fit(spark, features), rounds=5)
         spark_ml = _warm(lambda: _spark_ml(table), rounds=5)
-        baseline = _warm(lambda: _published(spark, features.location), rounds=1)
+        baseline = _warm(lambda: _published(table), rounds=1)
     timings = {"published method": baseline, "Spark ML PCA": spark_ml, "ours": ours}
     show(
         f"PCA fit, {rows:,} x {FEATURES:,}, {N_COMPONENTS} components",
@@ -64,21 +69,29 @@ def main() -> None:
         [(name, f"{taken:.2f}", f"{taken / ours:.1f}") for name, taken in timings.items()],
     )
     show(
-        "dagster asset materialize --select pca_components+",
+        "dagster asset materialize --select pca_model+",
         ("rows", "seconds, whole process"),
         [(f"{rows:,}", f"{alone:.1f}")],
     )
 
 
-def store_features(storage: Storage, rows: int) -> Version:
+def fit(spark: SparkSession, features: Snapshot) -> PcaModel:
+    """Sum up every image and fit."""
+    sums = update_sums(lambda: spark, features, None).stored.sums
+    return fit_sums(sums, N_COMPONENTS, "benchmark")
+
+
+def store_features(tables: Tables, rows: int) -> Snapshot:
     """A version of `mobilenet_features`: mixtures of pairs of the sample's real features."""
     model = default_model()
-    storage.publish(storage.begin("mobilenet_model", "benchmark"), model.facts)
+    write = tables.begin("mobilenet_model", "benchmark")
+    name = model_files.save(model, write.location)
+    Change(write, model_files.statistics(model, "benchmark", name)).commit()
     real = _sample_features(model.content)
     random = np.random.default_rng(50)
-    draft = storage.begin("mobilenet_features", "benchmark")
-    per_file = np.array_split(np.arange(rows), FILES)
-    for number, numbers in enumerate(per_file):
+    write = tables.begin("mobilenet_features", "benchmark")
+    written = []
+    for number, numbers in enumerate(np.array_split(np.arange(rows), -(-rows // ROWS_PER_FILE))):
         mixed = _mixtures(real, len(numbers), random)
         names = pa.array([f"Training/Mixed/{row:06}.jpg" for row in numbers])
         columns = {
@@ -86,19 +99,22 @@ def store_features(storage: Storage, rows: int) -> Version:
             "path": names,
             "split": pa.array(["Training"] * len(numbers)),
             "label": pa.array(["Mixed"] * len(numbers)),
+            "orientation": pa.array([1] * len(numbers), pa.int32()),
             "features": float_lists(mixed),
-            "model": pa.array([model.sha256] * len(numbers)),
+            "model_sha256": pa.array([model.sha256] * len(numbers)),
         }
-        table = pa.table(columns, schema=TABLE)
-        file = draft.location / f"part-{number}.parquet"
-        write_vectors([table], file, TABLE)
-    facts = {
-        "rows": rows,
-        "models": [model.sha256],
-        "digest": "mixed",
-        "splits": {"Training": rows},
-    }
-    return storage.publish(draft, facts)
+        table = pa.table(columns, schema=MOBILENET_FEATURES)
+        file = new_name(number).replace(".parquet", ".benchmark.parquet")
+        written.append(write_file([table], write.folder, file, MOBILENET_FEATURES))
+    statistics = FeaturesStatistics(
+        digest="mixed",
+        rows=rows,
+        model_sha256=model.sha256,
+        preprocessing=PIXELS,
+        vectors=vector_statistics(table["features"].combine_chunks()),
+        splits={"Training": rows},
+    )
+    return Change(write, statistics, tuple(written)).commit()
 
 
 def _sample_features(model: bytes) -> NDArray[np.float32]:
@@ -127,14 +143,14 @@ def _spark_ml(table: DataFrame) -> None:
     PCA(k=N_COMPONENTS, inputCol="vectors", outputCol="pca").fit(vectors)
 
 
-def _published(spark: SparkSession, features: Location) -> None:
-    published.pca(spark.read.parquet(features.hadoop), N_COMPONENTS)
+def _published(table: DataFrame) -> None:
+    published.pca(table, N_COMPONENTS)
 
 
 def _process(storage: str) -> float:
     """Seconds of the whole command, from a cold start."""
     command = [sys.executable, "-m", "dagster", "asset", "materialize"]
-    command += ["-m", "fruits_assets.definitions", "--select", "pca_components+"]
+    command += ["-m", "fruits_assets.definitions", "--select", "pca_model+"]
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"FRUITS_STORAGE": storage, "DAGSTER_HOME": home}
         log = Path(home) / "log"

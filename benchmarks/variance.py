@@ -8,16 +8,16 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import pyarrow.dataset as ds
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks._common import show
 from fruits_assets.settings import Settings
-from spark_src.features.incremental import ASSET
 from spark_src.io.locations import Location
 from spark_src.pca.model import FIT_SPLIT
-from spark_src.storage import Storage
-from spark_src.tables.vector_files import data_files
+from spark_src.tables.delta import Tables
+from spark_src.tables.parquet import read_columns
 from spark_src.tables.vectors import matrix_of
 
 N_COMPONENTS = 50
@@ -44,14 +44,11 @@ def main() -> None:
 
 
 def _features() -> NDArray[np.float64]:
-    version = Storage(Location.parse(Settings().storage)).current(ASSET)
-    files = data_files(version.location)
-    dataset = ds.dataset([file.path for file in files], filesystem=files[0].filesystem)
-    table = dataset.to_table(columns=["split", "features"])
-    training = table.filter(ds.field("split") == FIT_SPLIT)
-    return matrix_of((training if len(training) else table)["features"].combine_chunks()).astype(
-        np.float64
-    )
+    features = Tables(Location.parse(Settings().storage)).current("mobilenet_features")
+    table = read_columns(features.locations, ["split", "features"])
+    training = table.filter(pc.equal(table["split"], FIT_SPLIT))
+    chosen = training if training.num_rows else table
+    return matrix_of(pa.concat_arrays(chosen["features"].chunks)).astype(np.float64)
 
 
 def _kept(matrix: NDArray[np.float64]) -> tuple[str, str]:

@@ -1,0 +1,115 @@
+"""Whole runs as processes: everything, unchanged, 1 % new pictures, one new; seconds and bytes.
+
+Run: uv run python -m benchmarks.refresh [--images FOLDER] [--count N] [--factor N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._common import link_pictures, picture_files, show
+from benchmarks.processes import materialize
+from fruits_assets.settings import PROJECT
+from spark_src.io.locations import Location
+from spark_src.tables.delta import Tables
+from spark_src.tables.statistics import RawImagesStatistics
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the whole graph took."""
+
+    seconds: float
+    read: int
+    """Pictures read from the input."""
+    tables: int
+    """Bytes of new files, the CSV file left out."""
+    csv: int
+    """Bytes of the CSV file where it was written anew: it is one file, so it is written whole."""
+
+
+def main() -> None:
+    """Run the whole graph on one storage again and again and print what each run took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
+    parser.add_argument("--count", type=int, default=5_000, help="pictures at first")
+    parser.add_argument("--factor", type=int, default=1, help="unchanged again with so many times")
+    parser.add_argument("--keep", help="an existing empty folder to work in, kept afterwards")
+    options = parser.parse_args()
+    files = picture_files(options.images)
+    (PROJECT / "data").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PROJECT / "data") as made:
+        folder = Path(options.keep or made)
+        rows = _runs(files, options.count, folder, "")
+        if options.factor > 1:
+            rows += _runs(files, options.count * options.factor, folder / "large", "x factor: ")[:2]
+    whole = rows[0][1]
+    show(
+        f"{options.count:,} pictures ({len(files):,} different)",
+        ("input", "s", "of the whole", "pictures read", "MB of tables", "of storage", "MB of CSV"),
+        [
+            (
+                name,
+                f"{run.seconds:.1f}",
+                f"{run.seconds / whole.seconds:.1%}",
+                f"{run.read:,}",
+                f"{run.tables / 1e6:.1f}",
+                f"{run.tables / size:.1%}",
+                f"{run.csv / 1e6:.1f}",
+            )
+            for name, run, size in rows
+        ],
+    )
+
+
+def _runs(files: list[Path], count: int, folder: Path, title: str) -> list[tuple[str, Run, int]]:
+    source, storage = folder / "input", folder / "storage"
+    link_pictures(files, count, source)
+    runs = []
+    one_percent = max(1, count // 100)
+    for name, new in (
+        ("everything", 0),
+        ("unchanged", 0),
+        ("1 % new", one_percent),
+        ("one new", 1),
+    ):
+        present = sum(1 for _ in source.rglob("*.jpg"))
+        link_pictures(files, new, source, first=present)
+        runs.append((f"{title}{name}", _run(source, storage), _size(storage)))
+    return runs
+
+
+def _run(source: Path, storage: Path) -> Run:
+    before = _files(storage)
+    version = _raw_version(storage)
+    seconds = materialize(source, storage).seconds
+    new = {path: size for path, size in _files(storage).items() if before.get(path) != size}
+    csv = sum(size for path, size in new.items() if path.suffix == ".csv")
+    read = _read(storage) if _raw_version(storage) != version else 0
+    return Run(seconds, read, sum(new.values()) - csv, csv)
+
+
+def _files(storage: Path) -> dict[Path, int]:
+    """Every file by its size; one that is replaced has another size, or is counted as unchanged."""
+    return {path: path.stat().st_size for path in storage.rglob("*") if path.is_file()}
+
+
+def _size(storage: Path) -> int:
+    return sum(_files(storage).values())
+
+
+def _raw_version(storage: Path) -> int | None:
+    snapshot = Tables(Location.parse(str(storage))).find("raw_images")
+    return snapshot.version if snapshot else None
+
+
+def _read(storage: Path) -> int:
+    snapshot = Tables(Location.parse(str(storage))).current("raw_images")
+    return snapshot.typed(RawImagesStatistics).n_read
+
+
+if __name__ == "__main__":
+    main()
