@@ -1,1 +1,19 @@
-"""The Dagster side: assets, IO managers, checks and the command line. No numeric code."""
+"""The Dagster side: assets, IO managers, checks and the command line. No numeric code.
+
+`from fruits_assets import load` reads a table; nothing is imported before it is used, because
+every Python of the project's environment imports this package at its start.
+"""
+
+TYPE_CHECKING = False  # type checkers take it for true; `typing` would take longer than the rest
+if TYPE_CHECKING:
+    from fruits_assets.reading import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "load":
+        from fruits_assets.reading import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """What runs by itself once it is switched on: a look at the input, and the downstream assets."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Self
 
 import dagster as dg
 
@@ -40,6 +41,24 @@ class Watch:
     """How often it was found changed since."""
     quiet: int = 0
     """How many looks in a row nothing was listed, as the queue announced nothing."""
+    runs: int = 0
+    """How many runs were asked for."""
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> Self:
+        """What a cursor holds; other releases may have written other fields."""
+        known = json.loads(cursor or "{}")
+        return cls(**{item.name: known[item.name] for item in fields(cls) if item.name in known})
+
+    @property
+    def cursor(self) -> str:
+        """What Dagster keeps until the next look."""
+        return json.dumps(asdict(self))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a run was asked for, and nothing was found changed since."""
+        return bool(self.done) and self.seen == self.done
 
 
 def sensor(
@@ -53,6 +72,8 @@ def sensor(
         region: that the input's bucket has to be in.
         queue_url: of the SQS queue to which S3 announces what comes and goes; None: list.
     """
+    # No queue announces what comes into a folder of this machine.
+    queue = InputQueue(queue_url, region) if queue_url and source.scheme == "s3" else None
 
     @dg.sensor(
         name=SENSOR,
@@ -61,29 +82,27 @@ def sensor(
         description="Materializes what is new under the input, once no more pictures come.",
     )
     def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        watch = Watch(**json.loads(context.cursor)) if context.cursor else Watch()
+        watch = Watch.parse(context.cursor)
         try:
-            require_in_region([source], region)
-            queue = InputQueue(queue_url, region) if queue_url else None
+            require_in_region([source, storage], region)
             notices = queue.drain() if queue else None
-            if _is_quiet(watch, notices):
-                context.update_cursor(_cursor(replace(watch, quiet=watch.quiet + 1)))
+            if notices is not None and _is_quiet(watch, notices):
+                context.update_cursor(replace(watch, quiet=watch.quiet + 1).cursor)
                 return dg.SkipReason("nothing was announced: the input was not listed")
             listing = list_files(source)
-            if queue and notices and fingerprint(listing) == watch.done:
-                queue.acknowledge(notices)  # the run of this very listing was asked for
+            found = fingerprint(listing)
+            if queue and notices and found == watch.done:
+                queue.acknowledge(notices)  # a run was asked for that finds all they announce
+            return _look(context, watch, found, listing.n_pictures, storage)
         except FruitsError as error:
             return dg.SkipReason(str(error))
-        return _look(context, watch, fingerprint(listing), listing.n_pictures, storage)
 
     return new_pictures
 
 
-def _is_quiet(watch: Watch, notices: Notices | None) -> bool:
+def _is_quiet(watch: Watch, notices: Notices) -> bool:
     """Whether nothing can have changed since the last look."""
-    if notices is None or notices.events or watch.seen != watch.done or not watch.done:
-        return False
-    return watch.quiet < LOOKS_PER_DAY
+    return watch.is_settled and not notices.events and watch.quiet < LOOKS_PER_DAY
 
 
 def _look(
@@ -91,13 +110,15 @@ def _look(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run where the input has changed and is still, or has changed for long."""
     if found == watch.done:
-        context.update_cursor(_cursor(Watch(done=found, seen=found)))
+        context.update_cursor(Watch(found, found, runs=watch.runs).cursor)
         return dg.SkipReason(f"{files:,} files, none of them new")
     if found != watch.seen and watch.looks < MAX_LOOKS:
-        context.update_cursor(_cursor(Watch(watch.done, found, watch.looks + 1)))
+        context.update_cursor(Watch(watch.done, found, watch.looks + 1, runs=watch.runs).cursor)
         return dg.SkipReason(f"{files:,} files; waits until no more come")
-    request = dg.RunRequest(run_key=found, asset_selection=_to_make(storage))
-    return dg.SensorResult([request], cursor=_cursor(Watch(done=found, seen=found)))
+    runs = watch.runs + 1
+    # Numbered: Dagster makes one run a key, and the input may become what it was before.
+    request = dg.RunRequest(run_key=f"{runs} {found}", asset_selection=_to_make(storage))
+    return dg.SensorResult([request], cursor=Watch(found, found, runs=runs).cursor)
 
 
 def _to_make(storage: Location) -> list[dg.AssetKey]:
@@ -105,7 +126,3 @@ def _to_make(storage: Location) -> list[dg.AssetKey]:
     model = Tables(storage).find("mobilenet_model")
     names = ["raw_images", "rejected_images", *([] if model else ["mobilenet_model"])]
     return [dg.AssetKey(name) for name in names]
-
-
-def _cursor(watch: Watch) -> str:
-    return json.dumps(asdict(watch))

@@ -1,16 +1,19 @@
 """Asset checks. They run on the host and go by small statistics, so that a check costs no Spark."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from fruits_assets.drift_check import new_images_are_familiar
 from fruits_assets.resources import AssetStorage, Residency
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.io.locations import Location
 from spark_src.io.residency import Finding
+from spark_src.pca.fit import load_current
 from spark_src.tables import csv
 from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.parquet import READING_THREADS, open_parquet
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     FeaturesStatistics,
@@ -45,7 +48,9 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
 
     Where they do not, it says how many would.
     """
-    known = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    snapshot = storage.tables.current("pca_model")
+    load_current(snapshot)  # a model that cannot be read explains nothing
+    known = snapshot.typed(PcaModelStatistics)
     wanted, explained = known.min_explained_variance, known.explained_variance_today
     needed = known.components_for[str(wanted)]
     text = f"{known.n_components} components explain {explained:.4f} of the variance"
@@ -167,10 +172,13 @@ def _stored_rows(snapshot: Snapshot) -> int:
     """Rows by what lies in storage, not by what was noted when it was written."""
     if snapshot.asset == "csv_export":
         return csv.count_rows(snapshot.location / csv.FILE)
-    return sum(
-        pq.read_metadata(file.path, filesystem=file.filesystem).num_rows
-        for file in snapshot.locations
-    )
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        return sum(pool.map(_rows_of, snapshot.locations))
+
+
+def _rows_of(file: Location) -> int:
+    with open_parquet(file) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def _vectors_are_sound(

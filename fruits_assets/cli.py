@@ -85,11 +85,10 @@ def path(
 
     docs/reading.md shows how pandas, Polars, DuckDB, Spark and Athena open it.
     """
-    from fruits_assets.metadata import data_location
     from fruits_assets.settings import settings_in_region
 
     snapshot = Tables(settings_in_region().storage_location).current(asset)
-    typer.echo(data_location(snapshot).uri)
+    typer.echo(snapshot.data_location.uri)
 
 
 @app.command()

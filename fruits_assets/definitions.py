@@ -13,7 +13,7 @@ from fruits_assets import automation, erasure
 from fruits_assets.assets import ASSETS
 from fruits_assets.checks import CHECKS
 from fruits_assets.emr_step import is_remote
-from fruits_assets.file_checks import FILE_CHECKS
+from fruits_assets.file_checks import CHECK_JOB, FILE_CHECKS
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
     AssetStorage,
@@ -31,8 +31,6 @@ from spark_src.spark.session import cluster_config, local_config, s3_config
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 # Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
-
-CHECK_JOB = "asset_checks"
 
 
 def resources(settings: Settings) -> dict[str, Any]:
@@ -58,7 +56,8 @@ def _spark(settings: Settings) -> LazyPySparkResource:
     if settings.deployment is Deployment.EMR:
         return ClusterSpark(spark_config=cluster_config())
     in_s3 = "s3" in {settings.input_location.scheme, settings.storage_location.scheme}
-    return LocalSpark(spark_config=local_config() | (s3_config() if in_s3 else {}))
+    config = local_config() | (s3_config() if in_s3 else {})
+    return LocalSpark(spark_config=config, scratch=str(settings.scratch))
 
 
 def _launcher(settings: Settings) -> dg.ResourceDefinition:

@@ -1,48 +1,56 @@
-"""The Dagster job that forgets a person's pictures, in three steps; what each does: spark_src.
+"""The Dagster job that erases a person's data, in three steps; what each does: spark_src/erasure.
 
 Each step works on every request that is pending under the storage, so that running the job again
-completes what was interrupted.
+completes what was interrupted. The job takes no name: only who may write there makes a request.
 """
 
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
-from pydantic import Field
-from pyspark.sql import SparkSession
-from spark_src.storage import Storage
 
-from fruits_assets.assets import csv_export, ingest, mobilenet_features, pca
-from fruits_assets.assets._together import materialization
-from fruits_assets.assets.export import csv_output
-from fruits_assets.assets.features import features_output
-from fruits_assets.assets.pca import pca_outputs
-from fruits_assets.io_managers import (
-    CsvIOManager,
-    MobilenetModelIOManager,
-    ParquetIOManager,
-    PcaModelIOManager,
+from fruits_assets import metadata
+from fruits_assets.assets import (
+    csv_export,
+    embedding_quality,
+    ingest,
+    mobilenet_features,
+    pca_components,
+    pca_model,
 )
+from fruits_assets.assets._together import materialization
+from fruits_assets.assets.export import csv_change
+from fruits_assets.assets.features import features_change
+from fruits_assets.assets.pca import components_change, pca_model_change
+from fruits_assets.assets.quality import quality_change
+from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher
-from spark_src.erasure import requests as erasure_requests
-from spark_src.erasure.rows import SOURCES, Target
-from spark_src.errors import PcaError
-from spark_src.features import incremental
+from spark_src.contract import PREFIXES
+from spark_src.erasure import proof, requests
+from spark_src.erasure.purge import purge
+from spark_src.erasure.rows import NOTE
+from spark_src.errors import ErasureError, FruitsError, PcaError
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
-from spark_src.pca.fit import fit_version
+from spark_src.pca.fit import FitSettings
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.statistics import PcaModelStatistics
 
 JOB = "erase"
-DERIVED = ("pca_model", "pca_components", "csv_export")
+CODE_LOCATION = "fruits"
+SOURCES = ("raw_images", "rejected_images")
+OF_COMPONENTS = ("csv_export", "embedding_quality")
+OF_PCA = ("pca_components", *OF_COMPONENTS)
 
-
-class EraseConfig(dg.Config):
-    """Whose pictures; with nothing named, only what is pending is completed."""
-
-    subject: str | None = Field(None, description="The person's folder under photos/.")
-    image_ids: list[str] = Field([], description="Single pictures, by their image_id.")
+IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def job(source: Location, region: str) -> dg.JobDefinition:
@@ -54,52 +62,69 @@ def job(source: Location, region: str) -> dg.JobDefinition:
     """
 
     @dg.op(out=dg.Out(dg.Nothing))
-    def erase_inputs(
-        context: dg.OpExecutionContext, config: EraseConfig, storage: AssetStorage
-    ) -> None:
-        """Note the request, then delete the pictures under the input, with all their versions."""
+    def erase_inputs(context: dg.OpExecutionContext, storage: AssetStorage) -> None:
+        """Delete the pictures under the input, with all their versions."""
         require_in_region([source], region)
-        if config.subject or config.image_ids:
-            target = Target.of(config.subject, config.image_ids)
-            erasure_requests.add(storage.versions, source, target)
-        for request in erasure_requests.pending(storage.versions):
-            removed = erasure_requests.erase_inputs(storage.versions, source, request)
-            context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
+        require_no_run(context.instance)
+        for request in requests.pending(storage.tables):
+            try:
+                removed = requests.erase_inputs(storage.tables, source, request)
+            except FruitsError as error:  # one request does not hold up another
+                context.log.error(f"request {request.name}: {error}")
+            else:
+                context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
 
     @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def erase_rows(  # noqa: PLR0913, PLR0917 - what it makes, it stores
+    def erase_rows(
         context: dg.OpExecutionContext,
         pyspark: LazyPySparkResource,
         step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
         storage: AssetStorage,
-        tables: dg.ResourceParam[ParquetIOManager],
-        models: dg.ResourceParam[MobilenetModelIOManager],
-        pca_models: dg.ResourceParam[PcaModelIOManager],
-        csv_files: dg.ResourceParam[CsvIOManager],
+        delta: dg.ResourceParam[DeltaIOManager],
     ) -> None:
-        """Take the rows out of the tables of pictures; make what follows from what is left."""
-        spark, versions = pyspark.spark_session, storage.versions
-        for request in erasure_requests.pending(versions):
-            rows = erasure_requests.erase_rows(spark, versions, request)
-            context.log.info(f"request {request.name}: rows deleted: {rows}")
-        _report_sources(context, versions)
-        managers = {"pca_model": pca_models, "csv_export": csv_files}
-        made = _derived(context, spark, versions, models, pca_models, tables)
-        for asset, assets_def, output in made:
-            manager = managers.get(asset, tables)
-            stored = manager.store(output.value, asset, context.run_id, context.log.info)
-            context.log_event(materialization(context.instance, assets_def, output, stored, asset))
+        """Take the rows out of the tables of pictures; make the downstream assets anew."""
+        tables = storage.tables
+        for request in requests.pending(tables):
+            if "inputs" not in request.done:
+                continue
+            removed = requests.erase_rows(
+                lambda: pyspark.spark_session, tables, request, context.run_id
+            )
+            context.log.info(f"request {request.name}: rows deleted: {removed}")
+        for asset in SOURCES:
+            snapshot = tables.find(asset)
+            if snapshot is not None:
+                shown = metadata.from_snapshot(snapshot)
+                _report(context, ingest, asset, snapshot.statistics.digest, shown)
+        Downstream(context, tables, delta, pyspark).make()
 
     @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def prove_erasure(context: dg.OpExecutionContext, storage: AssetStorage) -> None:
+    def prove_erasure(
+        context: dg.OpExecutionContext,
+        storage: AssetStorage,
+        delta: dg.ResourceParam[DeltaIOManager],
+    ) -> None:
         """Delete earlier versions and leftovers, look into every file, write the receipts."""
-        for request in erasure_requests.pending(storage.versions):
-            receipt = erasure_requests.prove(storage.versions, source, request)
-            context.log.info(f"request {request.name}: receipt {receipt}")
+        require_no_run(context.instance)
+        tables, failures = storage.tables, []
+        _make_quality(context, tables, delta)
+        purged = purge(tables, context.run_id)
+        context.log.info(f"{purged:,} files of no current version deleted")
+        for request in requests.pending(tables):
+            if "rows" not in request.done:
+                continue
+            try:
+                receipt = proof.prove(tables, source, request, purged)
+            except ErasureError as error:
+                failures.append(str(error))
+            else:
+                context.log.info(f"request {request.name}: receipt {receipt}")
+        requests.require_all_done(tables, failures)
 
     @dg.job(
         name=JOB,
-        description="Forget a person's pictures, and all that was made of them; then prove it.",
+        description="Erase the data of every request that `fruits erase` has made: pictures, and "
+        "all that was made of them; then look into every file.",
     )
     def erase() -> None:
         prove_erasure(erase_rows(erase_inputs()))
@@ -107,49 +132,147 @@ def job(source: Location, region: str) -> dg.JobDefinition:
     return erase
 
 
-Made = Iterator[tuple[str, dg.AssetsDefinition, dg.Output[Any]]]
+def require_no_run(instance: dg.DagsterInstance) -> None:
+    """Refuse to erase while a run may have read what is to go, and could write it again.
+
+    Raises:
+        ErasureError: a run of this code location, not of this job, is queued or in progress.
+    """
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS))
+    found = [f"{run.run_id[:8]} ({run.status.value})" for run in runs if _may_write(run)]
+    if found:
+        raise ErasureError(
+            f"{len(found)} runs are queued or in progress: {', '.join(found)}. What they have read "
+            "could come back. Wait until they have ended, or terminate them in Dagster's UI, and "
+            "run `fruits erase` again. One whose process is dead stays so until `uv run dagster "
+            "run delete RUN_ID`, or until the UI is told to force its termination."
+        )
 
 
-def _derived(  # noqa: PLR0913, PLR0917
-    context: dg.OpExecutionContext,
-    spark: SparkSession,
-    versions: Storage,
-    models: MobilenetModelIOManager,
-    pca_models: PcaModelIOManager,
-    tables: ParquetIOManager,
-) -> Made:
-    """What follows from the pictures that are left, as far as it was ever made; stored in turn."""
-    if versions.find("mobilenet_features") is None:
-        return
-    images = versions.current("raw_images")
-    model = models.read(versions.current("mobilenet_model"))
-    plan = incremental.plan(versions, images, model.sha256)
-    yield "mobilenet_features", mobilenet_features, features_output(spark, plan, model)
-    before = versions.find("pca_model")
-    if before is None:
-        return
-    features, started = versions.current("mobilenet_features"), time.monotonic()
-    asked = before.facts["n_components"], before.facts["min_explained_variance"]
-    try:
-        fit = fit_version(spark, features, *asked, pca_models.earlier())
-    except PcaError as error:
-        context.log.warning(f"{error} PCA and what follows are deleted instead.")
-        for asset in DERIVED:
-            versions.forget(asset)
-        return
-    for output in pca_outputs(spark, features, fit, started):
-        yield output.output_name, pca, output
-    if versions.find("csv_export") is not None:
-        yield "csv_export", csv_export, csv_output(tables.read(versions.current("pca_components")))
+def _may_write(run: dg.DagsterRun) -> bool:
+    """Whether a run of anything but this job belongs to this code location."""
+    if run.job_name == JOB:
+        return False
+    if run.asset_selection:
+        return any(key.to_user_string() in PREFIXES for key in run.asset_selection)
+    origin = run.remote_job_origin
+    return origin is None or origin.location_name == CODE_LOCATION
 
 
-def _report_sources(context: dg.OpExecutionContext, versions: Storage) -> None:
-    """Tell Dagster that the tables of pictures are other ones now."""
-    for asset in SOURCES:
-        version = versions.find(asset)
-        if version is not None:
-            output: dg.Output[Mapping[str, Any]] = dg.Output(
-                {}, asset, data_version=dg.DataVersion(version.facts.get("digest", version.name))
+@dataclass(frozen=True)
+class Downstream:
+    """Makes what follows from the pictures that are left, as far as it was ever made.
+
+    Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
+    """
+
+    context: dg.OpExecutionContext
+    tables: Tables
+    delta: DeltaIOManager
+    pyspark: LazyPySparkResource
+
+    def make(self) -> None:
+        """Make all of it, in order."""
+        model = self.tables.begin("mobilenet_model", self.context.run_id)
+        if model.before is not None:
+            model.commit(model.before.statistics, note=NOTE)
+        if self._features() and self._pca_model() and self._components():
+            self._csv()
+
+    def _features(self) -> bool:
+        if self.tables.find("mobilenet_features") is None:
+            self._delete(("pca_model", *OF_PCA), "there are no features to make them of")
+            return False
+        inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
+        write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
+        change = features_change(write, *inputs, self.pyspark, self.context.log.info)
+        self._store(mobilenet_features, change)
+        return True
+
+    def _pca_model(self) -> bool:
+        before = self.tables.find("pca_model")
+        if before is None:
+            self._delete(OF_PCA, "there is no PCA model to make them with")
+            return False
+        known = before.typed(PcaModelStatistics)
+        settings = FitSettings(known.n_components, known.min_explained_variance, refit_share=1)
+        features = self.tables.current("mobilenet_features")
+        write = self.tables.begin("pca_model", self.context.run_id, [features])
+        try:
+            change = pca_model_change(
+                write, features, settings, self.pyspark, self.context.log.info, erased=True
             )
-            rows = {"dagster/row_count": version.rows}
-            context.log_event(materialization(context.instance, ingest, output, rows, asset))
+        except PcaError as error:
+            self._delete(("pca_model", *OF_PCA), str(error))
+            return False
+        self._store(pca_model, change)
+        return True
+
+    def _components(self) -> bool:
+        if self.tables.find("pca_components") is None:
+            self._delete(OF_COMPONENTS, "there are no components to make them of")
+            return False
+        inputs = (self.tables.current("mobilenet_features"), self.tables.current("pca_model"))
+        write = self.tables.begin("pca_components", self.context.run_id, inputs)
+        change = components_change(write, *inputs, self.pyspark, self.context.log.info)
+        self._store(pca_components, change)
+        return True
+
+    def _csv(self) -> None:
+        if self.tables.find("csv_export") is None:
+            return
+        components = self.tables.current("pca_components")
+        write = self.tables.begin("csv_export", self.context.run_id, [components])
+        self._store(csv_export, csv_change(write, components, self.pyspark))
+
+    def _delete(self, assets: Sequence[str], reason: str) -> None:
+        """Delete what can't be made without the person's data."""
+        for asset in assets:
+            if self.tables.find(asset) is not None:
+                self.context.log.warning(f"{asset} is deleted: {reason}")
+                self.tables.delete(asset)
+
+    def _store(self, assets_def: dg.AssetsDefinition, change: Change) -> None:
+        _store(self.context, self.delta, assets_def, change)
+
+
+def _make_quality(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Answer the questions anew; where that cannot be done here, delete the answers."""
+    if tables.find("embedding_quality") is None:
+        return
+    try:
+        change, shown = quality_change(tables, context.run_id)
+    except ModuleNotFoundError as error:
+        context.log.warning(f"embedding_quality is deleted: {error}")
+        tables.delete("embedding_quality")
+        return
+    _store(context, delta, embedding_quality, change, shown)
+
+
+def _store(
+    context: dg.OpExecutionContext,
+    delta: DeltaIOManager,
+    assets_def: dg.AssetsDefinition,
+    change: Change,
+    shown: metadata.Metadata | None = None,
+) -> None:
+    """Commit a change, and tell Dagster of the version as if the asset had been materialized."""
+    asset, write = change.write.asset, change.write
+    if change.is_empty and write.before is not None:
+        write.commit(write.before.statistics, note=NOTE)
+        return
+    code_version = assets_def.specs_by_key[dg.AssetKey(asset)].code_version or ""
+    change = replace(change, note=f"{NOTE}; {change.note}" if change.note else NOTE)
+    stored = delta.store(change, context, code_version)
+    _report(context, assets_def, asset, change.digest, {**(shown or {}), **stored})
+
+
+def _report(
+    context: dg.OpExecutionContext,
+    assets_def: dg.AssetsDefinition,
+    asset: str,
+    digest: str,
+    shown: metadata.Metadata,
+) -> None:
+    output = dg.Output(None, asset, data_version=dg.DataVersion(digest))
+    context.log_event(materialization(context.instance, assets_def, output, shown, asset))

@@ -1,8 +1,9 @@
-"""The command `fruits history`: the versions of an asset, by the log of its table."""
+"""The command `fruits history`: an asset's versions, from the commits in its table's log."""
 
 from __future__ import annotations
 
 import sys
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -11,42 +12,65 @@ from rich.markup import escape
 from rich.table import Table
 
 from spark_src.contract import PREFIXES
-from spark_src.errors import NothingStoredError
-from spark_src.tables.delta import CommitRecord, Tables
+from spark_src.tables.delta import CommitRecord, Tables, is_table
+
+WITHOUT_ROWS = ("mobilenet_model", "pca_model", "embedding_quality")
+"""Files that do not hold rows."""
 
 
 def history(
     asset: Annotated[str, typer.Argument(help=f"One of: {', '.join(PREFIXES)}.")],
-    most: Annotated[int, typer.Option(min=1, help="How many versions, the latest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many versions, the latest first.")] = 20,
 ) -> None:
-    """Print an asset's versions: when, by which run, how many rows, what changed."""
+    """Print an asset's versions: when, by which run, how many rows, what changed.
+
+    A run that changed nothing makes no version.
+    """
     from fruits_assets.settings import settings_in_region
 
     tables = Tables(settings_in_region().storage_location)
-    commits = tables.history(asset)[:most]
-    if not commits:
-        raise NothingStoredError(
-            f"{asset} has no version under {tables.prefix(asset)}. Make one with: "
-            f"uv run dagster asset materialize --select '*{asset}'"
-        )
-    table = Table("version", "committed (UTC)", "run", "rows", "change", title=asset)
-    for version, at, record in commits:
-        rows = f"{record.statistics.get('rows', 0):,}"
-        when = f"{at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(version), when, record.run_id[:8], rows, escape(_change(record)))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    tables.current(asset)  # says what to do where there is none
+    commits = tables.history(asset)
+    table = Table("version", "committed (UTC)", "run", "made from", "rows", "change", title=asset)
+    before = [record for _, _, record in commits[1:]]
+    for (version, at, record), former in zip_longest(commits[:limit], before[:limit]):
+        made_from = ", ".join(f"{name} {number}" for name, number in record.inputs.items())
+        change = _change(asset, record, former)
+        cells = (record.run_id[:8], made_from, _rows(asset, record), change)
+        table.add_row(str(version), f"{at:%Y-%m-%d %H:%M:%S}", *map(escape, cells))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    if len(commits) > limit:
+        console.print(f"{_count(len(commits) - limit, 'earlier version')}: --limit {len(commits)}")
 
 
-def _change(record: CommitRecord) -> str:
-    """What a commit did, in words."""
-    if record.note:
-        return record.note
+def _rows(asset: str, record: CommitRecord) -> str:
+    return "" if asset in WITHOUT_ROWS else f"{record.statistics.get('rows', 0):,}"
+
+
+def _change(asset: str, record: CommitRecord, before: CommitRecord | None) -> str:
+    """What a commit did, in words, and why where it says so."""
+    changed = _rows_changed(record) if is_table(asset) else _file_changed(record, before)
+    return f"{changed}\n{record.note}" if record.note else changed
+
+
+def _file_changed(record: CommitRecord, before: CommitRecord | None) -> str:
+    same = before is not None and before.statistics["digest"] == record.statistics["digest"]
+    return f"{'kept' if same else 'new'} {record.statistics['files'][0]}"
+
+
+def _rows_changed(record: CommitRecord) -> str:
     parts = [
-        f"{count:,} rows in {files:,} {verb}"
-        for count, files, verb in (
-            (record.rows_added, record.files_added, "new files"),
-            (record.rows_removed, record.files_removed, "files removed"),
+        f"{_count(rows, 'row')} in {_count(files, 'file')} {verb}"
+        for rows, files, verb in (
+            (record.rows_added, record.files_added, "added"),
+            (record.rows_removed, record.files_removed, "removed"),
         )
         if files
     ]
-    return ", ".join(parts) or "statistics alone"
+    net = record.rows_added - record.rows_removed
+    return f"{'+' * (net > 0)}{_count(net, 'row')} ({', '.join(parts)})" if parts else "no rows"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if abs(number) == 1 else 's'}"

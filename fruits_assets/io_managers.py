@@ -11,6 +11,9 @@ from spark_src.io.aws import explained
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot
 
+PHOTOS_SHOWN = "photos may be shown"
+"""Metadata: what an unchanged asset showed is shown again only where the setting is the same."""
+
 
 class DeltaIOManager(dg.ConfigurableIOManager):
     """A `Change` goes in and is committed; a `Snapshot` comes out. All assets are kept so."""
@@ -31,8 +34,11 @@ class DeltaIOManager(dg.ConfigurableIOManager):
         if change.is_empty:
             context.log.info(f"{asset} is unchanged: version {snapshot.version} stays current")
         found = metadata.from_snapshot(snapshot, unchanged=change.is_empty)
+        found |= {PHOTOS_SHOWN: dg.MetadataValue.bool(self.storage.show_photos)}
         if change.is_empty:
-            return metadata.shown_before(context, asset) | found
+            before = metadata.shown_before(context, asset)
+            if not before or before.get(PHOTOS_SHOWN) == found[PHOTOS_SHOWN]:
+                return before | found
         return found | self._pictures(snapshot, context)
 
     def _pictures(self, snapshot: Snapshot, context: Any) -> metadata.Metadata:

@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 import pyspark
 
-from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot, is_table
 from spark_src.tables.schemas import TABLES, csv_schema, type_name
 from spark_src.tables.statistics import (
@@ -41,7 +40,7 @@ def from_snapshot(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
     """Metadata that every asset has, and what its statistics add."""
     known = snapshot.statistics
     metadata: Metadata = {
-        "dagster/uri": data_location(snapshot).uri,
+        "dagster/uri": snapshot.data_location.uri,
         "version": snapshot.version,
         "unchanged": unchanged,
         "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
@@ -151,10 +150,3 @@ def _libraries(asset: str) -> dg.MarkdownMetadataValue:
 def _version_of(library: str) -> str:
     # A cluster's own pyspark was not installed as a package.
     return pyspark.__version__ if library == "pyspark" else installed_version(library)
-
-
-def data_location(snapshot: Snapshot) -> Location:
-    """Where a person finds the data: the table's folder, or the file."""
-    if is_table(snapshot.asset):
-        return snapshot.location
-    return snapshot.location / snapshot.statistics.files[0]

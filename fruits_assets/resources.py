@@ -1,6 +1,8 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
+import os
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +14,7 @@ from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.spark.scratch import make_scratch
 from spark_src.spark.session import use_bundled_java
 from spark_src.tables.delta import Tables
 
@@ -25,8 +28,12 @@ Launcher = dg.ResourceParam[Any]
 class LocalSpark(LazyPySparkResource):
     """Spark in this process, started when it is first used, with the Java that came by pip."""
 
+    scratch: str
+    """Folder for what Spark spills."""
+
     def _init_session(self) -> None:
         use_bundled_java()
+        os.environ["SPARK_LOCAL_DIRS"] = str(make_scratch(Path(self.scratch)))
         super()._init_session()
 
 
@@ -44,7 +51,7 @@ class ClusterSpark(LazyPySparkResource):
 
 def cores_of(pyspark: LazyPySparkResource) -> int:
     """How many cores Spark has; 1 where nothing has started it."""
-    if pyspark._spark_session is None:  # noqa: SLF001 - asking would start it
+    if pyspark._spark_session is None:
         return 1
     return int(pyspark.spark_context.defaultParallelism)
 

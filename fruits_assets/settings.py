@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fruits_assets.notifications import InputQueue
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
+from spark_src.spark.scratch import FOLDER
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGENET = "imagenet"
@@ -71,6 +74,18 @@ class Settings(BaseSettings):
         hint = " London is not in the EU; Paris is eu-west-3." if value == "eu-west-2" else ""
         raise ValueError(f"{value} is not a region in the EU: use one of {EU_REGIONS}.{hint}")
 
+    @field_validator("input_queue")
+    @classmethod
+    def _queue_in_region(cls, value: str | None, info: ValidationInfo) -> str | None:
+        region = info.data.get("region")  # none where it is wrong itself
+        if value is None or region is None:
+            return value
+        try:
+            InputQueue(value, region)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return value
+
     @model_validator(mode="after")
     def _cluster_reads_s3(self) -> Self:
         local = [
@@ -100,6 +115,13 @@ class Settings(BaseSettings):
     def storage_location(self) -> Location:
         """The folder that holds the assets' versions."""
         return Location.parse(self.storage)
+
+    @property
+    def scratch(self) -> Path:
+        """The folder for what Spark spills: beside the data where that is on disk."""
+        if self.storage_location.scheme == "file":
+            return Path(self.storage_location.path) / FOLDER
+        return Path(os.environ.get("DAGSTER_HOME") or PROJECT / ".dagster") / FOLDER
 
     @property
     def pinned_weights(self) -> bool:

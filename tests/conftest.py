@@ -13,16 +13,14 @@ from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
 from fruits_assets import code_package
-from spark_src.features import incremental
 from spark_src.features.model import MobilenetModel, convert
-from spark_src.images.ingest import accepted, inspect, list_source
-from spark_src.images.validate import Limits
 from spark_src.io.aws import client, forget_clients
 from spark_src.io.locations import Location
-from spark_src.spark.session import local_config, use_bundled_java, write_table
-from spark_src.storage import Storage, Version
+from spark_src.spark.session import local_config, use_bundled_java
+from spark_src.tables.delta import Snapshot, Tables
 from tests import java
 from tests.cluster_env import unpacked_env
+from tests.pipeline import featurize, ingest, tables_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -124,37 +122,35 @@ def mobilenet(weights: Path) -> MobilenetModel:
 
 
 @pytest.fixture(scope="session")
-def sample_raw(
-    spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Version:
-    """The sample ingested: a version of `raw_images`."""
-    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("sample"))))
-    draft = storage.begin("raw_images", "sample")
-    inspected = inspect(spark, list_source(Location.parse(str(sample))), Limits())
-    write_table(accepted(inspected), "raw_images", draft.location)
-    inspected.unpersist()
-    return storage.publish(draft, {"rows": 240, "digest": "sample"})
+def sample_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Storage of the sample's pictures and features. To be read only."""
+    return tables_in(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="session")
-def sample_images(sample_raw: Version) -> Location:
+def sample_raw(spark: SparkSession, sample: Path, sample_tables: Tables) -> Snapshot:
+    """The sample ingested: a version of `raw_images`."""
+    return ingest(spark, sample_tables, sample).raw
+
+
+@pytest.fixture(scope="session")
+def sample_images(sample_raw: Snapshot) -> Location:
     """The sample ingested: a Parquet folder with the columns of `raw_images`."""
     return sample_raw.location
 
 
 @pytest.fixture(scope="session")
-def sample_features(
-    spark: SparkSession,
-    sample_raw: Version,
-    mobilenet: MobilenetModel,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Location:
+def sample_version(
+    spark: SparkSession, sample_tables: Tables, sample_raw: Snapshot, mobilenet: MobilenetModel
+) -> Snapshot:
+    """The sample's features: a version of `mobilenet_features`."""
+    return featurize(spark, sample_tables, sample_raw, mobilenet)[1]
+
+
+@pytest.fixture(scope="session")
+def sample_features(sample_version: Snapshot) -> Location:
     """The sample's features: a Parquet folder with the columns of `mobilenet_features`."""
-    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("sample"))))
-    folder = storage.begin("mobilenet_features", "sample").location
-    plan = incremental.plan(storage, sample_raw, mobilenet.sha256)
-    incremental.make(spark, plan, mobilenet, folder)
-    return folder
+    return sample_version.location
 
 
 @pytest.fixture(scope="session")

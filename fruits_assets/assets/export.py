@@ -8,7 +8,6 @@ from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.assets.features import data_version
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.resources import AssetStorage, Launcher, cores_of
 from spark_src.tables import csv
@@ -18,6 +17,7 @@ from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics, joi
 
 
 @dg.asset(
+    deps=["pca_model"],  # so that `pca_model+`, which is one layer, exports as well
     io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
@@ -39,7 +39,7 @@ def csv_export(
     """
     write = storage.tables.begin("csv_export", context.run_id, [pca_components])
     change = csv_change(write, pca_components, pyspark)
-    return dg.Output(change, data_version=data_version(change))
+    return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
 def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkResource) -> Change:
@@ -56,6 +56,7 @@ def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkReso
         rows=csv.count_rows(staged),
         files=(csv.FILE,),
         n_components=known.n_components,
+        file_bytes=staged.size or 0,
     )
     replace = partial(csv.replace_file, staged, write.location)
     return Change(

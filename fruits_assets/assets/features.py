@@ -54,7 +54,7 @@ def mobilenet_features(
     inputs = (raw_images, mobilenet_model)
     write = storage.tables.begin("mobilenet_features", context.run_id, inputs)
     change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
-    return dg.Output(change, data_version=data_version(change))
+    return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
 def features_change(
@@ -89,9 +89,3 @@ def features_change(
         started=started,
         cleanup=partial(clear_staged, write),
     )
-
-
-def data_version(change: Change) -> dg.DataVersion:
-    """Of what a change makes, or of what is there already."""
-    known = change.statistics or (change.write.before and change.write.before.statistics)
-    return dg.DataVersion(known.digest if known else "")

@@ -11,8 +11,9 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher, PictureSource, cores_of
+from spark_src.errors import FruitsError
+from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
-    plan_ingest,
     raw_change,
     read_new,
     rejected_change,
@@ -23,6 +24,7 @@ from spark_src.images.validate import Limits
 from spark_src.spark.progress import report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.parquet import discard
 
 ASSET = "raw_images"
 
@@ -74,7 +76,7 @@ def ingest(
     source: PictureSource,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> Iterator[dg.Output[Change]]:
-    """Read the files under the input that are new or changed; sort them into pictures and rejects."""
+    """Read the files that are new or changed; sort them into pictures and rejected files."""
     limits = Limits(config.max_bytes, config.max_pixels)
     outputs = ingest_changes(context, pyspark, storage.tables, source, limits, config)
     yield from selected_outputs(context, outputs, delta)
@@ -88,7 +90,7 @@ def ingest_changes(
     limits: Limits,
     config: IngestConfig,
 ) -> Iterator[dg.Output[Change]]:
-    """Both changes, `rejected_images` first: it is there to be read when there is too much in it."""
+    """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
     rejected, raw = (tables.begin(name, context.run_id) for name in ("rejected_images", ASSET))
     plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
@@ -101,8 +103,11 @@ def ingest_changes(
     change = rejected_change(plan, rejected, rows, started)
     yield dg.Output(change, "rejected_images", metadata=uri)
 
-    require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
-    change = raw_change(plan, result, raw, rows.num_rows, started, cores_of(pyspark))
-    statistics = change.statistics or raw.before.statistics
-    version = dg.DataVersion(statistics.digest)
+    try:
+        require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
+        change = raw_change(plan, result, raw, rows.num_rows, started, cores_of(pyspark))
+    except FruitsError:
+        discard(raw.folder, result.files)
+        raise
+    version = dg.DataVersion(change.digest)
     yield dg.Output(change, ASSET, metadata=uri, data_version=version)

@@ -7,7 +7,6 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.assets.features import data_version
 from fruits_assets.automation import FOLLOWS
 from fruits_assets.resources import AssetStorage, Launcher, cores_of
 from spark_src.pca import fit, project
@@ -63,7 +62,7 @@ def pca_model(
         config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
     change = pca_model_change(write, mobilenet_features, settings, pyspark, context.log.info)
-    return dg.Output(change, data_version=data_version(change))
+    return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
 @dg.asset(
@@ -91,7 +90,7 @@ def pca_components(
     inputs = (mobilenet_features, pca_model)
     write = storage.tables.begin("pca_components", context.run_id, inputs)
     change = components_change(write, *inputs, pyspark, context.log.info)
-    return dg.Output(change, data_version=data_version(change))
+    return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
 def pca_model_change(

@@ -1,6 +1,7 @@
 """`embedding_quality`: what the numbers are worth, on the host, from small reads of storage."""
 
 import time
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +13,7 @@ from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
 from spark_src.pca.fit import load_current
 from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import joint_digest
 
 
@@ -40,27 +42,29 @@ def embedding_quality(
 
     Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
     """
-    tables = storage.tables
+    change, metadata = quality_change(storage.tables, context.run_id, config.most_images)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def quality_change(
+    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+) -> tuple[Change, dict[str, Any]]:
+    """The answers to every question, and what the UI shows of them."""
+    started = time.monotonic()
     names = ("mobilenet_features", "pca_model", "pca_components")
     features, model, components = (tables.current(name) for name in names)
-    write = tables.begin("embedding_quality", context.run_id, [features, model, components])
-    digest = joint_digest(components.statistics.digest, str(config.most_images))
+    write = tables.begin("embedding_quality", run_id, [features, model, components])
+    digest = joint_digest(components.statistics.digest, str(most_images))
     if quality_files.is_current(write, digest):
-        return dg.Output(Change.none(write), data_version=dg.DataVersion(digest))
-    started = time.monotonic()
-    vectors = read(features, components, config.most_images)
-    quality = measure(vectors, load_current(model))
+        return Change.none(write), {}
+    quality = measure(read(features, components, most_images), load_current(model))
     statistics = quality_files.save(quality, write.location, digest)
-    change = Change(write, statistics, images=quality.sampled, started=started)
-    return dg.Output(
-        change,
-        data_version=dg.DataVersion(digest),
-        metadata={
-            "quality": _table(quality),
-            "explained variance by components": _curve(quality),
-            "images compared": quality.sampled,
-        },
-    )
+    metadata = {
+        "quality": _table(quality),
+        "explained variance by components": _curve(quality),
+        "images compared": quality.sampled,
+    }
+    return Change(write, statistics, images=quality.sampled, started=started), metadata
 
 
 def _table(quality: Quality) -> dg.MarkdownMetadataValue:
@@ -73,7 +77,8 @@ def _table(quality: Quality) -> dg.MarkdownMetadataValue:
         " | ".join(_cells(answer, answer.scores)) for answer in quality.answers if answer.scores
     ]
     notes = [
-        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, {answer.reason_not_asked}."
+        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, "
+        f"{answer.reason_not_asked}."
         for answer in quality.answers
         if answer.reason_not_asked
     ]

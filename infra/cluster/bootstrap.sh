@@ -54,7 +54,7 @@ as_root chmod -R a+rX,go-w "$fresh"
 # An environment holds no Python: it runs on this node's.
 as_root ln -sfn "$python" "$fresh/bin/python"
 as_root sed -i "s|^home = .*|home = $(dirname "$python")|" "$fresh/pyvenv.cfg"
-"$fresh/bin/python" -c "import ai_edge_litert, boto3, dagster, numpy, PIL, pyarrow" \
+"$fresh/bin/python" -c "import ai_edge_litert, boto3, dagster, deltalake, numpy, PIL, pyarrow" \
     || fail "$key does not run with $python: was it packed for Python 3.11 on x86_64?"
 
 # The marker comes before the move: an environment at the target is always whole.

@@ -1,4 +1,4 @@
-"""Requests to forget pictures: kept under the storage until done, each stage safe to repeat.
+"""Requests to erase: kept under the storage until they are done, each stage safe to repeat.
 
 A request that is done leaves a receipt: counts, hashes and times, and nothing of the person.
 """
@@ -8,59 +8,59 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_src import feature_parts
-from spark_src.contract import FOLDERS, PREFIXES
-from spark_src.erasure.rows import (
-    SOURCES,
-    Target,
+from spark_src.contract import FOLDERS
+from spark_src.erasure import inputs, rows
+from spark_src.erasure.lookup import (
+    PENDING,
+    Found,
     find,
-    needles,
-    remove_inputs,
-    remove_rows,
-    require_same_input,
-    scan,
+    pending_prefix,
+    require_single_owners,
+    require_trace,
 )
+from spark_src.erasure.target import Target, require_plain_paths
 from spark_src.errors import ErasureError
-from spark_src.io import object_versions
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
+from spark_src.tables.parquet import write_whole
 
-_PENDING, _RECEIPT = "pending-", "receipt-"
+RECEIPT = "receipt-"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be forgotten, and what has been done of it."""
+    """What is to be erased, and what has been done of it."""
 
     file: Location
     target: Target
     name: str
     """Of the request, not of the person."""
-    ids: list[str]
+    image_ids: frozenset[str]
     """Of the pictures, as far as a table told."""
     done: dict[str, Any]
-    """Counts and times for the receipt."""
+    """Counts and times for the receipt, by stage."""
 
     def saved(self) -> Request:
         """The same, kept for who has to complete it."""
         content = {
             "subject": self.target.subject,
             "image_ids": sorted(self.target.image_ids),
+            "all_owners": self.target.all_owners,
             "paths": sorted(self.target.paths),
-            "ids": self.ids,
+            "known_image_ids": sorted(self.image_ids),
             "done": self.done,
         }
-        self.file.write(json.dumps(content).encode())
+        write_whole(self.file, json.dumps(content).encode())
         return self
 
-    def counted(self, stage: str, started: float, **counts: Any) -> Request:
+    def counted(self, stage: str, started: float, **counts: int) -> Request:
         """The same with one more stage done; a repeated stage adds to what it had counted."""
         before = self.done.get(stage, {})
         seconds = round(before.get("seconds", 0) + time.monotonic() - started, 2)
@@ -68,131 +68,143 @@ class Request:
         return replace(self, done=self.done | {stage: {"seconds": seconds, **added}}).saved()
 
 
-def add(versions: Storage, source: Location, target: Target) -> None:
+def look_up(tables: Tables, source: Location, target: Target) -> Found:
+    """What there is of a target, for who is asked whether to erase it.
+
+    Raises:
+        ErasureError: there is no trace, only of a name that is nearly the same, or a picture that
+            was named by its id has several owners.
+    """
+    found = find(tables, source, target)
+    require_single_owners(found, target)
+    require_trace(found, target, tables, source)
+    return found
+
+
+def add(tables: Tables, source: Location, target: Target) -> None:
     """Keep a request; one that is pending already goes on with what it has done.
 
     Raises:
-        ErasureError: there is no trace of the target, or the tables came from another input.
+        ErasureError: see `look_up`; or the tables came from another input.
     """
-    asked = (target.subject, target.image_ids)
-    if asked in [(known.target.subject, known.target.image_ids) for known in pending(versions)]:
+    if is_pending(tables, target):
         return
-    if find(versions, source, target).nothing:
-        whose = " ".join([target.subject or "", *sorted(target.image_ids)]).strip()
-        raise ErasureError(
-            f"There is no trace of {whose}: no file under {source}, no row under {versions.root}. "
-            "Is it written as the folder is? What was erased before has its receipt."
-        )
-    folder, name = versions.root / FOLDERS["erasures"], uuid.uuid4().hex
-    folder.make_folder()
+    look_up(tables, source, target)
+    folder, name = tables.root / FOLDERS["erasures"], uuid.uuid4().hex
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
-    file = folder / f"{_PENDING}{name}.json"
-    Request(file, target, name, sorted(target.image_ids), begun).saved()
+    Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).saved()
 
 
-def pending(versions: Storage) -> Iterator[Request]:
-    """Every request that is not done."""
-    folder = versions.root / FOLDERS["erasures"]
-    for info in folder.files():
-        if not info.base_name.startswith(_PENDING):
-            continue
-        file = Location(folder.scheme, info.path)
-        kept = json.loads(file.read())
-        ids, paths = frozenset(kept["image_ids"]), frozenset(kept["paths"])
-        name = info.base_name.removeprefix(_PENDING).removesuffix(".json")
-        target = Target(kept["subject"], ids, paths)
-        yield Request(file, target, name, kept["ids"], kept["done"])
+def is_pending(tables: Tables, target: Target) -> bool:
+    """Whether the same was asked for before, and is not done."""
+    asked = replace(target, paths=frozenset())
+    return any(replace(known.target, paths=frozenset()) == asked for known in pending(tables))
 
 
-def receipts(versions: Storage, names: list[str]) -> list[Location]:
+def pending(tables: Tables) -> list[Request]:
+    """Every request that is not done and can be read: see `require_all_done` for the others."""
+    return [found for found in _stored(tables) if isinstance(found, Request)]
+
+
+def require_some(tables: Tables) -> None:
+    """See that there is a request.
+
+    Raises:
+        ErasureError: none is pending, or those that are cannot be read.
+    """
+    if not pending(tables):
+        require_all_done(tables)
+        raise ErasureError("Nothing is pending: give --subject ID or --image-id ID.")
+
+
+def require_all_done(tables: Tables, failures: Sequence[str] = ()) -> None:
+    """Say what is left of the requests, so that one does not hold up the others.
+
+    Args:
+        tables: the storage.
+        failures: what is known of why.
+
+    Raises:
+        ErasureError: a request is not done, cannot be read, or names something outside the input.
+    """
+    found = list(_stored(tables))
+    broken = [*failures, *(str(error) for error in found if isinstance(error, ErasureError))]
+    names = [request.name for request in found if isinstance(request, Request)]
+    if names:
+        broken.append(
+            f"{len(names)} requests are not done ({', '.join(names)}); the run's log says why."
+        )
+    if broken:
+        raise ErasureError(" ".join(broken))
+
+
+def receipts(tables: Tables, names: list[str]) -> list[Location]:
     """The receipts of requests that are done."""
-    folder = versions.root / FOLDERS["erasures"]
+    folder = tables.root / FOLDERS["erasures"]
     return [
         Location(folder.scheme, info.path)
         for info in folder.files()
-        if info.base_name.startswith(_RECEIPT)
+        if info.base_name.startswith(RECEIPT)
         and info.base_name.endswith(tuple(f"-{name}.json" for name in names))
     ]
 
 
-def erase_inputs(versions: Storage, source: Location, request: Request) -> int:
-    """Note which pictures are meant, then delete them under the input with all their versions."""
+def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
+    """Note which pictures are meant, then delete them under the input with all their versions.
+
+    Raises:
+        ErasureError: a picture has several owners, or a file cannot be deleted.
+    """
     started = time.monotonic()
-    found = find(versions, source, request.target)
-    target = replace(request.target, paths=request.target.paths | set(found.inputs))
-    ids = sorted({*request.ids, *found.image_ids})
-    request = replace(request, target=target, ids=ids).saved()
-    removed = remove_inputs(source, sorted(target.paths), target.prefix)
+    found = find(tables, source, request.target, request.image_ids)
+    require_single_owners(found, request.target)
+    target = replace(request.target, paths=found.paths)
+    counts = {
+        "pictures": len(found.image_ids),
+        "pictures_of_others_too": found.shared,
+        "similar_names": len(found.similar),
+        "same_name_elsewhere": len(found.elsewhere),
+    }
+    request = replace(
+        request, target=target, image_ids=found.image_ids, done=request.done | counts
+    ).saved()
+    removed = inputs.remove_inputs(source, target)
     request.counted("inputs", started, files=removed)
     return removed
 
 
-def erase_rows(spark: SparkSession, versions: Storage, request: Request) -> dict[str, int]:
+def erase_rows(
+    spark: Callable[[], SparkSession], tables: Tables, request: Request, run_id: str
+) -> dict[str, int]:
     """Take the rows out of the tables of pictures."""
     started = time.monotonic()
-    rows = {asset: remove_rows(spark, versions, asset, request.target) for asset in SOURCES}
-    request.counted("rows", started, **rows)
-    return rows
+    removed = rows.remove_rows(spark, tables, request.target, run_id)
+    request.counted("rows", started, **removed)
+    return removed
 
 
-def prove(versions: Storage, source: Location, request: Request) -> Location:
-    """Delete what else may hold something, look into every file, and write the receipt.
+def _stored(tables: Tables) -> Iterator[Request | ErasureError]:
+    prefix = pending_prefix(tables)
+    for info in prefix.parent.files():
+        if not info.base_name.startswith(PENDING):
+            continue
+        try:
+            yield _read(Location(prefix.scheme, info.path))
+        except ErasureError as error:
+            yield error
 
-    Raises:
-        ErasureError: something of the target is still there; the message names the files.
-    """
-    require_same_input(versions, source)
-    started = time.monotonic()
-    purged = _purge(versions)
-    sought = needles(versions, request.target, request.ids)
-    found = scan([versions.root, source], sought, skip=request.file)
-    if found.hits:
+
+def _read(file: Location) -> Request:
+    try:
+        kept = json.loads(file.read())
+        target = Target.from_names(kept["subject"], kept["image_ids"], kept["all_owners"])
+        target = replace(target, paths=frozenset(kept["paths"]))
+        ids, done = frozenset(kept["known_image_ids"]), kept["done"]
+        if file.scheme == "file":
+            require_plain_paths(target.paths)
+    except (ValueError, KeyError, TypeError) as error:
         raise ErasureError(
-            f"{len(found.hits)} files still hold something of request {request.name}: "
-            f"{', '.join(found.hits[:5])}. See that no other run is under way, and call again."
-        )
-    looked = {"files": found.files, "bytes": found.bytes, "hits": len(found.hits)}
-    request = request.counted("proof", started, purged_versions=purged)
-    receipt = (
-        request.file.parent / f"{_RECEIPT}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{request.name}.json"
-    )
-    receipt.write(json.dumps(_receipt(versions, request, looked), indent=2).encode())
-    object_versions.delete(request.file)
-    return receipt
-
-
-def _purge(versions: Storage) -> int:
-    """Earlier versions of tables, resume state, what travelled to a cluster, earlier objects."""
-    for asset in PREFIXES:
-        version = versions.find(asset)
-        if version is not None:
-            versions.amend(version, version.facts)
-    (versions.prefix("mobilenet_features") / feature_parts.FOLDER).delete_folder()
-    staging = versions.root / FOLDERS["staging"]
-    for folder in {
-        file.path.removeprefix(f"{staging.path}/").split("/")[0] for file in staging.files()
-    }:
-        if folder != "code":
-            (staging / folder).delete_folder()
-    return object_versions.delete_earlier(versions.root)
-
-
-def _receipt(versions: Storage, request: Request, looked: dict[str, int]) -> dict[str, Any]:
-    current = {asset: versions.find(asset) for asset in PREFIXES}
-    return {
-        "format": 1,
-        "request": request.name,
-        "pictures": len(request.ids),
-        **request.done,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "scan": looked,
-        "left": {
-            asset: {
-                "version": version.name,
-                "rows": version.facts.get("rows"),
-                "digest": version.facts.get("digest"),
-            }
-            for asset, version in current.items()
-            if version
-        },
-    }
+            f"{file} is no request that can be read ({error!r}). Was it edited? Delete it, and ask "
+            "again with `fruits erase`."
+        ) from error
+    return Request(file, target, file.name[len(PENDING) : -len(".json")], ids, done)

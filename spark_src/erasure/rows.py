@@ -1,259 +1,285 @@
-"""Forgetting a person's pictures: which rows and files are theirs, and taking them out. No Dagster.
+"""Which rows are a target's, wherever they lie, and taking them out of the tables of pictures.
 
-What is derived (features, PCA, CSV) is made anew by the pipeline itself from what is left: the
-features are carried over, the sums of PCA lose just the rows that went.
+Features, PCA, components and CSV are made of what is left by the pipeline itself: they follow the
+files of `raw_images` by name, and the sums of PCA lose just the files that went.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from spark_src.erasure.files import Entry, Kind, walk
+from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
-from spark_src.io import object_versions
-from spark_src.io.locations import Location
-from spark_src.spark.session import IMAGES_PER_TASK, read_table
-from spark_src.storage import Storage, Version
-from spark_src.tables.statistics import joint_digest, table_facts
-from spark_src.tables.vector_files import data_files, in_tasks, key_columns, opened
+from spark_src.images.ingest import DIGEST_MODULUS, to_stream
+from spark_src.images.layout import PHOTOS, person_of
+from spark_src.images.plan import count_values, rewrites_without, shares_of
+from spark_src.images.rewrite import rewriter
+from spark_src.tables.delta import CURRENT, Snapshot, Tables
+from spark_src.tables.parquet import READING_THREADS, new_name, read_columns, run_tasks, write_file
+from spark_src.tables.schemas import REJECTED_IMAGES, TABLES
+from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
-PHOTOS = "photos"
-"""The folder of the input in which users' photos lie, a folder a person."""
+NOTE = "erasure"
+"""Of every commit that an erasure makes."""
 
-SOURCES = ("raw_images", "rejected_images")
-"""Tables that are edited; every other one is made of them."""
+_KEYS = ("path", "image_id")
+LOGS = ("_delta_log/", f"{CURRENT}/_delta_log/")
+"""Of a table, and of an asset that is none: how the paths of its log begin."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """Whose pictures: those of a person, or single ones. Known ids and paths only grow."""
+@dataclass
+class TableTraces:
+    """What the tables have of a target, committed or not."""
 
-    subject: str | None
-    image_ids: frozenset[str]
-    paths: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, subject: str | None, image_ids: Iterable[str] = ()) -> Target:
-        """What was asked for.
-
-        Raises:
-            ErasureError: nothing was, or it names no folder of a person and no image.
-        """
-        wanted = frozenset(image_ids)
-        if not subject and not wanted:
-            raise ErasureError("Nothing is named: give --subject ID or --image-id ID.")
-        if subject is not None and (not subject or "/" in subject or subject in {".", ".."}):
-            raise ErasureError(
-                f"{subject!r} is no subject: give the name of a folder in {PHOTOS}/."
-            )
-        wrong = [found for found in wanted if len(found) != 64 or not _is_hex(found)]
-        if wrong:
-            raise ErasureError(f"{wrong[0]!r} is no image id: give the 64 digits of a sha256.")
-        return cls(subject, wanted)
+    rows: dict[str, int] = field(default_factory=dict)
+    """Of each table's current version."""
+    uncommitted: int = 0
+    """Rows of files that belong to no current version: of killed runs, of earlier versions."""
+    paths: set[str] = field(default_factory=set)
+    image_ids: set[str] = field(default_factory=set)
+    shared: int = 0
+    """Pictures that somebody else supplied, too."""
+    several_owners: int = 0
+    """Pictures named by their ids that more than one supplied."""
+    similar: set[str] = field(default_factory=set)
+    """Folders of rows that are nearly the person's."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Folders of rows that have the person's name and are not in `photos/`."""
 
     @property
-    def prefix(self) -> str | None:
-        """How the paths of the person's files begin, relative to the input."""
-        return None if self.subject is None else f"{PHOTOS}/{self.subject}/"
-
-    def rows(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
-        """Which rows are meant, by path and, where there is such a column, by image id."""
-        found = pc.is_in(table["path"], pa.array(sorted(self.paths), pa.string()))
-        if self.prefix is not None:
-            found = pc.or_(found, pc.starts_with(table["path"], self.prefix))
-        if "image_id" in table.schema.names and self.image_ids:
-            found = pc.or_(found, pc.is_in(table["image_id"], pa.array(sorted(self.image_ids))))
-        return found
+    def has_rows(self) -> bool:
+        """Whether any file has a row of the target."""
+        return bool(self.uncommitted or any(self.rows.values()))
 
 
-@dataclass(frozen=True)
-class Found:
-    """What there is of a target."""
+def look_through(tables: Tables, target: Target, image_ids: Iterable[str] = ()) -> TableTraces:
+    """Look for a target in every file of the tables; nothing is changed.
 
-    inputs: list[str]
-    """Paths of files under the input, relative to it."""
-    image_ids: frozenset[str]
-    """Of their pictures, as far as a table tells."""
-    rows: dict[str, int]
-    """How many rows of each table's kept versions are theirs."""
-    earlier: int
-    """How many earlier versions of the person's files a bucket keeps, of deleted ones too."""
+    Args:
+        tables: the storage.
+        target: whose data.
+        image_ids: of pictures that are known to be the target's.
+    """
+    traces = TableTraces(image_ids={*image_ids, *target.image_ids})
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        for asset in TABLES:
+            snapshot = tables.find(asset)
+            current = {file.name for file in snapshot.files} if snapshot else set()
+            traces.rows[asset] = 0
+            entries = [entry for entry in walk(tables.prefix(asset)) if _may_hold_rows(entry)]
+            found = pool.map(lambda entry: _theirs(entry, target), entries)
+            for entry, theirs in zip(entries, found, strict=True):
+                if entry.path in current:
+                    traces.rows[asset] += theirs.num_rows
+                else:
+                    traces.uncommitted += theirs.num_rows
+                traces.paths.update(theirs["path"].to_pylist())
+                traces.image_ids.update(theirs["image_id"].drop_null().to_pylist())
+    for asset in ("raw_images", "rejected_images"):
+        snapshot = tables.find(asset)
+        if snapshot is not None and snapshot.files:
+            _compare(traces, _keys_of(snapshot), target)
+    return traces
 
-    @property
-    def nothing(self) -> bool:
-        """Whether there is no trace at all."""
-        return not (self.inputs or self.earlier or any(self.rows.values()))
 
+def remove_rows(
+    spark: Callable[[], SparkSession], tables: Tables, target: Target, run_id: str
+) -> Counts:
+    """Take a target's rows out of the tables of pictures; return how many of each.
 
-def require_same_input(versions: Storage, source: Location) -> None:
-    """Refuse to erase where the pictures' files would stay.
+    Both tables get a commit, whether they had such rows or not: a run that began to change one
+    before is refused, whatever it had read. A table that does not exist gets none. What a first run
+    is making then is not held up here: `fruits erase` refuses to start while one is queued or in
+    progress, what it has read is gone from the input, and `purge` deletes the files that it wrote.
+
+    Args:
+        spark: starts Spark: not called where no file is rewritten.
+        tables: the storage.
+        target: whose rows.
+        run_id: of the run that commits.
 
     Raises:
-        ErasureError: the tables were made from another input than this.
+        ConcurrentWriteError: another run committed meanwhile; calling again completes the work.
     """
-    raw = versions.find("raw_images")
-    made_from = raw.facts.get("input", source.uri) if raw else source.uri
-    if made_from.rstrip("/") != source.uri.rstrip("/"):
-        raise ErasureError(
-            f"The pictures under {versions.root} came from {made_from}, but the input is "
-            f"{source.uri}: their files would stay. Set FRUITS_INPUT to where they are; if they "
-            "were moved, materialize raw_images from there first."
-        )
+    rejected = _remove_rejected(tables, target, run_id)
+    return {"raw_images": _remove_raw(spark, tables, target, run_id), "rejected_images": rejected}
 
 
-def find(versions: Storage, source: Location, target: Target) -> Found:
-    """Look a target up in the tables and in the input; nothing is changed.
-
-    Raises:
-        ErasureError: the tables were made from another input than this.
-    """
-    require_same_input(versions, source)
-    rows: dict[str, int] = {}
-    paths, ids = set(target.paths), set()
-    for asset in (*SOURCES, "mobilenet_features", "pca_components"):
-        rows[asset] = 0
-        for version in versions.kept(asset):
-            theirs = _theirs(version, target)
-            rows[asset] += len(theirs)
-            paths |= set(theirs["path"])
-            ids |= set(theirs.get("image_id", ()))
-    earlier = 0
-    if target.prefix is not None:
-        folder = source / target.prefix.rstrip("/")
-        start = len(source.path) + 1
-        paths |= {file.path[start:] for file in folder.files()}
-        earlier = len(object_versions.leftovers(folder))
-    return Found(sorted(paths), frozenset(ids), rows, earlier)
-
-
-def remove_inputs(source: Location, paths: Iterable[str], subject_prefix: str | None) -> int:
-    """Delete files under the input, in S3 with every version of them; return how many."""
-    removed = 0
-    for path in paths:
-        removed += object_versions.delete(source / path)
-    if subject_prefix is not None:
-        folder = source / subject_prefix.rstrip("/")
-        removed += object_versions.delete_all(folder)
-        folder.delete_folder()
-    return removed
-
-
-def remove_rows(spark: SparkSession, versions: Storage, asset: str, target: Target) -> int:
-    """Rewrite the files of a source table that hold rows of the target; return how many rows.
-
-    A file is replaced whole, so that a second call completes what was interrupted. The version
-    before the current one is deleted.
-    """
-    version = versions.find(asset)
-    if version is None:
+def _remove_rejected(tables: Tables, target: Target, run_id: str) -> int:
+    write = tables.begin("rejected_images", run_id)
+    before = write.before
+    if before is None:
         return 0
-    files = [file for file in data_files(version.location) if _holds(file, target)]
-    removed = sum(in_tasks(spark, files, _rewriter(target)))
-    rows = read_table(spark, version.location)
-    facts = version.facts | table_facts(rows)
-    facts["input_files"] -= version.rows - facts["rows"]
-    if removed and "digest" in facts:
-        facts["digest"] = joint_digest(facts["digest"], f"without {removed}")
-    versions.amend(version, facts)
+    known = before.typed(RejectedImagesStatistics)
+    rows = REJECTED_IMAGES.empty_table()
+    if before.files:
+        rows = read_columns(before.locations, REJECTED_IMAGES.names)
+        rows = rows.select(REJECTED_IMAGES.names).cast(REJECTED_IMAGES)
+    left = rows.filter(pc.invert(target.rows(rows))).sort_by("path")
+    removed = int(rows.num_rows - left.num_rows)
+    if not removed:
+        write.commit(known, note=NOTE)
+        return 0
+    statistics = known.model_copy(
+        update={
+            "digest": hashlib.sha256(to_stream(left.combine_chunks())).hexdigest(),
+            "rows": left.num_rows,
+            "reasons": count_values(left["reason"]),
+        }
+    )
+    new = [write_file([left], write.folder, new_name(0), REJECTED_IMAGES)] if left.num_rows else []
+    write.commit(statistics, new, [file.name for file in before.files], NOTE)
     return removed
 
 
-def needles(versions: Storage, target: Target, ids: Iterable[str]) -> list[bytes]:
-    """What must not be found anywhere any more.
-
-    The id of a picture that somebody else supplied too stays in that person's rows.
-    """
-    raw = versions.find("raw_images")
-    others = set(key_columns(data_files(raw.location), ["image_id"])["image_id"]) if raw else set()
-    texts = sorted({*ids} - others) + sorted(target.paths)
-    texts += [target.prefix] if target.prefix is not None else []
-    return [text.encode() for text in texts]
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A look into every file under some folders."""
-
-    files: int
-    bytes: int
-    hits: list[str]
-    """Files that still hold something of the target."""
-
-
-def scan(folders: Iterable[Location], sought: list[bytes], skip: Location) -> Scan:
-    """Look for the needles in every file, its name included; `skip` is the request itself."""
-    files, size, hits = 0, 0, []
-    for folder in folders:
-        for info in folder.files():
-            file = Location(folder.scheme, info.path)
-            if file == skip:
-                continue
-            files, size = files + 1, size + info.size
-            if any(needle in text for text in _texts(file) for needle in sought):
-                hits.append(str(file))
-        hits += object_versions.leftovers(folder)
-    return Scan(files, size, hits)
+def _remove_raw(
+    spark: Callable[[], SparkSession], tables: Tables, target: Target, run_id: str
+) -> int:
+    write = tables.begin("raw_images", run_id)
+    before = write.before
+    if before is None:
+        return 0
+    theirs = _keys_of(before)
+    theirs = theirs.filter(target.rows(theirs)) if theirs.num_rows else theirs
+    statistics = _statistics_without(before, theirs, tables.find("rejected_images"))
+    if not theirs.num_rows:
+        write.commit(statistics, note=NOTE)
+        return 0
+    rewrites, removed = rewrites_without(before, theirs, may_merge=False)
+    new = run_tasks(spark(), rewrites, rewriter(write.folder)) if rewrites else []
+    gone = sum(file.rows for file in removed) - sum(file.rows for file in new)
+    if gone != theirs.num_rows:
+        raise ErasureError(
+            f"raw_images: {gone:,} rows would go, but {theirs.num_rows:,} are meant. Nothing was "
+            "committed; call `fruits erase` again."
+        )
+    write.commit(statistics, new, [file.name for file in removed], NOTE)
+    return int(gone)
 
 
-def _texts(file: Location) -> Iterator[bytes]:
-    """What a file says: its name, and its content (of Parquet the columns of text)."""
-    yield file.path.encode()
-    if not file.path.endswith(".parquet"):
-        yield file.read()
+def among(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
+    """Those of the values that a column has, each once."""
+    found: list[str] = pc.unique(
+        column.filter(pc.is_in(column, pa.array(sorted(values), pa.string())))
+    ).to_pylist()
+    return found
+
+
+def _statistics_without(
+    before: Snapshot, theirs: pa.Table, rejected: Snapshot | None
+) -> RawImagesStatistics:
+    known = before.typed(RawImagesStatistics)
+    digest, splits, labels = shares_of(before, theirs)
+    rows = before.rows - theirs.num_rows
+    n_rejected = rejected.rows if rejected else 0
+    return known.model_copy(
+        update={
+            "digest": str((int(known.digest) - digest) % DIGEST_MODULUS),
+            "rows": rows,
+            "rejected": n_rejected,
+            "n_listed": rows + n_rejected + sum(known.ignored.values()),
+            "splits": _less(known.splits, splits),
+            "labels": _less(known.labels, labels),
+        }
+    )
+
+
+def _less(counts: Counts, gone: Counter[str]) -> Counts:
+    left = Counter(counts)
+    left.subtract(gone)
+    return {name: number for name, number in left.items() if number > 0}
+
+
+def _may_hold_rows(entry: Entry) -> bool:
+    """Whether it is a table's file, whole or not, committed or not."""
+    return entry.kind is Kind.FILE and ".parquet" in entry.path and not entry.path.startswith(LOGS)
+
+
+def _theirs(entry: Entry, target: Target) -> pa.Table:
+    """Keys of a target's rows in a file; none of one that is no whole Parquet file."""
+    try:
+        with entry.open() as stream, pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
+            names = [name for name in _KEYS if name in parquet.schema_arrow.names]
+            table = parquet.read(columns=names, use_threads=False)
+    except (OSError, pa.ArrowException):
+        return _no_keys()
+    if "path" not in names:
+        return _no_keys()
+    if "image_id" not in names:
+        table = table.append_column("image_id", pa.nulls(table.num_rows, pa.string()))
+    return table.filter(target.rows(table))
+
+
+def _no_keys() -> pa.Table:
+    return pa.schema([(name, pa.string()) for name in _KEYS]).empty_table()
+
+
+def _keys_of(snapshot: Snapshot) -> pa.Table:
+    """Keys of all rows of a version, with `file` and `row`."""
+    names = [name for name in _KEYS if name in TABLES[snapshot.asset].names]
+    if snapshot.files:
+        return read_columns(snapshot.locations, names)
+    places = [("file", pa.int32()), ("row", pa.int32())]
+    return pa.schema([*((name, pa.string()) for name in names), *places]).empty_table()
+
+
+def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
+    """Who else has the pictures, and whose folders look like the person's."""
+    others = keys.filter(pc.invert(target.rows(keys)))
+    if "image_id" in keys.column_names:
+        traces.shared += len(among(others["image_id"], traces.image_ids))
+        traces.several_owners += _several_owners(keys, target)
+    if target.subject is None:
         return
-    with opened(file) as parquet:
-        texts = [field.name for field in parquet.schema_arrow if field.type == pa.string()]
-        for batch in parquet.iter_batches(columns=texts):
-            for column in batch.columns:
-                yield b"\n".join(value.encode() for value in column.unique().to_pylist() if value)
+    for folder, name in _first_folders(others["path"]):
+        if target.is_similar(folder, name):
+            traces.similar.add(f"{folder}/{name}")
+    anywhere = pc.binary_join_element_wise("", others["path"], "/")
+    named = others["path"].filter(pc.match_substring(anywhere, f"/{target.subject}/"))
+    traces.elsewhere.update(_folders_of_name(pc.unique(_parents(named)).to_pylist(), target))
 
 
-def _theirs(version: Version, target: Target) -> Any:
-    ids = [] if version.asset == "rejected_images" else ["image_id"]
-    table = key_columns(data_files(version.location), ["path", *ids])
-    texts = pa.schema([(name, pa.string()) for name in ("path", *ids)])  # also of an empty table
-    mask = target.rows(pa.Table.from_pandas(table, schema=texts, preserve_index=False))
-    return table[mask.to_numpy(zero_copy_only=False)]
-
-
-def _holds(file: Location, target: Target) -> bool:
-    with opened(file) as parquet:
-        names = [name for name in ("path", "image_id") if name in parquet.schema_arrow.names]
-        return bool(pc.any(target.rows(parquet.read(columns=names))).as_py())
-
-
-def _rewriter(target: Target) -> Callable[[Iterable[Location]], Iterator[int]]:
-    def rewrite(files: Iterable[Location]) -> Iterator[int]:
-        for file in files:
-            yield _rewrite(file, target)
-
-    return rewrite
-
-
-def _rewrite(file: Location, target: Target) -> int:
-    fresh = file.parent / f".erasing-{file.name}"
-    removed = 0
-    with (
-        opened(file) as parquet,
-        pq.ParquetWriter(fresh.path, parquet.schema_arrow, filesystem=fresh.filesystem) as writer,
+def _several_owners(keys: pa.Table, target: Target) -> int:
+    """How many of the pictures that are named by their ids more than one supplied."""
+    asked = keys.filter(pc.is_in(keys["image_id"], pa.array(sorted(target.image_ids), pa.string())))
+    owners: dict[str, set[str | None]] = {}
+    for path, image_id in zip(
+        asked["path"].to_pylist(), asked["image_id"].to_pylist(), strict=True
     ):
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group)
-            theirs = target.rows(table)
-            removed += pc.sum(theirs).as_py() or 0
-            writer.write_table(table.filter(pc.invert(theirs)), IMAGES_PER_TASK // 2)
-    checksum = file.parent / f".{file.name}.crc"
-    if checksum.exists():  # Hadoop's own, of what the file was
-        checksum.filesystem.delete_file(checksum.path)
-    file.filesystem.move(fresh.path, file.path)
-    return removed
+        owners.setdefault(image_id, set()).add(person_of(path))
+    return sum(1 for found in owners.values() if len(found) > 1)
 
 
-def _is_hex(text: str) -> bool:
-    return set(text) <= set("0123456789abcdef")
+def _parents(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(paths, r"/[^/]*$", "")
+
+
+def _folders_of_name(folders: Iterable[str], target: Target) -> Iterator[str]:
+    for folder in folders:
+        names = folder.split("/")
+        if target.subject not in names:
+            continue
+        count = names.index(target.subject) + 1
+        if not target.is_similar("/".join(names[: count - 1]), target.subject):
+            yield "/".join(names[:count])
+
+
+def _first_folders(paths: pa.ChunkedArray) -> Iterator[tuple[str, str]]:
+    """The first two folders of photos' paths, each once, however the first is spelled."""
+    photos = paths.filter(pc.match_substring_regex(paths, rf"(?i)^\s*{PHOTOS}\s*/[^/]+/"))
+    found = pc.extract_regex(photos, r"(?s)^(?P<folder>[^/]*)/(?P<name>[^/]*)/")
+    named = pc.struct_field(found, "folder"), pc.struct_field(found, "name")
+    both = pc.binary_join_element_wise(*named, "/")
+    for pair in pc.unique(both).to_pylist():
+        folder, _, name = pair.partition("/")
+        yield folder, name

@@ -1,6 +1,6 @@
 """How well the embedding tells fruits apart that it was not taught: on the host, with scikit-learn.
 
-Which questions are asked, and who is held out, belongs in `quality_folds`.
+Which questions are asked, and who is held out, belongs in `folds`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.folds import Folds, questions
 from spark_src.pca.model import SHARES, PcaModel, components_for
-from spark_src.tables.delta import Snapshot
+from spark_src.tables.delta import Snapshot, schema_of
 
 MOST_IMAGES = 6_000
 """More are sampled down to it, the same ones each time: three minutes become ten seconds."""
@@ -91,7 +92,7 @@ class Quality:
         return asdict(self)
 
     @classmethod
-    def of_record(cls, record: dict[str, Any]) -> Quality:
+    def from_record(cls, record: dict[str, Any]) -> Quality:
         """What `record` gave."""
         answers = [
             Answer(**{**answer, "scores": answer["scores"] and Scores(**answer["scores"])})
@@ -108,14 +109,14 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    keys = stored_rows(components, ["path", "image_id"]).to_pandas()
+    keys = _stored_rows(components, ["path", "image_id"]).to_pandas()
     keys = keys.sort_values("path").drop_duplicates("image_id")
     if len(keys) > most:
         digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
         keys = keys.iloc[np.argsort(digests)[:most]]
-    paths = pa.array(keys["path"], pa.string())
-    wide = stored_rows(features, ["path", "features"], paths)
-    narrow = stored_rows(components, ["image_id", "path", "label", "pca"], paths)
+    chosen = pc.field("path").isin(pa.array(keys["path"], pa.string()))
+    wide = _stored_rows(features, ["path", "features"], chosen)
+    narrow = _stored_rows(components, ["image_id", "path", "label", "pca"], chosen)
     both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
     wide, narrow = (_rows(table, both) for table in (wide, narrow))
     images = narrow.select(["image_id", "path", "label"]).to_pandas()
@@ -202,17 +203,19 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     return told
 
 
-def stored_rows(snapshot: Snapshot, columns: list[str], paths: pa.Array | None = None) -> pa.Table:
-    """Columns of a stored table: of the rows of these paths, or of all.
+def _stored_rows(
+    snapshot: Snapshot, columns: list[str], where: pc.Expression | None = None
+) -> pa.Table:
+    """Columns of a stored table; of the rows that are meant, or of all.
 
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
+    schema = schema_of(snapshot.asset)
     files = [file.path for file in snapshot.locations]
-    wanted = None if paths is None else ds.field("path").isin(paths)
     try:
-        dataset = ds.dataset(files, filesystem=snapshot.location.filesystem)
-        return dataset.to_table(columns=columns, filter=wanted)
+        dataset = ds.dataset(files, schema, "parquet", filesystem=snapshot.location.filesystem)
+        return dataset.to_table(columns=columns, filter=where)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
             f"{snapshot.location} cannot be read ({error}). Materialize {snapshot.asset} again."

@@ -37,7 +37,7 @@ def load(snapshot: Snapshot) -> Quality:
     """
     file = snapshot.location / snapshot.statistics.files[0]
     try:
-        return Quality.of_record(json.loads(file.read()))
+        return Quality.from_record(json.loads(file.read()))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UnreadableVersionError(
             f"{file} cannot be read ({error}). Delete it, and make a new one with: "

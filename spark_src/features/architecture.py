@@ -114,6 +114,8 @@ def _misfit(layers: Sequence[SavedLayer], alpha: float, position: int) -> str:
 
 def _spelled(shapes: Shapes) -> str:
     """Such as `3x3x3x32`."""
+    if len(shapes) > 6:  # a whole network inside another counts as one layer
+        return f"{len(shapes)} shapes"
     return ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes)
 
 
@@ -194,7 +196,7 @@ def _numbered_layers(file: h5py.Group) -> list[SavedLayer]:
     layers = [SavedLayer(path, _numbered_shapes(file, path)) for path in paths]
     names = _group(file, "layers") if "layers" in file else ()
     others = [f"layers/{name}" for name in names if name.rstrip("_0123456789") in _WEIGHTLESS]
-    odd = [SavedLayer(path, _numbered_shapes(file, path)) for path in ("", *others)]
+    odd = [SavedLayer(path or "vars", _numbered_shapes(file, path)) for path in ("", *others)]
     return layers + [layer for layer in odd if layer.shapes]
 
 

@@ -53,7 +53,7 @@ def load(snapshot: Snapshot) -> MobilenetModel:
         content, known.weights_sha256, known.width_multiplier, known.greatest_difference
     )
     if model.sha256 != known.sha256:
-        said = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}"
+        said = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}. Delete it"
         raise UnreadableVersionError(_remedy(said))
     return model
 

@@ -16,9 +16,9 @@ from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import STAGED, Assembly, Computation, FeaturesPlan
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
-from spark_src.tables.audit import Audit, audit_files, require_sound
+from spark_src.tables.audit import Audit, audit_files, faults_of, require_sound
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
-from spark_src.tables.parquet import open_parquet, run_tasks, write_file
+from spark_src.tables.parquet import discard, open_parquet, run_tasks, write_file
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import (
     FeaturesStatistics,
@@ -69,18 +69,24 @@ def audit(
 ) -> VectorStatistics:
     """See that the new version would be whole, by the files themselves.
 
+    Files that are not sound are deleted: a later run would take them over.
+
     Returns:
         Statistics of the vectors of the whole new version.
 
     Raises:
         AuditError: rows are missing, or a vector has another length, another model or no number.
     """
-    added = [*plan.adopted, *new]
     found = Audit()
-    if added:
+    for added in (plan.adopted, new):
+        if not added:
+            continue
         files = [folder / file.name for file in added]
-        found = audit_files(spark(), files, "features", "model_sha256")
-    rows = sum(file.rows for file in (*plan.kept, *added))
+        part = audit_files(spark(), files, "features", "model_sha256")
+        if faults_of(part, FEATURES, plan.model_sha256):
+            discard(folder, added)
+        found = found.merged(part)
+    rows = sum(file.rows for file in plan.kept) + found.rows
     require_sound("mobilenet_features", found, FEATURES, plan.model_sha256, rows, plan.images.rows)
     return found.vectors
 

@@ -7,6 +7,7 @@ and how. So what is missing is told by names, and a file that a killed run had f
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spark_src.errors import UnreadableVersionError
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
@@ -125,17 +127,12 @@ def plan_features(
         adopted, staged = _left_behind(write, missing, suffix)
     finished = {file.name.split(".")[0] for file in adopted}
     todo = [file for stem, file in missing.items() if stem not in finished]
-    known = (
-        [write.folder / file.name for file in usable],
-        [
-            *(write.folder / file.name for file in adopted),
-            *staged,
-        ],
-    )
-    sources = [images.file_location(file) for file in todo]
-    names = [f"{file.name.removesuffix('.parquet')}.{suffix}.parquet" for file in todo]
+    left = [*(write.folder / file.name for file in adopted), *staged]
     computations, assemblies, carried, resumed = _share_out(
-        sources, names, *known, write.folder / STAGED / suffix
+        [_new_file(images, file, suffix) for file in todo],
+        [write.folder / file.name for file in usable],
+        left,
+        write.folder,
     )
     return FeaturesPlan(
         images=images,
@@ -150,6 +147,12 @@ def plan_features(
         resumed=resumed + sum(file.rows for file in adopted),
         reuse_note=_reuse_note(write.before, model_sha256, recompute),
     )
+
+
+def _new_file(images: Snapshot, file: DataFile, suffix: str) -> _NewFile:
+    stem, token = file.name.removesuffix(".parquet"), uuid.uuid4().hex[:8]
+    staged = f"{STAGED}/{suffix}/{stem}.{suffix}.{token}.parquet"
+    return _NewFile(images.file_location(file), f"{stem}.{suffix}.parquet", staged)
 
 
 def _reuse_note(before: Snapshot | None, model_sha256: str, recompute: bool) -> str:
@@ -176,96 +179,106 @@ def _left_behind(
     for info in write.folder.files():
         name = info.path[start:]
         location = Location(write.folder.scheme, info.path)
-        if name.startswith(f"{STAGED}/{suffix}/part-"):
+        is_staged = name.startswith(f"{STAGED}/{suffix}/part-")
+        if not is_staged and (name not in wanted or name in committed):
+            continue
+        rows = _rows_of(location)
+        if is_staged and rows:
             staged.append(location)
-        elif name in wanted and name not in committed:
-            with open_parquet(location) as parquet:
-                rows = parquet.metadata.num_rows
-            if rows == wanted[name]:
-                adopted.append(DataFile(name, info.size, rows))
+        elif not is_staged and rows == wanted[name]:
+            adopted.append(DataFile(name, info.size, rows))
     return tuple(adopted), tuple(staged)
 
 
+def _rows_of(location: Location) -> int | None:
+    """How many rows a file that was left behind has; None where it is not whole."""
+    try:
+        with open_parquet(location) as parquet:
+            return int(parquet.metadata.num_rows)
+    except UnreadableVersionError:
+        return None
+
+
+@dataclass(frozen=True)
+class _NewFile:
+    """A file of features that has to be made of a file of `raw_images`."""
+
+    source: Location
+    name: str
+    staged_name: str
+    """Where the rows go that are computed, if others of the file are not. No run used it before:
+    what an interrupted one has staged stays as it is."""
+
+
 def _share_out(
-    sources: Sequence[Location],
-    names: Sequence[str],
+    new: Sequence[_NewFile],
     current: Sequence[Location],
     left: Sequence[Location],
-    staging: Location,
+    folder: Location,
 ) -> tuple[tuple[Computation, ...], tuple[Assembly, ...], int, int]:
     """Who computes which picture, and where each of the others' vectors are.
 
     Returns:
         computations; assemblies; images known from the current version, from an interrupted run.
     """
-    if not sources:
+    if not new:
         return (), (), 0, 0
+    sources = [file.source for file in new]
     tables = [read_columns(files, KEY) for files in (current, left, sources)]
     sizes = [table.num_rows for table in tables]
     first = _first_with_same_key([table for table in tables if table.num_rows])
     files, rows = (_column(tables, name) for name in ("file", "row"))
     n_known = sizes[0] + sizes[1]
-    own_file = files[n_known:]
     first = first[n_known:]
     is_own = first == np.arange(n_known, n_known + sizes[2])
     origin = np.where(first < sizes[0], 0, np.where(first < n_known, 1, 2))
-    vectors = _Vectors([*current], [*left], names, own_file, is_own, staging)
-    computations, assemblies = [], []
-    for number, (source, name) in enumerate(zip(sources, names, strict=True)):
-        mine = own_file == number
-        own = np.flatnonzero(is_own[mine]).astype(np.int64)
-        whole = len(own) == int(mine.sum())
-        if len(own):
-            target = name if whole else f"{STAGED}/{staging.name}/{name}"
-            computations.append(Computation(source, own, target))
-        if not whole:
-            wanted = first[mine]
-            assemblies.append(
-                vectors.assembly(source, name, origin[mine], files[wanted], rows[wanted])
-            )
+    bounds = np.searchsorted(files[n_known:], np.arange(len(new) + 1))
+    computed = [np.flatnonzero(part) for part in np.split(is_own, bounds[1:-1])]
+    is_whole = [len(own) == size for own, size in zip(computed, np.diff(bounds), strict=True)]
+    targets = [
+        file.name if whole else file.staged_name for file, whole in zip(new, is_whole, strict=True)
+    ]
+    made = [folder / target for target in targets]
+    vectors = _Vectors(([*current], [*left], made), computed)
+    computations = [
+        Computation(file.source, own, target)
+        for file, own, target in zip(new, computed, targets, strict=True)
+        if len(own)
+    ]
+    assemblies = []
+    for number, file in enumerate(new):
+        if is_whole[number]:
+            continue
+        mine = slice(bounds[number], bounds[number + 1])
+        wanted = first[mine]
+        found = vectors.assembly(file, origin[mine], files[wanted], rows[wanted])
+        assemblies.append(found)
     carried, resumed = (int((origin == which).sum()) for which in (0, 1))
     return tuple(computations), tuple(assemblies), carried, resumed
 
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Where vectors are: in the current version, left behind, or computed by this run."""
+    """Where vectors are."""
 
-    current: list[Location]
-    left: list[Location]
-    names: Sequence[str]
-    own_file: NDArray[np.int32]
-    is_own: NDArray[np.bool_]
-    staging: Location
+    locations: tuple[list[Location], list[Location], list[Location]]
+    """Of the current version, left behind, made by this run."""
+    computed: list[Rows]
+    """For each file that this run makes: which rows of its source are in it."""
 
     def assembly(
-        self,
-        source: Location,
-        name: str,
-        origin: NDArray[np.int64],
-        files: NDArray[np.int32],
-        rows: NDArray[np.int64],
+        self, new: _NewFile, origin: NDArray[np.int64], files: Rows, rows: Rows
     ) -> Assembly:
         """A file's rows, each with the place of its vector."""
         places, which = np.unique(origin * 2**32 + files, return_inverse=True)
         locations, found = [], rows.astype(np.int64)
         for index, place in enumerate(places):
             kind, file = divmod(int(place), 2**32)
-            location = self._location(kind, file)
-            locations.append(location)
-            if kind == 2 and location.parent == self.staging:
-                # A staged file holds only the rows that were computed, in order.
-                own_rows = np.flatnonzero(self.is_own[self.own_file == file])
-                mask = which == index
-                found[mask] = np.searchsorted(own_rows, found[mask])
-        return Assembly(source, name, tuple(locations), which.astype(np.int32), found)
-
-    def _location(self, kind: int, file: int) -> Location:
-        if kind < 2:
-            return (self.current, self.left)[kind][file]
-        folder = self.staging.parent.parent
-        whole = bool(self.is_own[self.own_file == file].all())
-        return folder / self.names[file] if whole else self.staging / self.names[file]
+            locations.append(self.locations[kind][file])
+            if kind == 2:
+                mine = which == index
+                found[mine] = np.searchsorted(self.computed[file], found[mine])
+        return Assembly(new.source, new.name, tuple(locations), which.astype(np.int32), found)
 
 
 def _first_with_same_key(tables: Sequence[pa.Table]) -> NDArray[np.int64]:

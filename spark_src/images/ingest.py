@@ -9,12 +9,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 from pyspark import Accumulator
 
-from spark_src.images.layout import split_and_label
+from spark_src.images.layout import is_photo, split_and_label
 from spark_src.images.reader import SourceFile, Unread, read_ahead
 from spark_src.images.validate import Limits, PictureRejected, Reason, clean_picture
 from spark_src.io.locations import Location
@@ -86,21 +87,24 @@ def _ingest(
                 continue
             digest += row_digest(row["path"], row["image_id"], row["orientation"])
             splits[row["split"] or ""] += 1
-            labels[row["label"] or ""] += 1
+            # The log keeps the counts for good: no folder of a person's may be in it.
+            labels["" if is_photo(row["path"]) else row["label"] or ""] += 1
             yield row
 
-    written = write_file(
-        _record_batches(accepted()),
-        folder,
-        batch.name,
-        RAW_IMAGES,
-        row_group_size=ROWS_PER_GROUP,
-        incompressible=["content"],
-    )
+    batches = _record_batches(accepted())
+    first = next(batches, None)
+    written = None
+    if first is not None:
+        written = write_file(
+            chain([first], batches),
+            folder,
+            batch.name,
+            RAW_IMAGES,
+            row_group_size=ROWS_PER_GROUP,
+            incompressible=["content"],
+        )
     table = pa.Table.from_pylist(rejected, schema=REJECTED_IMAGES)
-    return Ingested(
-        written if written.rows else None, to_stream(table), digest % DIGEST_MODULUS, splits, labels
-    )
+    return Ingested(written, to_stream(table), digest % DIGEST_MODULUS, splits, labels)
 
 
 def row_digest(path: str, image_id: str, orientation: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -31,8 +32,8 @@ FILES = pa.schema(
         ("source_etag", pa.string()),
     ]
 )
-"""A row a file. `path` is relative to the input; bytes that are no UTF-8 are written as `\\xNN`.
-`raw_path` is the name itself where these differ, else null. ETags are S3's; null on disk."""
+"""A row a file. `path` is relative to the input, see `text_of`; `raw_path` is the name itself where
+it differs from it, else null. ETags are S3's; null on disk."""
 
 REFUSED = pa.schema(
     [
@@ -45,6 +46,8 @@ REFUSED = pa.schema(
     ]
 )
 """What is there but is no file that can be read: columns of `rejected_images`."""
+
+_LIKE_A_BYTE = re.compile(rb"\\(?=x[0-9a-f]{2})")
 
 _ROWS_AT_ONCE = 50_000
 """Names are Python objects only until there are so many."""
@@ -65,7 +68,7 @@ class Listing:
     @property
     def n_pictures(self) -> int:
         """How many files may be pictures: the base of the share that may be rejected."""
-        return self.files.num_rows + self.refused.num_rows
+        return int(self.files.num_rows + self.refused.num_rows)
 
     @property
     def n_listed(self) -> int:
@@ -75,7 +78,7 @@ class Listing:
     @property
     def bytes(self) -> int:
         """How much the files hold together."""
-        return pc.sum(self.files["source_bytes"]).as_py() or 0
+        return int(pc.sum(self.files["source_bytes"]).as_py() or 0)
 
     def __str__(self) -> str:
         text = f"{self.n_pictures:,} files, {self.bytes:,} bytes under {self.root}"
@@ -111,8 +114,10 @@ def require_some_file(root: Location) -> None:
             page = client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         found = bool(page.get("Contents"))
     else:
-        entries = _entries(os.fsencode(root.path))
-        found = any(not isinstance(entry, bytes) for entry, _ in entries)
+        entry, error = next(_entries(bytes_of(root.path)), (None, None))
+        if error is not None and entry == bytes_of(root.path):
+            raise _unreadable_root(root, error)
+        found = entry is not None
     if not found:
         raise _nothing_there(root)
 
@@ -127,6 +132,28 @@ def _nothing_there(root: Location) -> InputError:
     return InputError(
         f"The input {root} holds no file. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
     )
+
+
+def _unreadable_root(root: Location, error: OSError | None) -> InputError:
+    if not root.is_folder():
+        return _nothing_there(root)
+    return InputError(f"The input {root}: {_why_unreadable(error)}.")
+
+
+def text_of(name: bytes) -> str:
+    r"""A name as text, no two names as the same: bytes that are no UTF-8 are written as `\xNN`.
+
+    So is a backslash that would be taken for the beginning of such a byte.
+
+    >>> print(text_of(b"caf\xe9.jpg"), text_of(rb"caf\xe9.jpg"), text_of(rb"a\b.jpg"))
+    caf\xe9.jpg caf\x5cxe9.jpg a\b.jpg
+    """
+    return _LIKE_A_BYTE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
+
+
+def bytes_of(path: str) -> bytes:
+    """The path as the system takes it: UTF-8 whatever the locale, other bytes as they were."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def fingerprint(listing: Listing) -> str:
@@ -169,19 +196,24 @@ class _Columns:
 
 def _list_local(root: Location) -> Listing:
     files, refused, ignored = _Columns(FILES), _Columns(REFUSED), Counter[str]()
-    start = len(os.fsencode(root.path.rstrip("/"))) + 1
-    for entry, error in _entries(os.fsencode(root.path)):
+    start = len(bytes_of(root.path.rstrip("/"))) + 1
+    for entry, error in _entries(bytes_of(root.path)):
         relative = (entry if isinstance(entry, bytes) else entry.path)[start:]
-        path = relative.decode("utf-8", "backslashreplace")
+        path = text_of(relative)
         if error is not None or isinstance(entry, bytes):
-            if relative:  # of the root itself `list_files` tells more
-                refused.add(path, 0, Reason.UNREADABLE, _why_unreadable(error), None, None)
+            if not relative:
+                raise _unreadable_root(root, error)
+            refused.add(path, 0, Reason.UNREADABLE, _why_unreadable(error), None, None)
             continue
         kind = litter_kind(path)
         if kind:
             ignored[kind] += 1
             continue
-        found = entry.stat(follow_symlinks=False)
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError as problem:
+            refused.add(path, 0, *_why_unknown(problem), None, None)
+            continue
         modified = found.st_mtime_ns // 1000
         reason = _refusal(found.st_mode)
         if reason:
@@ -224,6 +256,15 @@ def _refusal(mode: int) -> tuple[str, str] | None:
 def _why_unreadable(error: OSError | None) -> str:
     said = error.strerror if error else None
     return f"the folder cannot be opened ({said}): give it the right to be read and searched"
+
+
+def _why_unknown(error: OSError) -> tuple[str, str]:
+    """Why nothing is known of a file but its name."""
+    if isinstance(error, FileNotFoundError):
+        return Reason.VANISHED, "it was there, and gone when it was looked at"
+    return Reason.UNREADABLE, (
+        f"it cannot be looked at ({error.strerror}): give its folder the right to be searched"
+    )
 
 
 def _list_s3(root: Location) -> Listing:

@@ -5,7 +5,9 @@ A file that cannot be read is a row with its reason; what S3 refuses altogether 
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from spark_src.errors import AwsError
+from spark_src.images.listing import bytes_of
 from spark_src.images.validate import Reason
 from spark_src.io.aws import explained
 from spark_src.io.locations import Location
@@ -80,15 +83,19 @@ def _read(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
     except FileNotFoundError:
         return Unread(Reason.VANISHED, "it was listed, and gone when it was to be read")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            return Unread(Reason.LINK, "a symbolic link took the place of the file that was listed")
         why = error.strerror or str(error)
         return Unread(Reason.UNREADABLE, f"it cannot be read ({why}): check its permissions")
 
 
-def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes:
+def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
     # Neither followed nor waited for: a link or a pipe may have taken the file's place.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(os.fsencode(root.path) + b"/" + file.raw_path, flags)
-    with open(descriptor, "rb") as stream:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    path = bytes_of(root.path) + b"/" + file.raw_path
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return Unread(Reason.NOT_A_FILE, "a pipe or device took the place of the file listed")
         return stream.read(max_bytes + 1)
 
 

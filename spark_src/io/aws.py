@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -64,8 +65,30 @@ _CODES = (
     r"AWS Error ([A-Z_]+)",
     r"Error Code: (\d+) ",  # S3A, where the answer had no body
     r"Error Code: (\w+)",
+    r"<Code>(\w+)</Code>",  # delta-rs, which shows the answer as it came
+    r"non-2xx status code\s+↳ (\d+) ",  # delta-rs, where the answer had no body
 )
-"""Where pyarrow and S3A have AWS's code in what they say."""
+"""Where pyarrow, S3A and delta-rs have AWS's code in what they say."""
+
+_COLOURS = re.compile(r"\x1b\[\d+m")
+
+_LOST, _LOST_CODE = "error sending request", "NetworkConnection"
+"""What delta-rs says where it got no answer, and what pyarrow calls that."""
+
+_SIGNS = {
+    _LOST: _LOST_CODE,
+    "error decoding response body": _LOST_CODE,
+    "redirect without LOCATION": "PermanentRedirect",
+}
+"""What delta-rs says where S3 sent no code."""
+
+_TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
+
+T = TypeVar("T")
+
+_DELTA_RETRIES = {"max_retries": "7", "backoff_config.init_backoff": "500ms"}
+"""As many tries as the others have, at a like pace. It does not repeat a commit or a delete whose
+answer was lost; those are repeated where they are made."""
 
 
 def use_region(region: str) -> None:
@@ -103,6 +126,7 @@ def delta_options(location: Location) -> dict[str, str]:
     if location.scheme != "s3":
         return {}
     options = {"aws_conditional_put": "etag", "aws_region": os.environ["AWS_DEFAULT_REGION"]}
+    options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}
     credentials = boto3.Session().get_credentials()
@@ -132,9 +156,25 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
+def repeat(attempt: Callable[[], T]) -> T:
+    """Try again what delta-rs does while its connection is lost.
+
+    Args:
+        attempt: has to find what an earlier try did whose answer was lost.
+    """
+    for number in range(_TRIES):
+        try:
+            return attempt()
+        except OSError as error:
+            if _LOST not in str(error) or number == _TRIES - 1:
+                raise
+        time.sleep(_FIRST_PAUSE_SECONDS * 2**number)
+    raise AssertionError
+
+
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn errors of boto3, pyarrow and Spark's S3A into one sentence with the remedy.
+    """Turn errors of boto3, pyarrow, delta-rs and Spark's S3A into one sentence with the remedy.
 
     Args:
         doing: what was being done and on what, e.g. `reading s3://bucket/key`.
@@ -158,12 +198,11 @@ def explained(doing: str) -> Iterator[None]:
     except BotoCoreError as error:
         raise AwsError(f"{doing} failed: {error}.", type(error).__name__) from error
     except (OSError, Py4JJavaError, PySparkException) as error:
-        text = str(error)
-        found = _code_in(text)
+        text = _COLOURS.sub("", str(error))
+        found = code_in(text)
         if found is None:
             raise  # nothing of AWS's
-        lines = (line for line in text.splitlines() if found in (line, _code_in(line)))
-        raise _refused(doing, found, next(lines, "").strip()) from error
+        raise _refused(doing, found, _said(text, found)) from error
 
 
 def _refused(doing: str, code: str, said: str) -> AwsError:
@@ -171,9 +210,21 @@ def _refused(doing: str, code: str, said: str) -> AwsError:
     return AwsError(f"{doing} failed: {code} ({said}). {remedy}", code)
 
 
-def _code_in(text: str) -> str | None:
+def _said(text: str, code: str) -> str:
+    """What S3 said of a code, or the line of the library's error that has it."""
+    if message := re.search(r"<Message>([^<]+)</Message>", text):
+        return message[1]
+    lines = [line.strip(" ↳") for line in text.splitlines() if line.strip()]
+    if code == _LOST_CODE and _LOST in text:
+        return lines[-1]
+    return next((line for line in lines if code in (line, code_in(line))), "")
+
+
+def code_in(text: str) -> str | None:
     """AWS's code in the text of another library's error, spelled as AWS does."""
     found = next((match[1] for pattern in _CODES if (match := re.search(pattern, text))), None)
-    if found is None or not found.isupper():
+    if found is None:
+        return next((code for sign, code in _SIGNS.items() if sign in text), None)
+    if not found.isupper():
         return found
     return "".join(word.capitalize() for word in found.split("_"))

@@ -42,7 +42,7 @@ class Location:
         if scheme == "file":
             if not rest.startswith("/"):
                 raise SettingsError(f"{text!r} names no absolute path; use file:///folder.")
-            return cls(scheme, _resolved(unquote(rest)))
+            return cls(scheme, _resolved(unquote(rest, errors="surrogateescape")))
         if not rest or rest.startswith("/"):
             raise SettingsError(f"{text!r} names no bucket; use s3://bucket/key.")
         return cls(scheme, rest.rstrip("/"))
@@ -67,7 +67,7 @@ class Location:
     @property
     def uri(self) -> str:
         """A valid URI, percent-encoded."""
-        return f"{self.scheme}://{quote(self.path)}"
+        return f"{self.scheme}://{quote(self.path, errors='surrogateescape')}"
 
     @property
     def hadoop(self) -> str:
@@ -121,6 +121,11 @@ class Location:
         return bool(self._info.type == fs.FileType.Directory)
 
     @property
+    def size(self) -> int | None:
+        """Bytes of the file; None where there is none."""
+        return self._info.size
+
+    @property
     def _info(self) -> fs.FileInfo:
         with explained(f"looking at {self}"):
             return self.filesystem.get_file_info(self.path)
@@ -135,4 +140,6 @@ class Location:
 
 def _resolved(path: str) -> str:
     """Absolute, without `..` and `//`, as Spark prints it; links are left as they are."""
-    return "/" + os.path.abspath(path).lstrip("/")
+    absolute = "/" + os.path.abspath(path).lstrip("/")
+    # In the C locale Python has text of other letters as single bytes; Arrow takes UTF-8.
+    return absolute.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

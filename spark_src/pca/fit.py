@@ -20,6 +20,7 @@ from spark_src.pca.model import (
     PcaModel,
     components_for,
     fit_sums,
+    refuse_unsound,
     variance_ratios,
 )
 from spark_src.pca.sums import SumsUpdate, update_sums
@@ -40,6 +41,24 @@ class FitSettings:
     refit: bool = False
     """Fit again whatever the rules say, and sum up every image for it."""
     refit_share: float = REFIT_SHARE
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """How today's images compare with those of the version before."""
+
+    model_sha256: str
+    """Of the model that made their features."""
+    fit_split: str | None
+    n_images: int
+    """Images of the fitted split."""
+    n_new_images: int
+    """How many of them came since the fit."""
+    drift: DriftStatistics | None
+    lost_fitted_images: bool
+    """Whether images that the model was fitted on were erased, or may have been."""
+    is_readable: bool
+    """Whether the files of the model before are there."""
 
 
 @dataclass(frozen=True)
@@ -77,50 +96,75 @@ def fit_or_keep(
         PcaError: too few images, or features that do not vary or are not finite.
     """
     known = before.typed(PcaModelStatistics) if before else None
-    earlier = None if settings.refit else _earlier_sums(before, features)
-    update = update_sums(spark, features, earlier)
+    update = update_sums(spark, features, _earlier_sums(before, features), settings.refit)
+    sums = update.stored.sums
+    refuse_unsound(sums)
     current = _current_model(before)
-    n_new = update.new_images.num_rows + (known.n_new_images if known else 0)
-    measured, note = _drift(before, current, features, update)
-    reason = refit_reason(known if current else None, features, update, n_new, measured, settings)
-    if reason is None and erased and update.n_gone:
-        reason = "images that it was fitted on were erased"
-    if reason is None and current is not None:
-        text = f"the model is kept; {update.description}"
-        return Fit(current, update, False, text, n_new, measured, note)
     model_sha256 = features.typed(FeaturesStatistics).model_sha256
-    model = fit_sums(update.stored.sums, settings.n_components, model_sha256)
+    try:
+        measured, note = _drift(before, current, features, update)
+    except UnreadableVersionError as error:
+        if not settings.refit:  # which is the remedy that the error names
+            raise
+        measured, note = None, str(error)
+    refresh = Refresh(
+        model_sha256=model_sha256,
+        fit_split=update.stored.split,
+        n_images=sums.n_images,
+        n_new_images=_count_new(known, update),
+        drift=measured,
+        lost_fitted_images=erased and update.n_gone != 0,
+        is_readable=current is not None,
+    )
+    reason = refit_reason(known, refresh, settings)
+    if current is not None and reason is None:
+        text = f"the model is kept; {update.description}"
+        return Fit(current, update, False, text, refresh.n_new_images, measured, note)
+    model = fit_sums(sums, settings.n_components, model_sha256)
     text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
     return Fit(model, update, True, text, 0, measured, note)
 
 
-def refit_reason(  # noqa: PLR0913, PLR0917 - one for each rule
-    known: PcaModelStatistics | None,
-    features: Snapshot,
-    update: SumsUpdate,
-    n_new_images: int,
-    measured: DriftStatistics | None,
-    settings: FitSettings,
+def refit_reason(
+    known: PcaModelStatistics | None, refresh: Refresh, settings: FitSettings
 ) -> str | None:
-    """Why the model has to be fitted again; None where it can be kept."""
-    if settings.refit:
-        return "a new fit was asked for"
+    """Why the model has to be fitted again; None where it can be kept.
+
+    Args:
+        known: what the current version says of the model.
+        refresh: how today's images compare with those of that version.
+        settings: what is asked of PCA.
+    """
     if known is None:
         return "there was no model"
-    model_sha256 = features.typed(FeaturesStatistics).model_sha256
-    if known.model_sha256 != model_sha256:
-        return f"the features are those of another model, {model_sha256[:12]}"
-    if known.n_components != settings.n_components:
-        return f"{settings.n_components} components are asked for, it had {known.n_components}"
-    if known.fit_split != update.stored.split:
-        return f"it was fitted on split {known.fit_split}, now it is {update.stored.split}"
-    n_images = update.stored.sums.n_images
-    if n_new_images > settings.refit_share * n_images:
-        share = n_new_images / max(n_images, 1)
-        return f"{n_new_images:,} of {n_images:,} images are new since the last fit ({share:.0%})"
-    if measured is not None and not measured.familiar:
-        return "the images that came are unlike those that it was fitted on"
-    return None
+    share = refresh.n_new_images / max(refresh.n_images, 1)
+    rules = [
+        (settings.refit, "a new fit was asked for"),
+        (not refresh.is_readable, "the former model cannot be read"),
+        (
+            known.model_sha256 != refresh.model_sha256,
+            f"the features are those of another model, {refresh.model_sha256[:12]}",
+        ),
+        (
+            known.n_components != settings.n_components,
+            f"{settings.n_components} components are asked for, it had {known.n_components}",
+        ),
+        (
+            known.fit_split != refresh.fit_split,
+            f"it was fitted on {_named(known.fit_split)}, now it is {_named(refresh.fit_split)}",
+        ),
+        (
+            share > settings.refit_share,
+            f"{refresh.n_new_images:,} of {refresh.n_images:,} images are new since the last fit "
+            f"({share:.0%})",
+        ),
+        (
+            refresh.drift is not None and not refresh.drift.familiar,
+            "the images that came are unlike those that it was fitted on",
+        ),
+        (refresh.lost_fitted_images, "images that it was fitted on were erased"),
+    ]
+    return next((sentence for applies, sentence in rules if applies), None)
 
 
 def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, features: Snapshot) -> str:
@@ -192,7 +236,24 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
     same = (known.n_components, known.min_explained_variance) == asked
     if not same or before.record.inputs.get(features.asset) != features.version:
         return False
+    if features.committed_at > before.committed_at:  # a table made anew counts from 0 again
+        return False
+    if known.n_new_images > settings.refit_share * known.n_images_today:
+        return False
     return _current_model(before) is not None
+
+
+def _named(split: str | None) -> str:
+    return "all images" if split is None else f"split {split}"
+
+
+def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
+    """Images that came since the fit: at least so many, where it is not known which."""
+    if known is None:
+        return 0
+    growth = max(0, update.stored.sums.n_images - known.n_images_today)
+    came = growth if update.new_images is None else update.new_images.num_rows
+    return known.n_new_images + came
 
 
 def _shares(asked: float) -> tuple[float, ...]:
@@ -221,16 +282,27 @@ def _earlier_sums(before: Snapshot | None, features: Snapshot) -> files.StoredSu
 def _drift(
     before: Snapshot | None, current: PcaModel | None, features: Snapshot, update: SumsUpdate
 ) -> tuple[DriftStatistics | None, str]:
+    """How the images that came compare with the model's own; or why that is not known."""
     if before is None or current is None:
         return None, "no PCA was fitted before the last images came"
-    if current.model_sha256 != features.typed(FeaturesStatistics).model_sha256:
-        return None, "the features are of another model than the PCA before them"
-    reference = drift.load(before.location / folder_of(current))
-    if reference is None:
-        return None, "the PCA before the last images was fitted on too few to compare with"
-    if not update.new_images.num_rows:
-        return None, "no image came since the PCA before was fitted"
+    came, reference = update.new_images, drift.load(before.location / folder_of(current))
+    model_sha256 = features.typed(FeaturesStatistics).model_sha256
+    obstacles = [
+        (
+            current.model_sha256 != model_sha256,
+            "the features are of another model than the PCA before them",
+        ),
+        (
+            reference is None,
+            "the PCA before the last images was fitted on too few to compare with",
+        ),
+        (came is None, "it is not known which images came since the PCA before was fitted"),
+        (came is not None and not came.num_rows, "no image came since the PCA before was fitted"),
+    ]
+    obstacle = next((sentence for applies, sentence in obstacles if applies), None)
+    if obstacle or came is None or reference is None:
+        return None, obstacle or ""
     try:
-        return drift.compare(update.new_images, features, current, reference), ""
+        return drift.compare(came, features, current, reference), ""
     except PcaError as error:
         return None, str(error)

@@ -135,11 +135,7 @@ class PcaModel:
         return ((features - self.mean) @ self.components.T).astype(np.float32)
 
 
-def fit_sums(
-    sums: Sums,
-    n_components: int,
-    model_sha256: str,
-) -> PcaModel:
+def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
     """PCA by the eigendecomposition of the covariance that the sums give.
 
     Centred, not standardised. Signs: the largest loading of each component is positive.
@@ -159,10 +155,7 @@ def fit_sums(
             f"PCA with {n_components} components needs at least {n_components + 1} images to fit "
             f"on, but there are {sums.n_images}. Give more images, or lower n_components."
         )
-    if not sums.sound:
-        raise PcaError(
-            "Some features are not finite, or absurdly large. Materialize mobilenet_features again."
-        )
+    refuse_unsound(sums)
     mean, covariance = sums.mean, sums.covariance
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     variances = np.clip(eigenvalues[::-1], 0, None)
@@ -174,6 +167,18 @@ def fit_sums(
     components = _with_fixed_signs(eigenvectors.T[::-1][:n_components])
     ratio = variances / variances.sum()
     return PcaModel(mean, components, ratio, sums.n_images, model_sha256)
+
+
+def refuse_unsound(sums: Sums) -> None:
+    """Refuse sums of features that cannot be counted.
+
+    Raises:
+        PcaError: they are not finite, or too large.
+    """
+    if not sums.sound:
+        raise PcaError(
+            "Some features are not finite, or absurdly large. Materialize mobilenet_features again."
+        )
 
 
 def _rounding(sums: Sums) -> float:

@@ -96,7 +96,7 @@ def project(
         new = run_tasks(session, plan.missing, _projector(pca, folder, done()), MAX_TASKS)
         files = [folder / file.name for file in new]
         found = audit_files(session, files, "pca", "pca_model")
-    rows = sum(file.rows for file in (*plan.kept, *new))
+    rows = sum(file.rows for file in plan.kept) + found.rows
     expected = plan.features.rows
     require_sound("pca_components", found, pca.n_components, pca.digest, rows, expected)
     return new, found.vectors

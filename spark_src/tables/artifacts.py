@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pyarrow as pa
 
 from spark_src.io.locations import Location
@@ -9,6 +11,9 @@ from spark_src.tables.delta import CURRENT, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import new_name, write_file
 from spark_src.tables.schemas import ARTIFACT
 from spark_src.tables.statistics import Statistics
+
+ORPHAN_DAYS = 7
+"""As long as Delta keeps files that no version has."""
 
 
 def commit_artifact(
@@ -26,15 +31,30 @@ def commit_artifact(
 
 
 def clear_replaced(tables: Tables, asset: str) -> None:
-    """Delete the files that only versions before the last two name."""
+    """Delete the files that only versions before the last two name, and what dead runs left.
+
+    A file that no version names may be a living run's: it stays for `ORPHAN_DAYS`.
+    """
     history = [record.statistics.get("files", ()) for _, _, record in tables.history(asset)]
-    kept = {name for names in history[:2] for name in names}
-    for name in {name for names in history[2:] for name in names} - kept:
+    kept = {name for names in history[:2] for name in names} | {CURRENT}
+    replaced = {name for names in history[2:] for name in names} - kept
+    for name in replaced | (_orphans(tables.prefix(asset)) - kept):
         _delete(tables.prefix(asset) / name)
 
 
+def _orphans(folder: Location) -> set[str]:
+    """Names in an asset's folder of which nothing was written for days."""
+    newest: dict[str, float] = {}
+    start = len(folder.path) + 1
+    for info in folder.files():
+        name = info.path[start:].split("/")[0]
+        newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
+    limit = time.time() - ORPHAN_DAYS * 24 * 60 * 60
+    return {name for name, modified in newest.items() if modified < limit}
+
+
 def purge_artifacts(tables: Tables, asset: str) -> None:
-    """Delete everything in the asset's folder that is not current. For erasure: no run may write."""
+    """Delete everything in the folder that is not current. For erasure: no run may write."""
     snapshot = tables.find(asset)
     kept = {*(snapshot.statistics.files if snapshot else ()), CURRENT}
     folder = tables.prefix(asset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ class Audit:
     """What files of vectors hold."""
 
     rows: int = 0
-    vectors: VectorStatistics = VectorStatistics()
+    vectors: VectorStatistics = field(default_factory=VectorStatistics)
     models: frozenset[str] = frozenset()
     """Digests in the column that names what made the vectors."""
 
@@ -61,7 +61,7 @@ def audit_files(
     return total
 
 
-def require_sound(
+def require_sound(  # noqa: PLR0913, PLR0917 - what is compared with what
     asset: str, found: Audit, length: int, model: str, rows: int, expected_rows: int
 ) -> None:
     """Refuse files that a blocking check would refuse.
@@ -77,9 +77,26 @@ def require_sound(
     Raises:
         AuditError: one of the assertions does not hold.
     """
+    lost = [] if rows == expected_rows else [f"{rows:,} rows were made of {expected_rows:,}"]
+    said = lost + faults_of(found, length, model)
+    if said:
+        raise AuditError(
+            f"{asset}: {'; '.join(said)}. Nothing was committed, and the version before is still "
+            f"current. Materialize {asset} again; if that does not help, what it is made of is "
+            "damaged."
+        )
+
+
+def faults_of(found: Audit, length: int, model: str) -> list[str]:
+    """What is wrong with the vectors of files, each in a few words.
+
+    Args:
+        found: what the files hold.
+        length: of each vector.
+        model: the digest that each row has to name.
+    """
     vectors = found.vectors
     faults = [
-        (rows != expected_rows, f"{rows:,} rows were made of {expected_rows:,}"),
         (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
         (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
         (
@@ -91,13 +108,7 @@ def require_sound(
             f"rows name {len(found.models):,} models, or another than {model[:12]}",
         ),
     ]
-    said = [text for fault, text in faults if fault]
-    if said:
-        raise AuditError(
-            f"{asset}: {'; '.join(said)}. Nothing was committed, and the version before is still "
-            f"current. Materialize {asset} again; if that does not help, what it is made of is "
-            "damaged."
-        )
+    return [text for fault, text in faults if fault]
 
 
 def _audit_of(batch: pa.RecordBatch) -> Audit:

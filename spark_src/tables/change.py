@@ -42,6 +42,12 @@ class Change:
         """Whether nothing changed."""
         return self.statistics is None
 
+    @property
+    def digest(self) -> str:
+        """Of what the asset will be, or is already."""
+        known = self.statistics or (self.write.before and self.write.before.statistics)
+        return known.digest if known else ""
+
     def commit(self, code_version: str = "") -> Snapshot:
         """Make it current, and tidy up; or give the version that is there.
 

@@ -12,6 +12,7 @@ from spark_src.io.locations import Location
 from spark_src.spark.session import read_files
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.schemas import KEYS
+from spark_src.tables.statistics import CsvStatistics
 
 FILE = "pca_components.csv"
 """The one stable name under the asset's folder."""
@@ -50,19 +51,24 @@ def write_staged(rows: DataFrame, folder: Location, run_id: str) -> Location:
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the file that is there holds just these components."""
+    """Whether the file that is there holds just these components.
+
+    The file is not read: its size is compared, and nothing may be left of a run that was killed
+    between its commit and the replacement of the file.
+    """
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
-    file = write.location / FILE
-    return file.exists() and count_rows(file) == before.statistics.rows
+    if (write.location / STAGED / before.record.run_id).exists():
+        return False
+    return (write.location / FILE).size == before.typed(CsvStatistics).file_bytes
 
 
 def replace_file(staged: Location, folder: Location) -> Location:
     """Give the staged file its stable name: readers see all of the old or all of the new one."""
     target = folder / FILE
     staged.filesystem.move(staged.path, target.path)
-    staged.parent.delete_folder()
+    (folder / STAGED).delete_folder()
     return target
 
 

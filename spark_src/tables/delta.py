@@ -7,41 +7,51 @@ is a file and no table (a model, the CSV) has a table of one row, in `_current/`
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, TypeVar
+from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from spark_src.contract import PREFIXES
 from spark_src.errors import (
     ConcurrentWriteError,
+    FruitsError,
     NothingStoredError,
+    SettingsError,
     StorageError,
     UnreadableVersionError,
 )
-from spark_src.io.aws import delta_options, explained
+from spark_src.io.aws import code_in, delta_options, explained, repeat
 from spark_src.io.locations import Location
+from spark_src.tables.log import KEY, Commit, CommitRecord, commits
 from spark_src.tables.schemas import ARTIFACT, TABLES
 from spark_src.tables.statistics import MODELS, Statistics
 
-FORMAT = 2
-"""Of what a commit says of itself. Code refuses a higher number than it knows."""
+_LOG = "_delta_log"
 
 CURRENT = "_current"
 """Folder of the one-row table of an asset that is no table. Parquet readers skip such names."""
 
 _APPLICATION = "fruits"
-_KEY = "fruits"
+_FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
 _PROPERTIES = {"delta.dataSkippingNumIndexedCols": "0"}  # column statistics would hold paths
+_LONGEST_REASON = 200
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\ud800-\udfff]")
+"""What delta-rs, which decodes a path once more when it reads, takes for something else."""
 
 S = TypeVar("S", bound=Statistics)
 
@@ -53,25 +63,8 @@ class DataFile:
     name: str
     bytes: int
     rows: int
-
-
-class CommitRecord(BaseModel):
-    """What a commit says: kept in the log for good, so nothing in it is personal."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: int = FORMAT
-    run_id: str
-    code_version: str = ""
-    inputs: dict[str, int] = {}
-    """Versions of the assets that it was made from."""
-    rows_added: int = 0
-    rows_removed: int = 0
-    files_added: int = 0
-    files_removed: int = 0
-    note: str = ""
-    """Why, where there is a reason to give: a refit, an erasure."""
-    statistics: dict[str, Any] = {}
+    added_ms: int = field(default=0, compare=False)
+    """When a commit added it, in milliseconds; the same for all files of a commit."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +86,32 @@ class Snapshot:
         return sum(file.rows for file in self.files)
 
     @property
+    def added(self) -> tuple[DataFile, ...]:
+        """The files that the commit of this version added."""
+        if not self.record.files_added:
+            return ()
+        latest = max(file.added_ms for file in self.files)
+        return tuple(file for file in self.files if file.added_ms == latest)
+
+    @property
     def bytes(self) -> int:
-        """Bytes of the table's files."""
-        return sum(file.bytes for file in self.files)
+        """Bytes of the table's files, or of those that an asset that is no table consists of."""
+        if is_table(self.asset):
+            return sum(file.bytes for file in self.files)
+        return sum(_size_of(self.location / name) for name in self.statistics.files)
 
     def typed(self, kind: type[S]) -> S:
         """The statistics as the asset's own type."""
         if not isinstance(self.statistics, kind):
             raise TypeError(f"{self.asset} has {type(self.statistics).__name__}, no {kind}")
         return self.statistics
+
+    @property
+    def data_location(self) -> Location:
+        """Where a person finds the data: the table's folder, or the file."""
+        if is_table(self.asset):
+            return self.location
+        return self.location / self.statistics.files[0]
 
     def file_location(self, file: DataFile) -> Location:
         """Where one of its files is."""
@@ -158,38 +168,69 @@ class TableWrite:
         """
         gone = set(remove)
         known = self.before.files if self.before else ()
+        kept = sum(file.rows for file in known if file.name not in gone)
+        added = sum(file.rows for file in add)
         record = CommitRecord(
+            id=uuid.uuid4().hex,
             run_id=self.run_id,
             code_version=code_version,
             inputs=dict(self.inputs),
-            rows_added=sum(file.rows for file in add),
-            rows_removed=sum(file.rows for file in known if file.name in gone),
+            rows=kept + added,
+            rows_added=added,
+            rows_removed=sum(file.rows for file in known) - kept,
             files_added=len(add),
             files_removed=len(gone),
             note=note,
             statistics=statistics.model_dump(mode="json"),
         )
+        if self.head is None:  # no commit that an erasure made meanwhile can be in the way
+            Tables(self.root).require_versions(self.inputs, self.asset, self.run_id)
         with _delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
-            try:
-                self._write(record, add, sorted(gone))
-            except (CommitFailedError, FileExistsError) as error:
+            return repeat(lambda: self._write_once(record, add, sorted(gone)))
+
+    def _write_once(
+        self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
+    ) -> Snapshot:
+        """Commit, unless it is there already: the answer to an earlier try may have been lost."""
+        try:
+            self._write(record, add, remove)
+        except (CommitFailedError, ConcurrentWriteError, OSError) as error:
+            with suppress(FruitsError):
+                if (after := self._find_commit(record.id)) is not None:
+                    return after
+            if isinstance(error, CommitFailedError | FileExistsError):
                 raise self._lost_race() from error
-        after = find(self.asset, self.location)
-        if after is None:
+            raise
+        if (after := self._find_commit(record.id)) is None:
             raise StorageError(f"{self.asset}: the commit to {self.location} is not there.")
         return after
+
+    def _find_commit(self, commit_id: str) -> Snapshot | None:
+        table = _open(self.asset, self.location)
+        for commit in [] if table is None else commits(self.folder, table.version()):
+            if commit.record.id == commit_id:
+                return find(self.asset, self.location, commit.version)
+            if commit.version <= (-1 if self.head is None else self.head):
+                return None
+        return None
 
     def _write(self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]) -> None:
         # Opened again at that version: credentials of long ago may have expired.
         table = None if self.head is None else _open(self.asset, self.location, self.head)
+        if table is None and (self.head is not None or _open(self.asset, self.location)):
+            raise self._lost_race()
         number = 0 if table is None else table.transaction_version(_APPLICATION) or 0
         properties = CommitProperties(
-            custom_metadata={_KEY: record.model_dump_json()},
+            custom_metadata={KEY: record.model_dump_json()},
+            # A second creator would be put on top of the first, which it never read.
+            max_commit_retries=0 if table is None else None,
             app_transactions=[Transaction(_APPLICATION, number + 1)],
         )
         now = int(time.time() * 1000)
+        known = self.before.files if self.before else ()
+        later = max([now, *(file.added_ms + 1 for file in known)])  # whose clock ever was wrong
         adding = [
-            AddAction(file.name, file.bytes, {}, now, True, json.dumps({"numRecords": file.rows}))
+            AddAction(file.name, file.bytes, {}, later, True, json.dumps({"numRecords": file.rows}))
             for file in add
         ]
         schema = Schema.from_arrow(schema_of(self.asset))
@@ -236,7 +277,11 @@ class Tables:
             StorageError: no asset has that name.
         """
         if asset not in PREFIXES:
-            raise StorageError(f"There is no asset {asset!r}; there are {', '.join(PREFIXES)}.")
+            near = get_close_matches(asset, PREFIXES, 1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise StorageError(
+                f"There is no asset {asset!r}{hint} There are {', '.join(PREFIXES)}."
+            )
         return self.root / PREFIXES[asset]
 
     def find(self, asset: str) -> Snapshot | None:
@@ -270,49 +315,80 @@ class Tables:
         location = self.prefix(asset)
         table = _open(asset, location)
         before = None if table is None else _snapshot(asset, location, table)
-        for used in inputs:
-            now = self.find(used.asset)
-            if now is None or now.version != used.version:
-                raise ConcurrentWriteError(
-                    f"{asset}: {used.asset} was changed since run {run_id} read it. Nothing was "
-                    "written; materialize again."
-                )
         versions = {used.asset: used.version for used in inputs}
-        return TableWrite(self.root, asset, run_id, before, versions, table and table.version())
+        self.require_versions(versions, asset, run_id)
+        return TableWrite(
+            self.root, asset, run_id, before, versions, None if table is None else table.version()
+        )
 
-    def history(self, asset: str) -> list[tuple[int, datetime, CommitRecord]]:
+    def require_versions(self, versions: Mapping[str, int], asset: str, run_id: str) -> None:
+        """Refuse to make an asset of others that are no longer current.
+
+        Raises:
+            ConcurrentWriteError: one of them has another version now.
+        """
+        for name, version in versions.items():
+            now = self.find(name)
+            if now is None or now.version != version:
+                raise ConcurrentWriteError(
+                    f"{asset}: {name} was changed since run {run_id} read it. Nothing was "
+                    "committed; materialize again."
+                )
+
+    def history(self, asset: str) -> list[Commit]:
         """Every commit that the log still has, the latest first."""
-        table = _open(asset, self.prefix(asset))
-        return [] if table is None else list(_commits(asset, table))
+        location = self.prefix(asset)
+        table = _open(asset, location)
+        return [] if table is None else list(_commits(asset, location, table))
 
     def vacuum(self, asset: str) -> None:
         """Delete files that no version of the last seven days has; keep those of the last two."""
-        table = _open(asset, self.prefix(asset))
-        if table is None:
-            return
-        kept = [version for version, _, _ in _commits(asset, table)][:2]
-        with _delta_errors(asset, f"vacuuming {asset}"):
+        location = self.prefix(asset)
+
+        def vacuum() -> None:
+            table = _open(asset, location)
+            if table is None:
+                return
+            kept = [commit.version for commit in islice(_commits(asset, location, table), 2)]
             table.vacuum(dry_run=False, full=True, keep_versions=kept)
 
-    def purge(self, asset: str) -> None:
-        """Delete every file that the current version does not have. For erasure: no run may write.
+        with _delta_errors(asset, f"vacuuming {asset} under {location}"):
+            repeat(vacuum)
 
-        The folder of an asset that is no table is the caller's to clear.
+    def drop_history(self, asset: str) -> None:
+        """Delete the log's entries before the current version. For erasure.
+
+        A change that began before is refused at its commit.
         """
-        table = _open(asset, self.prefix(asset))
+        location = self.prefix(asset)
+        table = _open(asset, location)
         if table is None:
             return
-        with _delta_errors(asset, f"vacuuming {asset}"):
-            table.vacuum(
-                retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True
-            )
+        current = next(_commits(asset, location, table)).version
+        with _delta_errors(asset, f"writing a checkpoint of {asset}"):
             table.create_checkpoint()
-            table.cleanup_metadata()
+        for info in (table_folder(asset, location) / _LOG).files():
+            number = info.base_name.split(".")[0]
+            if number.isdigit() and int(number) < current:
+                location.filesystem.delete_file(info.path)
+
+    def delete(self, asset: str) -> None:
+        """Delete an asset with its history. A change that began before is refused at its commit."""
+        location = self.prefix(asset)
+        (table_folder(asset, location) / _LOG).delete_folder()
+        location.delete_folder()
 
 
 def is_table(asset: str) -> bool:
     """Whether the asset is a table, and no file that a table of one row names."""
     return asset in TABLES
+
+
+def _size_of(place: Location) -> int:
+    """Bytes of a file, or of all that lies in a folder."""
+    if place.is_folder():
+        return sum(file.size for file in place.files())
+    return place.size or 0
 
 
 def schema_of(asset: str) -> pa.Schema:
@@ -325,9 +401,9 @@ def table_folder(asset: str, location: Location) -> Location:
     return location if is_table(asset) else location / CURRENT
 
 
-def find(asset: str, location: Location) -> Snapshot | None:
-    """The current version of the asset in that folder, or None where nothing was ever made."""
-    table = _open(asset, location)
+def find(asset: str, location: Location, version: int | None = None) -> Snapshot | None:
+    """A version of the asset in that folder, the current one by default; None where none is."""
+    table = _open(asset, location, version)
     return None if table is None else _snapshot(asset, location, table)
 
 
@@ -352,38 +428,31 @@ def _refuse_first_edition(asset: str, location: Location) -> None:
 
 
 def _snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot:
-    latest = next(_commits(asset, table, limit=8), None) or next(_commits(asset, table), None)
+    latest = next(_commits(asset, location, table), None)
     if latest is None:
         raise UnreadableVersionError(
             f"{asset}: no commit of {location} was made by this project. Give it a folder of its "
             "own: set FRUITS_STORAGE to another one."
         )
     version, committed_at, record = latest
-    actions = pa.table(table.get_add_actions(flatten=True))
-    columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
+    actions = table.get_add_actions(flatten=True)  # as pyarrow's it would load pandas
+    columns = (actions.column(name).to_pylist() for name in _FILE_COLUMNS)
     files = sorted(map(DataFile, *columns), key=lambda file: file.name)
     try:
         statistics = MODELS[asset].model_validate(record.statistics)
     except ValidationError as error:
         raise _unreadable(asset, location, str(error)) from error
+    found = sum(file.rows for file in files)
+    if record.rows not in {None, found}:
+        reason = f"version {version} has files of {found:,} rows, and was of {record.rows:,}"
+        raise _unreadable(asset, location, reason)
     return Snapshot(asset, location, version, committed_at, record, tuple(files), statistics)
 
 
-def _commits(
-    asset: str, table: DeltaTable, limit: int | None = None
-) -> Iterator[tuple[int, datetime, CommitRecord]]:
-    """Our commits, the latest first; Delta's own (vacuum, checkpoint) say nothing of the rows."""
-    for entry in table.history(limit):
-        if _KEY not in entry:
-            continue
-        content = json.loads(entry[_KEY])
-        if content["format"] > FORMAT:
-            raise UnreadableVersionError(
-                f"{asset}: version {entry['version']} has format {content['format']}, this code "
-                f"knows up to {FORMAT}. Use the newer release of this project that wrote it."
-            )
-        at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
-        yield int(entry["version"]), at, CommitRecord.model_validate(content)
+def _commits(asset: str, location: Location, table: DeltaTable) -> Iterator[Commit]:
+    folder = table_folder(asset, location)
+    with _delta_errors(asset, f"reading the log of {folder}"):
+        yield from commits(folder, table.version())
 
 
 @contextmanager
@@ -395,10 +464,17 @@ def _delta_errors(asset: str, doing: str) -> Iterator[None]:
         except (CommitFailedError, TableNotFoundError):
             raise
         except (DeltaError, ValueError) as error:
+            if code_in(str(error)) is not None:
+                raise OSError(str(error)) from error
             raise UnreadableVersionError(
-                f"{asset}: {doing} failed ({error}). Is its _delta_log damaged? Restore it from a "
-                f"backup, or delete the folder and materialize {asset} again."
+                f"{asset}: {doing} failed ({_first_line(error)}). Is its _delta_log damaged? "
+                f"Restore it from a backup, or delete the folder and materialize {asset} again."
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Without the calls inside delta-rs."""
+    return next(iter(str(error).splitlines()), "")[:_LONGEST_REASON]
 
 
 def _unreadable(asset: str, location: Location, why: str) -> UnreadableVersionError:
@@ -409,5 +485,16 @@ def _unreadable(asset: str, location: Location, why: str) -> UnreadableVersionEr
 
 
 def _uri(location: Location) -> str:
-    """As delta-rs takes it: a plain path on disk."""
-    return location.path if location.scheme == "file" else location.uri
+    """As delta-rs takes it: a plain path on disk.
+
+    Raises:
+        SettingsError: delta-rs would read another folder than the one it writes to.
+    """
+    on_disk = location.scheme == "file"
+    found = _MISREAD.search(os.path.realpath(location.path) if on_disk else location.path)
+    if found is None or (not on_disk and found[0] == "\\"):
+        return location.path if on_disk else location.uri
+    raise SettingsError(
+        f"Tables cannot lie in {location.hadoop!r}: Delta's reader takes {found[0]!r} in a path "
+        "for something else. Set FRUITS_STORAGE to a folder without it."
+    )

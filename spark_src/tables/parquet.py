@@ -10,15 +10,17 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from spark_src.errors import UnreadableVersionError
+from spark_src.errors import FruitsError, PcaError, StorageError, UnreadableVersionError
 from spark_src.io.aws import explained
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile
@@ -29,8 +31,18 @@ ROWS_PER_BLOCK = 2048
 READING_THREADS = 16
 """Footers and key columns of many files are read at once: in S3 it is mostly waiting."""
 
+TASK_ATTEMPTS = 4
+"""How often Spark tries a task, by default and in our settings."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a worker to the driver."""
+
+    error: FruitsError
 
 
 @contextmanager
@@ -50,8 +62,8 @@ def open_parquet(file: Location, verify: bool = False) -> Iterator[pq.ParquetFil
             yield pq.ParquetFile(stream, page_checksum_verification=verify)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Materialize its asset again; mobilenet_features, "
-            "which takes over what it has, with `recompute: true` in the run's config."
+            f"{file} cannot be read ({error}). Restore it, or delete the folder {file.parent} and "
+            "materialize its asset again."
         ) from error
 
 
@@ -60,7 +72,7 @@ def new_name(number: int) -> str:
     return f"part-{number:05}-{uuid.uuid4().hex}.parquet"
 
 
-def write_file(
+def write_file(  # noqa: PLR0913, PLR0917 - where, and how
     batches: Iterable[pa.RecordBatch | pa.Table],
     folder: Location,
     name: str,
@@ -111,6 +123,17 @@ def write_whole(file: Location, content: bytes | memoryview) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def discard(folder: Location, files: Iterable[DataFile]) -> None:
+    """Delete files of a table's folder that no commit will make part of it.
+
+    Else pictures that were refused would lie there until a vacuum, and a later run might take over
+    vectors that were.
+    """
+    for file in files:
+        with suppress(FileNotFoundError):
+            folder.filesystem.delete_file((folder / file.name).path)
+
+
 def read_columns(files: Sequence[Location], columns: Sequence[str]) -> pa.Table:
     """Some columns of many files, with `file` (its place in `files`) and `row` (in the file).
 
@@ -140,11 +163,31 @@ def run_tasks(
 
     The number of tasks follows from the data: on YARN, an application that has just started knows
     of two cores, whatever the cluster has.
+
+    Raises:
+        StorageError, PcaError: as the work raised them; Spark would bury them in its own errors.
     """
     if not items:
         return []
+
+    def guarded(share: Iterable[Item]) -> Iterator[Result | _Failure]:
+        try:
+            yield from work(share)
+        except PcaError as error:
+            yield _Failure(error)
+        except StorageError as error:
+            task = TaskContext.get()
+            if task and task.attemptNumber() < TASK_ATTEMPTS - 1:
+                raise  # a file that cannot be read now may be readable in a moment
+            yield _Failure(error)
+
     tasks = min(len(items), max_tasks or len(items))
-    return spark.sparkContext.parallelize(items, tasks).mapPartitions(work).collect()
+    results: list[Result] = []
+    for result in spark.sparkContext.parallelize(items, tasks).mapPartitions(guarded).collect():
+        if isinstance(result, _Failure):
+            raise result.error
+        results.append(result)
+    return results
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -188,6 +188,8 @@ class CsvStatistics(Statistics):
     """Of `csv_export`."""
 
     n_components: int
+    file_bytes: int = 0
+    """Of the file."""
 
 
 class QualityStatistics(Statistics):

@@ -15,7 +15,7 @@ from moto.emr.responses import ElasticMapReduceResponse
 
 from spark_src.io.aws import client, forget_clients
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 from tests.conftest import new_bucket
 from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 
@@ -47,9 +47,9 @@ class Account:
         }
 
     @property
-    def storage(self) -> Storage:
-        """The assets' versions in the bucket."""
-        return Storage(Location.parse(f"s3://{self.bucket}/data"))
+    def tables(self) -> Tables:
+        """The assets in the bucket."""
+        return Tables(Location.parse(f"s3://{self.bucket}/data"))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command of the project in a process of its own, as a user types it."""

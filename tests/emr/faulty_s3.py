@@ -29,6 +29,7 @@ class Fault(StrEnum):
     SLOW = "slow"
     RESET = "connection reset"
     ANSWER_LOST = "done, but the connection is reset before the answer"
+    ANSWER_WRONG = "done, but the answer is 500 InternalError"
     EXPIRED = "ExpiredToken"
     DENIED = "AccessDenied"
 
@@ -41,6 +42,7 @@ SLOW_SECONDS = 0.4
 _XML = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
 _ANSWERS = {
     Fault.SLOW_DOWN: (503, "SlowDown", "Please reduce your request rate."),
+    Fault.ANSWER_WRONG: (500, "InternalError", "We encountered an internal error."),
     Fault.EXPIRED: (400, "ExpiredToken", "The provided token has expired."),
     Fault.DENIED: (403, "AccessDenied", "Access Denied"),
 }
@@ -87,11 +89,12 @@ class FaultyS3:
         if fault is Fault.SLOW:
             time.sleep(SLOW_SECONDS)
             return self._moto(environ, start_response)
-        if fault is Fault.ANSWER_LOST:
+        if fault in {Fault.ANSWER_LOST, Fault.ANSWER_WRONG}:
             list(self._moto(environ, lambda *_: None))
+        elif fault is not Fault.RESET:
+            get_input_stream(environ).read()  # else closing would reset the connection
         if fault in {Fault.RESET, Fault.ANSWER_LOST}:
             _reset(environ["werkzeug.socket"])
-        get_input_stream(environ).read()  # else closing would reset the connection
         return _error(environ, *_ANSWERS[fault])(environ, start_response)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 from tests import java
 from tests.conftest import new_bucket
 from tests.emr.conftest import run_command
@@ -55,7 +55,7 @@ def run(bucket: str, tmp_path: Path) -> Run:
 
 
 def materialize(select: str) -> tuple[str, ...]:
-    few = '{"ops": {"pca": {"config": {"n_components": 5}}}}'
+    few = '{"ops": {"pca_model": {"config": {"n_components": 5}}}}'
     config = ("--config-json", few) if select == "*" else ()
     return ("dagster", "asset", "materialize", "--select", select, *config)
 
@@ -66,9 +66,9 @@ def test_where_every_tenth_call_fails_the_run_succeeds_and_nothing_is_lost(
     faults = (Fault.SLOW_DOWN, Fault.RESET, Fault.SLOW, Fault.ANSWER_LOST)
     done = run(every(10, *faults), *materialize("*"))
     assert done.returncode == 0, done.stderr[-6000:]
-    storage = Storage(Location.parse(f"s3://{bucket}/data"))
+    tables = Tables(Location.parse(f"s3://{bucket}/data"))
     for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
-        assert storage.current(asset).rows == PICTURES, asset
+        assert tables.current(asset).statistics.rows == PICTURES, asset
     checked = run(every(10, *faults), "fruits", "check")
     lost = [line for line in checked.stdout.splitlines() if "no_image_lost" in line]
     assert [" holds " in line for line in lost] == [True] * 4, checked.stdout
@@ -104,4 +104,4 @@ def test_credentials_that_expire_in_mid_run_are_told_with_the_remedy_within_a_mi
     assert done.returncode != 0
     assert "AwsError" in done.stderr, done.stderr[-4000:]
     assert "aws sso login" in done.stderr
-    assert Storage(Location.parse(f"s3://{bucket}/data")).find("raw_images") is None
+    assert Tables(Location.parse(f"s3://{bucket}/data")).find("raw_images") is None

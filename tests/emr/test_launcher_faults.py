@@ -42,7 +42,7 @@ def launcher(account: Account) -> FruitsStepLauncher:
     return FruitsStepLauncher(
         cluster_name=NAME,
         region=REGION,
-        storage=account.storage.root,
+        storage=account.tables.root,
         settings={"FRUITS_DEPLOYMENT": "emr"},
         spark_config=launched_spark_config(cluster_config(), REGION),
     )
@@ -118,7 +118,7 @@ def test_a_crash_before_dagster_starts_is_told_with_its_last_lines(
     launcher.settings = {}
     launcher.cluster_id = cluster.ready(NAME, REGION, print, lock=None)
     launcher._post_artifacts(None, "no step", "crash", "pca")
-    code = account.storage.root / "staging" / "code.zip"
+    code = account.tables.root / "staging" / "code.zip"
     code.write(_code())
     launcher.s3_job_package_path = code.hadoop
     step = launcher._get_emr_step_def("crash", "pca", "pca")

@@ -68,7 +68,7 @@ def test_a_retry_on_the_cluster_succeeds_and_repeats_no_event_of_the_first_try(
         FruitsStepLauncher(
             cluster_name=NAME,
             region=REGION,
-            storage=account.storage.root,
+            storage=account.tables.root,
             settings={"FRUITS_DEPLOYMENT": "emr"},
             spark_config=CONFIG,
             polling=Polling(longest_seconds=1),
@@ -83,7 +83,7 @@ def test_a_retry_on_the_cluster_succeeds_and_repeats_no_event_of_the_first_try(
 def test_the_stock_launchers_retry_repeats_the_first_tries_events_and_its_run_fails(
     account: Account, events: Callable[[Any], Counter[Kind]]
 ) -> None:
-    code = code_package.push(account.storage.root / "staging", REGION)
+    code = code_package.push(account.tables.root / "staging", REGION)
     found = events(
         Stock(  # type: ignore[no-untyped-call]
             region_name=REGION,

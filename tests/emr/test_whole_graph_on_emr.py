@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
@@ -18,9 +17,9 @@ from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import model_input
 from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
-from spark_src.pca.model import FIT_SPLIT, Sums, fit_sums
-from spark_src.storage import Version
-from spark_src.tables.schemas import SCHEMAS
+from spark_src.pca.model import Sums, fit_sums
+from spark_src.tables.delta import schema_of
+from spark_src.tables.reading import read_table
 from tests.emr.conftest import Account
 
 pytestmark = [
@@ -47,42 +46,44 @@ def materialized(account: Account) -> str:
     return done.stderr
 
 
-def rows_of(version: Version) -> list[dict[str, Any]]:
-    table = pq.read_table(version.location.path, filesystem=version.location.filesystem)
-    return sorted(table.to_pylist(), key=lambda row: row["path"])
+def rows_of(account: Account, asset: str) -> list[dict[str, Any]]:
+    return list(read_table(account.tables, asset).sort_by("path").to_pylist())
+
+
+def versions(account: Account) -> dict[str, int]:
+    return {asset: account.tables.current(asset).version for asset in ASSETS}
 
 
 def test_every_asset_is_in_the_bucket_with_all_its_rows(
     account: Account, materialized: str
 ) -> None:
     assert "RUN_SUCCESS" in materialized
-    storage = account.storage
-    assert {asset for asset in ASSETS if storage.find(asset)} == set(ASSETS)
+    assert {asset for asset in ASSETS if account.tables.find(asset)} == set(ASSETS)
     for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
-        assert storage.current(asset).rows == 240
+        assert account.tables.current(asset).statistics.rows == 240
 
 
-def test_features_and_components_are_those_of_one_machine(
+def test_features_are_those_of_one_machine_to_the_bit_and_components_to_six_digits(
     account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> None:
-    rows = rows_of(account.storage.current("mobilenet_features"))
+    rows = rows_of(account, "mobilenet_features")
     files = sorted(file.relative_to(sample).as_posix() for file in sample.rglob("*.jpg"))
     assert [row["path"] for row in rows] == files
-    engine = Engine(mobilenet.content)
     pictures = [clean_picture((sample / row["path"]).read_bytes(), DEFAULT_LIMITS) for row in rows]
     pixels = [model_input(picture.content, picture.orientation) for picture in pictures]
-    here = np.concatenate([engine.features(picture[None]) for picture in pixels])
-    np.testing.assert_allclose([row["features"] for row in rows], here, atol=1e-6)
-    training = here[[row["split"] == FIT_SPLIT for row in rows]]
-    projected = fit_sums(Sums.of(training), 50, mobilenet.sha256).project(here)
-    components = [row["pca"] for row in rows_of(account.storage.current("pca_components"))]
+    here = Engine(mobilenet.content).features(np.stack(pixels))
+    there = np.array([row["features"] for row in rows], np.float32)
+    np.testing.assert_array_equal(there, here)
+    training = here[[row["split"] == "Training" for row in rows]]
+    projected = fit_sums(Sums.from_features(training), 50, mobilenet.sha256).project(here)
+    components = [row["pca"] for row in rows_of(account, "pca_components")]
     np.testing.assert_allclose(components, projected, atol=1e-6)
 
 
 def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
     account: Account, materialized: str
 ) -> None:
-    assert materialized.count("is COMPLETED") == 4
+    assert materialized.count("is COMPLETED") == 5
     with dg.DagsterInstance.from_config(str(account.home)) as instance:
         first = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))[-1]
         texts = [entry.user_message for entry in instance.all_logs(first.run_id)]
@@ -129,7 +130,8 @@ def test_materializations_say_what_the_cluster_cost(account: Account) -> None:
 
 def test_the_path_of_an_asset_is_its_uri_in_the_bucket(account: Account) -> None:
     done = account.run("fruits", "path", "csv_export")
-    assert done.stdout.startswith(f"s3://{account.bucket}/data/Results_CSV/versions/"), done.stderr
+    uri = f"s3://{account.bucket}/data/Results_CSV/pca_components.csv"
+    assert done.stdout.strip() == uri, done.stderr
 
 
 def test_every_check_holds_on_the_bucket(account: Account) -> None:
@@ -139,12 +141,15 @@ def test_every_check_holds_on_the_bucket(account: Account) -> None:
 
 
 def test_pca_alone_reads_no_image_and_leaves_the_features_as_they_were(account: Account) -> None:
-    before = {asset: account.storage.current(asset).name for asset in ASSETS}
-    done = account.run("dagster", "asset", "materialize", "--select", "pca_components+")
+    before = versions(account)
+    twenty = '{"ops": {"pca_model": {"config": {"n_components": 20}}}}'
+    select = ("--select", "pca_model+", "--config-json", twenty)
+    done = account.run("dagster", "asset", "materialize", *select)
     assert done.returncode == 0, done.stderr[-8000:]
-    after = {asset: account.storage.current(asset).name for asset in ASSETS}
+    after = versions(account)
     changed = {asset for asset in ASSETS if before[asset] != after[asset]}
-    assert changed == {"pca_components", "csv_export"}
+    assert changed == {"pca_model", "pca_components", "csv_export"}
+    assert {len(row["pca"]) for row in rows_of(account, "pca_components")} == {20}
 
 
 def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
@@ -157,7 +162,6 @@ def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
 
 
 def test_tables_keep_their_schemas_on_the_way(account: Account) -> None:
-    for asset in ("raw_images", "mobilenet_features", "pca_components"):
-        location = account.storage.current(asset).location
-        found = pq.read_table(location.path, filesystem=location.filesystem).column_names
-        assert found == SCHEMAS[asset].fieldNames()
+    for asset in ("raw_images", "rejected_images", "mobilenet_features", "pca_components"):
+        found, wanted = read_table(account.tables, asset).schema, schema_of(asset)
+        assert (found.names, found.types) == (wanted.names, wanted.types)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from fruits_assets.check_runs import Outcome, run_checks
@@ -19,8 +21,11 @@ from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
 from spark_src.io.locations import Location
-from spark_src.storage import Storage, Version
+from spark_src.tables.artifacts import commit_artifact
+from spark_src.tables.delta import Snapshot, is_table
+from spark_src.tables.statistics import Statistics
 from tests.fruits_assets.aws import Emulated, emulated
+from tests.pipeline import tables_in
 
 Materialized = tuple[Path, dg.ExecuteInProcessResult, dg.DagsterInstance]
 
@@ -55,7 +60,7 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
     """Materialize a selection in this process, as Dagster's UI would.
 
     Dagster takes the Spark that runs already. `io_managers` names IO manager classes to use in
-    place of the project's.
+    place of the project's one, whose key is `delta`.
     """
 
     def execute(
@@ -72,8 +77,7 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
         settings = Settings(storage=str(storage), input=str(source), weights="imagenet")
         own = resources(settings)
         overrides = {
-            name: kind(storage=own["storage"], spark=own["pyspark"])
-            for name, kind in (io_managers or {}).items()
+            name: kind(storage=own["storage"]) for name, kind in (io_managers or {}).items()
         }
         definitions = build_defs(settings, resource_overrides=overrides)
         selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
@@ -118,60 +122,67 @@ def copied(stored: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def current() -> Callable[[Path, str], Version]:
+def current() -> Callable[[Path, str], Snapshot]:
     """The current version of an asset under a storage root."""
-    return lambda root, asset: Storage(Location.parse(str(root))).current(asset)
+    return lambda root, asset: tables_in(root).current(asset)
 
 
 @pytest.fixture(scope="session")
-def parts(current: Callable[[Path, str], Version]) -> Callable[[Path, str], list[Path]]:
-    """The Parquet files of a table; Hadoop's checksums go, so that a test can rewrite them."""
-
-    def find(root: Path, asset: str) -> list[Path]:
-        folder = Path(current(root, asset).location.path)
-        for checksum in folder.glob(".*.crc"):
-            checksum.unlink()
-        return sorted(folder.glob("part-*.parquet"))
-
-    return find
+def parts(current: Callable[[Path, str], Snapshot]) -> Callable[[Path, str], list[Path]]:
+    """The Parquet files of an asset's current version."""
+    return lambda root, asset: [Path(file.path) for file in current(root, asset).locations]
 
 
 @pytest.fixture(scope="session")
-def set_facts() -> Callable[..., None]:
-    """Change facts that the pointer of an asset keeps."""
+def read() -> Callable[..., pa.Table]:
+    """The rows of a table as any reader of Delta sees them, sorted by path.
 
-    def change(root: Path, asset: str, **facts: Any) -> None:
-        pointer = root / PREFIXES[asset] / "current.json"
-        content = json.loads(pointer.read_text())
-        content["current"]["facts"] |= facts
-        pointer.write_text(json.dumps(content))
+    By default those of the current version.
+    """
+
+    def rows(root: Path, asset: str, version: int | None = None) -> pa.Table:
+        table = DeltaTable(str(root / PREFIXES[asset]), version)
+        return table.to_pyarrow_table().sort_by("path").combine_chunks()
+
+    return rows
+
+
+@pytest.fixture(scope="session")
+def set_statistics() -> Callable[..., Snapshot]:
+    """Commit a version of an asset that has the same files and says something else of them.
+
+    Of statistics within statistics only what is named changes.
+    """
+
+    def change(root: Path, asset: str, **changes: Any) -> Snapshot:
+        write = tables_in(root).begin(asset, "a-test")
+        assert write.before is not None
+        statistics = changed(write.before.statistics, changes)
+        return write.commit(statistics) if is_table(asset) else commit_artifact(write, statistics)
 
     return change
 
 
-@pytest.fixture(scope="session")
-def pointers() -> Callable[[Path], dict[str, bytes]]:
-    """The bytes of every pointer under a storage root, by the asset's name."""
-
-    def read(root: Path) -> dict[str, bytes]:
-        files = {asset: root / prefix / "current.json" for asset, prefix in PREFIXES.items()}
-        return {asset: file.read_bytes() for asset, file in files.items() if file.exists()}
-
-    return read
+def changed(known: Statistics, changes: Mapping[str, Any]) -> Statistics:
+    """The statistics with some values replaced."""
+    values = known.model_dump()
+    for name, value in changes.items():
+        values[name] = values[name] | value if isinstance(values[name], dict) else value
+    return type(known).model_validate(values)
 
 
 @pytest.fixture(scope="session")
-def half_written() -> Callable[[Path, str], list[str]]:
-    """Version folders that are neither current nor previous, and drafts, of an asset."""
+def digests() -> Callable[[Path], dict[str, str]]:
+    """Every file below a folder with the digest of its bytes: equal where nothing was touched."""
 
-    def find(root: Path, asset: str) -> list[str]:
-        folder = root / PREFIXES[asset]
-        pointer = json.loads((folder / "current.json").read_text())
-        kept = {record["name"] for record in (pointer["current"], pointer["previous"]) if record}
-        versions = {path.name for path in (folder / "versions").iterdir()}
-        return sorted(versions - kept) + [path.name for path in (folder / "drafts").iterdir()]
+    def read_all(root: Path) -> dict[str, str]:
+        return {
+            str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(root.rglob("*"))
+            if file.is_file()
+        }
 
-    return find
+    return read_all
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -21,18 +22,26 @@ class Watched:
         self.input = folder / "input"
         settings = Settings(storage=str(folder / "data"), input=str(self.input))
         self.definitions = build_defs(settings)
-        self._cursor: str | None = None
+        self.cursor: str | None = None
 
-    def add(self, name: str) -> None:
+    def add(self, name: str) -> Path:
         self.input.mkdir(exist_ok=True)
-        (self.input / name).write_bytes(b"a picture")
+        file = self.input / name
+        file.write_bytes(b"a picture")
+        return file
 
     def look(self) -> Look:
-        with dg.build_sensor_context(cursor=self._cursor) as context:
+        with dg.build_sensor_context(cursor=self.cursor) as context:
             found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
-        self._cursor = getattr(found, "cursor", None) or context.cursor
+        self.cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
         return found
+
+    def settle(self) -> str:
+        """Look until a run is asked for; its key."""
+        while isinstance(found := self.look(), dg.SkipReason):
+            assert "none of them new" not in str(found.skip_message)
+        return request(found).run_key or ""
 
 
 @pytest.fixture
@@ -40,11 +49,15 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
-def asked(look: Look) -> set[str]:
+def request(look: Look) -> dg.RunRequest:
     assert isinstance(look, dg.SensorResult), look
     assert look.run_requests
     assert len(look.run_requests) == 1
-    return {key.to_user_string() for key in look.run_requests[0].asset_selection or ()}
+    return look.run_requests[0]
+
+
+def asked(look: Look) -> set[str]:
+    return {key.to_user_string() for key in request(look).asset_selection or ()}
 
 
 def skipped(look: Look) -> str:
@@ -62,7 +75,7 @@ def test_pictures_are_asked_for_once_no_more_come(watched: Watched) -> None:
 
 
 def test_a_stream_of_pictures_that_never_ends_is_taken_in_batches(watched: Watched) -> None:
-    for number in range(automation.PATIENCE):
+    for number in range(automation.MAX_LOOKS):
         watched.add(f"{number}.jpg")
         skipped(watched.look())
     watched.add("one more.jpg")
@@ -74,10 +87,68 @@ def test_a_stream_of_pictures_that_never_ends_is_taken_in_batches(watched: Watch
 def test_a_picture_that_went_is_noticed_too(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.add("2.jpg")
-    watched.look()
-    asked(watched.look())
+    watched.settle()
     (watched.input / "1.jpg").unlink()
     skipped(watched.look())
+    assert "raw_images" in asked(watched.look())
+
+
+def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_noticed(watched: Watched) -> None:
+    file = watched.add("1.jpg")
+    watched.settle()
+    file.write_bytes(b"b picture")
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
+    assert "waits until no more come" in skipped(watched.look())
+    assert "raw_images" in asked(watched.look())
+
+
+def test_an_input_that_becomes_what_it_was_is_materialized_again(watched: Watched) -> None:
+    """Dagster makes one run for each key, and none for one that it has seen."""
+    watched.add("1.jpg")
+    file = watched.add("2.jpg")
+    keys = [watched.settle()]
+    for _ in range(2):
+        file.rename(watched.input.parent / file.name)
+        keys.append(watched.settle())
+        (watched.input.parent / file.name).rename(file)
+        keys.append(watched.settle())
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_same_look_asks_for_the_same_run_so_that_a_crash_makes_no_second_one(
+    watched: Watched,
+) -> None:
+    watched.add("1.jpg")
+    watched.look()
+    before = watched.cursor
+    key = request(watched.look()).run_key
+    watched.cursor = before  # as it is where the daemon dies before it has stored the new one
+    assert request(watched.look()).run_key == key
+
+
+def test_what_systems_leave_beside_pictures_is_no_reason_for_a_run(watched: Watched) -> None:
+    watched.add("1.jpg")
+    watched.settle()
+    watched.add(".DS_Store")
+    assert "1 files, none of them new" in skipped(watched.look())
+
+
+def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watched) -> None:
+    watched.add("1.jpg")
+    few = [skipped(watched.look()), watched.cursor]
+    for number in range(3_000):
+        watched.add(f"{number:05}-with-a-long-name-that-would-be-seen.jpg")
+    many = [skipped(watched.look()), watched.cursor]
+    asked(watched.look())
+    for before, after in zip(few, many, strict=True):
+        assert len(after or "") <= len(before or "") + 10
+    assert len(watched.cursor or "") < 300
+
+
+def test_what_another_release_remembered_is_no_obstacle(watched: Watched) -> None:
+    watched.add("1.jpg")
+    watched.cursor = '{"done": "a", "seen": "a", "looks": 0, "listed": ["1.jpg"]}'
+    assert "waits until no more come" in skipped(watched.look())
     assert "raw_images" in asked(watched.look())
 
 

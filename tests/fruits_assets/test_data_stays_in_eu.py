@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from fruits_assets.cli import CANNOT_RUN, app
 from fruits_assets.definitions import CHECK_JOB, build_defs, resources
-from fruits_assets.io_managers import CsvIOManager
-from fruits_assets.resources import AssetStorage, LocalSpark, ModelWeights, PictureSource
+from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.resources import AssetStorage, ModelWeights, PictureSource
 from fruits_assets.settings import Settings
 from spark_src.io.aws import client
 
@@ -142,7 +142,7 @@ def test_an_input_in_the_region_is_inspected_and_then_listed(
     client("s3", REGION).put_object(Bucket=bucket, Key="in/Training/Apple/1.jpg", Body=b"picture")
     before = requests(bucket)
     with dg.build_resources({"source": PictureSource(uri=f"s3://{bucket}/in")}) as made:
-        assert made.source.listed.files == 1
+        assert made.source.listing().n_pictures == 1
     asked = requests(bucket) - before
     assert asked >= INSPECTED
     assert any("list-type" in request for request in asked)
@@ -156,7 +156,7 @@ def test_a_storage_that_only_an_io_manager_holds_is_refused_too(
         raise AssertionError("The asset was made")
 
     storage = AssetStorage(root=f"s3://{american}/store")
-    manager = CsvIOManager(storage=storage, spark=LocalSpark(spark_config={}))
+    manager = DeltaIOManager(storage=storage)
     before = requests(american)
     result = dg.materialize(
         [anything],

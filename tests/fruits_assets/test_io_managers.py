@@ -1,4 +1,4 @@
-"""What the IO managers give back, and what they say where there is nothing to give."""
+"""What the IO manager gives back, and what it says where there is nothing to give."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from fruits_assets.definitions import build_defs
+from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.resources import AssetStorage
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
 from spark_src.errors import NothingStoredError, UnreadableVersionError
-from spark_src.storage import Version
+from spark_src.features import files
+from spark_src.pca.fit import load_current
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Snapshot
 
-LOADED = ("raw_images", "mobilenet_model", "mobilenet_features", "pca_model", "pca_components")
+TABLES = {"raw_images": 240, "mobilenet_features": 240, "pca_components": 240, "rejected_images": 0}
+
+Run = Callable[..., dg.ExecuteInProcessResult]
 
 
 def load(root: Path, asset: str) -> Any:
@@ -24,7 +32,7 @@ def load(root: Path, asset: str) -> Any:
         return definitions.load_asset_value(asset, instance=instance)
 
 
-@pytest.mark.parametrize("asset", [*LOADED, "rejected_images", "csv_export"])
+@pytest.mark.parametrize("asset", PREFIXES)
 def test_an_asset_nothing_made_is_named_with_its_folder_and_the_command(
     asset: str, tmp_path: Path
 ) -> None:
@@ -36,56 +44,79 @@ def test_an_asset_nothing_made_is_named_with_its_folder_and_the_command(
 
 
 def test_a_run_of_pca_without_features_says_so_and_writes_nothing(
-    tmp_path: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    error_text: Callable[[dg.ExecuteInProcessResult], str],
+    tmp_path: Path, run: Run, error_text: Callable[[dg.ExecuteInProcessResult], str]
 ) -> None:
-    result = run(tmp_path / "data", "pca_components+", raise_on_error=False)
+    result = run(tmp_path / "data", "pca_model+", raise_on_error=False)
     assert "mobilenet_features has no current version" in error_text(result)
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
-def test_a_table_comes_back_with_its_rows_and_its_version(
-    asset: str, stored: Path, current: Callable[[Path, str], Version]
+@pytest.mark.parametrize("asset", TABLES)
+def test_a_table_comes_back_as_the_version_that_is_current(
+    asset: str, stored: Path, current: Callable[[Path, str], Snapshot]
 ) -> None:
-    table = load(stored, asset)
-    assert table.version == current(stored, asset)
-    assert table.frame.count() == table.version.rows == 240
-
-
-def test_an_empty_ledger_comes_back_as_an_empty_table(stored: Path) -> None:
-    table = load(stored, "rejected_images")
-    assert table.frame.columns == ["path", "bytes", "reason", "detail"]
-    assert table.frame.count() == 0
+    snapshot = load(stored, asset)
+    assert snapshot == current(stored, asset)
+    assert snapshot.rows == TABLES[asset]
 
 
 def test_the_models_come_back_as_they_were_stored(stored: Path) -> None:
-    model = load(stored, "mobilenet_model")
+    model = files.load(load(stored, "mobilenet_model"))
     assert model.content[4:8] == b"TFL3"
-    assert load(stored, "pca_model").model == model.sha256
+    assert load_current(load(stored, "pca_model")).model_sha256 == model.sha256
 
 
-def test_the_csv_export_comes_back_as_the_location_of_its_file(stored: Path) -> None:
-    assert len(load(stored, "csv_export").read().splitlines()) == 241
+def test_the_csv_export_comes_back_with_the_location_of_its_file(stored: Path) -> None:
+    assert len(load(stored, "csv_export").data_location.read().splitlines()) == 241
 
 
 def test_a_storage_whose_name_has_wildcards_is_written_and_read(
-    tmp_path: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    copy_pictures: Callable[..., Path],
+    tmp_path: Path, run: Run, copy_pictures: Callable[..., Path], read: Callable[..., pa.Table]
 ) -> None:
     pictures = copy_pictures(tmp_path / "in [1] {a,b} *? é %20", 4)
-    root = tmp_path / "data [2] {c,d} *? ü %20"
+    root = tmp_path / "data [2] {c,d} *? ü"
     run(root, "raw_images", source=pictures)
-    table = load(root, "raw_images")
-    assert table.frame.count() == 4
-    paths = {row["path"] for row in table.frame.select("path").collect()}
-    assert paths == {str(path.relative_to(pictures)) for path in pictures.rglob("*.jpg")}
+    assert load(root, "raw_images").rows == 4
+    paths = read(root, "raw_images")["path"].to_pylist()
+    assert paths == sorted(str(path.relative_to(pictures)) for path in pictures.rglob("*.jpg"))
 
 
-def test_a_pointer_of_newer_code_is_refused(copied: Path) -> None:
-    pointer = copied / PREFIXES["pca_model"] / "current.json"
-    pointer.write_text(pointer.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UnreadableVersionError, match="format 2, this code knows up to 1"):
-        load(copied, "pca_model")
+def test_a_version_of_newer_code_is_refused(copied: Path) -> None:
+    log = copied / PREFIXES["raw_images"] / "_delta_log" / f"{0:020}.json"
+    text = log.read_text()
+    assert '\\"format\\":2' in text
+    log.write_text(text.replace('\\"format\\":2', '\\"format\\":3'))
+    with pytest.raises(UnreadableVersionError, match="format 3, this code knows up to 2"):
+        load(copied, "raw_images")
+
+
+@pytest.mark.parametrize("asset", ["raw_images", "mobilenet_model"])
+def test_storage_of_the_first_edition_is_refused_with_the_remedy_and_left_alone(
+    asset: str, tmp_path: Path, run: Run, error_text: Callable[[dg.ExecuteInProcessResult], str]
+) -> None:
+    folder = tmp_path / PREFIXES[asset]
+    (folder / "versions").mkdir(parents=True)
+    (folder / "current.json").write_text('{"format": 1, "current": {}}')
+    result = run(tmp_path, asset, raise_on_error=False)
+    text = error_text(result)
+    assert f"{asset}: {folder} was written by the first edition" in text
+    assert "Set FRUITS_STORAGE to a new folder" in text
+    assert [file.name for file in folder.rglob("*") if file.is_file()] == ["current.json"]
+
+
+def test_a_storage_that_delta_would_misread_is_refused_by_name_before_anything_is_written(
+    tmp_path: Path, run: Run, error_text: Callable[[dg.ExecuteInProcessResult], str]
+) -> None:
+    root = tmp_path / "data %20"
+    result = run(root, "raw_images", raise_on_error=False)
+    assert "takes '%20' in a path for something else" in error_text(result)
+    assert "Set FRUITS_STORAGE to a folder without it" in error_text(result)
+    assert not root.exists()
+
+
+def test_an_asset_cannot_be_unchanged_that_was_never_made(tmp_path: Path) -> None:
+    storage = AssetStorage(root=str(tmp_path))
+    change = Change.none(storage.tables.begin("raw_images", "a-run"))
+    context = dg.build_output_context(asset_key=dg.AssetKey("raw_images"))
+    with pytest.raises(ValueError, match="raw_images was never made"):
+        DeltaIOManager(storage=storage).store(change, context)

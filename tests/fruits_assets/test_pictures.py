@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,10 +20,15 @@ from fruits_assets.definitions import resources
 from fruits_assets.pictures import Gallery
 from fruits_assets.settings import Settings
 from spark_src import plots as drawing
-from spark_src.io.locations import Location
 from spark_src.spark.progress import rates
-from spark_src.storage import Storage
-from spark_src.tables.sampling import MOST_FILES, sampled
+from spark_src.tables.parquet import write_file
+from spark_src.tables.sampling import MAX_FILES, sample_rows
+from spark_src.tables.schemas import REJECTED_IMAGES
+from spark_src.tables.statistics import RejectedImagesStatistics
+from tests.pipeline import tables_in
+
+Metadata = Mapping[str, dg.MetadataValue]
+Run = Callable[..., dg.ExecuteInProcessResult]
 
 MOST_BYTES = 300 * 1024
 SHOWN = {
@@ -42,17 +48,47 @@ def decoded(markdown: str) -> Image.Image:
 
 
 def shown(root: Path, asset: str, **options: bool) -> dict[str, Any]:
-    storage = Storage(Location.parse(str(root)))
-    return Gallery(storage, **options).of(storage.current(asset))
+    tables = tables_in(root)
+    return Gallery(tables, **options).draw(tables.current(asset))
+
+
+def shown_in(result: dg.ExecuteInProcessResult, asset: str) -> Metadata:
+    events = result.get_asset_materialization_events()
+    return next(e for e in events if e.asset_key == dg.AssetKey(asset)).materialization.metadata
+
+
+ALLOWING_JUNK = {"ingest": {"max_rejected_share": 0.5}}
+PEOPLE = ("4711", "Jane Doe", "jane.doe")
+
+
+@pytest.fixture(scope="module")
+def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An input of two persons' photos, 16 in all, and of a file of each that is no picture."""
+    source = tmp_path_factory.mktemp("people")
+    pictures = sorted(sample.rglob("*.jpg"))
+    for number, place in enumerate(["4711", "4711/Apple", "Jane Doe", "Jane Doe/Apple"]):
+        folder = source / "photos" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures[number * 60 :][:4]:
+            shutil.copyfile(picture, folder / picture.name)
+    for person in ("4711", "Jane Doe"):
+        (source / "photos" / person / "jane.doe.txt").write_text("no picture")
+    return source
+
+
+@pytest.fixture(scope="module")
+def photos(people: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage root with those photos. To be read only."""
+    root = tmp_path_factory.mktemp("photos") / "data"
+    run(root, "raw_images", source=people, ops=ALLOWING_JUNK)
+    return root
 
 
 @pytest.mark.parametrize("asset", SHOWN)
 def test_a_materialization_shows_its_pictures_in_300_kb(
     asset: str, whole_run: dg.ExecuteInProcessResult
 ) -> None:
-    events = whole_run.get_asset_materialization_events()
-    found = next(e for e in events if e.asset_key == dg.AssetKey(asset))
-    metadata = found.materialization.metadata
+    metadata = shown_in(whole_run, asset)
     assert SHOWN[asset] <= set(metadata)
     texts = {key: str(value.value) for key, value in metadata.items()}
     assert sum(map(len, texts.values())) < MOST_BYTES
@@ -68,39 +104,72 @@ def test_the_same_version_is_drawn_the_same(stored: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "path"),
     [
-        ("Training", "Training/photos/a.jpg"),
-        ("photos", "photos/Apple/a.jpg"),
-        ("", "a.jpg"),
-        ("", "Apple/a.jpg"),
+        (None, "photos/4711/Apple/a.jpg"),
+        ("Training", "photos/a.jpg"),
+        (None, "a.jpg"),
+        (None, "Apple/a.jpg"),
     ],
 )
 def test_a_photo_is_shown_only_where_the_setting_allows_it(
-    split: str, path: str, stored: Path
+    split: str | None, path: str, tmp_path: Path
 ) -> None:
-    storage, row = Storage(Location.parse(str(stored))), {"split": split, "path": path}
-    assert not Gallery(storage).may_show(row)
-    assert Gallery(storage, show_photos=True).may_show(row)
+    tables, row = tables_in(tmp_path), {"split": split, "path": path}
+    assert not Gallery(tables).may_show(row)
+    assert Gallery(tables, show_photos=True).may_show(row)
 
 
-def test_pictures_of_a_photo_folder_stay_out_of_the_metadata(
-    tmp_path: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    copy_pictures: Callable[..., Path],
-) -> None:
-    run(tmp_path / "data", "raw_images", source=copy_pictures(tmp_path / "in" / "photos", 4).parent)
-    hidden = shown(tmp_path / "data", "raw_images")["pictures"].value
+def test_pictures_of_a_photo_folder_stay_out_of_the_metadata(photos: Path) -> None:
+    hidden = shown(photos, "raw_images")["pictures"].value
     assert "base64" not in hidden and "FRUITS_SHOW_PHOTOS" in hidden
-    allowed = shown(tmp_path / "data", "raw_images", show_photos=True)["pictures"].value
+    allowed = shown(photos, "raw_images", show_photos=True)["pictures"].value
     assert decoded(allowed).width > 100
 
 
-def test_a_run_that_featurized_nothing_shows_no_throughput(
-    copied: Path, run: Callable[..., dg.ExecuteInProcessResult]
+def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
+    people: Path, tmp_path: Path, run: Run
+) -> None:
+    ops = {"pca_model": {"n_components": 2}} | ALLOWING_JUNK
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(tmp_path / "data", source=people, ops=ops, instance=instance)
+        kept = [event.to_json() for event in instance.all_logs(result.run_id)]
+    texts = [*kept, *map(str, result.get_asset_materialization_events())]
+    assert len(kept) > 100
+    assert [text for text in texts for name in PEOPLE if name in text] == []
+    labels = str(shown_in(result, "raw_images")["labels"].value)
+    assert "| Apple | 8 |" in labels and "| (none) | 8 |" in labels
+
+
+def test_an_unchanged_asset_goes_on_showing_its_pictures(copied: Path, run: Run) -> None:
+    select, ops = "pca_model+", {"pca_model": {"n_components": 3}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        first, second = (run(copied, select, ops=ops, instance=instance) for _ in range(2))
+    for asset in ("pca_model", "pca_components", "csv_export"):
+        before, after = (shown_in(result, asset) for result in (first, second))
+        assert (before["unchanged"].value, after["unchanged"].value) == (False, True)
+        drawn = set(shown(copied, asset))
+        assert drawn
+        assert {name: after[name] for name in drawn} == {name: before[name] for name in drawn}
+
+
+def test_an_unchanged_asset_stops_showing_photos_once_the_setting_is_withdrawn(
+    people: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = partial(run, tmp_path / "data", "raw_images", source=people, ops=ALLOWING_JUNK)
+    with dg.DagsterInstance.ephemeral() as instance:
+        monkeypatch.setenv("FRUITS_SHOW_PHOTOS", "true")
+        showing = ask(instance=instance)
+        monkeypatch.delenv("FRUITS_SHOW_PHOTOS")
+        hiding = ask(instance=instance)
+    assert "base64" in str(shown_in(showing, "raw_images")["pictures"].value)
+    assert shown_in(hiding, "raw_images")["unchanged"].value is True
+    assert "base64" not in str(shown_in(hiding, "raw_images")["pictures"].value)
+
+
+def test_a_version_whose_run_computed_nothing_shows_no_throughput(
+    copied: Path, set_statistics: Callable[..., Any]
 ) -> None:
     before = shown(copied, "mobilenet_features")
-    result = run(copied, "mobilenet_features")
-    (event,) = result.get_asset_materialization_events()
-    assert event.materialization.metadata["pictures featurized"].value == 0
+    set_statistics(copied, "mobilenet_features", progress=())
     after = shown(copied, "mobilenet_features")
     assert before.keys() - after.keys() == {"throughput"}
 
@@ -114,13 +183,22 @@ def test_a_long_runs_throughput_is_light_and_says_how_much_it_was() -> None:
 
 
 def test_a_sample_of_a_large_table_is_bounded_and_spread(tmp_path: Path) -> None:
-    for number in range(2 * MOST_FILES):
-        pq.write_table(pa.table({"n": [number] * 500}), tmp_path / f"part-{number:03}.parquet")
-    found = sampled(Location.parse(str(tmp_path)), ["n"], 320)
+    write = tables_in(tmp_path).begin("rejected_images", "a-run")
+    files = [
+        write_file(
+            [pa.Table.from_pylist([{"bytes": number}] * 500, REJECTED_IMAGES)],
+            write.folder,
+            f"part-{number:03}.parquet",
+            REJECTED_IMAGES,
+        )
+        for number in range(2 * MAX_FILES)
+    ]
+    statistics = RejectedImagesStatistics(digest="digest", input="input", fingerprint="rules")
+    found = sample_rows(write.commit(statistics, files), ["bytes"], 320)
     assert found is not None
     assert found.num_rows == 320
-    numbers = set(found["n"].to_pylist())
-    assert len(numbers) == MOST_FILES and {0, 2 * MOST_FILES - 1} <= numbers
+    numbers = set(found["bytes"].to_pylist())
+    assert len(numbers) == MAX_FILES and {0, 2 * MAX_FILES - 1} <= numbers
 
 
 def test_a_sheet_and_a_map_of_131_labels_are_light() -> None:

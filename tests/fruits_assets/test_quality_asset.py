@@ -11,17 +11,18 @@ import pytest
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
 from spark_src.errors import NothingStoredError, UnreadableVersionError
+from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import Quality
-from spark_src.storage import Version
+from spark_src.tables.delta import Snapshot
 
-Current = Callable[[Path, str], Version]
+Current = Callable[[Path, str], Snapshot]
 
 
 def load(root: Path) -> Quality:
     definitions = build_defs(Settings(storage=str(root)))
     with dg.DagsterInstance.ephemeral() as instance:
-        quality: Quality = definitions.load_asset_value("embedding_quality", instance=instance)
-    return quality
+        snapshot: Snapshot = definitions.load_asset_value("embedding_quality", instance=instance)
+    return quality_files.load(snapshot)
 
 
 def test_the_samples_fruits_are_told_about_an_axis_that_was_not_seen(stored: Path) -> None:
@@ -30,8 +31,8 @@ def test_the_samples_fruits_are_told_about_an_axis_that_was_not_seen(stored: Pat
     assert (fruit.scores.images, fruit.scores.classes) == (240, 3)
     assert fruit.scores.neighbours_of_components > 0.95
     assert fruit.scores.probe_of_components > 0.95
-    assert str(kind.why_not).startswith("fewer than two classes")
-    assert str(photo.why_not).startswith("no image has a path")
+    assert str(kind.reason_not_asked).startswith("fewer than two classes")
+    assert str(photo.reason_not_asked).startswith("no image has a path")
 
 
 def test_the_ui_shows_a_table_and_what_cannot_be_computed(
@@ -47,7 +48,7 @@ def test_the_ui_shows_a_table_and_what_cannot_be_computed(
     assert "| fruit | rotation axes | 240 | 3 | 33.3% |" in table
     assert "- *kind of fruit, other fruits*: cannot be computed, fewer than two" in table
     assert "| **34** | 90% |" in str(metadata["explained variance by components"].value)
-    assert metadata["images looked at"].value == 240
+    assert metadata["images compared"].value == 240
 
 
 def test_it_is_made_on_the_host_without_spark(
@@ -74,10 +75,10 @@ def test_it_is_made_on_the_host_without_spark(
 
 
 def test_a_damaged_file_is_named_with_the_remedy(copied: Path, current: Current) -> None:
-    file = Path(current(copied, "embedding_quality").location.path) / "quality.json"
+    file = Path(current(copied, "embedding_quality").data_location.path)
     file.write_text('{"answers": [{}]}')
     with pytest.raises(
-        UnreadableVersionError, match=r"quality\.json cannot be read.*--select embedding"
+        UnreadableVersionError, match=r"quality-\w+\.json cannot be read.*--select embedding"
     ):
         load(copied)
 

@@ -10,7 +10,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pyspark.ml.feature import PCAModel
 from pyspark.sql import SparkSession
@@ -18,18 +17,25 @@ from pyspark.sql import SparkSession
 from fruits_assets.settings import IMAGENET_WEIGHTS
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 from spark_src.pca import files as pca_files
-from spark_src.storage import Version
+from spark_src.pca.fit import load_current
+from spark_src.tables.delta import Snapshot, is_table
+from spark_src.tables.statistics import MobilenetModelStatistics
 
-Current = Callable[[Path, str], Version]
+Current = Callable[[Path, str], Snapshot]
 Metadata = Mapping[str, dg.MetadataValue]
 
 KEYS = {"image_id": "string", "path": "string", "split": "string", "label": "string"}
+SOURCE = {"source_modified": "timestamp[us, tz=UTC]", "source_etag": "string"}
 COLUMNS = {
     "raw_images": KEYS
-    | {"content": "binary", "width": "int32", "height": "int32", "orientation": "int32"},
-    "rejected_images": {"path": "string", "bytes": "int64", "reason": "string", "detail": "string"},
-    "mobilenet_features": KEYS | {"features": "list<element: float>", "model": "string"},
-    "pca_components": KEYS | {"pca": "list<element: float>"},
+    | {"content": "binary", "width": "int32", "height": "int32", "orientation": "int32"}
+    | {"source_bytes": "int64"}
+    | SOURCE,
+    "rejected_images": {"path": "string", "bytes": "int64", "reason": "string", "detail": "string"}
+    | SOURCE,
+    "mobilenet_features": KEYS
+    | {"orientation": "int32", "features": "list<element: float>", "model_sha256": "string"},
+    "pca_components": KEYS | {"pca": "list<element: float>", "pca_model": "string"},
 }
 ROWS = {"raw_images": 240, "rejected_images": 0, "mobilenet_features": 240, "pca_components": 240}
 WITHOUT_ROWS = {"mobilenet_model", "pca_model", "embedding_quality"}
@@ -38,9 +44,15 @@ WITH_MODEL = {"mobilenet_model", "mobilenet_features", "pca_model", "pca_compone
 
 
 @pytest.fixture
-def table(stored: Path, current: Current) -> Callable[[str], pa.Table]:
-    """Read a stored table with pyarrow."""
-    return lambda asset: pq.read_table(current(stored, asset).location.path)
+def table(stored: Path, read: Callable[..., pa.Table]) -> Callable[[str], pa.Table]:
+    """Read a stored table as anybody would."""
+    return lambda asset: read(stored, asset)
+
+
+@pytest.fixture
+def model_sha256(stored: Path, current: Current) -> str:
+    """Of the file of the converted model."""
+    return hashlib.sha256(current(stored, "mobilenet_model").data_location.read()).hexdigest()
 
 
 @pytest.fixture
@@ -103,23 +115,30 @@ def test_vectors_are_complete_finite_and_different(
 
 
 def test_one_model_made_all_features(
+    stored: Path, current: Current, table: Callable[[str], pa.Table], model_sha256: str
+) -> None:
+    known = current(stored, "mobilenet_model").typed(MobilenetModelStatistics)
+    pca = load_current(current(stored, "pca_model"))
+    named = table("mobilenet_features").column("model_sha256").unique().to_pylist()
+    assert [known.sha256, pca.model_sha256, *named] == [model_sha256] * 3
+
+
+def test_one_pca_model_made_all_components(
     stored: Path, current: Current, table: Callable[[str], pa.Table]
 ) -> None:
-    file = Path(current(stored, "mobilenet_model").location.path) / "mobilenet_v2.tflite"
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert table("mobilenet_features").column("model").unique().to_pylist() == [digest]
-    assert pca_files.load(current(stored, "pca_model").location).model == digest
+    pca = load_current(current(stored, "pca_model"))
+    assert table("pca_components").column("pca_model").unique().to_pylist() == [pca.digest]
 
 
 def test_pca_is_fitted_on_training_and_projects_every_split(
     stored: Path, current: Current, table: Callable[[str], pa.Table]
 ) -> None:
-    model = pca_files.load(current(stored, "pca_model").location)
-    features = table("mobilenet_features").sort_by("path")
-    components = table("pca_components").sort_by("path")
+    model = load_current(current(stored, "pca_model"))
+    features = table("mobilenet_features")
+    components = table("pca_components")
     matrix = np.array(features.column("features").to_pylist())
     training = np.array(features.column("split").to_pylist()) == "Training"
-    assert model.images == training.sum() == 180
+    assert model.n_images == training.sum() == 180
     np.testing.assert_allclose(model.mean, matrix[training].mean(axis=0), atol=1e-6)
     projected = (matrix - model.mean) @ model.components.T
     np.testing.assert_allclose(components.column("pca").to_pylist(), projected, atol=1e-4)
@@ -128,19 +147,18 @@ def test_pca_is_fitted_on_training_and_projects_every_split(
 def test_the_spark_ml_model_beside_the_pca_model_is_the_same(
     spark: SparkSession, stored: Path, current: Current
 ) -> None:
-    folder = current(stored, "pca_model").location
-    theirs = PCAModel.load((folder / pca_files.SPARK_ML).hadoop)
+    version = current(stored, "pca_model")
+    theirs = PCAModel.load((version.data_location / pca_files.SPARK_ML).hadoop)
     assert spark.version.startswith("3.5")
-    np.testing.assert_array_equal(theirs.pc.toArray().T, pca_files.load(folder).components)
+    np.testing.assert_array_equal(theirs.pc.toArray().T, load_current(version).components)
 
 
 def test_the_csv_file_says_what_the_components_say(
-    stored: Path, current: Current, table: Callable[[str], pa.Table]
+    stored: Path, table: Callable[[str], pa.Table]
 ) -> None:
-    file = Path(current(stored, "csv_export").location.path) / "pca_components.csv"
-    csv = pd.read_csv(file)
+    csv = pd.read_csv(stored / "Results_CSV" / "pca_components.csv")
     assert list(csv.columns) == [*KEYS, *(f"pca_{index}" for index in range(50))]
-    components = table("pca_components").sort_by("path")
+    components = table("pca_components")
     assert csv["path"].tolist() == components.column("path").to_pylist()
     numbers = csv[[f"pca_{index}" for index in range(50)]].to_numpy()
     np.testing.assert_allclose(numbers, components.column("pca").to_pylist(), rtol=1e-6)
@@ -160,13 +178,25 @@ def test_an_asset_tells_where_it_is_how_large_how_long_it_took_and_with_what(
 ) -> None:
     found = metadata(asset)
     version = current(stored, asset)
-    uri = version.location.uri
-    expected = f"{uri}/pca_components.csv" if asset == "csv_export" else uri
-    assert found["dagster/uri"].value == expected
-    files = [path for path in Path(version.location.path).rglob("*") if path.is_file()]
-    assert found["bytes"].value == sum(path.stat().st_size for path in files)
+    assert found["dagster/uri"].value == version.data_location.uri
+    assert found["bytes"].value == sum(path.stat().st_size for path in files_of(version))
+    assert found["version"].value == version.version == 0
+    assert found["unchanged"].value is False
     assert 0 < found["seconds"].value < 300
     assert str(found["libraries"].value)
+
+
+def files_of(version: Snapshot) -> list[Path]:
+    """The files that a version consists of: a table's, or those that it names."""
+    if is_table(version.asset):
+        return [Path(file.path) for file in version.locations]
+    named = [Path(version.location.path, name) for name in dict.fromkeys(version.statistics.files)]
+    return [
+        file
+        for place in named
+        for file in (place.rglob("*") if place.is_dir() else [place])
+        if file.is_file()
+    ]
 
 
 @pytest.mark.parametrize("asset", sorted(EVERY_ASSET - WITHOUT_ROWS))
@@ -185,10 +215,9 @@ def test_a_table_tells_its_rows_columns_and_speed(
 
 @pytest.mark.parametrize("asset", sorted(WITH_MODEL))
 def test_what_a_model_shaped_tells_which(
-    asset: str, stored: Path, current: Current, metadata: Callable[[str], Metadata]
+    asset: str, metadata: Callable[[str], Metadata], model_sha256: str
 ) -> None:
-    digest = current(stored, "mobilenet_model").facts["sha256"]
-    assert metadata(asset)["model sha256"].value == digest
+    assert metadata(asset)["model sha256"].value == model_sha256
 
 
 def test_raw_images_tell_where_they_come_from(
@@ -207,7 +236,7 @@ def test_the_pca_model_tells_the_variance_and_how_many_components_more_would_tak
     stored: Path, current: Current, metadata: Callable[[str], Metadata]
 ) -> None:
     found = metadata("pca_model")
-    ratios = pca_files.load(current(stored, "pca_model").location).explained_variance_ratio
+    ratios = load_current(current(stored, "pca_model")).explained_variance_ratio
     sums = np.cumsum(ratios)
     assert found["explained variance"].value == pytest.approx(sums[49], abs=1e-6)
     assert 0.93 < found["explained variance"].value < 0.94

@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from spark_src.images.ingest import accepted, inspect, list_source, rejected
-from spark_src.images.validate import DEFAULT_LIMITS
+from spark_src.features.model import convert
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
+from spark_src.tables.parquet import read_columns
 from tests.fuzz.mutants import SEED, mutants, seeds
-from tests.fuzz.trial import ACCEPTED, Trial, tried
+from tests.fuzz.trial import ACCEPTED, Trial, tried, used_engine
+from tests.pipeline import ingest, tables_in
 
 REPOSITORY = Path(__file__).parents[2]
+WEIGHTS = REPOSITORY / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
 SEEDS = [
     REPOSITORY / "sample" / "fruits-360" / "Test",
     REPOSITORY.parent / "shared" / "data" / "odd-images",
@@ -39,12 +41,13 @@ def main() -> None:
     """Try each mutant by itself, then all through Spark; exit with 1 where a limit is passed."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 170)
+    engine = used_engine(convert(Location.parse(str(WEIGHTS))).content)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         trials: Trials = {}
         files = mutants(seeds(SEEDS), options.count, seed=options.seed)
         for mutant in track(files, "mutants", options.count, console=Console(stderr=True)):
             (Path(folder) / mutant.name).write_bytes(mutant.content)
-            trials[mutant.name] = (mutant.kind, tried(mutant.content))
+            trials[mutant.name] = (mutant.kind, tried(mutant.content, engine))
         console.print(_table(trials))
         stored = ingested(_spark(), Path(folder))
     faults = [*_faults(trials), *_unaccounted(trials, stored)]
@@ -60,10 +63,12 @@ def main() -> None:
 
 def ingested(spark: SparkSession, folder: Path) -> dict[str, str]:
     """`accepted` or the reason code of every file by its path, as ingest's two tables have it."""
-    inspected = inspect(spark, list_source(Location.parse(str(folder))), DEFAULT_LIMITS)
-    rows = [(row.path, ACCEPTED) for row in accepted(inspected).select("path").collect()]
-    rows += [(row.path, row.reason) for row in rejected(inspected).collect()]
-    inspected.unpersist()
+    with tempfile.TemporaryDirectory(dir=folder.parent) as storage:
+        found = ingest(spark, tables_in(Path(storage)), folder)
+        pictures = read_columns(found.raw.locations, ["path"])
+        ledger = read_columns(found.rejected.locations, ["path", "reason"])
+    rows = [(path, ACCEPTED) for path in pictures["path"].to_pylist()]
+    rows += zip(ledger["path"].to_pylist(), ledger["reason"].to_pylist(), strict=True)
     if len(dict(rows)) != len(rows):
         raise AssertionError("a file is in the tables more than once")
     return dict(rows)

@@ -12,16 +12,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_src.features.inference import Engine, features_of
+from spark_src.features.model import MobilenetModel
 from spark_src.images.ingest import row_of_file
-from spark_src.images.preprocess import model_input
 from spark_src.images.validate import DEFAULT_LIMITS, Limits
+from spark_src.tables.schemas import RAW_IMAGES
 from tests.fuzz.__main__ import MOST_MEGABYTES, MOST_SECONDS, SEEDS, ingested
 from tests.fuzz.bombs import BOMBS
 from tests.fuzz.mutants import KINDS, SEED, Mutant, mutants, seeds
-from tests.fuzz.trial import ACCEPTED, Trial, tried
+from tests.fuzz.trial import ACCEPTED, Trial, tried, used_engine
 
 COUNT = 300
 MEGAPIXELS = 0.2
@@ -33,10 +36,15 @@ def files() -> list[Mutant]:
     return list(mutants(seeds(SEEDS[:1]), COUNT, MEGAPIXELS))
 
 
-def bomb_trials(megapixels: float) -> dict[str, Trial]:
+@pytest.fixture(scope="module")
+def engine(mobilenet: MobilenetModel) -> Engine:
+    return used_engine(mobilenet.content)
+
+
+def bomb_trials(megapixels: float, model: bytes) -> dict[str, Trial]:
     """A full-size bomb of every kind."""
-    random = np.random.default_rng(SEED)
-    return {kind: tried(make(random, megapixels)) for kind, make in BOMBS.items()}
+    random, engine = np.random.default_rng(SEED), used_engine(model)
+    return {kind: tried(make(random, megapixels), engine) for kind, make in BOMBS.items()}
 
 
 def test_every_mutant_is_in_one_table_of_ingest_for_the_reason_that_it_has_alone(
@@ -52,17 +60,18 @@ def test_every_mutant_is_in_one_table_of_ingest_for_the_reason_that_it_has_alone
     assert {file.kind for file in files} >= set(KINDS)
 
 
-def test_the_model_can_see_every_mutant_that_is_accepted(files: list[Mutant]) -> None:
+def test_every_mutant_that_is_accepted_has_features(files: list[Mutant], engine: Engine) -> None:
     rows = [row_of_file(file.name, file.content, DEFAULT_LIMITS) for file in files]
     accepted = [row for row in rows if "reason" not in row]
     assert len(accepted) > COUNT / 4
-    for row in accepted:
-        assert model_input(row["content"], row["orientation"]).shape == (224, 224, 3)
+    features = features_of(pa.RecordBatch.from_pylist(accepted, RAW_IMAGES), engine)
+    assert features.shape == (len(accepted), 1280)
+    assert np.isfinite(features).all()
 
 
-def test_no_bomb_takes_a_worker_more_memory_or_time_than_it_may() -> None:
+def test_no_bomb_takes_a_worker_more_memory_or_time_than_it_may(mobilenet: MobilenetModel) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of a worker's size
-        trials = pool.apply(bomb_trials, (Limits().max_pixels / 1e6,))
+        trials = pool.apply(bomb_trials, (Limits().max_pixels / 1e6, mobilenet.content))
     assert set(trials) == set(BOMBS)
     assert {kind: trial for kind, trial in trials.items() if " " in trial.outcome} == {}
     assert max(trial.seconds for trial in trials.values()) < MOST_SECONDS
@@ -75,25 +84,29 @@ def test_the_same_seed_gives_the_same_mutants(files: list[Mutant]) -> None:
     assert list(mutants(originals, 60, MEGAPIXELS, seed=7)) != files[:60]
 
 
-def test_a_worker_that_dies_is_told_from_one_that_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_told_from_one_that_rejects(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def kill(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert tried(b"").outcome == "empty_file"
+    assert tried(b"", engine).outcome == "empty_file"
     monkeypatch.setattr("tests.fuzz.trial.row_of_file", kill)
-    assert tried(b"").outcome == "killed by SIGKILL"
+    assert tried(b"", engine).outcome == "killed by SIGKILL"
 
 
-def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hangs_is_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.fuzz.trial.PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr("tests.fuzz.trial.row_of_file", lambda *_: time.sleep(60))
-    assert tried(b"").outcome == "killed by SIGKILL"
+    assert tried(b"", engine).outcome == "killed by SIGKILL"
 
 
-def test_a_worker_that_takes_memory_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_takes_memory_is_seen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def swell(*_: object) -> dict[str, str]:
         return {"reason": f"{len(b'x' * 300 * 2**20)}"}
 
-    before = tried(b"").megabytes
+    before = tried(b"", engine).megabytes
     monkeypatch.setattr("tests.fuzz.trial.row_of_file", swell)
-    assert tried(b"").megabytes > before + 250
+    assert tried(b"", engine).megabytes > before + 250

@@ -11,9 +11,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from spark_src.features.inference import BATCH, Engine, features_of
 from spark_src.images.ingest import row_of_file
-from spark_src.images.preprocess import model_input
+from spark_src.images.preprocess import INPUT_SIZE
 from spark_src.images.validate import DEFAULT_LIMITS
+from spark_src.tables.schemas import RAW_IMAGES
 
 PATIENCE_SECONDS = 30.0
 ACCEPTED = "accepted"
@@ -21,7 +26,7 @@ ACCEPTED = "accepted"
 WORKER_MEGABYTES = (
     int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 )
-"""Of a process that has imported what a worker of ingest imports, and has done nothing yet."""
+"""Of a process that has imported what a worker imports, and has done nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,25 @@ class Trial:
     features_megabytes: float = 0.0
 
 
-def tried(content: bytes) -> Trial:
-    """Give a file to a forked worker and wait for it, but not for ever."""
+def used_engine(model: bytes) -> Engine:
+    """A worker's engine after its first pictures: what it allocates then is no picture's fault."""
+    engine = Engine(model)
+    engine.features(np.zeros((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32))
+    return engine
+
+
+def tried(content: bytes, engine: Engine) -> Trial:
+    """Give a file to a forked worker and wait for it, but not for ever.
+
+    Args:
+        content: of the file.
+        engine: makes the features of a picture that is accepted.
+    """
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
         os.close(reading)
-        _work(content, writing)
+        _work(content, engine, writing)
     os.close(writing)
     try:
         return _trial(_answers(reading, process), process)
@@ -51,7 +68,7 @@ def tried(content: bytes) -> Trial:
         os.close(reading)
 
 
-def _work(content: bytes, writing: int) -> None:
+def _work(content: bytes, engine: Engine, writing: int) -> None:
     """In the fork: never comes back."""
     status = 1
     try:
@@ -61,7 +78,7 @@ def _work(content: bytes, writing: int) -> None:
         _say(writing, outcome, started, _peak() - before + len(content) / 2**20)
         if outcome == ACCEPTED:
             started = time.monotonic()
-            model_input(row["content"], row["orientation"])
+            features_of(pa.RecordBatch.from_pylist([row], RAW_IMAGES), engine)
             _say(writing, outcome, started, _peak() - before + len(content) / 2**20)
         status = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, is what the fuzz looks for

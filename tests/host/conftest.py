@@ -40,7 +40,7 @@ class TwoRuns:
 @pytest.fixture(scope="session")
 def two_runs(team_host: TeamHost) -> TwoRuns:
     whole, second = team_host.launch(), team_host.launch("mobilenet_features")
-    team_host.wait_for_writing(whole, "mobilenet_features")
+    team_host.wait_for_featurizing(whole)
     meanwhile = team_host.status(second)
     team_host.postgres.stop()
     team_host.postgres.start()

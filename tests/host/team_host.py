@@ -114,14 +114,14 @@ class TeamHost:
         assert found
         return int(found.group(1))
 
-    def wait_for_writing(self, run_id: str, step: str) -> None:
-        """Until the step writes what it made: it stores no event for seconds."""
+    def wait_for_featurizing(self, run_id: str) -> None:
+        """Until the features are planned and being computed: no event is stored for seconds."""
 
-        def writes() -> bool:
+        def computes() -> bool:
             assert self.status(run_id) not in {"SUCCESS", "FAILURE"}, self.events(run_id)
-            return f'"step_key": "{step}"' in "".join(self.events(run_id, "STEP_OUTPUT"))
+            return "different pictures to compute" in "".join(self.events(run_id))
 
-        self.wait_for(f"the output of {step}", writes)
+        self.wait_for("the features", computes)
 
     def wait_for_end(self, run_id: str) -> str:
         self.wait_for("a run's end", lambda: self.status(run_id) in {"SUCCESS", "FAILURE"})

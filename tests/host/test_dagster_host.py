@@ -6,7 +6,7 @@ import json
 
 from spark_src.contract import PREFIXES
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 from tests.host.conftest import TwoRuns
 from tests.host.team_host import TeamHost
 
@@ -17,8 +17,8 @@ def test_the_graph_is_made_through_the_daemons_queue_and_its_events_are_in_postg
     assert team_host.status(two_runs.whole) == "SUCCESS", team_host.events(two_runs.whole)
     for kind in ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_SUCCESS"):
         assert len(team_host.events(two_runs.whole, kind)) == 1
-    storage = Storage(Location.parse(str(team_host.storage)))
-    assert storage.current("csv_export").rows == 240
+    tables = Tables(Location.parse(str(team_host.storage)))
+    assert tables.current("csv_export").statistics.rows == 240
 
 
 def test_a_restart_of_postgresql_in_mid_run_loses_nothing(

@@ -1,61 +1,92 @@
-"""Versions of mobilenet_features: the real sample's, and any that a test makes up."""
+"""Versions of mobilenet_features that a test makes up, and a folder that every user can reach."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.assemble import TABLE
-from spark_src.io.locations import Location
-from spark_src.spark.session import read_table
-from spark_src.storage import Storage, Version
-from spark_src.tables.statistics import digests, table_facts
+from spark_src.images.preprocess import PIXELS
+from spark_src.tables.audit import vector_statistics
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import write_file
+from spark_src.tables.schemas import MOBILENET_FEATURES
+from spark_src.tables.statistics import FeaturesStatistics
+from tests.pipeline import tables_in
+from tests.spark_src.vectors import VectorStorage, images
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user can reach and write into; pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def sample_version(
-    spark: SparkSession, sample_features: Location, tmp_path_factory: pytest.TempPathFactory
-) -> Version:
-    """The sample's features, written and described as the asset's IO manager does it."""
-    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("storage"))))
-    draft = storage.begin("mobilenet_features", "run-1")
-    shutil.copytree(sample_features.path, draft.location.path, dirs_exist_ok=True)
-    written = read_table(spark, draft.location)
-    facts = table_facts(written) | {"models": digests(written), "digest": "digest"}
-    return storage.publish(draft, facts)
+def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Snapshot]:
+    """Commit rows as a version, in storage of its own: columns left out are null.
 
-
-@pytest.fixture(scope="session")
-def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Version]:
-    """Publish rows as a version: columns left out are null, `model` is "digest".
-
-    The rows are dealt out to so many files, of row groups of at most so many rows.
+    `model_sha256` is "digest" where it is left out. The rows are dealt out to so many files, of row
+    groups of at most so many rows.
     """
 
     def store(
         rows: Sequence[dict[str, Any]], files: int = 1, rows_per_group: int = 2**20
-    ) -> Version:
-        storage = Storage(Location.parse(str(tmp_path_factory.mktemp("storage"))))
-        draft = storage.begin("mobilenet_features", "run-1")
-        whole = [{"model": "digest"} | row for row in rows]
-        for number in range(files):
-            table = pa.Table.from_pylist(whole[number::files], schema=TABLE)
-            file = Path(draft.location.path, f"part-{number}.parquet")
-            pq.write_table(table, file, row_group_size=rows_per_group)
-        facts = {
-            "rows": len(whole),
-            "models": sorted({row["model"] for row in whole}),
-            "splits": dict(Counter(row.get("split") or "" for row in whole)),
-            "digest": "digest",
-        }
-        return storage.publish(draft, facts)
+    ) -> Snapshot:
+        tables = tables_in(tmp_path_factory.mktemp("storage"))
+        write = tables.begin("mobilenet_features", "run-1")
+        whole = [{"model_sha256": "digest"} | row for row in rows]
+        table = pa.Table.from_pylist(whole, schema=MOBILENET_FEATURES)
+        written = [
+            write_file(
+                [table.take(pa.array(range(number, len(whole), files), pa.int64()))],
+                write.folder,
+                f"part-{number}.made-up.parquet",
+                MOBILENET_FEATURES,
+                rows_per_group,
+            )
+            for number in range(files)
+        ]
+        found = FeaturesStatistics(
+            digest="digest",
+            rows=len(whole),
+            model_sha256="digest",
+            preprocessing=PIXELS,
+            vectors=vector_statistics(table["features"].combine_chunks()),
+            splits=dict(Counter(row.get("split") or "" for row in whole)),
+        )
+        return write.commit(found, written)
 
     return store
+
+
+@pytest.fixture(scope="session")
+def fitted_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the storage that `storage` copies."""
+    folder = tmp_path_factory.mktemp("fitted")
+    begun = VectorStorage.in_folder(spark, folder)
+    files = {str(n): images(range(15 * n, 15 * n + 15)) for n in range(4)}
+    begun.features({**files, "test": images(range(30), "Test")})
+    begun.refresh_pca()
+    begun.refresh_components()
+    return folder
+
+
+@pytest.fixture
+def storage(spark: SparkSession, fitted_once: Path, tmp_path: Path) -> VectorStorage:
+    """One whose PCA was fitted on 60 images of the split Training, in files 0 to 3.
+
+    The file test has 30 others; all have components.
+    """
+    shutil.copytree(fitted_once, tmp_path / "storage")
+    return VectorStorage.in_folder(spark, tmp_path / "storage")

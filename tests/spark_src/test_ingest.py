@@ -1,34 +1,32 @@
-"""Every file is a picture or a reject, once; what is kept of it and what is not."""
+"""Every file is a picture, a reject or litter, once; what is kept of it and what is not."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import SparkSession
 
 from spark_src.errors import InputError
-from spark_src.images.ingest import (
-    Source,
-    accepted,
-    content_digest,
-    inspect,
-    list_source,
-    rejected,
-    require_few_rejections,
-    split_and_label,
-)
+from spark_src.images.layout import split_and_label
+from spark_src.images.listing import Listing, list_files
+from spark_src.images.refresh import require_few_rejections
 from spark_src.images.validate import Limits
 from spark_src.io.locations import Location
-from spark_src.tables.schemas import require_columns
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.statistics import RawImagesStatistics
+from tests.pipeline import ingest, rows_by_path, table_of, tables_in
 
 PLACE = "48.8566N 2.3522E"
 GPS, MAP_DATUM, ORIENTATION = 0x8825, 0x12, 0x0112
+
+Rows = dict[str, dict[str, Any]]
 
 
 def jpeg(colour: int = 0, **options: Any) -> bytes:
@@ -51,31 +49,27 @@ def gps_exif() -> Image.Exif:
     return exif
 
 
-def fill(folder: Path, files: dict[str, bytes]) -> Source:
+def fill(folder: Path, files: dict[str, bytes]) -> Path:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return list_source(Location.parse(str(folder)))
+    return folder
 
 
-def tables(
-    spark: SparkSession, source: Source, limits: Limits | None = None
-) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Accepted and rejected rows by path, none of them twice."""
-    inspected = inspect(spark, source, limits or Limits())
-    images = require_columns(accepted(inspected), "raw_images").collect()
-    ledger = require_columns(rejected(inspected), "rejected_images").collect()
-    inspected.unpersist()
-    paths = [row.path for row in images + ledger]
-    assert sorted(paths) == sorted(source.sizes)
-    return {row.path: row for row in images}, {row.path: row for row in ledger}
+def tables(spark: SparkSession, source: Path, limits: Limits | None = None) -> tuple[Rows, Rows]:
+    """Accepted and rejected rows by path; together with the litter they are all the files."""
+    found = ingest(spark, tables_in(source.with_name(f"{source.name} ingested")), source, limits)
+    images, ledger = rows_by_path(found.raw), rows_by_path(found.rejected)
+    assert not images.keys() & ledger.keys()
+    known = found.raw.typed(RawImagesStatistics)
+    n_files = sum(not path.is_dir() for path in source.rglob("*"))
+    assert len(images) + len(ledger) + sum(known.ignored.values()) == known.n_listed == n_files
+    return images, ledger
 
 
-def digest(spark: SparkSession, source: Source) -> str:
-    inspected = inspect(spark, source, Limits())
-    found = content_digest(accepted(inspected))
-    inspected.unpersist()
-    return found
+def digest(spark: SparkSession, source: Path) -> str:
+    storage = tables_in(source.with_name(f"{source.name} ingested"))
+    return ingest(spark, storage, source).raw.statistics.digest
 
 
 def test_every_odd_file_is_in_exactly_one_table_with_its_reason(
@@ -84,12 +78,6 @@ def test_every_odd_file_is_in_exactly_one_table_with_its_reason(
     good = {"A/1.jpg": jpeg(1), "A/2.JPG": jpeg(2), "A/3.Png": png(3), "A/4.jpeg": jpeg(4)}
     good |= {"A/no extension": jpeg(5), "A/wrong.png": jpeg(6), "A/x._COPYING": jpeg(7)}
     bad = {
-        "A/_DSC0001.jpg": (jpeg(8), "hidden_name"),
-        "A/.hidden.jpg": (jpeg(9), "hidden_name"),
-        "_folder/1.jpg": (jpeg(10), "hidden_name"),
-        ".folder/deep/1.jpg": (jpeg(11), "hidden_name"),
-        "A/half._COPYING_": (jpeg(12), "hidden_name"),
-        "A/_metadata.jpg": (jpeg(15), "hidden_name"),
         "A/empty.jpg": (b"", "empty_file"),
         "A/notes.txt": (b"Apples, mostly.", "not_an_image"),
         "A/large.jpg": (jpeg(13) + bytes(5000), "too_many_bytes"),
@@ -97,24 +85,25 @@ def test_every_odd_file_is_in_exactly_one_table_with_its_reason(
         "A/cut.jpg": (jpeg(14)[:-60], "truncated"),
     }
     files = good | {name: content for name, (content, _) in bad.items()}
-    images, ledger = tables(spark, fill(tmp_path, files), Limits(max_bytes=5000))
+    source = fill(tmp_path / "in", files)
+    images, ledger = tables(spark, source, Limits(max_bytes=5000))
     assert set(images) == set(good)
-    assert {path: row.reason for path, row in ledger.items()} == {
+    assert {path: row["reason"] for path, row in ledger.items()} == {
         path: reason for path, (_, reason) in bad.items()
     }
-    assert {path: row.bytes for path, row in ledger.items()} == {
+    assert {path: row["bytes"] for path, row in ledger.items()} == {
         path: len(content) for path, (content, _) in bad.items()
     }
-    assert all(row.detail for row in ledger.values())
+    assert all(row["detail"] for row in ledger.values())
 
 
-def test_names_that_spark_lets_through_though_they_begin_with_an_underscore_are_pictures(
+def test_names_that_spark_hides_are_pictures_like_any_other(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    names = ("_day=1/1.jpg", "_metadata/2.jpg", "A/_3=b.jpg")
-    source = fill(tmp_path, {name: jpeg(1) for name in names})
-    images, _ = tables(spark, source)
-    assert set(images) == set(source.sizes)
+    names = ["A/_MG_0001.jpg", "A/.hidden.jpg", "_folder/1.jpg", ".folder/deep/1.jpg"]
+    names += ["A/half._COPYING_", "A/_metadata.jpg", "_day=1/1.jpg", "A/_3=b.jpg"]
+    images, _ = tables(spark, fill(tmp_path / "in", {name: jpeg(1) for name in names}))
+    assert set(images) == set(names)
 
 
 def test_split_and_label_are_read_from_the_folders(spark: SparkSession, tmp_path: Path) -> None:
@@ -124,20 +113,23 @@ def test_split_and_label_are_read_from_the_folders(spark: SparkSession, tmp_path
         "Cherry/1.jpg": (None, "Cherry"),
         "1.jpg": (None, None),
         "Test/a/b/c/d/e/f/Deep/1.jpg": ("Test", "Deep"),
+        "photos/4711/1.jpg": (None, None),
+        "photos/4711/Apple/1.jpg": (None, "Apple"),
     }
-    images, _ = tables(spark, fill(tmp_path, {path: jpeg(1) for path in expected}))
-    assert {path: (row.split, row.label) for path, row in images.items()} == expected
+    images, _ = tables(spark, fill(tmp_path / "in", {path: jpeg(1) for path in expected}))
+    assert {path: (row["split"], row["label"]) for path, row in images.items()} == expected
 
 
-def test_the_sample_has_its_known_splits_and_labels(
-    spark: SparkSession, sample_images: Location
-) -> None:
-    rows = spark.read.parquet(sample_images.hadoop).groupBy("split", "label").count().collect()
+def test_the_sample_has_its_known_splits_and_labels(sample_raw: Snapshot) -> None:
     labels = ("Apple Golden 1", "Cherry 2", "Tomato 2")
-    assert {(row["split"], row["label"]): row["count"] for row in rows} == {
+    counts = table_of(sample_raw).group_by(["split", "label"]).aggregate([("path", "count")])
+    assert {(row["split"], row["label"]): row["path_count"] for row in counts.to_pylist()} == {
         **{("Training", label): 60 for label in labels},
         **{("Test", label): 20 for label in labels},
     }
+    known = sample_raw.typed(RawImagesStatistics)
+    assert known.splits == {"Training": 180, "Test": 60}
+    assert known.labels == dict.fromkeys(labels, 80)
 
 
 def test_the_stored_picture_has_no_metadata_and_its_id_is_its_digest(
@@ -145,58 +137,50 @@ def test_the_stored_picture_has_no_metadata_and_its_id_is_its_digest(
 ) -> None:
     tagged = jpeg(1, exif=gps_exif(), comment=b"by Ada")
     assert PLACE.encode() in tagged
-    images, _ = tables(spark, fill(tmp_path, {"A/1.jpg": tagged}))
+    images, _ = tables(spark, fill(tmp_path / "in", {"A/1.jpg": tagged}))
     row = images["A/1.jpg"]
-    assert not any(mark in row.content for mark in (b"Exif", PLACE.encode(), b"Ada"))
-    assert row.image_id == hashlib.sha256(row.content).hexdigest()
-    assert (row.width, row.height, row.orientation) == (9, 7, 6)
+    assert not any(mark in row["content"] for mark in (b"Exif", PLACE.encode(), b"Ada"))
+    assert row["image_id"] == hashlib.sha256(row["content"]).hexdigest()
+    assert (row["width"], row["height"], row["orientation"]) == (9, 7, 6)
+
+
+def test_a_row_says_what_its_file_was_when_it_was_read(spark: SparkSession, tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", {"A/1.jpg": jpeg(1, exif=gps_exif()), "A/2.txt": b"text"})
+    images, ledger = tables(spark, source)
+    for path, row, size in (
+        ("A/1.jpg", images["A/1.jpg"], "source_bytes"),
+        ("A/2.txt", ledger["A/2.txt"], "bytes"),
+    ):
+        found = (source / path).stat()
+        modified = datetime.fromtimestamp(found.st_mtime_ns // 1000 / 1e6, UTC)
+        assert row[size] == found.st_size
+        assert abs((row["source_modified"] - modified).total_seconds()) < 1e-5
+        assert row["source_etag"] is None
 
 
 def test_duplicates_keep_both_paths_under_one_id(spark: SparkSession, tmp_path: Path) -> None:
-    with_camera = jpeg(1, exif=gps_exif())
-    source = fill(tmp_path, {"A/1.jpg": jpeg(1), "B/1.jpg": jpeg(1), "B/camera.jpg": with_camera})
-    images, _ = tables(spark, source)
+    files = {"A/1.jpg": jpeg(1), "B/1.jpg": jpeg(1), "B/camera.jpg": jpeg(1, exif=gps_exif())}
+    images, _ = tables(spark, fill(tmp_path / "in", files))
     assert len(images) == 3
-    assert len({row.image_id for row in images.values()}) == 1
+    assert len({row["image_id"] for row in images.values()}) == 1
 
 
-def test_many_small_files_are_read_by_few_tasks(spark: SparkSession, tmp_path: Path) -> None:
-    source = fill(tmp_path, {f"A/{number}.jpg": jpeg(number) for number in range(600)})
-    inspected = inspect(spark, source, Limits())
-    assert inspected.rdd.getNumPartitions() <= 10
-    assert accepted(inspected).count() == 600
-    inspected.unpersist()
+def test_many_small_files_make_few_files_sorted_by_path(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    source = fill(tmp_path / "in", {f"A/{number}.jpg": jpeg(number) for number in range(600)})
+    raw = ingest(spark, tables_in(tmp_path / "storage"), source).raw
+    paths = table_of(raw)["path"].to_pylist()
+    assert len(raw.files) <= 10
+    assert len(paths) == 600
+    assert paths == sorted(paths)
 
 
-def test_every_opened_file_is_counted_as_done(spark: SparkSession, tmp_path: Path) -> None:
+def test_every_listed_file_is_counted_as_done(spark: SparkSession, tmp_path: Path) -> None:
     done = spark.sparkContext.accumulator(0)
-    source = fill(tmp_path, {"A/1.jpg": jpeg(1), "A/2.jpg": b"text", "B/3.jpg": jpeg(3)})
-    inspected = inspect(spark, source, Limits(), done)
-    assert accepted(inspected).count() == 2
-    assert rejected(inspected).count() == 1
-    inspected.unpersist()
-    assert done.value == 3
-
-
-@pytest.mark.parametrize("kind", ["missing", "empty", "only folders", "a file"])
-def test_an_input_without_files_is_named(tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / "photos"
-    if kind == "a file":
-        folder.write_bytes(jpeg())
-    elif kind != "missing":
-        folder.mkdir()
-    if kind == "only folders":
-        (folder / "Training" / "Apple").mkdir(parents=True)
-    with pytest.raises(InputError) as caught:
-        list_source(Location.parse(str(folder)))
-    assert str(folder) in str(caught.value)
-    assert "FRUITS_INPUT" in str(caught.value)
-
-
-def test_a_source_counts_files_and_bytes(tmp_path: Path) -> None:
-    source = fill(tmp_path, {"A/1.jpg": b"123", "_b/.2": b"45", "3": b""})
-    assert (source.files, source.bytes) == (3, 5)
-    assert source.sizes == {"A/1.jpg": 3, "_b/.2": 2, "3": 0}
+    files = {"A/1.jpg": jpeg(1), "A/2.jpg": b"text", "B/3.jpg": jpeg(3), "B/4.jpg": b""}
+    ingest(spark, tables_in(tmp_path / "storage"), fill(tmp_path / "in", files), done=done)
+    assert done.value == 4
 
 
 def test_the_content_digest_follows_content_and_place_but_not_order(
@@ -213,17 +197,15 @@ def test_the_content_digest_follows_content_and_place_but_not_order(
     }
     assert len(set(digests.values())) == 4
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
-    assert digest(spark, list_source(Location.parse(str(tmp_path / "copy")))) == digests["first"]
+    assert digest(spark, tmp_path / "copy") == digests["first"]
 
 
-def test_the_content_digest_is_the_same_in_any_order(
-    spark: SparkSession, sample_images: Location
+def test_the_same_input_gives_the_same_table(
+    spark: SparkSession, sample: Path, sample_raw: Snapshot, tmp_path: Path
 ) -> None:
-    def shuffled(images: DataFrame, parts: int) -> DataFrame:
-        return images.repartition(parts).sortWithinPartitions("image_id", ascending=parts > 1)
-
-    images = spark.read.parquet(sample_images.hadoop)
-    assert content_digest(shuffled(images, 1)) == content_digest(shuffled(images, 5))
+    again = ingest(spark, tables_in(tmp_path), sample).raw
+    assert table_of(again).equals(table_of(sample_raw))
+    assert again.statistics.digest == sample_raw.statistics.digest
 
 
 def test_two_pictures_that_change_places_change_the_content_digest(
@@ -234,11 +216,21 @@ def test_two_pictures_that_change_places_change_the_content_digest(
     assert digest(spark, one) != digest(spark, two)
 
 
+def listing_of(folder: Path, n_files: int) -> Listing:
+    files = {f"{number}.jpg": b"x" for number in range(n_files)}
+    return list_files(Location.parse(str(fill(folder, files | {".DS_Store": b"x"}))))
+
+
 def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
-    source = fill(tmp_path, {f"{number}.jpg": b"x" for number in range(20)})
-    require_few_rejections(1, source, 0.05)
+    listing = listing_of(tmp_path, 20)
+    require_few_rejections(1, listing, 0.05)
     with pytest.raises(InputError, match=r"2 of 20 files under .* \(10\.0%\); at most 5\.0%"):
-        require_few_rejections(2, source, 0.05)
+        require_few_rejections(2, listing, 0.05)
+
+
+def test_an_input_without_any_picture_is_stopped_whatever_the_share(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"3 of 3 files under .* were rejected"):
+        require_few_rejections(3, listing_of(tmp_path, 3), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +240,8 @@ def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> 
         ("Apple/1.jpg", (None, "Apple")),
         ("1.jpg", (None, None)),
         ("Test/2024/May/Apple/1.jpg", ("Test", "Apple")),
+        ("photos/4711/Apple/2024/1.jpg", (None, "2024")),
+        ("photos/1.jpg", (None, None)),
     ],
 )
 def test_split_and_label_of_a_path(path: str, expected: tuple[str | None, str | None]) -> None:
@@ -260,7 +254,7 @@ def test_odd_images_among_real_ones_are_accounted_for_without_metadata(
     shutil.copytree(shared / "data" / "odd-images", tmp_path / "in" / "Test" / "Odd")
     for picture in sorted((sample / "Test" / "Cherry 2").iterdir())[:5]:
         shutil.copy(picture, tmp_path / "in")
-    images, ledger = tables(spark, list_source(Location.parse(str(tmp_path / "in"))))
+    images, ledger = tables(spark, tmp_path / "in")
     assert {Path(path).name for path in ledger} == {
         "SOURCES.md",
         "broken_data_stream.png",
@@ -269,5 +263,5 @@ def test_odd_images_among_real_ones_are_accounted_for_without_metadata(
         "truncated_jpeg.jpg",
     }
     for row in images.values():
-        assert b"Exif\0" not in row.content
-        assert b"http://ns.adobe.com/xap" not in row.content
+        assert b"Exif\0" not in row["content"]
+        assert b"http://ns.adobe.com/xap" not in row["content"]

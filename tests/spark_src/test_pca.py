@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from pyspark.ml.feature import PCA, PCAModel
@@ -20,29 +18,32 @@ from sklearn import decomposition
 from spark_src.features.model import MobilenetModel
 from spark_src.io.locations import Location
 from spark_src.pca import files as pca_files
-from spark_src.pca.fit import fit_version, project_files
-from spark_src.pca.model import PcaModel
-from spark_src.spark.session import read_vectors
-from spark_src.storage import Version
+from spark_src.pca.model import PcaModel, components_for
+from spark_src.spark.session import read_files
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import read_columns
+from spark_src.tables.schemas import MOBILENET_FEATURES
+from tests.spark_src.vectors import fitted as fit_to
+from tests.spark_src.vectors import project_all
 
 Matrix = NDArray[np.float64]
 Row = dict[str, Any]
-Store = Callable[..., Version]
+Store = Callable[..., Snapshot]
 
 
 @pytest.fixture(scope="module")
-def features(spark: SparkSession, sample_version: Version) -> DataFrame:
-    return read_vectors(spark, sample_version.location)
+def features(spark: SparkSession, sample_version: Snapshot) -> DataFrame:
+    return read_files(spark, sample_version)
 
 
 @pytest.fixture(scope="module")
-def fitted(spark: SparkSession, sample_version: Version) -> PcaModel:
-    return fit_version(spark, sample_version, 50, 0.9).model
+def fitted(spark: SparkSession, sample_version: Snapshot) -> PcaModel:
+    return fit_to(spark, sample_version, 50)
 
 
 @pytest.fixture(scope="module")
-def rows(sample_version: Version) -> list[Row]:
-    return pq.read_table(sample_version.location.path).to_pylist()
+def rows(sample_version: Snapshot) -> list[Row]:
+    return read_columns(sample_version.locations, MOBILENET_FEATURES.names).to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,13 @@ def sklearn_pca(training: Matrix) -> decomposition.PCA:
 @pytest.fixture(scope="module")
 def projected(
     spark: SparkSession,
-    sample_version: Version,
+    sample_version: Snapshot,
     fitted: PcaModel,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, list[float]]:
     folder = Location.parse(str(tmp_path_factory.mktemp("projected")))
-    project_files(spark, sample_version, fitted, folder)
-    return {row["path"]: row["pca"] for row in pq.read_table(folder.path).to_pylist()}
+    files = project_all(spark, sample_version, fitted, folder)
+    return {row["path"]: row["pca"] for row in read_columns(files, ["path", "pca"]).to_pylist()}
 
 
 def same_signs(components: Matrix, model: Matrix) -> Matrix:
@@ -72,13 +73,8 @@ def same_signs(components: Matrix, model: Matrix) -> Matrix:
     return components * np.sign((components * model).sum(axis=1))[:, None]
 
 
-def cumulated(*ratios: float) -> PcaModel:
-    """A model of nothing but explained variance."""
-    return PcaModel(np.zeros(1), np.zeros((1, 1)), np.array(ratios), 9, "digest")
-
-
 def test_pca_is_fitted_on_the_training_images_alone(fitted: PcaModel, training: Matrix) -> None:
-    assert (fitted.images, len(training), fitted.n_components) == (180, 180, 50)
+    assert (fitted.n_images, len(training), fitted.n_components) == (180, 180, 50)
     np.testing.assert_allclose(fitted.mean, training.mean(axis=0), atol=1e-9)
 
 
@@ -131,9 +127,9 @@ def test_sparks_own_pca_is_the_same_up_to_signs(
     noise = np.random.default_rng(9).normal(scale=0.01, size=(1440, 1280))
     spanning = (np.tile(training, (8, 1)) + noise).astype(np.float32)
     version = store_features([{"features": vector} for vector in spanning])
-    vectors = read_vectors(spark, version.location).select(array_to_vector("features").alias("x"))
+    vectors = read_files(spark, version).select(array_to_vector("features").alias("x"))
     theirs = PCA(k=50, inputCol="x", outputCol="y").fit(vectors)
-    ours = fit_version(spark, version, 50, 0.9).model
+    ours = fit_to(spark, version, 50)
     turned = same_signs(theirs.pc.toArray().T, ours.components)
     np.testing.assert_allclose(ours.components, turned, atol=1e-5)
     np.testing.assert_allclose(
@@ -170,7 +166,7 @@ def test_a_fit_on_rows_in_another_order_gives_the_same_signs_and_values(
 ) -> None:
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = store_features([rows[index] for index in order], files=7, rows_per_group=11)
-    again = fit_version(spark, shuffled, 50, 0.9).model
+    again = fit_to(spark, shuffled, 50)
     np.testing.assert_allclose(again.components, fitted.components, atol=1e-6)
     np.testing.assert_allclose(
         again.explained_variance_ratio, fitted.explained_variance_ratio, atol=1e-9
@@ -186,18 +182,15 @@ def test_components_are_orthonormal_and_their_largest_loading_is_positive(
 
 
 def test_fewer_components_are_the_first_of_more(
-    spark: SparkSession, sample_version: Version, fitted: PcaModel
+    spark: SparkSession, sample_version: Snapshot, fitted: PcaModel
 ) -> None:
-    few = fit_version(spark, sample_version, 3, 0.9).model
+    few = fit_to(spark, sample_version, 3)
     assert few.n_components == 3
     np.testing.assert_allclose(few.components, fitted.components[:3], atol=1e-9)
 
 
-def test_a_model_names_what_made_its_features_and_what_was_asked_of_it(
-    spark: SparkSession, sample_version: Version, mobilenet: MobilenetModel
-) -> None:
-    asked = fit_version(spark, sample_version, 3, 0.5).model
-    assert (asked.model, asked.min_explained_variance) == (mobilenet.sha256, 0.5)
+def test_a_model_names_what_made_its_features(fitted: PcaModel, mobilenet: MobilenetModel) -> None:
+    assert fitted.model_sha256 == mobilenet.sha256
 
 
 def test_without_a_training_split_pca_is_fitted_on_all(
@@ -205,16 +198,16 @@ def test_without_a_training_split_pca_is_fitted_on_all(
 ) -> None:
     unsplit = store_features([row | {"split": None} for row in rows])
     test = store_features([row for row in rows if row["split"] == "Test"])
-    assert fit_version(spark, unsplit, 10, 0.9).model.images == 240
-    assert fit_version(spark, test, 10, 0.9).model.images == 60
+    assert fit_to(spark, unsplit, 10).n_images == 240
+    assert fit_to(spark, test, 10).n_images == 60
 
 
 def test_images_of_one_label_alone_can_be_reduced(
     spark: SparkSession, rows: list[Row], store_features: Store
 ) -> None:
     tomatoes = store_features([row for row in rows if row["label"] == "Tomato 2"])
-    one = fit_version(spark, tomatoes, 10, 0.9).model
-    assert one.images == 60
+    one = fit_to(spark, tomatoes, 10)
+    assert one.n_images == 60
     assert 0.5 < one.explained_variance <= 1
 
 
@@ -222,20 +215,11 @@ def test_images_of_one_label_alone_can_be_reduced(
     ("share", "expected"), [(0.4, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (1.0, 4)]
 )
 def test_components_for_a_share_are_the_fewest_that_reach_it(share: float, expected: int) -> None:
-    assert cumulated(0.5, 0.25, 0.15, 0.1, 0.0).components_for(share) == expected
+    assert components_for(np.array([0.5, 0.25, 0.15, 0.1, 0.0]), share) == expected
 
 
 def test_components_for_a_share_of_the_sample_are_the_fewest(fitted: PcaModel) -> None:
-    count = fitted.components_for(0.9)
     ratios = fitted.explained_variance_ratio
+    count = components_for(ratios, 0.9)
     assert ratios[:count].sum() >= 0.9 > ratios[: count - 1].sum()
-    assert count < 50 < fitted.components_for(0.99)
-
-
-def test_the_facts_of_a_model_tell_what_it_keeps(fitted: PcaModel) -> None:
-    facts = replace(fitted, min_explained_variance=0.8).facts
-    assert facts["n_components"] == 50
-    assert facts["images"] == 180
-    assert facts["explained_variance"] == fitted.explained_variance
-    assert facts["min_explained_variance"] == 0.8
-    assert facts["components_for"]["0.9"] == fitted.components_for(0.9)
+    assert count < 50 < components_for(ratios, 0.99)

@@ -1,0 +1,190 @@
+"""What files say as text, by their formats: names stand escaped, compressed or in columns there."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+_MAX_CELL = 2**31 - 1
+_LINES_AT_ONCE = 4096
+_CHUNK = 8 * 2**20
+
+
+class UndecodableError(Exception):
+    """The file is not what its first bytes or its name say."""
+
+
+def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
+    """The texts of a file; None where its bytes are its text.
+
+    Args:
+        stream: the file, from its start.
+        name: of the file.
+
+    Raises:
+        UndecodableError: now or while iterating: the file is damaged, or of another format.
+    """
+    head = stream.read(4)
+    stream.seek(0)
+    if head == b"PAR1":
+        return _decoded(_parquet(stream))
+    if head == b"PK\3\4":
+        return _decoded(_zip(stream))
+    if head[:2] == b"\x1f\x8b":
+        return _decoded(_gzip(stream))
+    if name.endswith((".json", ".jsonl", ".ipynb")):
+        return _decoded(_json(stream))
+    if name.endswith(".csv"):
+        return _decoded(_csv(stream))
+    return None
+
+
+def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from texts
+    except (
+        OSError,
+        ValueError,  # of JSON, of Unicode, of NumPy and of Arrow
+        pa.ArrowException,
+        csv.Error,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
+        raise UndecodableError(str(error)) from error
+
+
+def _parquet(stream: BinaryIO) -> Iterator[bytes]:
+    """Every text in a table, nested or not, and what the footer says; pictures are left out."""
+    with pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
+        for key, value in (parquet.metadata.metadata or {}).items():
+            if key != b"ARROW:schema":
+                yield key + b"\n" + value
+        schema = parquet.schema_arrow
+        names = [column.name for column in schema if _has_text(column.type)]
+        if not names:
+            return
+        for batch in parquet.iter_batches(columns=names, use_threads=False):
+            for column in batch.columns:
+                for texts in _texts_in(column):
+                    yield _joined(texts)
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_has_text(kind.field(number).type) for number in range(kind.num_fields))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _texts_in(column: pa.Array) -> Iterator[pa.Array]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts_in(column.dictionary)
+    elif pa.types.is_map(kind):
+        yield from _texts_in(column.keys)
+        yield from _texts_in(column.items)
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from _texts_in(part)
+    elif pa.types.is_nested(kind):
+        yield from _texts_in(column.flatten())
+    elif _has_text(kind):
+        yield column.cast(pa.string())
+
+
+def _joined(texts: pa.Array) -> bytes:
+    """All values, a line each, without making them Python's."""
+    values = pc.unique(texts).drop_null()
+    if not len(values):
+        return b""
+    one = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+    return bytes(pc.binary_join(one, "\n")[0].as_buffer())
+
+
+def _zip(stream: BinaryIO) -> Iterator[bytes]:
+    """NumPy's arrays of text, and any other member as it is."""
+    with zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            yield member.filename.encode()
+            with archive.open(member) as content:
+                if not member.filename.endswith(".npy"):
+                    yield from _chunks(content)
+                    continue
+                array = np.lib.format.read_array(content, allow_pickle=False)
+                if array.dtype.kind in "US":
+                    yield "\n".join(map(str, array.ravel().tolist())).encode()
+
+
+def _gzip(stream: BinaryIO) -> Iterator[bytes]:
+    with gzip.open(stream) as content:
+        yield from _chunks(content)
+
+
+def _chunks(content: Any) -> Iterator[bytes]:
+    before = b""
+    while chunk := content.read(_CHUNK):
+        yield before + chunk
+        before = chunk[-16 * 2**10 :]
+
+
+def _json(stream: BinaryIO) -> Iterator[bytes]:
+    """Every key and text, also of JSON in texts; a file can hold a value, or one on each line."""
+    text = stream.read().decode("utf-8")
+    try:
+        values = [json.loads(text)]
+    except ValueError:
+        values = [json.loads(line) for line in text.splitlines() if line.strip()]
+    yield "\n".join(text for value in values for text in _texts_of(value)).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+        if value[:1] in {"{", "["}:
+            with _as_it_is():
+                yield from _texts_of(json.loads(value))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _texts_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_of(inner)
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        return
+
+
+def _csv(stream: BinaryIO) -> Iterator[bytes]:
+    """Every cell, without the quotes that the format puts around or doubles."""
+    csv.field_size_limit(_MAX_CELL)
+    lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    try:
+        rows: Iterable[list[str]] = csv.reader(lines)
+        while block := list(islice(rows, _LINES_AT_ONCE)):
+            yield "\n".join(cell for row in block for cell in row).encode()
+    finally:
+        lines.detach()

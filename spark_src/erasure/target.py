@@ -1,0 +1,112 @@
+"""Whose data is to be erased, and which names and rows are theirs. No I/O."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_src.errors import ErasureError
+from spark_src.images.layout import PHOTOS
+
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A person, or single pictures. Paths that became known only grow."""
+
+    subject: str | None
+    """The person's folder in `photos/`; bytes that are no UTF-8 are written as `\\xNN`."""
+    image_ids: frozenset[str]
+    paths: frozenset[str] = frozenset()
+    """Of files under the input, as the tables have them."""
+    all_owners: bool = False
+    """Whether pictures named by their ids go whoever supplied them."""
+
+    @classmethod
+    def from_names(
+        cls, subject: str | None, image_ids: Iterable[str] = (), all_owners: bool = False
+    ) -> Target:
+        """What was asked for.
+
+        Raises:
+            ErasureError: nothing was, or it names no folder of a person and no picture.
+        """
+        wanted = frozenset(image_ids)
+        if not subject and not wanted:
+            raise ErasureError("Nothing is named: give --subject ID or --image-id ID.")
+        if subject is not None:
+            subject = os.fsencode(subject).decode("utf-8", "backslashreplace")
+            if subject in {"", ".", ".."} or "/" in subject or "\0" in subject:
+                raise ErasureError(
+                    f"{subject!r} is no subject: give the name of a folder in {PHOTOS}/."
+                )
+        wrong = [found for found in wanted if len(found) != 64 or not set(found) <= _HEX]
+        if wrong:
+            raise ErasureError(f"{wrong[0]!r} is no image id: give the 64 digits of a sha256.")
+        return cls(subject, wanted, all_owners=all_owners)
+
+    @property
+    def folder(self) -> str | None:
+        """The person's folder, relative to the input."""
+        return None if self.subject is None else f"{PHOTOS}/{self.subject}"
+
+    @property
+    def prefix(self) -> str | None:
+        """How the paths of the person's files begin, relative to the input."""
+        return None if self.subject is None else f"{PHOTOS}/{self.subject}/"
+
+    def owns(self, path: str) -> bool:
+        """Whether a path is meant: one that is known, the person's folder, or one below it."""
+        return path in self.paths or path == self.folder or self.is_below_folder(path)
+
+    def is_below_folder(self, path: str) -> bool:
+        """Whether a path lies in the person's folder."""
+        return self.prefix is not None and path.startswith(self.prefix)
+
+    def rows(self, table: pa.Table) -> pa.ChunkedArray:
+        """Which rows are meant, by path and, where there is such a column, by image id."""
+        known = {*self.paths, *([self.folder] if self.folder else [])}
+        found = pc.is_in(table["path"], pa.array(sorted(known), pa.string()))
+        if self.prefix is not None:
+            found = pc.or_(found, pc.starts_with(table["path"], self.prefix))
+        if "image_id" in table.schema.names and self.image_ids:
+            found = pc.or_(found, pc.is_in(table["image_id"], pa.array(sorted(self.image_ids))))
+        return pc.fill_null(found, False)
+
+    def is_similar(self, folder: str, name: str) -> bool:
+        """Whether two folders, one in the other, are nearly the person's and yet are not.
+
+        >>> Target.from_names("José").is_similar("Photos", "jose\\u0301 ")
+        True
+        """
+        if self.subject is None or (folder, name) == (PHOTOS, self.subject):
+            return False
+        return (_folded(folder), _folded(name)) == (PHOTOS, _folded(self.subject))
+
+
+def require_plain_paths(paths: Iterable[str]) -> None:
+    """Refuse names that could lead out of the input.
+
+    Raises:
+        ErasureError: a path is absolute, or has `..` in it.
+    """
+    wrong = [path for path in paths if path.startswith("/") or ".." in path.split("/")]
+    if wrong:
+        raise ErasureError(
+            f"{len(wrong)} paths of the request are absolute or have `..` in them, so they name no "
+            "file of the input. Nothing was deleted for it. Who wrote the request? Delete its "
+            "file, and call `fruits erase` again."
+        )
+
+
+def _folded(name: str) -> str:
+    """A name without what an eye, or another file system, does not tell apart."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", visible).strip()

@@ -1,0 +1,260 @@
+"""Which files have to be read, which rows go, and which files are rewritten. Reads no picture.
+
+Unchanged files cost their line in the listing. No Python object an image on the driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spark_src.images.ingest import DIGEST_MODULUS, Batch, row_digest, to_stream
+from spark_src.images.layout import PHOTOS
+from spark_src.images.listing import FILES, Listing
+from spark_src.images.rewrite import Rewrite
+from spark_src.images.validate import TRANSIENT, Limits
+from spark_src.tables.delta import DataFile, Snapshot
+from spark_src.tables.parquet import new_name, read_columns
+from spark_src.tables.schemas import REJECTED_IMAGES
+from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
+
+RULES = "1"
+"""Version of the rules by which files are accepted. Another one reads every file again."""
+
+MIN_ROWS, MAX_ROWS, FILES_PER_RUN = 128, 1024, 32
+"""Pictures of a file: a few seconds of featurizing, and enough files to share out evenly."""
+
+MAX_BYTES = 32 * 2**20
+"""Of the pictures of a file; a worker holds it in memory."""
+
+MAX_SMALL_FILES = 48
+"""More small files than these, as many small refreshes leave, are merged with the next change."""
+
+_SOURCE = ["path", "source_bytes", "source_modified", "source_etag"]
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What has to be read and what goes."""
+
+    listing: Listing
+    limits: Limits
+    to_read: pa.Table
+    """Columns of `FILES`."""
+    kept_rejected: pa.Table
+    """Columns of `rejected_images`: of files that need not be read again."""
+    rewrites: tuple[Rewrite, ...] = ()
+    removed: tuple[DataFile, ...] = ()
+    """Files of `raw_images` that hold rows which go, or are merged."""
+    n_stale: int = 0
+    """Rows that go: of files that are gone or changed."""
+    removed_digest: int = 0
+    removed_splits: Counter[str] = field(default_factory=Counter)
+    removed_labels: Counter[str] = field(default_factory=Counter)
+    starts_over: bool = True
+    """Whether nothing of the table that is there is kept."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what decides whether a file is accepted."""
+        return fingerprint_of(self.limits)
+
+    def __str__(self) -> str:
+        text = f"{self.listing}: {self.to_read.num_rows:,} to read, {self.n_stale:,} rows go"
+        return text + (f", {len(self.rewrites):,} files rewritten" if self.rewrites else "")
+
+
+def fingerprint_of(limits: Limits) -> str:
+    """Names the rules by which files are accepted."""
+    text = f"{RULES} {limits.max_bytes} {limits.max_pixels}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plan_ingest(
+    listing: Listing, limits: Limits, raw: Snapshot | None, rejected: Snapshot | None
+) -> IngestPlan:
+    """Compare the input with what the tables know of it: path, size, modification time or ETag.
+
+    Args:
+        listing: of the input.
+        limits: what is too large; other limits than last time read every file again.
+        raw: the current version of `raw_images`.
+        rejected: that of `rejected_images`.
+    """
+    known_rejected = _known_rejected(listing, limits, rejected)
+    if raw is None or not same_source(raw, listing, limits):
+        files = listing.files
+        if known_rejected.num_rows:
+            files = _without(files, known_rejected)
+        removed = raw.files if raw else ()
+        return IngestPlan(listing, limits, _sorted(files), known_rejected, removed=removed)
+    known = read_columns(raw.locations, _SOURCE) if raw.files else _no_rows()
+    new = _without(listing.files, known)
+    new = _without(new, known_rejected) if known_rejected.num_rows else new
+    stale = _without(known, listing.files)
+    has_work = bool(new.num_rows or stale.num_rows)
+    rewrites, removed = rewrites_without(raw, stale, may_merge=has_work)
+    digest, splits, labels = shares_of(raw, stale)
+    return IngestPlan(
+        listing,
+        limits,
+        _sorted(new),
+        known_rejected,
+        rewrites,
+        removed,
+        stale.num_rows,
+        digest,
+        splits,
+        labels,
+        starts_over=False,
+    )
+
+
+def batches_of(files: pa.Table) -> Iterator[Batch]:
+    """What each task reads: neighbours by path, so that the same input gives the same files."""
+    sizes = files["source_bytes"].to_numpy()
+    rows = min(MAX_ROWS, max(MIN_ROWS, math.ceil(len(sizes) / FILES_PER_RUN)))
+    ends, start = np.cumsum(sizes), 0
+    for number in count():
+        if start >= len(sizes):
+            return
+        before = ends[start - 1] if start else 0
+        by_bytes = int(np.searchsorted(ends, before + MAX_BYTES, side="right"))
+        end = min(start + rows, max(start + 1, by_bytes), len(sizes))
+        yield Batch(new_name(number), to_stream(files.slice(start, end - start)))
+        start = end
+
+
+def same_source(snapshot: Snapshot, listing: Listing, limits: Limits) -> bool:
+    """Whether a version was made of this input, by these rules."""
+    known = snapshot.statistics
+    if not isinstance(known, RawImagesStatistics | RejectedImagesStatistics):
+        return False
+    return (known.input, known.fingerprint) == (listing.root.uri, fingerprint_of(limits))
+
+
+def count_values(column: pa.ChunkedArray) -> Counts:
+    """How often each value is there; null counts as the empty text."""
+    counted = pc.value_counts(pc.fill_null(column, ""))
+    return {item["values"]: item["counts"] for item in counted.to_pylist()}
+
+
+def _known_rejected(listing: Listing, limits: Limits, rejected: Snapshot | None) -> pa.Table:
+    """Rows of files that were rejected, have not changed, and would be rejected again."""
+    none = REJECTED_IMAGES.empty_table()
+    if rejected is None or not rejected.files or not same_source(rejected, listing, limits):
+        return none
+    columns = read_columns(rejected.locations, REJECTED_IMAGES.names).select(REJECTED_IMAGES.names)
+    transient = pa.array([str(reason) for reason in TRANSIENT])
+    columns = columns.filter(pc.invert(pc.is_in(columns["reason"], transient)))
+    named = columns.append_column("source_bytes", columns["bytes"])
+    still_there = _matching(named, listing.files, "left semi")
+    return still_there.select(REJECTED_IMAGES.names).cast(REJECTED_IMAGES)
+
+
+def rewrites_without(
+    raw: Snapshot, stale: pa.Table, may_merge: bool
+) -> tuple[tuple[Rewrite, ...], tuple[DataFile, ...]]:
+    """Files to rewrite without the rows that go; small ones are merged where they got many."""
+    dropped = _rows_by_file(stale)
+    # Few large photos fill a file, too: it is not small, or it would be rewritten for ever.
+    small = [
+        n
+        for n, file in enumerate(raw.files)
+        if file.rows < MIN_ROWS and file.bytes < MAX_BYTES // 2
+    ]
+    merged = set(small) if may_merge and len(small) > MAX_SMALL_FILES else set()
+    removed = sorted(dropped.keys() | merged)
+    whole = [n for n in removed if len(dropped.get(n, ())) < raw.files[n].rows]
+    alone = [[n] for n in whole if n not in merged]
+    rewrites = []
+    for number, group in enumerate([*alone, *_groups(raw, [n for n in whole if n in merged])]):
+        sources = tuple(
+            (raw.locations[n], dropped.get(n, np.empty(0, np.int64)).tolist()) for n in group
+        )
+        rewrites.append(Rewrite(new_name(number), sources))
+    return tuple(rewrites), tuple(raw.files[n] for n in removed)
+
+
+def _groups(raw: Snapshot, files: Sequence[int]) -> Iterator[list[int]]:
+    """Neighbours that make one file together."""
+    group: list[int] = []
+    rows = size = 0
+    for number in files:
+        file = raw.files[number]
+        if group and (rows + file.rows > MAX_ROWS or size + file.bytes > MAX_BYTES):
+            yield group
+            group, rows, size = [], 0, 0
+        group.append(number)
+        rows, size = rows + file.rows, size + file.bytes
+    if group:
+        yield group
+
+
+def _rows_by_file(stale: pa.Table) -> dict[int, NDArray[np.int64]]:
+    if not stale.num_rows:
+        return {}
+    ordered = stale.select(["file", "row"]).sort_by([("file", "ascending"), ("row", "ascending")])
+    files, rows = ordered["file"].to_numpy(), ordered["row"].to_numpy().astype(np.int64)
+    starts = np.flatnonzero(np.r_[True, files[1:] != files[:-1]])
+    return {
+        int(files[start]): part
+        for start, part in zip(starts, np.split(rows, starts[1:]), strict=True)
+    }
+
+
+def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counter[str]]:
+    """What the rows that go have in the table's digest and counts."""
+    digest, splits, labels = 0, Counter[str](), Counter[str]()
+    columns = ["path", "image_id", "orientation", "split", "label"]
+    for number, rows in _rows_by_file(stale).items():
+        found = read_columns([raw.locations[number]], columns).take(pa.array(rows))
+        keys = (found[name].to_pylist() for name in columns[:3])
+        digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
+        splits.update(count_values(found["split"]))
+        photos = pc.starts_with(found["path"], f"{PHOTOS}/")
+        labels.update(count_values(pc.if_else(photos, "", found["label"])))
+    return digest % DIGEST_MODULUS, splits, labels
+
+
+def _without(rows: pa.Table, known: pa.Table) -> pa.Table:
+    if "source_bytes" not in known.column_names:
+        known = known.append_column("source_bytes", known["bytes"])
+    return _matching(rows, known, "left anti")
+
+
+def _matching(rows: pa.Table, known: pa.Table, how: str) -> pa.Table:
+    """Rows whose file is, or is not, in `known` just as it is: same path, size, time, ETag."""
+    keys = [f"key_{name}" for name in _SOURCE]
+    both = [_with_keys(table) for table in (rows, known)]
+    joined = both[0].join(both[1].select(keys), keys=keys, join_type=how)
+    return joined.select(rows.column_names)
+
+
+def _with_keys(table: pa.Table) -> pa.Table:
+    """With the columns that are compared, without nulls: no null equals another in a join."""
+    for name in _SOURCE:
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        empty: str | int = "" if pa.types.is_string(column.type) else -1
+        table = table.append_column(f"key_{name}", pc.fill_null(column, empty))
+    return table
+
+
+def _sorted(files: pa.Table) -> pa.Table:
+    return files.select(FILES.names).sort_by("path").combine_chunks()
+
+
+def _no_rows() -> pa.Table:
+    fields = [FILES.field(name) for name in _SOURCE]
+    return pa.schema([*fields, ("file", pa.int32()), ("row", pa.int32())]).empty_table()

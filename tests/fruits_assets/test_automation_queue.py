@@ -1,0 +1,188 @@
+"""The sensor with a queue: where S3 announced nothing the input is not listed, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fruits_assets import automation
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
+from tests.conftest import new_bucket
+
+REGION = "eu-west-1"
+HIDDEN_SECONDS = 2
+"""How long a message that was received is hidden."""
+
+QUIET = "nothing was announced: the input was not listed"
+WAITS = "waits until no more come"
+
+
+class Announced:
+    """A sensor of a bucket's input, its queue, and what it remembers."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+        self.url = str(
+            client("sqs", REGION).create_queue(
+                QueueName=f"fruits-{uuid.uuid4().hex[:12]}",
+                Attributes={"VisibilityTimeout": str(HIDDEN_SECONDS)},
+            )["QueueUrl"]
+        )
+        places = (Location.parse(f"s3://{bucket}/{folder}") for folder in ("input", "data"))
+        self.sensor = automation.sensor(*places, REGION, self.url)
+        self.cursor: str | None = None
+
+    def put(self, name: str, announce: bool = True) -> None:
+        key = f"input/{name}"
+        content = uuid.uuid4().bytes
+        client("s3", REGION).put_object(Bucket=self.bucket, Key=key, Body=content)
+        if announce:
+            record = {"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key}}}
+            body = json.dumps({"Records": [record]})
+            client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
+
+    def look(self) -> str:
+        """Why nothing was asked for, or the assets that were."""
+        with dg.build_sensor_context(cursor=self.cursor) as context:
+            found = self.sensor(context)
+        self.cursor = getattr(found, "cursor", None) or context.cursor
+        if isinstance(found, dg.SkipReason):
+            return str(found.skip_message)
+        assert isinstance(found, dg.SensorResult) and found.run_requests
+        (request,) = found.run_requests
+        return " ".join(key.to_user_string() for key in request.asset_selection or ())
+
+    def settle(self) -> None:
+        """Look until a run was asked for and its messages are gone."""
+        for wanted in (WAITS, "raw_images"):
+            assert wanted in self.look()
+        if self.left():
+            time.sleep(HIDDEN_SECONDS)
+            assert "none of them new" in self.look()
+        assert self.left() == 0
+
+    def left(self) -> int:
+        """Messages that are not deleted, hidden ones too."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = client("sqs", REGION).get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
+        return sum(int(number) for number in answer["Attributes"].values())
+
+
+@pytest.fixture
+def announced(bucket: str) -> Announced:
+    return Announced(bucket)
+
+
+def test_nothing_is_listed_while_nothing_is_announced(announced: Announced) -> None:
+    announced.put("1.jpg", announce=False)
+    announced.settle()
+    announced.put("2.jpg", announce=False)
+    assert announced.look() == QUIET
+    assert announced.look() == QUIET
+
+
+def test_without_a_memory_the_input_is_listed_whatever_was_announced(announced: Announced) -> None:
+    announced.put("older than the queue.jpg", announce=False)
+    assert WAITS in announced.look()
+    assert "raw_images" in announced.look()
+
+
+def test_about_once_a_day_the_input_is_listed_all_the_same(
+    announced: Announced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automation, "LOOKS_PER_DAY", 2)
+    announced.put("1.jpg", announce=False)
+    announced.settle()
+    announced.put("announced to nobody.jpg", announce=False)
+    assert [announced.look(), announced.look()] == [QUIET, QUIET]
+    assert WAITS in announced.look()
+    assert "raw_images" in announced.look()
+    assert announced.look() == QUIET
+
+
+def test_a_day_has_so_many_looks() -> None:
+    assert automation.LOOKS_PER_DAY * automation.INTERVAL_SECONDS == 24 * 60 * 60
+
+
+def test_a_message_stays_until_its_run_was_asked_for(announced: Announced) -> None:
+    announced.put("1.jpg")
+    assert WAITS in announced.look()
+    assert announced.left() == 1
+    assert "raw_images" in announced.look()
+    assert announced.left() == 1  # the run is not in Dagster's records yet
+    time.sleep(HIDDEN_SECONDS)
+    assert "none of them new" in announced.look()
+    assert announced.left() == 0
+    assert announced.look() == QUIET
+
+
+def test_a_message_that_comes_again_after_its_run_lists_once_more_and_asks_for_nothing(
+    announced: Announced,
+) -> None:
+    announced.put("1.jpg")
+    assert WAITS in announced.look()
+    assert "raw_images" in announced.look()
+    time.sleep(HIDDEN_SECONDS)
+    assert "1 files, none of them new" in announced.look()
+
+
+def test_what_is_announced_while_a_batch_waits_belongs_to_it(announced: Announced) -> None:
+    announced.put("1.jpg")
+    assert "1 files; waits" in announced.look()
+    announced.put("2.jpg")
+    assert "2 files; waits" in announced.look()
+    assert "raw_images" in announced.look()
+
+
+def test_an_object_that_was_overwritten_in_place_is_noticed(announced: Announced) -> None:
+    announced.put("1.jpg")
+    announced.settle()
+    announced.put("1.jpg")
+    assert WAITS in announced.look()
+    assert "raw_images" in announced.look()
+
+
+def test_without_a_queue_the_overwritten_object_is_noticed_by_its_etag(bucket: str) -> None:
+    announced = Announced(bucket)
+    places = (Location.parse(f"s3://{bucket}/{folder}") for folder in ("input", "data"))
+    announced.sensor = automation.sensor(*places, REGION)
+    announced.put("1.jpg", announce=False)
+    assert [WAITS in announced.look(), "raw_images" in announced.look()] == [True, True]
+    announced.put("1.jpg", announce=False)
+    assert WAITS in announced.look()
+
+
+def test_a_queue_that_is_gone_is_named_and_nothing_is_forgotten(announced: Announced) -> None:
+    announced.put("1.jpg")
+    announced.look()
+    before = announced.cursor
+    client("sqs", REGION).delete_queue(QueueUrl=announced.url)
+    assert "Set FRUITS_INPUT_QUEUE" in announced.look()
+    assert announced.cursor == before
+
+
+def test_a_folder_of_this_machine_is_listed_though_a_queue_is_set(
+    announced: Announced, tmp_path: Path
+) -> None:
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "1.jpg").write_bytes(b"a picture")
+    places = (Location.parse(str(tmp_path / folder)) for folder in ("input", "data"))
+    announced.sensor = automation.sensor(*places, REGION, announced.url)
+    assert WAITS in announced.look()
+    assert "raw_images" in announced.look()
+    assert "none of them new" in announced.look()
+
+
+def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announced) -> None:
+    announced.put("1.jpg")
+    abroad = Location.parse(f"s3://{new_bucket('eu-west-3')}/data")
+    input_ = Location.parse(f"s3://{announced.bucket}/input")
+    announced.sensor = automation.sensor(input_, abroad, REGION, announced.url)
+    assert "is in eu-west-3, not in the configured eu-west-1" in announced.look()
+    assert announced.left() == 1

@@ -1,0 +1,231 @@
+"""Reading the tables: `load`, and each line of docs/reading.md that can be run here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from fruits_assets import load
+from spark_src.contract import PREFIXES
+from spark_src.errors import (
+    NothingStoredError,
+    ResidencyError,
+    StorageError,
+    UnreadableVersionError,
+)
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
+from spark_src.tables.delta import Tables
+from spark_src.tables.schemas import TABLES, type_name
+from tests.conftest import new_bucket
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+ARTIFACTS = sorted(PREFIXES.keys() - TABLES.keys())
+
+
+@pytest.fixture(scope="module")
+def reader(
+    stored: Path, run: Callable[..., Any], sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with `data`, of whose pictures a third went after the first run."""
+    home = tmp_path_factory.mktemp("reader")
+    shutil.copytree(stored, home / "data")
+    fewer = Path(shutil.copytree(sample, home / "pictures"))
+    labels = sorted({folder.name for folder in fewer.glob("*/*")})
+    for folder in fewer.glob(f"*/{labels[0]}"):
+        shutil.rmtree(folder)
+    run(home / "data", "*pca_components", source=fewer)
+    return home
+
+
+@pytest.fixture
+def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(stored))
+
+
+def count(table: Any) -> int:
+    """Rows of what any of the libraries gives."""
+    if isinstance(table, pl.LazyFrame):
+        return table.collect().height
+    if isinstance(table, duckdb.DuckDBPyRelation):
+        return len(table.fetchall())
+    return len(table) if hasattr(table, "__len__") else int(table.count())
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: re.findall(r"import (\w+)", text)[0])
+def test_each_documented_line_reads_the_current_rows_and_no_removed_ones(
+    snippet: str, reader: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reader)
+    monkeypatch.setenv("FRUITS_STORAGE", "data")
+    names: dict[str, Any] = {"spark": spark}
+    exec(snippet, names)  # noqa: S102
+    pictures = len(list((reader / "pictures").rglob("*.jpg")))
+    assert 0 < pictures < 240
+    assert count(names["table"]) == pictures
+
+
+def test_the_files_of_the_folder_are_more_than_the_table(reader: Path) -> None:
+    """Why the document asks for a Delta reader."""
+    pictures = len(list((reader / "pictures").rglob("*.jpg")))
+    assert len(pd.read_parquet(reader / "data" / "Results_PCA")) > pictures
+
+
+def test_every_library_that_the_document_names_has_a_line() -> None:
+    whole = "\n".join(SNIPPETS)
+    for name in ("load(", "to_pandas()", "read_delta", "scan_delta", "duckdb.", "spark.read"):
+        assert name in whole
+
+
+def test_the_document_names_folders_that_there_are() -> None:
+    named = set(re.findall(r"(?:data|BUCKET/data)/(\w+)", DOCUMENT))
+    assert named and named <= set(PREFIXES.values())
+
+
+@pytest.mark.parametrize("asset", TABLES)
+def test_the_documented_columns_are_those_of_the_table(asset: str) -> None:
+    section = DOCUMENT.split(f"### `{asset}`: `{PREFIXES[asset]}/`\n")[1].split("\n#")[0]
+    lines = [line.strip("| ") for line in section.splitlines() if line.startswith("| `")]
+    documented = [tuple(cell.strip(" `") for cell in line.split(" | ")) for line in lines]
+    assert documented == [
+        (field.name, type_name(field.type), field.metadata[b"comment"].decode())
+        for field in TABLES[asset]
+    ]
+
+
+@pytest.mark.usefixtures("in_stored")
+@pytest.mark.parametrize("asset", TABLES)
+def test_a_table_is_loaded_with_all_its_columns(asset: str) -> None:
+    frame = load(asset)
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == TABLES[asset].names
+    assert len(frame) == (0 if asset == "rejected_images" else 240)
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_columns_come_in_the_order_asked_for() -> None:
+    assert list(load("pca_components", ["label", "path"]).columns) == ["label", "path"]
+
+
+@pytest.mark.usefixtures("in_stored")
+@pytest.mark.parametrize("by", [[("split", "=", "Test")], pc.field("split") == "Test"])
+def test_rows_are_chosen_by_triples_or_by_an_expression(by: Any) -> None:
+    frame = load("pca_components", ["path"], filter=by)
+    assert len(frame) == 60
+    assert all(frame["path"].str.startswith("Test/"))
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_each_library_gets_the_same_numbers() -> None:
+    arrow = load("pca_components", kind="arrow")
+    assert isinstance(arrow, pa.Table)
+    expected = np.stack(load("pca_components")["pca"])
+    assert expected.shape == (240, 50)
+    np.testing.assert_array_equal(np.array(arrow["pca"].to_pylist(), np.float32), expected)
+    polars = load("pca_components", kind="polars")
+    assert isinstance(polars, pl.DataFrame)
+    np.testing.assert_array_equal(np.stack(polars["pca"].to_list()).astype("f4"), expected)
+
+
+def test_a_storage_that_is_given_wins_over_the_setting(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path))
+    assert len(load("pca_components", ["path"], storage=stored)) == 240
+    with pytest.raises(NothingStoredError):
+        load("pca_components")
+
+
+def test_a_table_in_s3_is_loaded(stored: Path, bucket: str) -> None:
+    for file in (stored / "Results_PCA").rglob("*"):
+        if file.is_file():
+            key = f"data/{file.relative_to(stored)}"
+            client("s3", "eu-west-1").upload_file(str(file), bucket, key)
+    assert len(load("pca_components", ["path"], storage=f"s3://{bucket}/data")) == 240
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_in_another_region_is_refused_before_anything_in_it_is_read() -> None:
+    with pytest.raises(ResidencyError, match="is in eu-west-3, not in the configured eu-west-1"):
+        load("pca_components", storage=f"s3://{new_bucket('eu-west-3')}/data")
+
+
+@pytest.mark.usefixtures("in_stored")
+@pytest.mark.parametrize("name", ["pca_component", "PCA_components", "raw_image"])
+def test_the_nearest_name_is_offered_for_one_that_is_wrong(name: str) -> None:
+    with pytest.raises(StorageError, match=rf"no asset '{name}'; did you mean (pca|raw)_\w+s\?"):
+        load(name)
+
+
+def test_what_nothing_made_yet_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(NothingStoredError, match=r"materialize --select '\*raw_images'"):
+        load("raw_images", storage=tmp_path)
+
+
+@pytest.mark.parametrize("asset", ARTIFACTS)
+def test_of_a_file_the_command_that_finds_it_is_named(asset: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=f"{asset} is a file, not .*`uv run fruits path {asset}"):
+        load(asset, storage=tmp_path)
+
+
+@pytest.mark.usefixtures("in_stored")
+@pytest.mark.parametrize(
+    "query", [{"columns": ["lable"]}, {"filter": [("lable", "=", "x")]}], ids=["column", "filter"]
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(query: dict[str, Any]) -> None:
+    with pytest.raises(StorageError, match=r"lable.* Its columns are image_id, path, split, label"):
+        load("pca_components", **query)
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_an_empty_table_refuses_a_column_that_it_does_not_have() -> None:
+    with pytest.raises(StorageError, match="Its columns are path, bytes, reason"):
+        load("rejected_images", ["resaon"])
+
+
+def test_a_file_that_is_gone_is_named(copied: Path) -> None:
+    lost = Tables(Location.parse(str(copied))).current("pca_components").locations[0]
+    Path(lost.path).unlink()
+    with pytest.raises(UnreadableVersionError, match=f"(?s){lost.name}.*materialize pca_compon"):
+        load("pca_components", storage=copied)
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match="uv pip install polars"):
+        load("pca_components", kind="polars")
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_a_library_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="has to be one of pandas, arrow, polars"):
+        load("pca_components", kind="excel")
+
+
+def test_importing_it_loads_no_library_and_using_it_starts_no_spark(stored: Path) -> None:
+    program = f"""
+import sys
+from fruits_assets import load
+heavy = {{"dagster", "pyspark", "pandas", "pyarrow", "boto3", "pydantic"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert load("pca_components", ["path"], storage={str(stored)!r}, kind="arrow").num_rows == 240
+assert "dagster" not in sys.modules
+assert sys.modules["pyspark"].SparkContext._gateway is None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,171 @@
+"""What vacuum deletes: files that nobody can want any more, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from spark_src.tables.change import VACUUM_INTERVAL, Change
+from spark_src.tables.delta import DataFile, Snapshot, Tables
+from spark_src.tables.parquet import write_file
+from spark_src.tables.schemas import RAW_IMAGES
+from tests.pipeline import tables_in
+from tests.small_tables import (
+    ASSET,
+    add,
+    commit_rows,
+    paths_of,
+    picture_rows,
+    statistics_of,
+    write_rows,
+)
+
+DAY = 24 * 60 * 60
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    return tables_in(tmp_path / "data")
+
+
+def age(folder: Path, days: float) -> None:
+    """Let every file have been written so many days ago."""
+    then = time.time() - days * DAY
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+
+
+def replaced(tables: Tables, monkeypatch: pytest.MonkeyPatch, days: float) -> list[Snapshot]:
+    """Four versions of one file each, each in the place of the one before; made so long ago."""
+    versions: list[Snapshot] = []
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: now - days * DAY)
+        for number in range(4):
+            gone = [file.name for file in versions[-1].files] if versions else []
+            versions.append(add(tables, f"run-{number}", f"{number}.jpg", remove=gone))
+    age(Path(tables.root.path), days)
+    return versions
+
+
+def readable(version: Snapshot) -> bool:
+    return all(location.exists() for location in version.locations)
+
+
+def test_after_a_week_the_files_of_the_last_two_versions_are_left(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = replaced(tables, monkeypatch, days=8)
+    tables.vacuum(ASSET)
+    assert [readable(version) for version in versions] == [False, False, True, True]
+    assert paths_of(versions[2]) == ["2.jpg"]
+    assert tables.current(ASSET) == versions[3]
+
+
+def test_within_a_week_every_version_is_left(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = replaced(tables, monkeypatch, days=6)
+    tables.vacuum(ASSET)
+    assert all(readable(version) for version in versions)
+
+
+def test_versions_that_vacuum_itself_makes_do_not_count(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = replaced(tables, monkeypatch, days=8)
+    for _ in range(3):
+        tables.vacuum(ASSET)
+    assert [readable(version) for version in versions] == [False, False, True, True]
+    assert [commit.version for commit in tables.history(ASSET)] == [3, 2, 1, 0]
+    assert tables.current(ASSET) == versions[3]
+    assert add(tables, "run-4", "4.jpg").rows == 2
+
+
+def test_what_a_run_has_written_and_not_committed_is_left_for_a_week(tables: Tables) -> None:
+    add(tables, "run-0", "old.jpg")
+    dead, living = (write_rows(tables.begin(ASSET, "run-1"), f"{n}.jpg") for n in range(2))
+    folder = tables.prefix(ASSET)
+    age(Path(folder.path), days=8)
+    os.utime((folder / living.name).path)
+    tables.vacuum(ASSET)
+    assert not (folder / dead.name).exists()
+    assert (folder / living.name).exists()
+
+
+def test_a_half_written_file_is_deleted_after_a_week(tables: Tables) -> None:
+    add(tables, "run-0", "old.jpg")
+    half = Path(tables.prefix(ASSET).path, "part-00000-abc.parquet")
+    half.write_bytes(b"PAR1 half")
+    tables.vacuum(ASSET)
+    assert half.exists()
+    age(half.parent, days=8)
+    tables.vacuum(ASSET)
+    assert not half.exists()
+    assert paths_of(tables.current(ASSET)) == ["old.jpg"]
+
+
+def test_what_lies_in_a_staged_folder_is_left_committed_or_not(tables: Tables) -> None:
+    write = tables.begin(ASSET, "run-0")
+    names = ("_staged/run-0/one.parquet", "_staged/run-0/two.parquet")
+    files = [write_file([picture_rows(["a.jpg"])], write.folder, n, RAW_IMAGES) for n in names]
+    staged = DataFile(names[0], files[0].bytes, files[0].rows)
+    version = write.commit(statistics_of(["a.jpg"]), [staged])
+    age(Path(write.folder.path), days=8)
+    tables.vacuum(ASSET)
+    assert paths_of(version) == ["a.jpg"]
+    assert (write.folder / names[1]).exists()
+
+
+def test_models_and_other_files_of_assets_that_are_no_tables_are_left(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tables.prefix("mobilenet_model") / "model.tflite"
+    model.parent.make_folder()
+    model.write(b"weights")
+    replaced(tables, monkeypatch, days=8)
+    age(Path(tables.root.path), days=100)
+    for asset in (ASSET, "mobilenet_model"):
+        tables.vacuum(asset)
+    assert model.read() == b"weights"
+
+
+def test_a_version_that_vacuum_could_not_delete_from_again_is_whole(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = replaced(tables, monkeypatch, days=8)
+    (versions[0].locations[0]).filesystem.delete_file(versions[0].locations[0].path)
+    tables.vacuum(ASSET)
+    assert readable(versions[3])
+
+
+def test_each_tenth_commit_tidies_up(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = replaced(tables, monkeypatch, days=8)
+    while tables.current(ASSET).version < VACUUM_INTERVAL:
+        assert readable(versions[0])
+        write = tables.begin(ASSET, "run")
+        paths = paths_of(versions[3])
+        Change(write, statistics_of(paths)).commit()
+    assert not readable(versions[0])
+    assert readable(versions[3])
+
+
+def test_a_table_that_was_never_made_is_left_alone(tables: Tables, tmp_path: Path) -> None:
+    tables.vacuum(ASSET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_goes_on_while_another_vacuums_commits_what_it_wrote(tables: Tables) -> None:
+    add(tables, "run-0", "old.jpg")
+    write = tables.begin(ASSET, "run-1")
+    file = write_rows(write, "new.jpg")
+    tables.vacuum(ASSET)
+    write.commit(statistics_of(["new.jpg", "old.jpg"]), [file])
+    tables.vacuum(ASSET)
+    assert paths_of(tables.current(ASSET)) == ["new.jpg", "old.jpg"]
+    commit_rows(tables.begin(ASSET, "run-2"), "newer.jpg")
+    assert DeltaTable(tables.prefix(ASSET).path).to_pyarrow_table().num_rows == 3

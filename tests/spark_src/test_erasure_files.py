@@ -1,0 +1,256 @@
+"""Erasing deletes what is a person's under the input, whatever it is called, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spark_src.erasure.inputs import look_through, remove_inputs
+from spark_src.erasure.scan import Needles, scan
+from spark_src.erasure.target import Target
+from spark_src.errors import ErasureError
+from spark_src.io.aws import client
+from spark_src.io.locations import Location
+
+ANNA = Target.from_names("anna")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "input"
+    for name in ("photos/anna/1.jpg", "photos/anna/Apple/2.jpg", "photos/anna-2/1.jpg", "a/1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"picture")
+    return folder
+
+
+def location(folder: Path) -> Location:
+    return Location.parse(str(folder))
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_files_litter_and_empty_folders_of_the_person_go_and_no_others(source: Path) -> None:
+    (source / "photos/anna/.DS_Store").write_bytes(b"litter")
+    (source / "photos/anna/empty").mkdir()
+    assert remove_inputs(location(source), ANNA) == 3
+    assert left_in(source) == ["a/1.jpg", "photos/anna-2/1.jpg"]
+    assert not (source / "photos/anna").exists()
+
+
+def test_links_are_deleted_and_not_followed(source: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "document.txt").write_text("of somebody")
+    (source / "photos/anna/folder").symlink_to(outside)
+    (source / "photos/anna/file.jpg").symlink_to(outside / "document.txt")
+    assert remove_inputs(location(source), ANNA) == 4
+    assert (outside / "document.txt").read_text() == "of somebody"
+    assert not (source / "photos/anna").exists()
+
+
+@pytest.mark.parametrize("linked", ["photos", "photos/anna"])
+def test_a_folder_that_is_a_link_leads_nowhere(source: Path, tmp_path: Path, linked: str) -> None:
+    moved = tmp_path / "elsewhere"
+    (source / linked).rename(moved)
+    (source / linked).symlink_to(moved)
+    remove_inputs(location(source), ANNA)
+    assert "1.jpg" in {file.name for file in moved.rglob("*")}
+
+
+@pytest.mark.parametrize("path", ["../outside/document.txt", "/etc/hosts", "a/../../x"])
+def test_a_path_in_a_request_that_leads_out_of_the_input_is_refused(
+    source: Path, path: str
+) -> None:
+    target = Target(None, frozenset({"a" * 64}), frozenset({path}))
+    with pytest.raises(ErasureError, match=r"absolute or have `\.\.`"):
+        remove_inputs(location(source), target)
+    assert len(left_in(source)) == 4
+
+
+def test_a_path_through_a_link_in_a_request_deletes_nothing(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/1.jpg").write_bytes(b"of somebody")
+    (source / "b").symlink_to(tmp_path / "outside")
+    target = Target(None, frozenset({"a" * 64}), frozenset({"b/1.jpg"}))
+    assert remove_inputs(location(source), target) == 0
+    assert (tmp_path / "outside/1.jpg").exists()
+
+
+def test_names_of_any_bytes_and_any_depth_are_found_and_deleted(source: Path) -> None:
+    folder = os.fsencode(source) + b"/photos/anna"
+    for name in (b"\xff\xfe.jpg", b"new\nline.jpg", b" .jpg", b'"quoted".jpg'):
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"picture")
+    deep = os.open(folder, os.O_RDONLY)
+    for _ in range(1200):  # a path of 6,000 bytes: longer than the system takes
+        os.mkdir("deep", dir_fd=deep)
+        below = os.open("deep", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(os.open("last.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
+    os.close(deep)
+    found = look_through(location(source), ANNA)
+    assert "photos/anna/\\xff\\xfe.jpg" in found.files
+    assert remove_inputs(location(source), ANNA) == 7
+    assert left_in(source) == ["a/1.jpg", "photos/anna-2/1.jpg"]
+
+
+def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path) -> None:
+    raw = os.fsencode(source) + b"/a/\xff.jpg"
+    Path(os.fsdecode(raw)).write_bytes(b"picture")
+    target = Target(None, frozenset({"a" * 64}), frozenset({"a/\\xff.jpg"}))
+    (source / "a/\\xff.jpg").write_bytes(b"somebody else's, whose name only looks like it")
+    with pytest.raises(ErasureError, match="fit two files"):
+        remove_inputs(location(source), target)
+    (source / "a/\\xff.jpg").unlink()
+    assert remove_inputs(location(source), target) == 1
+    assert not os.path.exists(raw)
+
+
+def test_a_subject_of_other_bytes_is_named_by_what_the_shell_gives(source: Path) -> None:
+    raw = os.fsencode(source) + b"/photos/ann\xe9/1.jpg"
+    os.makedirs(os.path.dirname(raw))
+    Path(os.fsdecode(raw)).write_bytes(b"picture")
+    target = Target.from_names(os.fsdecode(b"ann\xe9"))
+    assert look_through(location(source), target).files == ["photos/ann\\xe9/1.jpg"]
+    assert remove_inputs(location(source), target) == 1
+    assert not os.path.exists(os.path.dirname(raw))
+
+
+def test_objects_are_deleted_with_every_version_whatever_their_keys_are(bucket: str) -> None:
+    s3 = client("s3")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    keys = ["photos/anna/1.jpg", "photos/anna//2.jpg", "photos/anna", "photos/anna/", "photos/ann"]
+    for key in (*keys, "photos//3.jpg", keys[0]):
+        s3.put_object(Bucket=bucket, Key=f"input/{key}", Body=b"picture")
+    s3.delete_object(Bucket=bucket, Key="input/photos/anna//2.jpg")
+    source = Location.parse(f"s3://{bucket}/input")
+    found = look_through(source, ANNA)
+    assert sorted(found.files) == ["photos/anna", "photos/anna/", "photos/anna/1.jpg"]
+    assert found.earlier == 3
+    assert remove_inputs(source, ANNA) == 6
+    listed = s3.list_object_versions(Bucket=bucket)
+    assert sorted(item["Key"] for item in listed["Versions"]) == [
+        "input/photos//3.jpg",
+        "input/photos/ann",
+    ]
+    assert "DeleteMarkers" not in listed
+
+
+ODD = 'an"na, \\ the\n2nd é'
+PATH = f"photos/{ODD}/1.jpg"
+
+
+def npz() -> bytes:
+    content = io.BytesIO()
+    np.savez_compressed(content, files=np.array(["a", PATH]), n=np.zeros(3))
+    return content.getvalue()
+
+
+def parquet(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    return content.getvalue()
+
+
+FORMATS = {
+    "plain.txt": f"seen in {PATH}".encode(),
+    "quoted.txt": b"seen in photos/an%22na%2C%20%5C%20the%0A2nd%20%C3%A9/1.jpg",
+    "log.json": json.dumps({"a": [{"b": json.dumps({"path": PATH})}]}).encode(),
+    "key.json": (json.dumps({"a": 1}) + "\n" + json.dumps({PATH: 1})).encode(),
+    "table.csv": ('id,path\n1,"' + PATH.replace('"', '""') + '"\n').encode(),
+    "sums.npz": npz(),
+    "log.gz": gzip.compress(f"seen in {PATH}".encode()),
+    "table.parquet": parquet(pa.table({"path": ["a", PATH, None]})),
+    ".table.parquet.1234": parquet(pa.table({"path": pa.array([PATH]).dictionary_encode()})),
+    "nested.parquet": parquet(pa.table({"a": [[{"b": PATH}]]})),
+    "map.parquet": parquet(pa.table({"a": pa.array([[(PATH, 1)]], pa.map_("string", "int64"))})),
+    "footer.parquet": parquet(pa.table({"a": [1]}).replace_schema_metadata({"seen": PATH})),
+    "broken.parquet": b"PAR1\0" + PATH.encode(),
+    "broken.json": b"{" + PATH.encode(),
+    "ids.txt": b"0123" + b"c" * 64 + b"0123",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_scan_decodes_each_format(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FORMATS[name])
+    target = Target.from_names(ODD)
+    needles = Needles.from_target(target, location(tmp_path), ["c" * 64])
+    assert scan(location(tmp_path), needles).hits == (str(tmp_path / name),)
+    others = Needles.from_target(Target.from_names("an"), location(tmp_path), ["d" * 64])
+    assert scan(location(tmp_path), others).n_hits == 0
+
+
+def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("/somewhere/photos/anna/1.jpg")
+    (tmp_path / "other/photos/anna").mkdir(parents=True)
+    (tmp_path / "other/photos/anna/1.jpg").write_bytes(b"")
+    found = scan(location(tmp_path), Needles.from_target(ANNA, location(tmp_path), []))
+    assert found.named_hits == 3
+    assert found.hits == (str(tmp_path / "link"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("Apple/1.jpg", True),
+        ('{"Apple/1.jpg"', True),
+        ("seen in Apple/1.jpg.", True),
+        ("/the input/Apple/1.jpg", True),
+        ("file:///the%20input/Apple/1.jpg", True),
+        ("Training/Apple/1.jpg", False),
+        ("Crab-Apple/1.jpg", False),
+        ("Apple/1.jpgx", False),
+        ("Apple/11.jpg", False),
+    ],
+)
+def test_a_path_is_sought_as_a_whole(text: str, is_found: bool) -> None:
+    target = Target(None, frozenset({"a" * 64}), frozenset({"Apple/1.jpg"}))
+    needles = Needles.from_target(target, Location("file", "/the input"), [])
+    assert needles.are_in(text.encode()) is is_found
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("x photos/anna/", True),
+        ("/b/photos/anna/1", True),
+        ("myphotos/anna/1", False),
+        ("\0\0Aphotos/anna/1", True),  # in bytes it may be a length that looks like a letter
+    ],
+)
+def test_a_persons_folder_is_sought_wherever_it_lies(text: str, is_found: bool) -> None:
+    needles = Needles.from_target(ANNA, Location("file", "/input"), [])
+    assert needles.are_in(text.encode()) is is_found
+
+
+def test_what_lies_across_two_chunks_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_src.erasure.scan._CHUNK", 1000)
+    (tmp_path / "long.txt").write_bytes(b" " * 990 + b"photos/anna/1.jpg" + b" " * 3000)
+    needles = Needles.from_target(ANNA, location(tmp_path), [])
+    assert scan(location(tmp_path), needles).n_hits == 1
+
+
+@pytest.mark.parametrize("subject", ["", ".", "..", "a/b", "/etc", "a\0b"])
+def test_what_is_no_subject_is_refused(subject: str) -> None:
+    with pytest.raises(ErasureError):
+        Target.from_names(subject)
+
+
+def test_what_is_no_image_id_is_refused() -> None:
+    with pytest.raises(ErasureError, match="is no image id"):
+        Target.from_names(None, ["photos/anna/1.jpg"])
