@@ -22,7 +22,8 @@ PRICED_REGION = "eu-west-1"
 STAGES = {
     "ingest": "raw_images",
     "features": "mobilenet_features",
-    "PCA": "pca_components",
+    "PCA fit": "pca_model",
+    "projection": "pca_components",
     "CSV": "csv_export",
 }
 """The asset whose version says how long each stage took."""
@@ -80,7 +81,7 @@ def price(instance_type: str) -> float | None:
     return found.usd if found else None
 
 
-def of_run(seconds: float, instances: Mapping[str, int], images: int) -> Estimate:
+def from_run(seconds: float, instances: Mapping[str, int], images: int) -> Estimate:
     """What so many instances of each type cost for a time; EBS is not counted.
 
     Args:
@@ -106,7 +107,7 @@ def metadata(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def of_images(  # noqa: PLR0913 - the assumptions, by name
+def from_images(  # noqa: PLR0913 - the assumptions, by name
     n: int,
     core_seconds: Mapping[str, float],
     cores: int,
@@ -129,7 +130,7 @@ def of_images(  # noqa: PLR0913 - the assumptions, by name
     seconds |= {stage: n * each / cores for stage, each in core_seconds.items()}
     seconds["idle until auto-termination"] = idle_minutes * 60
     seconds["total"] = sum(seconds.values())
-    return {part: of_run(time, instances, n) for part, time in seconds.items()}
+    return {part: from_run(time, instances, n) for part, time in seconds.items()}
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Measured:
         return self.seconds * self.cores / self.images
 
 
-def measured(root: Location) -> dict[str, Measured]:
+def read_measurements(root: Location) -> dict[str, Measured]:
     """What is known of each stage from its run of the most images; few make it look slow."""
     tables = Tables(root)
     found = {stage: tables.find(asset) for stage, asset in STAGES.items()}
@@ -181,7 +182,7 @@ def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
     In USD, on demand, start-up and idle time included; EBS, S3 and transfer are not.
     """
     settings = settings_in_region()
-    stages = measured(settings.storage_location)
+    stages = read_measurements(settings.storage_location)
     features = stages.get("features")
     if features is None:
         raise FruitsError(
@@ -191,7 +192,7 @@ def cost_command(  # noqa: PLR0913, PLR0917 - one for each option
     per_node = cores or (PRICES[instance_type].cores if instance_type in PRICES else None)
     if per_node is None:
         raise FruitsError(f"The cores of {instance_type} are not known: give --cores.")
-    parts = of_images(
+    parts = from_images(
         images,
         {stage: found.core_seconds for stage, found in stages.items()},
         per_node * workers,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spark_src.embed import Embedding
 
 UNUSABLE = 1
-SHOWN = 8
+N_SHOWN = 8
 """How many numbers `--steps` shows of each step."""
 
 
@@ -114,8 +114,8 @@ def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:
     middle = embedding.pixels[len(embedding.pixels) // 2]
     return about | {
         "input[112, 32::64]": [_numbers(pixel) for pixel in middle[32::64]],
-        f"features[:{SHOWN}]": _numbers(embedding.features[:SHOWN]),
-        f"pca[:{SHOWN}]": _numbers(embedding.components[:SHOWN]),
+        f"features[:{N_SHOWN}]": _numbers(embedding.features[:N_SHOWN]),
+        f"pca[:{N_SHOWN}]": _numbers(embedding.components[:N_SHOWN]),
     }
 
 

@@ -181,7 +181,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         if now is None or not now.instances:
             return {}
         seconds = time.monotonic() - self._launched_at
-        return cost.metadata(cost.of_run(seconds, now.instances, int(str(rows.value))))
+        return cost.metadata(cost.from_run(seconds, now.instances, int(str(rows.value))))
 
     def _post_artifacts(self, log: Any, step_run_ref: Any, run_id: str, step_key: str) -> None:
         """Our own main file, and the settings beside the step: it has no others."""

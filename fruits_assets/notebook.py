@@ -30,7 +30,7 @@ class Picture:
         self._content = content
 
     @classmethod
-    def of_pixels(cls, pixels: NDArray[np.float32]) -> Picture:
+    def from_pixels(cls, pixels: NDArray[np.float32]) -> Picture:
         """What the model is given: (side, side, 3), values in [-1, 1]."""
         image = Image.fromarray(np.rint((pixels + 1) * 127.5).astype(np.uint8))
         file = io.BytesIO()
@@ -47,8 +47,8 @@ class Picture:
             image.save(file, format)
 
 
-def know_matplot() -> None:
-    """Teach Jupyter's own kernel the line `%matplot name`, which Livy knows by itself."""
+def register_matplot() -> None:
+    """Register the line magic `%matplot name` in Jupyter's own kernel; Livy has it built in."""
     ipython = sys.modules.get("IPython")  # a cluster has none
     shell = ipython.get_ipython() if ipython else None
     if shell is not None:

@@ -109,7 +109,8 @@ def pca_model_change(
     log(f"PCA: {found.description}")
     sums = fit.save(session, found, write, features)
     statistics = fit.statistics(found, sums, write.before, settings.min_explained_variance)
-    images = statistics.n_images_today
+    new, gone = found.update.new_images, found.update.n_gone
+    images = statistics.n_images_today if new is None else new.num_rows + (gone or 0)
     note = found.description
     return Change(write, statistics, (), (), note, images, cores_of(pyspark), started)
 

@@ -37,16 +37,18 @@ def prove(tables: Tables, source: Location, request: Request, purged_files: int 
     require_same_input(tables, source)
     started = time.monotonic()
     needles = Needles.from_target(request.target, source, _own_image_ids(tables, request))
-    found = scan(tables.root, needles, pending_prefix(tables))
-    _require_readable(found, tables)
-    found += scan(source, needles, pending_prefix(tables))
+    stored = scan(tables.root, needles, pending_prefix(tables))
+    _require_readable(stored, tables)
+    supplied = scan(source, needles, pending_prefix(tables))
     earlier = earlier_versions(tables.root) + earlier_versions(source, needles)
-    if found.n_hits or earlier:
-        raise ErasureError(_left_over(found, earlier, request))
+    if stored.n_hits or supplied.n_hits or earlier:
+        raise ErasureError(_left_over(stored, supplied, earlier, request))
     request = request.counted("proof", started, purged_files=purged_files)
     now = datetime.now(UTC)
     receipt = request.file.parent / f"{RECEIPT}{now:%Y%m%dT%H%M%SZ}-{request.name}.json"
-    write_whole(receipt, json.dumps(_receipt(tables, request, found), indent=2).encode())
+    write_whole(
+        receipt, json.dumps(_receipt(tables, request, stored + supplied), indent=2).encode()
+    )
     object_versions.delete(request.file)
     return receipt
 
@@ -69,16 +71,23 @@ def _require_readable(found: Scan, tables: Tables) -> None:
         )
 
 
-def _left_over(found: Scan, earlier: int, request: Request) -> str:
-    parts = [f"{found.n_hits} files still hold something of request {request.name}"]
-    if found.hits:
-        parts.append(f": {', '.join(found.hits[:_SHOWN])}")
-    if found.named_hits:
-        parts.append(f"; {found.named_hits} of them in their names, which are not repeated here")
-    if earlier:
-        parts.append(f"; {earlier} earlier versions of objects are there")
-    parts.append(". Delete what is no asset's, see that no run is under way, and call again.")
-    return "".join(parts)
+def _left_over(stored: Scan, supplied: Scan, earlier: int, request: Request) -> str:
+    """What is still there; names that can be somebody's are counted, for messages are kept."""
+    parts = [f"Something of request {request.name} is still there:"]
+    if stored.hits:
+        more = len(stored.hits) - _SHOWN
+        parts.append(f"in {', '.join(stored.hits[:_SHOWN])}" + f" and {more} more" * (more > 0))
+    for count, where in (
+        (stored.named_hits, "in the names of {} files or folders under the storage"),
+        (supplied.n_hits, "in {} files under the input"),
+        (earlier, "in {} earlier versions of objects"),
+    ):
+        if count:
+            parts.append(where.format(count))
+    return (
+        f"{parts[0]} {'; '.join(parts[1:])}. Delete what no asset has made, see that no run is "
+        "under way, and run `fruits erase` again."
+    )
 
 
 def _receipt(tables: Tables, request: Request, found: Scan) -> dict[str, Any]:

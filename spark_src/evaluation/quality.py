@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.folds import Folds, questions
 from spark_src.pca.model import SHARES, PcaModel, components_for
-from spark_src.tables.delta import Snapshot, schema_of
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.reading import read_rows
 
 MOST_IMAGES = 6_000
 """More are sampled down to it, the same ones each time: three minutes become ten seconds."""
@@ -109,14 +108,14 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    keys = _stored_rows(components, ["path", "image_id"]).to_pandas()
+    keys = read_rows(components, ["path", "image_id"]).to_pandas()
     keys = keys.sort_values("path").drop_duplicates("image_id")
     if len(keys) > most:
         digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
         keys = keys.iloc[np.argsort(digests)[:most]]
     chosen = pc.field("path").isin(pa.array(keys["path"], pa.string()))
-    wide = _stored_rows(features, ["path", "features"], chosen)
-    narrow = _stored_rows(components, ["image_id", "path", "label", "pca"], chosen)
+    wide = read_rows(features, ["path", "features"], chosen)
+    narrow = read_rows(components, ["image_id", "path", "label", "pca"], chosen)
     both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
     wide, narrow = (_rows(table, both) for table in (wide, narrow))
     images = narrow.select(["image_id", "path", "label"]).to_pandas()
@@ -201,25 +200,6 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
     told: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
     return told
-
-
-def _stored_rows(
-    snapshot: Snapshot, columns: list[str], where: pc.Expression | None = None
-) -> pa.Table:
-    """Columns of a stored table; of the rows that are meant, or of all.
-
-    Raises:
-        UnreadableVersionError: a file is damaged or gone.
-    """
-    schema = schema_of(snapshot.asset)
-    files = [file.path for file in snapshot.locations]
-    try:
-        dataset = ds.dataset(files, schema, "parquet", filesystem=snapshot.location.filesystem)
-        return dataset.to_table(columns=columns, filter=where)
-    except (OSError, pa.ArrowException) as error:
-        raise UnreadableVersionError(
-            f"{snapshot.location} cannot be read ({error}). Materialize {snapshot.asset} again."
-        ) from error
 
 
 def _rows(table: pa.Table, paths: list[str]) -> pa.Table:

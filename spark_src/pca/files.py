@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ def load_sums(file: Location) -> StoredSums:
             sums = Sums(int(stored["n_images"]), stored["total"], gram)
             split = next((str(name) for name in stored["split"]), None)
             return StoredSums(sums, frozenset(map(str, stored["files"])), split)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableVersionError(
             f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
             "materialize --select 'pca_model+', with `refit: true` in the run's config."

@@ -36,18 +36,25 @@ def read_table(
         UnreadableVersionError: a file is gone or damaged.
         AwsError: S3 refused.
     """
-    folder = tables.prefix(asset)
+    tables.prefix(asset)  # there is an asset of that name
     if not is_table(asset):
         raise StorageError(
             f"{asset} is a file, not a table: `uv run fruits path {asset}` prints where it is, and "
             "docs/reading.md says how to open it."
         )
-    snapshot = tables.current(asset)
+    return read_rows(tables.current(asset), columns, where)
+
+
+def read_rows(
+    snapshot: Snapshot, columns: Sequence[str] | None = None, where: Filter | None = None
+) -> pa.Table:
+    """Rows of a version of a table; arguments and errors as of `read_table`."""
     scanner = _scanner(snapshot, columns, where)
     try:
-        with explained(f"reading {folder}"):
+        with explained(f"reading {snapshot.location}"):
             return scanner.to_table()
     except (OSError, pa.ArrowException) as error:
+        asset, folder = snapshot.asset, snapshot.location
         raise UnreadableVersionError(
             f"{asset}: version {snapshot.version} under {folder} cannot be read ({error}). Try "
             f"again; where it stays so, restore the file, or materialize {asset} again."

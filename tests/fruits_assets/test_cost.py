@@ -53,19 +53,19 @@ def rows(app: typer.Typer, *options: str) -> tuple[dict[str, list[str]], str]:
 
 
 def test_three_m5_xlarge_cost_the_designs_0_786_an_hour() -> None:
-    estimate = cost.of_run(3600, THREE, 50_000)
+    estimate = cost.from_run(3600, THREE, 50_000)
     assert estimate.instance_hours == pytest.approx(3)
     assert estimate.usd == pytest.approx(0.786)
     assert estimate.usd_per_100_000 == pytest.approx(1.572)
 
 
 def test_each_type_counts_with_its_own_price() -> None:
-    estimate = cost.of_run(1800, {"m5.xlarge": 1, "m5.2xlarge": 2}, 1)
+    estimate = cost.from_run(1800, {"m5.xlarge": 1, "m5.2xlarge": 2}, 1)
     assert estimate.usd == pytest.approx((0.262 + 2 * 0.524) / 2)
 
 
 def test_a_type_without_a_price_is_named_and_never_counted_as_free() -> None:
-    estimate = cost.of_run(3600, THREE | {"x9.huge": 1}, 100)
+    estimate = cost.from_run(3600, THREE | {"x9.huge": 1}, 100)
     assert estimate.usd is None
     assert cost.metadata(estimate) == {
         "instance hours": 4.0,
@@ -75,11 +75,11 @@ def test_a_type_without_a_price_is_named_and_never_counted_as_free() -> None:
 
 
 def test_a_type_of_which_there_is_none_needs_no_price() -> None:
-    assert cost.of_run(3600, THREE | {"x9.huge": 0}, 1).usd == pytest.approx(0.786)
+    assert cost.from_run(3600, THREE | {"x9.huge": 0}, 1).usd == pytest.approx(0.786)
 
 
 def test_metadata_are_plain_numbers() -> None:
-    shown = cost.metadata(cost.of_run(600, THREE, 10_000))
+    shown = cost.metadata(cost.from_run(600, THREE, 10_000))
     assert shown == {
         "instance hours": 0.5,
         "estimated USD": 0.131,
@@ -89,14 +89,14 @@ def test_metadata_are_plain_numbers() -> None:
 
 
 def test_a_run_of_no_images_has_no_price_per_image() -> None:
-    shown = cost.metadata(cost.of_run(600, THREE, 0))
+    shown = cost.metadata(cost.from_run(600, THREE, 0))
     assert shown["estimated USD"] == 0.131
     assert shown["estimated USD per 100,000 images"] == "no images"
 
 
 def test_a_whole_run_counts_the_start_and_the_idle_time() -> None:
     taken = {"features": 0.01, "PCA": 0.005}
-    parts = cost.of_images(80_000, taken, 8, THREE, start_minutes=6, idle_minutes=30)
+    parts = cost.from_images(80_000, taken, 8, THREE, start_minutes=6, idle_minutes=30)
     hours = {part: estimate.instance_hours for part, estimate in parts.items()}
     expected = {
         "start-up": 0.3,
@@ -110,7 +110,7 @@ def test_a_whole_run_counts_the_start_and_the_idle_time() -> None:
 
 
 def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second() -> None:
-    parts = cost.of_images(100_000, {"features": 0.01}, 8, THREE)
+    parts = cost.from_images(100_000, {"features": 0.01}, 8, THREE)
     idle, busy = parts["idle until auto-termination"].usd, parts["features"].usd
     assert idle is not None
     assert busy is not None

@@ -22,7 +22,7 @@ from spark_src.contract import FOLDERS
 from spark_src.errors import NothingStoredError, SettingsError
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
-from spark_src.storage import Storage
+from spark_src.tables.delta import Tables
 from tests.cluster_env import on_a_node
 from tests.livy import run_cell
 
@@ -97,7 +97,7 @@ def test_run_all_reaches_the_end_and_shows_each_steps_output(
     ]
     assert "240 files" in texts["listing"]
     assert "240 pictures" in texts["raw"]
-    assert "240 + 0 = 240 files" in texts["rejected"]
+    assert "240 + 0 + 0 ignored = 240 files" in texts["rejected"]
     assert "(1, 224, 224, 3) in, (1, 1280) out" in texts["model"]
     assert " to 1.000" in texts["pixels"]
     assert "50 components keep 93." in texts["pca"]
@@ -127,16 +127,16 @@ def test_without_assets_the_first_cell_names_the_command(
 
 
 def test_pictures_that_may_be_a_persons_are_not_shown_unasked(stored: Path) -> None:
-    storage = Storage(Location.parse(str(stored)))
-    images = storage.current("raw_images")
+    tables = Tables(Location.parse(str(stored)))
+    images = tables.current("raw_images")
 
     class Private(Gallery):
         def may_show(self, row: dict[str, Any]) -> bool:
             return self.show_photos
 
     with pytest.raises(SettingsError, match="FRUITS_SHOW_PHOTOS=true"):
-        pictures_to_show(Private(storage), images)
-    assert pictures_to_show(Private(storage, show_photos=True), images)
+        pictures_to_show(Private(tables), images)
+    assert pictures_to_show(Private(tables, show_photos=True), images)
 
 
 def test_a_picture_stands_alone_in_its_cell_because_livy_drops_the_text_beside_it() -> None:

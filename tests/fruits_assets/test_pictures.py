@@ -135,8 +135,7 @@ def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
     texts = [*kept, *map(str, result.get_asset_materialization_events())]
     assert len(kept) > 100
     assert [text for text in texts for name in PEOPLE if name in text] == []
-    labels = str(shown_in(result, "raw_images")["labels"].value)
-    assert "| Apple | 8 |" in labels and "| (none) | 8 |" in labels
+    assert "| (none) | 16 |" in str(shown_in(result, "raw_images")["labels"].value)
 
 
 def test_an_unchanged_asset_goes_on_showing_its_pictures(copied: Path, run: Run) -> None:

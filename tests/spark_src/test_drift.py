@@ -1,220 +1,265 @@
-"""Images that came are held to what the model before them knew; chance is told from change."""
+"""Images that came are compared with what the model before knew; chance is told from change."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src.assemble import TABLE
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation import drift
-from spark_src.evaluation.drift import Drift, chance, since_last_fit
-from spark_src.features import incremental
+from spark_src.evaluation.drift import chance
 from spark_src.io.locations import Location
-from spark_src.pca import files as pca_files
-from spark_src.pca.fit import fit_version
-from spark_src.storage import Storage, Version
-from spark_src.tables.vectors import float_lists
+from spark_src.pca.fit import Fit, FitSettings
+from spark_src.tables.parquet import read_columns
+from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
+from tests.spark_src.vectors import Row, VectorStorage
 
 COMPONENTS = 5
 BASIS = np.linalg.qr(np.random.default_rng(9).normal(size=(1280, COMPONENTS)))[0].T
+KEEP = FitSettings(COMPONENTS, 0.1, refit_share=1)
+"""However many images are new."""
 
-Image = tuple[str, str]
-"""Path, and what is on it."""
 
-
-def vector(image: Image) -> NDArray[np.float32]:
+def vector(path: str, what: str) -> NDArray[np.float32]:
     """Familiar pictures vary in five directions, and a little in all."""
-    path, what = image
     random = np.random.default_rng(list(path.encode()))
     inside = random.normal(size=COMPONENTS) + (4 if what == "far" else 0)
     outside = random.normal(size=1280) * (0.1 if what == "strange" else 0.02)
     return (inside @ BASIS + outside + 3).astype(np.float32)
 
 
-def images(count: int, what: str = "familiar", split: str = "Training") -> list[Image]:
-    return [(f"{split}/{what} {number:04}.jpg", what) for number in range(count)]
+def row(path: str, what: str) -> Row:
+    return {
+        "image_id": f"{path} {what}",
+        "path": path,
+        "split": path.split("/", maxsplit=1)[0],
+        "features": vector(path, what),
+    }
 
 
-class History:
-    """A storage in which features come, and PCA is fitted, in turn."""
+def images(numbers: range, what: str = "familiar", split: str = "Training") -> list[Row]:
+    return [row(f"{split}/{what} {number:04}.jpg", what) for number in numbers]
 
-    def __init__(self, spark: SparkSession, root: Path) -> None:
-        self.versions = Storage(Location.parse(str(root)))
-        self._spark = spark
 
-    def features(self, shown: Sequence[Image], model: str = "digest") -> Version:
-        draft = self.versions.begin("mobilenet_features", "run")
-        rows = pd.DataFrame(sorted(shown), columns=["path", "what"])
-        rows["split"] = rows["path"].str.split("/").str[0]
-        rows["image_id"] = rows["path"] + " " + rows["what"]
-        names = {name: pa.array(rows[name], pa.string()) for name in ("image_id", "path", "split")}
-        vectors = np.stack([vector(image) for image in sorted(shown)])
-        columns = names | {
-            "label": pa.nulls(len(rows), pa.string()),
-            "features": float_lists(vectors),
-            "model": pa.array([model] * len(rows)),
-        }
-        folder = Path(draft.location.path)
-        pq.write_table(pa.table(columns, schema=TABLE), folder / "part-0.parquet")
-        index = rows[["path", "split", "image_id"]].assign(
-            orientation=1, file="part-0.parquet", row=range(len(rows))
-        )
-        pq.write_table(pa.Table.from_pandas(index), folder / incremental.INDEX)
-        splits = rows["split"].value_counts().to_dict()
-        facts = {"rows": len(rows), "models": [model], "splits": splits}
-        return self.versions.publish(draft, facts)
-
-    def fit(self) -> Version:
-        features = self.versions.current("mobilenet_features")
-        fit = fit_version(self._spark, features, COMPONENTS, 0.1)
-        draft = self.versions.begin("pca_model", "run")
-        pca_files.save(fit.model, draft.location)
-        drift.save(drift.reference(self._spark, features, fit), draft.location)
-        return self.versions.publish(draft, fit.model.facts | {"features": fit.features})
-
-    def compared(self) -> Drift:
-        found = since_last_fit(self.versions)
-        assert isinstance(found, Drift), found
-        return found
+@pytest.fixture(scope="module")
+def fitted_on_300(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drift")
+    begun = VectorStorage.in_folder(spark, folder)
+    training = {str(n): images(range(100 * n, 100 * n + 100)) for n in range(3)}
+    begun.features({**training, "test": images(range(60), split="Test")})
+    begun.refresh_pca(KEEP)
+    return folder
 
 
 @pytest.fixture
-def history(spark: SparkSession, tmp_path: Path) -> History:
+def storage(spark: SparkSession, fitted_on_300: Path, tmp_path: Path) -> VectorStorage:
     """One whose PCA was fitted on 300 familiar images; 60 of another split are known, too."""
-    begun = History(spark, tmp_path)
-    begun.features([*images(300), *images(60, split="Test")])
-    begun.fit()
-    return begun
+    shutil.copytree(fitted_on_300, tmp_path / "storage")
+    return VectorStorage.in_folder(spark, tmp_path / "storage")
 
 
-KNOWN = [*images(300), *images(60, split="Test")]
+def refreshed(storage: VectorStorage, *came: list[Row], settings: FitSettings = KEEP) -> Fit:
+    """PCA after these images came, each list in a file of its own."""
+    known = storage.tables.current("mobilenet_features")
+    storage.features({f"came-{len(known.files)}-{n}": rows for n, rows in enumerate(came)})
+    return storage.refresh_pca(settings)[0]
 
 
-def test_images_like_the_old_ones_are_familiar(history: History) -> None:
-    history.features([*KNOWN, *images(340)[300:]])
-    found = history.compared()
-    assert (found.came, found.looked_at) == (40, 40)
+def measured(storage: VectorStorage, *came: list[Row]) -> DriftStatistics:
+    """What the current version of `pca_model` says after these images came."""
+    refreshed(storage, *came)
+    found = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    assert found.drift is not None, found.drift_note
+    return found.drift
+
+
+def paths_of(storage: VectorStorage, found: DriftStatistics) -> list[str]:
+    """The images that file and row name."""
+    folder = storage.tables.current("mobilenet_features").location
+    return [
+        read_columns([folder / file], ["path"])["path"][number].as_py()
+        for file, number, _ in found.worst
+    ]
+
+
+def test_images_like_the_old_ones_are_familiar(storage: VectorStorage) -> None:
+    found = measured(storage, images(range(300, 340)))
+    assert (found.new_images, found.compared) == (40, 40)
     assert found.familiar
     assert 0.9 < found.residual < 1.1
     assert found.shift < 0.5
 
 
-def test_images_with_much_that_the_components_cannot_say_are_not(history: History) -> None:
-    history.features([*KNOWN, *images(340)[300:], *images(10, "strange")])
-    found = history.compared()
-    assert found.came == 50
+def test_images_with_much_that_the_components_cannot_say_are_not(storage: VectorStorage) -> None:
+    strange = images(range(10), "strange")
+    found = measured(storage, images(range(300, 340)), strange)
+    assert found.new_images == 50
     assert found.beyond >= 10
     assert not found.familiar
-    assert {path for path, _ in found.worst} == {path for path, _ in images(10, "strange")}
-    ratios = [ratio for _, ratio in found.worst]
+    assert sorted(paths_of(storage, found)) == [row["path"] for row in strange]
+    ratios = [ratio for *_, ratio in found.worst]
     assert ratios == sorted(ratios, reverse=True) and ratios[-1] > 2
 
 
-def test_one_image_of_something_else_among_many_is_seen(history: History) -> None:
-    history.features([*KNOWN, *images(340)[300:], *images(1, "strange")])
-    found = history.compared()
+def test_the_worst_images_are_kept_as_file_and_row_and_no_path_is_in_the_log(
+    storage: VectorStorage,
+) -> None:
+    person = [row("photos/ada/apple/1.jpg", "familiar"), row("Training/ada.jpg", "strange")]
+    found = measured(storage, [*images(range(300, 306)), *person])
+    file, number, ratio = found.worst[0]
+    assert (file, number) == ("came-4-0.parquet", 7)
+    assert ratio > 2
+    for asset in ("pca_model", "mobilenet_features"):
+        folder = storage.tables.prefix(asset)
+        files = [Location("file", info.path) for info in folder.files()]
+        logged = [file.read() for file in files if file.name.endswith(".json")]
+        assert logged
+        assert not any(b"ada" in content or b".jpg" in content for content in logged)
+    record = storage.tables.current("pca_model").record.statistics
+    assert b"jpg" not in json.dumps(record).encode()
+
+
+def test_one_image_of_something_else_among_many_is_seen(storage: VectorStorage) -> None:
+    found = measured(storage, images(range(300, 340)), images(range(1), "strange"))
     assert not found.familiar
-    assert found.worst[0][0] == "Training/strange 0000.jpg"
+    assert paths_of(storage, found)[0] == "Training/strange 0000.jpg"
 
 
 def test_more_beyond_the_end_than_chance_explains_is_seen_though_none_is_far_beyond(
-    history: History,
+    storage: VectorStorage,
 ) -> None:
-    history.features([*KNOWN, *images(30, "strange")])
-    found = history.compared()
-    slight = replace(found, worst=(("a.jpg", 1.1),), shift=0.0)
+    features = storage.tables.current("mobilenet_features")
+    found = drift.load(folder_of_model(storage))
+    pca = storage.refresh_pca(KEEP)[0].model
+    assert found is not None
+    came = pa.table({"file": pa.array([0] * 30, pa.int32()), "row": pa.array(range(30))})
+    ordinary = drift.compare(came, features, pca, found)
+    assert ordinary.familiar
+    low = replace(found, residuals=found.residuals * 0.8)
+    slight = drift.compare(came, features, pca, low)
+    assert 1 < slight.worst[0][2] < drift.MAX_RESIDUAL_RATIO
+    assert slight.shift < drift.MAX_SHIFT_DEVIATIONS
+    assert slight.chance < drift.MIN_CHANCE
     assert not slight.familiar
-    assert replace(slight, chance=0.01).familiar
 
 
-def test_images_that_lie_elsewhere_within_the_components_are_not(history: History) -> None:
-    history.features([*KNOWN, *images(40, "far")])
-    found = history.compared()
-    assert found.shift > drift.FAR
+def test_images_that_lie_elsewhere_within_the_components_are_not(storage: VectorStorage) -> None:
+    found = measured(storage, images(range(40), "far"))
+    assert found.shift > drift.MAX_SHIFT_DEVIATIONS
+    assert found.worst[0][2] < drift.MAX_RESIDUAL_RATIO
+    assert found.chance >= drift.MIN_CHANCE
     assert not found.familiar
-    assert not replace(found, chance=1.0, worst=()).familiar
-    assert replace(found, chance=1.0, worst=(), shift=0.9).familiar
 
 
-def test_the_fit_before_is_what_counts_also_when_pca_was_fitted_again(history: History) -> None:
-    history.features([*KNOWN, *images(30, "strange")])
-    before = history.compared()
-    history.fit()
-    assert history.compared() == before
+def test_the_fit_before_is_what_counts_also_when_pca_is_fitted_again(
+    storage: VectorStorage,
+) -> None:
+    fit = refreshed(storage, images(range(30), "strange"))
+    assert fit.is_new
+    known = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    assert known.drift is not None and not known.drift.familiar
+    assert known.drift.new_images == 30
 
 
-def test_an_image_of_another_content_under_an_old_path_came(history: History) -> None:
-    changed = [
-        (path, "strange") if number < 4 else (path, what)
-        for number, (path, what) in enumerate(KNOWN)
-    ]
-    history.features(changed)
-    assert history.compared().came == 4
+def test_after_a_new_fit_what_was_strange_is_familiar(storage: VectorStorage) -> None:
+    refreshed(storage, images(range(200), "strange"))
+    assert measured(storage, images(range(200, 220), "strange")).familiar
 
 
-def test_the_reference_is_of_images_that_were_left_out(history: History) -> None:
+def test_the_fit_before_counts_also_when_a_new_fit_was_asked_for(storage: VectorStorage) -> None:
+    fit = refreshed(storage, images(range(30), "strange"), settings=replace(KEEP, refit=True))
+    assert "a new fit was asked for" in fit.description
+    assert fit.drift is not None and not fit.drift.familiar
+
+
+def test_an_image_of_another_content_under_an_old_path_came(storage: VectorStorage) -> None:
+    changed = [row(f"Training/familiar {number:04}.jpg", "strange") for number in range(4)]
+    storage.features({"changed": [*changed, *images(range(4, 100))]}, ["0"])
+    fit, _ = storage.refresh_pca(KEEP)
+    assert fit.drift is not None
+    assert fit.drift.new_images == 4
+    assert sorted(paths_of(storage, fit.drift)) == sorted(row["path"] for row in changed)
+
+
+def test_the_reference_is_of_images_that_were_left_out(spark: SparkSession, tmp_path: Path) -> None:
     """Images that a model was fitted on fit it too well, above all where they are few."""
-    few = History(history._spark, Path(history.versions.root.path) / "few")
-    features = few.features(images(120))
-    found = drift.load(few.fit().location)
+    few = VectorStorage.in_folder(spark, tmp_path)
+    few.features({"all": images(range(120))})
+    fit, _ = few.refresh_pca(KEEP)
+    found = drift.load(folder_of_model(few))
     assert found is not None and len(found.residuals) == 12
-    vectors = np.stack([vector(image) for image in images(120)])
-    fit = fit_version(few._spark, features, COMPONENTS, 0.1)
-    _, own = drift._inside_and_outside(vectors, fit.model)
-    _, others = drift._inside_and_outside(
-        np.stack([vector(i) for i in images(500)[120:]]), fit.model
-    )
+
+    def residuals(numbers: range) -> NDArray[np.float64]:
+        vectors = np.stack([image["features"] for image in images(numbers)])
+        return drift._inside_and_outside(vectors, fit.model)[1]
+
+    own, others = residuals(range(120)), residuals(range(120, 500))
     distance = abs(np.median(found.residuals) - np.median(others))
     assert distance < abs(np.median(own) - np.median(others))
 
 
 def test_without_new_images_or_an_earlier_fit_there_is_nothing_to_compare(
-    spark: SparkSession, history: History, tmp_path: Path
+    storage: VectorStorage,
 ) -> None:
-    assert str(since_last_fit(history.versions)).startswith("no PCA is kept that was fitted before")
-    history.features(KNOWN)
-    assert since_last_fit(history.versions) == "no image came since the PCA before was fitted"
-    fresh = History(spark, tmp_path / "fresh")
-    fresh.features(KNOWN)
-    assert str(since_last_fit(fresh.versions)).startswith("no PCA is kept")
+    known = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    assert known.drift is None
+    assert known.drift_note == "no PCA was fitted before the last images came"
+    fit = refreshed(storage, images(range(60, 70), split="Test"))
+    assert fit.drift is None
+    assert fit.drift_note == "no image came since the PCA before was fitted"
 
 
-def test_features_of_another_model_are_not_compared(history: History) -> None:
-    history.features([*KNOWN, *images(5, "strange")], model="another")
-    assert "another model" in str(since_last_fit(history.versions))
+def test_where_it_is_not_known_which_images_came_nothing_is_compared(
+    storage: VectorStorage,
+) -> None:
+    now = storage.features({"rewritten": images(range(110))}, ["0"])
+    Path(now.location.path, "0.parquet").unlink()
+    fit, _ = storage.refresh_pca(KEEP)
+    assert fit.drift is None
+    assert fit.drift_note.startswith("it is not known which images came")
+
+
+def test_features_of_another_model_are_not_compared(storage: VectorStorage) -> None:
+    storage.features({"all": images(range(300))}, ["0", "1", "2", "test"], "another")
+    assert "another model" in storage.refresh_pca(KEEP)[0].drift_note
 
 
 def test_a_pca_of_too_few_images_has_no_reference(spark: SparkSession, tmp_path: Path) -> None:
-    tiny = History(spark, tmp_path / "tiny")
-    tiny.features(images(20))
-    assert drift.load(tiny.fit().location) is None
-    tiny.features(images(30))
-    assert "too few" in str(since_last_fit(tiny.versions))
+    tiny = VectorStorage.in_folder(spark, tmp_path)
+    tiny.features({"all": images(range(20))})
+    tiny.refresh_pca(KEEP)
+    assert drift.load(folder_of_model(tiny)) is None
+    tiny.features({"more": images(range(20, 30))})
+    assert "too few" in tiny.refresh_pca(KEEP)[0].drift_note
 
 
-def test_a_damaged_reference_is_named(history: History) -> None:
-    file = Path(history.versions.current("pca_model").location.path) / drift.FILE
-    file.write_bytes(b"nothing")
+def test_a_damaged_reference_is_named(storage: VectorStorage) -> None:
+    folder = folder_of_model(storage)
+    Path(folder.path, drift.FILE).write_bytes(b"nothing")
     with pytest.raises(UnreadableVersionError, match=rf"{drift.FILE} cannot be read"):
-        drift.load(history.versions.current("pca_model").location)
+        drift.load(folder)
 
 
-def test_of_many_images_few_are_read_from_few_blocks_of_everywhere() -> None:
-    rows = pd.DataFrame({"file": "a", "row": range(100 * drift.VECTORS_PER_BLOCK)})
-    chosen = drift._spread(rows, 100)["row"]
+def folder_of_model(storage: VectorStorage) -> Location:
+    """Where the files of the current model are."""
+    return storage.tables.current("pca_model").data_location
+
+
+def test_of_many_images_few_are_read_from_few_files_of_everywhere() -> None:
+    files = np.repeat(np.arange(100, dtype=np.int32), 500)
+    rows = pa.table({"file": files, "row": np.tile(np.arange(500, dtype=np.int32), 100)})
+    chosen = drift._spread(rows, 100).to_pandas()
     assert len(chosen) == 100
-    assert (chosen // drift.VECTORS_PER_BLOCK).nunique() == drift.MOST_BLOCKS
-    assert chosen.min() < drift.VECTORS_PER_BLOCK and chosen.max() > 99 * drift.VECTORS_PER_BLOCK
+    assert chosen["file"].nunique() == drift.MAX_FILES
+    assert (chosen["file"].min(), chosen["file"].max()) == (0, 99)
 
 
 def test_the_chance_is_that_of_drawing_old_and_new_alike() -> None:

@@ -1,27 +1,33 @@
-"""Features are Keras's, whatever the tasks and batches they are computed in."""
+"""Features are Keras's, whatever the files and batches they are computed in."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pyspark import Accumulator, Broadcast
-from pyspark.sql import DataFrame, SparkSession
+from pyspark import Broadcast
+from pyspark.sql import SparkSession
 
+from spark_src.errors import UnreadableVersionError
+from spark_src.features import incremental
 from spark_src.features import inference as features_module
-from spark_src.features.inference import Engine, engine_of_this_worker, featurizer
+from spark_src.features.inference import Engine, engine_of_this_worker, features_of
 from spark_src.features.model import MobilenetModel, keras_model
+from spark_src.features.plan import plan_features
+from spark_src.images import plan as ingest_plan
 from spark_src.images.preprocess import model_input
 from spark_src.io.locations import Location
+from spark_src.tables.delta import Snapshot
 from spark_src.tables.vectors import float_lists
+from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +36,18 @@ def model(spark: SparkSession, mobilenet: MobilenetModel) -> Broadcast[bytes]:
 
 
 @pytest.fixture(scope="module")
-def stored(sample_features: Location) -> dict[str, bytes]:
+def stored(sample_version: Snapshot) -> dict[str, bytes]:
     """The sample's features by path, as bytes: equal only where every bit is."""
-    return by_path(pq.read_table(sample_features.path).to_pylist())
+    return bytes_by_path(sample_version)
+
+
+@pytest.fixture(scope="module")
+def some(sample_raw: Snapshot) -> pa.RecordBatch:
+    """40 of the sample's pictures."""
+    rows = table_of(sample_raw).to_pylist()
+    chosen = [row for row in rows if row["split"] == "Test" and row["label"] != "Cherry 2"]
+    schema = table_of(sample_raw).schema
+    return pa.RecordBatch.from_pylist(chosen, schema)
 
 
 @pytest.fixture
@@ -40,29 +55,9 @@ def engine(mobilenet: MobilenetModel) -> Engine:
     return Engine(mobilenet.content)
 
 
-def by_path(rows: Iterable[dict[str, object]]) -> dict[str, bytes]:
-    return {str(row["path"]): np.array(row["features"], np.float32).tobytes() for row in rows}
-
-
-def computed(table: DataFrame) -> dict[str, bytes]:
-    return by_path(row.asDict() for row in table.collect())
-
-
-def featurize(
-    images: DataFrame, model: Broadcast[bytes], done: Accumulator[int] | None = None
-) -> DataFrame:
-    work = featurizer(model, "digest", done)
-
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch, features in work(batches):
-            columns = {"path": batch["path"], "features": float_lists(features)}
-            yield pa.RecordBatch.from_pydict(columns)
-
-    return images.mapInArrow(run, "path string, features array<float>")
-
-
-def some(images: DataFrame) -> DataFrame:
-    return images.where("split = 'Test' and label <> 'Cherry 2'")
+def bytes_by_path(features: Snapshot) -> dict[str, bytes]:
+    rows = rows_by_path(features).values()
+    return {row["path"]: np.array(row["features"], np.float32).tobytes() for row in rows}
 
 
 def noise(count: int) -> NDArray[np.float32]:
@@ -71,11 +66,11 @@ def noise(count: int) -> NDArray[np.float32]:
 
 
 def test_features_of_real_pictures_are_keras_features(
-    sample: Path, sample_features: Location, weights: Path
+    sample: Path, sample_version: Snapshot, weights: Path
 ) -> None:
     from tensorflow.keras.applications.mobilenet_v2 import preprocess_input
 
-    rows = sorted(pq.read_table(sample_features.path).to_pylist(), key=lambda row: row["image_id"])
+    rows = sorted(table_of(sample_version).to_pylist(), key=lambda row: row["image_id"])
     chosen = rows[:32]
     pictures = [Image.open(sample / row["path"]).convert("RGB") for row in chosen]
     pixels = np.stack([np.array(picture.resize((224, 224), 3)) for picture in pictures])
@@ -87,47 +82,63 @@ def test_features_of_real_pictures_are_keras_features(
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("tasks", [1, 7])
+@pytest.mark.parametrize(("rows_per_file", "files"), [(40, 1), (6, 7)])
 def test_features_are_the_same_to_the_bit_however_the_pictures_are_spread(
     spark: SparkSession,
-    sample_images: Location,
-    model: Broadcast[bytes],
+    sample: Path,
+    mobilenet: MobilenetModel,
     stored: dict[str, bytes],
-    tasks: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_per_file: int,
+    files: int,
 ) -> None:
-    images = some(spark.read.parquet(sample_images.hadoop)).repartition(tasks)
-    found = computed(featurize(images, model))
-    assert len(found) == 40
+    monkeypatch.setattr(ingest_plan, "MIN_ROWS", rows_per_file)
+    for label in ("Apple Golden 1", "Tomato 2"):
+        shutil.copytree(sample / "Test" / label, tmp_path / "in" / "Test" / label)
+    tables = tables_in(tmp_path / "storage")
+    raw = ingest(spark, tables, tmp_path / "in").raw
+    _, features = featurize(spark, tables, raw, mobilenet)
+    found = bytes_by_path(features)
+    assert (len(found), len(features.files)) == (40, files)
     assert found == {path: stored[path] for path in found}
 
 
-def test_features_are_the_same_to_the_bit_in_batches_of_an_odd_size(
-    spark: SparkSession, sample_images: Location, model: Broadcast[bytes], stored: dict[str, bytes]
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_features_are_the_same_to_the_bit_in_batches_of_any_size(
+    some: pa.RecordBatch, engine: Engine, stored: dict[str, bytes], size: int
 ) -> None:
-    own = spark.newSession()
-    own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
-    images = some(own.read.parquet(sample_images.hadoop)).coalesce(1)
-    found = computed(featurize(images, model))
-    assert found == {path: stored[path] for path in found}
+    batches = [some.slice(start, size) for start in range(0, 40, size)]
+    features = np.concatenate([features_of(batch, engine) for batch in batches])
+    paths = some["path"].to_pylist()
+    assert [row.tobytes() for row in features] == [stored[path] for path in paths]
 
 
-def test_every_picture_is_counted_as_done(
-    spark: SparkSession, sample_images: Location, model: Broadcast[bytes]
+def test_every_picture_that_is_computed_is_counted_as_done(
+    spark: SparkSession, sample_raw: Snapshot, mobilenet: MobilenetModel, tmp_path: Path
 ) -> None:
+    write = tables_in(tmp_path).begin("mobilenet_features", "run-1")
     done = spark.sparkContext.accumulator(0)
-    images = some(spark.read.parquet(sample_images.hadoop)).repartition(3)
-    featurize(images, model, done).collect()
-    assert done.value == 40
+    plan = plan_features(write, sample_raw, mobilenet.sha256)
+    incremental.compute(lambda: spark, plan, mobilenet, write.folder, lambda: done)
+    assert done.value == plan.n_computed == 240
 
 
-def test_the_orientation_of_a_row_is_applied(
-    spark: SparkSession, sample_images: Location, model: Broadcast[bytes]
+def test_the_orientation_of_a_row_is_applied(some: pa.RecordBatch, engine: Engine) -> None:
+    one = some.slice(0, 1)
+    column = one.schema.get_field_index("orientation")
+    turned = one.set_column(column, "orientation", pa.array([3], pa.int32()))
+    assert (features_of(one, engine) != features_of(turned, engine)).any()
+
+
+def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
+    some: pa.RecordBatch, engine: Engine
 ) -> None:
-    images = spark.read.parquet(sample_images.hadoop).where("split = 'Test'").limit(1)
-    turned = images.drop("orientation").selectExpr("*", "3 as orientation")
-    upright, upside_down = (computed(featurize(table, model)) for table in (images, turned))
-    assert upright.keys() == upside_down.keys()
-    assert upright != upside_down
+    column = some.schema.get_field_index("content")
+    damaged = some.slice(0, 1).set_column(column, "content", pa.array([b"\xff\xd8damaged"]))
+    with pytest.raises(UnreadableVersionError, match="--select raw_images") as caught:
+        features_of(damaged, engine)
+    assert some["path"][0].as_py() in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

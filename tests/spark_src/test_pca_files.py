@@ -11,14 +11,14 @@ import pytest
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.pca.files import FILE, SCHEMA, load, save
+from spark_src.pca.files import FILE, SCHEMA, StoredSums, load, load_sums, save, save_sums
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 
 
 @pytest.fixture(scope="module")
 def model() -> PcaModel:
     features = np.random.default_rng(5).random((30, 1280))
-    return fit_sums(Sums.of(features), 4, "digest")
+    return fit_sums(Sums.from_features(features), 4, "digest")
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def test_a_model_comes_back_as_it_was_saved(model: PcaModel, folder: Location) -
     np.testing.assert_array_equal(loaded.mean, model.mean)
     np.testing.assert_array_equal(loaded.components, model.components)
     np.testing.assert_array_equal(loaded.explained_variance_ratio, model.explained_variance_ratio)
-    assert loaded.facts == model.facts
+    assert (loaded.n_images, loaded.model_sha256) == (30, "digest")
+    assert loaded.digest == model.digest
 
 
 def test_the_loaded_model_projects_as_the_saved_one(model: PcaModel, folder: Location) -> None:
@@ -78,3 +79,37 @@ def test_a_parquet_file_of_something_else_is_refused(folder: Location, table: pa
     pq.write_table(table, Path(folder.path, FILE))
     with pytest.raises(UnreadableVersionError):
         load(folder)
+
+
+@pytest.mark.parametrize("split", ["Training", None])
+def test_sums_come_back_as_they_were_saved(folder: Location, split: str | None) -> None:
+    sums = Sums.from_features(np.random.default_rng(5).random((30, 1280)))
+    stored = StoredSums(sums, frozenset({"a.parquet", "ä b.parquet"}), split)
+    save_sums(stored, folder / "sums.npz")
+    loaded = load_sums(folder / "sums.npz")
+    assert (loaded.files, loaded.split, loaded.sums.n_images) == (stored.files, split, 30)
+    np.testing.assert_array_equal(loaded.sums.total, sums.total)
+    np.testing.assert_array_equal(loaded.sums.gram, sums.gram)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x05\x06" + bytes(18)])
+def test_sums_that_cannot_be_read_are_named_with_their_remedy(
+    folder: Location, content: bytes | None
+) -> None:
+    if content is not None:
+        Path(folder.path, "sums.npz").write_bytes(content)
+    with pytest.raises(UnreadableVersionError, match=r"sums\.npz cannot be read .*refit: true"):
+        load_sums(folder / "sums.npz")
+
+
+def test_sums_that_were_cut_short_or_changed_are_refused(folder: Location) -> None:
+    sums = Sums.from_features(np.random.default_rng(5).random((30, 1280)))
+    file = Path(folder.path, "sums.npz")
+    save_sums(StoredSums(sums, frozenset(), None), folder / "sums.npz")
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for content in (whole[: len(whole) // 2], bytes(changed)):
+        file.write_bytes(content)
+        with pytest.raises(UnreadableVersionError):
+            load_sums(folder / "sums.npz")

@@ -10,18 +10,18 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError
-from spark_src.pca.fit import fit_version
 from spark_src.pca.model import PcaModel, Sums, fit_sums
-from spark_src.storage import Version
+from spark_src.tables.delta import Snapshot
+from tests.spark_src.vectors import fitted
 
 Row = dict[str, Any]
 Fit = Callable[[Sequence[Row], int], PcaModel]
 
 
 @pytest.fixture
-def fit(spark: SparkSession, store_features: Callable[..., Version]) -> Fit:
+def fit(spark: SparkSession, store_features: Callable[..., Snapshot]) -> Fit:
     """Fit so many components on the stored rows."""
-    return lambda rows, k: fit_version(spark, store_features(rows), k, 0.9).model
+    return lambda rows, k: fitted(spark, store_features(rows), k)
 
 
 def random_rows(count: int, **columns: str) -> list[Row]:
@@ -44,7 +44,7 @@ def test_too_few_training_images_are_refused_however_many_others_there_are(fit: 
 
 
 def test_no_images_at_all_are_called_too_few(fit: Fit) -> None:
-    with pytest.raises(PcaError, match="There are 0 images to fit PCA on"):
+    with pytest.raises(PcaError, match="at least 6 images to fit on, but there are 0"):
         fit([], 5)
 
 
@@ -56,19 +56,19 @@ def test_images_that_are_all_the_same_have_no_variance_to_explain(fit: Fit) -> N
 @pytest.mark.parametrize(("count", "scale"), [(2, 1.0), (60, 1e-3), (60, 1e3), (100_000, 1.0)])
 def test_rounding_is_not_taken_for_variance(count: int, scale: float) -> None:
     vector = np.random.default_rng(1).random(1280) * scale
-    same = Sums.counted(count, count * vector, count * np.outer(vector, vector))
+    same = Sums.from_totals(count, count * vector, count * np.outer(vector, vector))
     with pytest.raises(PcaError, match="have the same features"):
         fit_sums(same, 1, "digest")
 
 
 def test_features_that_are_all_zero_have_no_variance_to_explain() -> None:
     with pytest.raises(PcaError, match="have the same features"):
-        fit_sums(Sums.of(np.zeros((9, 1280))), 5, "digest")
+        fit_sums(Sums.from_features(np.zeros((9, 1280))), 5, "digest")
 
 
 def test_features_that_vary_a_little_are_accepted() -> None:
     features = 1 + 1e-4 * np.random.default_rng(2).random((60, 1280))
-    assert fit_sums(Sums.of(features), 5, "digest").images == 60
+    assert fit_sums(Sums.from_features(features), 5, "digest").n_images == 60
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
@@ -87,14 +87,3 @@ def test_a_number_of_components_out_of_range_is_named(fit: Fit, n_components: in
 def test_a_feature_vector_of_another_length_is_refused(fit: Fit, wrong: list[float] | None) -> None:
     with pytest.raises(PcaError, match=r"^1 feature vectors do not have 1,280 numbers"):
         fit([*random_rows(9), {"features": wrong}], 5)
-
-
-def test_features_of_two_models_are_refused(fit: Fit) -> None:
-    with pytest.raises(PcaError, match="come from 2 models"):
-        fit(random_rows(5, model="one") + random_rows(4, model="two"), 5)
-
-
-def test_two_models_are_refused_even_where_one_made_no_training_image(fit: Fit) -> None:
-    training = random_rows(5, model="one", split="Training")
-    with pytest.raises(PcaError, match="come from 2 models"):
-        fit(training + random_rows(4, model="two", split="Test"), 2)

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError
 from spark_src.images import plan as planning
-from spark_src.images.ingest import ingester
 from spark_src.images.listing import Listing, list_files
-from spark_src.images.plan import batches_of, plan_ingest
-from spark_src.images.refresh import IngestResult, raw_change, read_new
+from spark_src.images.plan import plan_ingest
+from spark_src.images.refresh import (
+    IngestResult,
+    raw_change,
+    read_new,
+)
 from spark_src.images.validate import Limits
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.statistics import RawImagesStatistics
 from tests.pipeline import Ingest, ingest, rows_by_path, table_of, tables_in
-from tests.unprivileged import unprivileged
 
 Refresh = Callable[..., Ingest]
 
@@ -219,49 +222,34 @@ def test_another_input_is_read_whole_and_takes_the_place_of_the_one_before(
     assert set(rows_by_path(again.raw)) == set(rows_by_path(first.raw)) - {"A/00.jpg"}
 
 
-def test_rejected_files_are_not_read_again_until_they_change(
-    refresh: Refresh, source: Path
-) -> None:
-    for name in ("A/x.jpg", "A/y.jpg", "A/z.jpg"):
-        put(source, name, b"text")
-    assert refresh().rejected.rows == 3
-    (source / "A" / "z.jpg").unlink()
-    put(source, "A/y.jpg", jpeg(50))
-    put(source, "A/00.jpg", b"no picture any more")
-    again = refresh()
-    assert again.plan.to_read["path"].to_pylist() == ["A/00.jpg", "A/y.jpg"]
-    assert set(rows_by_path(again.rejected)) == {"A/x.jpg", "A/00.jpg"}
-    images = set(rows_by_path(again.raw))
-    assert "A/y.jpg" in images and "A/00.jpg" not in images
-
-
-def test_a_file_that_vanishes_while_it_is_read_is_accounted_for_and_then_gone(
+def test_a_run_that_ends_before_its_commit_leaves_the_tables_as_they_were(
     refresh: Refresh, spark: SparkSession, source: Path, tables: Tables
 ) -> None:
-    listing = listing_of(source)
-    (source / "A" / "03.jpg").unlink()
-    found = ingest(spark, tables, listing)
-    assert rows_by_path(found.rejected)["A/03.jpg"]["reason"] == "vanished"
-    assert (found.raw.rows, found.rejected.rows) == (19, 1)
-    assert statistics_of(found.raw).n_listed == 20
-    again = refresh()
-    assert (again.raw.rows, again.rejected.rows) == (19, 0)
-    assert statistics_of(again.raw).n_listed == 19
+    first = refresh()
+    committed = files_under(tables)
+    put(source, "A/new.jpg", jpeg(100))
+    (source / "B" / "10.jpg").unlink()
+    write = tables.begin("raw_images", "killed-run")
+    plan = plan_ingest(listing_of(source), Limits(), first.raw, first.rejected)
+    counter = spark.sparkContext.accumulator(0)
+    read_new(lambda: spark, plan, write, lambda: counter)
+    assert counter.value == 1
+    assert committed.items() < files_under(tables).items()
+    assert tables.current("raw_images") == first.raw
+    assert set(rows_by_path(refresh().raw)) == {*rows_by_path(first.raw), "A/new.jpg"} - {
+        "B/10.jpg"
+    }
 
 
-def test_an_unreadable_file_is_tried_again_and_a_link_only_listed(
-    public_folder: Path, tables: Tables
+def test_files_that_are_not_accounted_for_are_refused_before_the_commit(
+    refresh: Refresh, spark: SparkSession, source: Path, tables: Tables
 ) -> None:
-    for name in ("1.jpg", "2.jpg"):
-        put(public_folder / "in", name, jpeg(1))
-    (public_folder / "in" / "1.jpg").chmod(0o000)
-    listing = listing_of(public_folder / "in")
-    with unprivileged():
-        folder = Location.parse(str(public_folder))
-        work = ingester(listing.root, folder, Limits())
-        (found,) = work(batches_of(listing.files))
-    reasons = pa.ipc.open_stream(found.rejected).read_all()
-    assert reasons.select(["path", "reason"]).to_pylist() == [
-        {"path": "1.jpg", "reason": "unreadable"}
-    ]
-    assert found.written is not None and found.written.rows == 1
+    first = refresh()
+    put(source, "A/new.jpg", jpeg(100))
+    write = tables.begin("raw_images", "run-2")
+    plan = plan_ingest(listing_of(source), Limits(), first.raw, first.rejected)
+    counter = spark.sparkContext.accumulator(0)
+    found = read_new(lambda: spark, plan, write, lambda: counter)
+    with pytest.raises(AuditError, match="21 files were listed, but 20 are accounted for"):
+        raw_change(plan, replace(found, ingested=()), write, 0, 0.0)
+    assert tables.current("raw_images") == first.raw

@@ -1,0 +1,313 @@
+"""What has to be computed is what no run has computed, and every row gets its own picture's vector.
+
+The vectors here tell from which picture they are; what the network computes is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from spark_src.features import incremental
+from spark_src.features.model import MobilenetModel
+from spark_src.features.plan import STAGED, Computation, FeaturesPlan, plan_features
+from spark_src.images import plan as ingest_plan
+from spark_src.tables.delta import DataFile, Snapshot, Tables
+from spark_src.tables.parquet import open_parquet, write_file
+from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
+from spark_src.tables.vectors import FEATURES, float_lists
+from tests.pipeline import ingest, table_of, tables_in
+
+ORIENTATION = 0x0112
+MODEL = MobilenetModel(b"a model that is never loaded", "weights", 1.0, 0.0)
+
+
+def jpeg(colour: int = 0, orientation: int = 1) -> bytes:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.new("RGB", (9, 7), (colour, 0, 99)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def expected(image_id: str, orientation: int) -> float:
+    """The one number of which a picture's vector is made here."""
+    return float(zlib.crc32(image_id.encode()) % 100_000 + orientation / 16)
+
+
+@dataclass
+class Features:
+    """A folder of pictures, and the features that runs make of it."""
+
+    spark: SparkSession
+    tables: Tables
+    source: Path
+
+    def put(self, name: str, content: bytes) -> None:
+        """A picture in the folder."""
+        (self.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.source / name).write_bytes(content)
+
+    def ingest(self) -> Snapshot:
+        """`raw_images`, up to date."""
+        return ingest(self.spark, self.tables, self.source).raw
+
+    def plan(self, model: str = MODEL.sha256, recompute: bool = False) -> FeaturesPlan:
+        """Of the folder as it is now."""
+        write = self.tables.begin("mobilenet_features", "run-1")
+        return plan_features(write, self.ingest(), model, recompute)
+
+    def compute(self, plan: FeaturesPlan, most: int | None = None) -> list[DataFile]:
+        """Make the files of at most so many computations: a run that is killed makes a few."""
+        folder = self.tables.prefix("mobilenet_features")
+        return [_compute(task, folder, plan) for task in plan.computations[:most]]
+
+    def finish(self, plan: FeaturesPlan) -> Snapshot:
+        """Make all files, and commit them as the asset does."""
+        write = self.tables.begin("mobilenet_features", "run-1")
+        computed = [file for file in self.compute(plan) if "/" not in file.name]
+        counter = self.spark.sparkContext.accumulator(0)
+        assembled = incremental.compute(
+            lambda: self.spark,
+            replace(plan, computations=()),
+            MODEL,
+            write.folder,
+            lambda: counter,
+        )
+        new = [*computed, *assembled]
+        vectors = incremental.audit(lambda: self.spark, plan, new, write.folder)
+        found = incremental.statistics(plan, write.before, vectors)
+        removed = [file.name for file in plan.removed]
+        snapshot = write.commit(found, [*plan.adopted, *new], removed)
+        incremental.clear_staged(write)
+        return snapshot
+
+    def refresh(self) -> tuple[FeaturesPlan, Snapshot]:
+        """A whole run, of which every row is looked at."""
+        plan = self.plan()
+        snapshot = self.finish(plan)
+        rows, pictures = table_of(snapshot).to_pylist(), table_of(plan.images).to_pylist()
+        keys = (*KEYS, "orientation")
+        assert sorted(tuple(map(str, (row[key] for key in keys))) for row in rows) == sorted(
+            tuple(map(str, (row[key] for key in keys))) for row in pictures
+        )
+        for row in rows:
+            assert set(row["features"]) == {expected(row["image_id"], row["orientation"])}
+        return plan, snapshot
+
+
+def _compute(task: Computation, folder: object, plan: FeaturesPlan) -> DataFile:
+    with open_parquet(task.source) as parquet:
+        rows = parquet.read(columns=[*KEYS, "orientation"]).take(pa.array(task.rows))
+    keys = zip(rows["image_id"].to_pylist(), rows["orientation"].to_pylist(), strict=True)
+    numbers = np.array([expected(*key) for key in keys], np.float32)
+    vectors = float_lists(np.repeat(numbers[:, None], FEATURES, axis=1))
+    rows = rows.append_column("features", vectors)
+    rows = rows.append_column("model_sha256", pa.array([plan.model_sha256] * len(numbers)))
+    return write_file([rows.cast(MOBILENET_FEATURES)], folder, task.name, MOBILENET_FEATURES)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def features(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Features:
+    """Twelve different pictures, three a file."""
+    monkeypatch.setattr(ingest_plan, "MIN_ROWS", 3)
+    made = Features(spark, tables_in(tmp_path / "storage"), tmp_path / "in")
+    for number in range(12):
+        made.put(f"A/{number:02}.jpg", jpeg(number * 20))
+    return made
+
+
+def counts(plan: FeaturesPlan) -> tuple[int, int, int]:
+    return plan.n_computed, plan.carried_over, plan.resumed
+
+
+def test_the_first_run_computes_each_picture_and_the_next_one_none(features: Features) -> None:
+    plan, _ = features.refresh()
+    assert counts(plan) == (12, 0, 0)
+    assert "There are no earlier features." in str(plan)
+    again = features.plan()
+    assert counts(again) == (0, 12, 0)
+    assert again.is_empty
+
+
+def test_new_pictures_alone_are_computed_and_the_files_that_are_there_stay(
+    features: Features,
+) -> None:
+    _, first = features.refresh()
+    features.put("B/new.jpg", jpeg(7))
+    plan, second = features.refresh()
+    assert counts(plan) == (1, 12, 0)
+    assert set(first.files) < set(second.files)
+
+
+def test_pictures_that_went_are_gone_and_those_beside_them_are_not_computed_again(
+    features: Features,
+) -> None:
+    _, first = features.refresh()
+    (features.source / "A" / "04.jpg").unlink()
+    plan, second = features.refresh()
+    assert counts(plan) == (0, 11, 0)
+    assert len(set(first.files) - set(second.files)) == 1
+
+
+def test_a_picture_that_moved_is_not_computed_again(features: Features) -> None:
+    features.refresh()
+    (features.source / "A").rename(features.source / "moved")
+    plan, _ = features.refresh()
+    assert counts(plan) == (0, 12, 0)
+
+
+def test_the_same_picture_under_several_paths_is_computed_once_in_one_run(
+    features: Features,
+) -> None:
+    for number in range(12):
+        features.put(f"B/{number:02}.jpg", jpeg(number * 20))
+    features.put("A/00 again.jpg", jpeg(0))
+    plan, made = features.refresh()
+    assert counts(plan) == (12, 0, 0)
+    assert made.rows == 25
+
+
+def test_a_new_copy_of_a_picture_that_is_known_is_not_computed(features: Features) -> None:
+    features.refresh()
+    features.put("B/copy.jpg", jpeg(60))
+    plan, _ = features.refresh()
+    assert counts(plan) == (0, 13, 0)
+
+
+def test_the_same_content_in_another_orientation_is_another_picture(features: Features) -> None:
+    features.put("B/turned.jpg", jpeg(20, orientation=3))
+    plan, made = features.refresh()
+    ids = {row["path"]: row["image_id"] for row in table_of(made).to_pylist()}
+    assert ids["B/turned.jpg"] == ids["A/01.jpg"]
+    assert counts(plan) == (13, 0, 0)
+    features.put("A/01.jpg", jpeg(20, orientation=6))
+    plan, _ = features.refresh()
+    assert counts(plan) == (1, 12, 0)
+
+
+def test_files_that_were_merged_are_not_computed_again(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_plan, "MIN_ROWS", 3)
+    monkeypatch.setattr(ingest_plan, "MAX_SMALL_FILES", 2)
+    for number in range(4):
+        features.put(f"B/{number}.jpg", jpeg(number + 1))
+        _, made = features.refresh()
+    plan = features.plan()
+    assert plan.is_empty
+    assert made.record.rows_added == made.record.rows_removed + 1 == 4
+    assert table_of(made).num_rows == 16
+
+
+def test_features_of_another_model_are_computed_again_and_the_plan_says_so(
+    features: Features,
+) -> None:
+    _, made = features.refresh()
+    plan = features.plan(model="another model's digest")
+    assert counts(plan) == (12, 0, 0)
+    assert set(plan.removed) == set(made.files)
+    assert "was made by another model" in str(plan)
+
+
+def test_features_of_other_pixels_are_computed_again_and_the_plan_says_so(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features.refresh()
+    monkeypatch.setattr("spark_src.features.plan.PIXELS", "other pixels")
+    plan = features.plan()
+    assert counts(plan) == (12, 0, 0)
+    assert "saw other pixels" in str(plan)
+
+
+def test_all_are_computed_again_where_that_is_asked_for_and_kept_afterwards(
+    features: Features,
+) -> None:
+    _, first = features.refresh()
+    plan = features.plan(recompute=True)
+    assert counts(plan) == (12, 0, 0)
+    second = features.finish(plan)
+    assert not set(first.files) & set(second.files)
+    assert features.plan().is_empty
+
+
+def test_whole_files_of_a_killed_run_are_adopted_where_they_lie(features: Features) -> None:
+    plan = features.plan()
+    finished = features.compute(plan, most=2)
+    again, made = features.refresh()
+    assert counts(again) == (6, 0, 6)
+    assert set(again.adopted) == set(finished) < set(made.files)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "of another length"])
+def test_a_file_of_a_killed_run_that_is_not_whole_is_not_adopted(
+    features: Features, damage: str
+) -> None:
+    plan = features.plan()
+    (file,) = features.compute(plan, most=1)
+    path = Path(features.tables.prefix("mobilenet_features").path, file.name)
+    if damage == "of another length":
+        task = replace(plan.computations[0], rows=plan.computations[0].rows[:2])
+        _compute(task, features.tables.prefix("mobilenet_features"), plan)
+    else:
+        path.write_bytes(path.read_bytes()[:1000] if damage == "cut short" else b"")
+    again, _ = features.refresh()
+    assert counts(again) == (12, 0, 0)
+
+
+def test_single_pictures_that_a_killed_run_has_staged_are_not_computed_again(
+    features: Features,
+) -> None:
+    features.put("A/00 again.jpg", jpeg(0))
+    features.put("A/03 again.jpg", jpeg(60))
+    plan = features.plan()
+    staged = [file for file in features.compute(plan) if file.name.startswith(STAGED)]
+    assert staged
+    again, _ = features.refresh()
+    assert again.n_computed == 0
+    assert again.resumed == 14
+    assert not Path(features.tables.prefix("mobilenet_features").path, STAGED).exists()
+
+
+def test_a_staged_file_that_is_cut_short_is_of_no_use(features: Features) -> None:
+    features.put("A/00 again.jpg", jpeg(0))
+    plan = features.plan()
+    (staged,) = (file for file in features.compute(plan) if file.name.startswith(STAGED))
+    path = Path(features.tables.prefix("mobilenet_features").path, staged.name)
+    path.write_bytes(path.read_bytes()[:1000])
+    again, _ = features.refresh()
+    assert again.n_computed == staged.rows
+
+
+def change_something(features: Features, dice: random.Random) -> None:
+    there = sorted(features.source.rglob("*.jpg"))
+    for file in dice.sample(there, dice.randrange(4)):
+        file.unlink()
+    for _ in range(dice.randrange(6)):
+        name = f"{dice.choice('AB')}/{dice.randrange(40):02}.jpg"
+        features.put(name, jpeg(dice.randrange(12) * 20, dice.choice([1, 1, 3])))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_after_any_changes_and_killed_runs_every_row_has_its_own_pictures_vector(
+    features: Features, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(ingest_plan, "MAX_SMALL_FILES", 3)
+    dice = random.Random(seed)  # noqa: S311
+    for _ in range(8):
+        change_something(features, dice)
+        if dice.random() < 0.6:
+            plan = features.plan()
+            features.compute(plan, most=dice.randrange(len(plan.computations) + 1))
+        else:
+            features.refresh()
+    plan, _ = features.refresh()
+    assert plan.images.rows == len(list(features.source.rglob("*.jpg")))
