@@ -24,7 +24,7 @@ CANNOT_RUN = 2
 
 
 class OneSentence(TyperGroup):
-    """Commands whose errors are one sentence; where they come from is said to who asks."""
+    """Commands whose errors are one line; `--traceback` shows where they come from."""
 
     def invoke(self, ctx: Any) -> Any:
         found: Exception
@@ -38,8 +38,8 @@ class OneSentence(TyperGroup):
             found, text = (
                 error,
                 (
-                    f"{type(error).__name__}: {error}. This is no mistake that the program knows: "
-                    "`fruits --traceback` and the same command shows where it came from."
+                    f"{type(error).__name__}: {error}. This error was not foreseen: "
+                    "`fruits --traceback` with the same command shows where it comes from."
                 ),
             )
         if ctx.params["traceback"]:
@@ -71,7 +71,7 @@ def fruits(
         typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
     ] = False,
 ) -> None:
-    """Find the tables, check them, fetch pictures, forget a person, run the cluster.
+    """Find the tables, check them, fetch pictures, erase a person's data, run the cluster.
 
     The assets themselves are made by `dagster asset materialize --select '*'`.
     """

@@ -63,6 +63,7 @@ def erase(
     target = Target.from_names(subject, image_ids or (), all_owners) if named else None
     if dry_run and target is None:
         raise ErasureError("--dry-run needs --subject ID or --image-id ID.")
+    found = None
     if target is not None and (dry_run or not requests.is_pending(tables, target)):
         found = requests.look_up(tables, source, target)
         _show(found, "What would be erased; nothing was changed" if dry_run else "To be erased")
@@ -72,7 +73,7 @@ def erase(
             _ask_again(target)
     _require_no_run()
     if target is not None:
-        requests.add(tables, source, target)
+        requests.add(tables, source, target, found)
     wanted = [request.name for request in requests.pending(tables)]
     requests.require_some(tables)
     _run(JOB, build_defs(settings))

@@ -142,10 +142,10 @@ def require_no_run(instance: dg.DagsterInstance) -> None:
     found = [f"{run.run_id[:8]} ({run.status.value})" for run in runs if _may_write(run)]
     if found:
         raise ErasureError(
-            f"{len(found)} runs are queued or in progress: {', '.join(found)}. What they have read "
-            "could come back. Wait until they have ended, or terminate them in Dagster's UI, and "
-            "run `fruits erase` again. One whose process is dead stays so until `uv run dagster "
-            "run delete RUN_ID`, or until the UI is told to force its termination."
+            f"Queued or in progress: {', '.join(found)}. What a run has read could come back. Wait "
+            "until it has ended, or terminate it in Dagster's UI, and run `fruits erase` again. "
+            "One whose process is dead stays in progress until the UI forces its termination, or "
+            "`uv run dagster run delete RUN_ID` deletes its records."
         )
 
 

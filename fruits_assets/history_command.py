@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from spark_src.contract import PREFIXES
-from spark_src.tables.delta import CommitRecord, Tables, is_table
+from spark_src.tables.delta import Tables, is_table
+from spark_src.tables.log import CommitRecord
 
 WITHOUT_ROWS = ("mobilenet_model", "pca_model", "embedding_quality")
 """Files that do not hold rows."""

@@ -13,7 +13,7 @@ from fruits_assets.resources import AssetStorage, Launcher, cores_of
 from spark_src.tables import csv
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
-from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics, joint_digest
+from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 
 
 @dg.asset(
@@ -51,13 +51,7 @@ def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkReso
     spark: SparkSession = pyspark.spark_session
     rows = csv.flatten(spark, components, known.n_components)
     staged = csv.write_staged(rows, write.location, write.run_id)
-    statistics = CsvStatistics(
-        digest=digest,
-        rows=csv.count_rows(staged),
-        files=(csv.FILE,),
-        n_components=known.n_components,
-        file_bytes=staged.size or 0,
-    )
+    statistics = csv.statistics_of(staged, digest, components)
     replace = partial(csv.replace_file, staged, write.location)
     return Change(
         write,

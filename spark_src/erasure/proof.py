@@ -78,9 +78,9 @@ def _left_over(stored: Scan, supplied: Scan, earlier: int, request: Request) -> 
         more = len(stored.hits) - _SHOWN
         parts.append(f"in {', '.join(stored.hits[:_SHOWN])}" + f" and {more} more" * (more > 0))
     for count, where in (
-        (stored.named_hits, "in the names of {} files or folders under the storage"),
-        (supplied.n_hits, "in {} files under the input"),
-        (earlier, "in {} earlier versions of objects"),
+        (stored.named_hits, "under the storage in {} of the names"),
+        (supplied.n_hits, "under the input in {} of the files or names"),
+        (earlier, "in {} of the objects' earlier versions"),
     ):
         if count:
             parts.append(where.format(count))

@@ -81,15 +81,22 @@ def look_up(tables: Tables, source: Location, target: Target) -> Found:
     return found
 
 
-def add(tables: Tables, source: Location, target: Target) -> None:
+def add(tables: Tables, source: Location, target: Target, found: Found | None = None) -> None:
     """Keep a request; one that is pending already goes on with what it has done.
+
+    Args:
+        tables: the storage.
+        source: the input.
+        target: whose data.
+        found: what `look_up` gave, where it was called already.
 
     Raises:
         ErasureError: see `look_up`; or the tables came from another input.
     """
     if is_pending(tables, target):
         return
-    look_up(tables, source, target)
+    if found is None:
+        look_up(tables, source, target)
     folder, name = tables.root / FOLDERS["erasures"], uuid.uuid4().hex
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
     Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).saved()
@@ -132,7 +139,8 @@ def require_all_done(tables: Tables, failures: Sequence[str] = ()) -> None:
     names = [request.name for request in found if isinstance(request, Request)]
     if names:
         broken.append(
-            f"{len(names)} requests are not done ({', '.join(names)}); the run's log says why."
+            f"Not done: request {', '.join(names)}; the run's log says why. Run `fruits erase` "
+            "again once that is mended."
         )
     if broken:
         raise ErasureError(" ".join(broken))

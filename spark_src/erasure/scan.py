@@ -23,6 +23,7 @@ _CHUNK, _OVERLAP = 8 * 2**20, 16 * 2**10
 """Bytes of a file that are looked through at once, and those that are looked through twice."""
 
 _HEX = re.compile(rb"[0-9a-f]{64,}")
+_HEX_OR_NOT = bytes(104 if byte in b"0123456789abcdef" else 32 for byte in range(256))
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 _WORD = frozenset(
     byte for byte in range(256) if byte >= 128 or chr(byte).isalnum() or byte in b"_-"
@@ -81,7 +82,12 @@ class Needles:
             return True
         if (folders or paths) and not _is_text(content):
             return True
-        return bool(self.image_ids) and any(
+        return bool(self.image_ids) and self._has_image_id(content)
+
+    def _has_image_id(self, content: bytes) -> bool:
+        if b"h" * 64 not in content.translate(_HEX_OR_NOT):  # quick: most files are pictures
+            return False
+        return any(
             match[0][start : start + 64] in self.image_ids
             for match in _HEX.finditer(content)
             for start in range(len(match[0]) - 63)

@@ -53,17 +53,23 @@ def load(snapshot: Snapshot) -> MobilenetModel:
         content, known.weights_sha256, known.width_multiplier, known.greatest_difference
     )
     if model.sha256 != known.sha256:
-        said = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}. Delete it"
+        said = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}"
         raise UnreadableVersionError(_remedy(said))
     return model
 
 
 def is_unchanged(before: Snapshot | None, weights_sha256: str, converter: str) -> bool:
-    """Whether the file that is there was made of these weights by this converter."""
-    if before is None or not file_of(before).exists():
+    """Whether the file that is there was made of these weights by this converter, and is whole."""
+    if before is None:
         return False
     known = before.typed(MobilenetModelStatistics)
-    return (known.weights_sha256, known.converter) == (weights_sha256, converter)
+    if (known.weights_sha256, known.converter) != (weights_sha256, converter):
+        return False
+    try:
+        load(before)
+    except UnreadableVersionError:
+        return False
+    return True
 
 
 def _remedy(what: str) -> str:

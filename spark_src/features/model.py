@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from spark_src.errors import ConversionError, UnreadableVersionError, WeightsError
+from spark_src.errors import ConversionError, WeightsError
 from spark_src.features.architecture import fitting_alpha, saved_layers
 from spark_src.features.inference import Engine
 from spark_src.images.preprocess import INPUT_SIZE
@@ -23,9 +23,6 @@ from spark_src.tables.vectors import FEATURES
 
 IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
 """Of the file in `weights/`; its README says where it comes from."""
-
-FILE = "mobilenet_v2.tflite"
-"""In the folder of a stored version."""
 
 TOLERANCE = 1e-3
 """Greatest difference allowed between a Keras feature and the converted model's."""
@@ -48,41 +45,6 @@ class MobilenetModel:
     def sha256(self) -> str:
         """The digest that names this model in every table."""
         return hashlib.sha256(self.content).hexdigest()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What its stored version says of it."""
-        return {
-            "sha256": self.sha256,
-            "weights_sha256": self.weights_sha256,
-            "input_size": INPUT_SIZE,
-            "alpha": self.alpha,
-            "greatest_difference": self.greatest_difference,
-        }
-
-    @classmethod
-    def from_facts(cls, content: bytes, facts: dict[str, Any]) -> MobilenetModel:
-        """The model again, from its file and what its stored version says of it.
-
-        Raises:
-            UnreadableVersionError: the file is not the one that was stored.
-        """
-        model = cls(content, facts["weights_sha256"], facts["alpha"], facts["greatest_difference"])
-        if model.sha256 == facts["sha256"]:
-            return model
-        raise UnreadableVersionError(
-            f"The stored model has sha256 {model.sha256}, not {facts['sha256']}: the file was "
-            "changed. Make it anew with: uv run dagster asset materialize --select mobilenet_model"
-        )
-
-
-def load(folder: Location, facts: dict[str, Any]) -> MobilenetModel:
-    """Read a stored version.
-
-    Raises:
-        UnreadableVersionError: the file is not the one that was stored.
-    """
-    return MobilenetModel.from_facts((folder / FILE).read(), facts)
 
 
 def weights_alpha(weights: Location) -> float:
@@ -132,7 +94,7 @@ def keras_model(weights: Location) -> tuple[Any, float]:
 
 
 def convert(weights: Location) -> MobilenetModel:
-    """Convert the weights to LiteRT and hold the result to Keras on the spot.
+    """Convert the weights to LiteRT and compare the result with Keras on the spot.
 
     Raises:
         WeightsError: the weights do not fit.

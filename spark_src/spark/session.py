@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,10 @@ ROWS_PER_BATCH = 512
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
+
+
+_GLOB = re.compile(r"[{}\[\]*?\\]")
+"""What Hadoop takes for a pattern in a path."""
 
 
 def cluster_config() -> dict[str, str]:
@@ -104,5 +109,7 @@ def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
     schema = from_arrow_schema(schema_of(snapshot.asset))
     if not snapshot.files:
         return spark.createDataFrame([], schema)
-    names = [file.hadoop for file in snapshot.locations]
-    return spark.read.schema(schema).option("__globPaths__", "false").parquet(*names)
+    # Without globbing (`__globPaths__`), Spark 3.5 reads all files once for each that looks like a
+    # pattern: so names are escaped.
+    names = [_GLOB.sub(r"\\\g<0>", file.hadoop) for file in snapshot.locations]
+    return spark.read.schema(schema).parquet(*names)

@@ -53,16 +53,6 @@ def _orphans(folder: Location) -> set[str]:
     return {name for name, modified in newest.items() if modified < limit}
 
 
-def purge_artifacts(tables: Tables, asset: str) -> None:
-    """Delete everything in the folder that is not current. For erasure: no run may write."""
-    snapshot = tables.find(asset)
-    kept = {*(snapshot.statistics.files if snapshot else ()), CURRENT}
-    folder = tables.prefix(asset)
-    start = len(folder.path) + 1
-    for name in {info.path[start:].split("/")[0] for info in folder.files()} - kept:
-        _delete(folder / name)
-
-
 def _delete(place: Location) -> None:
     if place.is_folder():
         place.delete_folder()

@@ -100,7 +100,7 @@ def faults_of(found: Audit, length: int, model: str) -> list[str]:
         (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
         (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
         (
-            found.rows and (vectors.shortest, vectors.longest) != (length, length),
+            {vectors.shortest, vectors.longest} - {None, length},
             f"vectors have {vectors.shortest} to {vectors.longest} numbers, not {length:,}",
         ),
         (

@@ -8,11 +8,12 @@ import io
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from spark_src.errors import AuditError
 from spark_src.io.locations import Location
 from spark_src.spark.session import read_files
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.schemas import KEYS
-from spark_src.tables.statistics import CsvStatistics
+from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics
 
 FILE = "pca_components.csv"
 """The one stable name under the asset's folder."""
@@ -48,6 +49,27 @@ def write_staged(rows: DataFrame, folder: Location, run_id: str) -> Location:
     )
     part = next(f for f in staged.files() if f.base_name.startswith("part-"))
     return Location(staged.scheme, part.path)
+
+
+def statistics_of(staged: Location, digest: str, components: Snapshot) -> CsvStatistics:
+    """What the commit says of a staged file.
+
+    Raises:
+        AuditError: it does not have a row for each image.
+    """
+    rows = count_rows(staged)
+    if rows != components.rows:
+        raise AuditError(
+            f"csv_export: {rows:,} rows were written of {components.rows:,} images. Nothing was "
+            "committed, and the file before is still current. Materialize csv_export again."
+        )
+    return CsvStatistics(
+        digest=digest,
+        rows=rows,
+        files=(FILE,),
+        n_components=components.typed(ComponentsStatistics).n_components,
+        file_bytes=staged.size or 0,
+    )
 
 
 def is_current(write: TableWrite, digest: str) -> bool:

@@ -50,6 +50,7 @@ _APPLICATION = "fruits"
 _FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
 _PROPERTIES = {"delta.dataSkippingNumIndexedCols": "0"}  # column statistics would hold paths
 _LONGEST_REASON = 200
+_VACUUM_DAYS = 7  # as Delta's own
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\ud800-\udfff]")
 """What delta-rs, which decodes a path once more when it reads, takes for something else."""
 
@@ -194,11 +195,13 @@ class TableWrite:
         """Commit, unless it is there already: the answer to an earlier try may have been lost."""
         try:
             self._write(record, add, remove)
-        except (CommitFailedError, ConcurrentWriteError, OSError) as error:
+        except (DeltaError, ConcurrentWriteError, OSError) as error:
             with suppress(FruitsError):
                 if (after := self._find_commit(record.id)) is not None:
                     return after
-            if isinstance(error, CommitFailedError | FileExistsError):
+            if isinstance(error, CommitFailedError | FileExistsError) or (
+                isinstance(error, DeltaError) and "already exists" in str(error)
+            ):
                 raise self._lost_race() from error
             raise
         if (after := self._find_commit(record.id)) is None:
@@ -354,6 +357,7 @@ class Tables:
 
         with _delta_errors(asset, f"vacuuming {asset} under {location}"):
             repeat(vacuum)
+        _delete_unfinished(table_folder(asset, location))
 
     def drop_history(self, asset: str) -> None:
         """Delete the log's entries before the current version. For erasure.
@@ -415,6 +419,20 @@ def _open(asset: str, location: Location, version: int | None = None) -> DeltaTa
         except TableNotFoundError:
             _refuse_first_edition(asset, location)
             return None
+
+
+def _delete_unfinished(folder: Location) -> None:
+    """Delete what killed runs left half-written: Delta's vacuum keeps names that begin with a dot.
+
+    In S3 nothing is ever half-written.
+    """
+    if folder.scheme != "file":
+        return
+    limit = (time.time() - _VACUUM_DAYS * 24 * 60 * 60) * 1e9
+    for info in folder.files():
+        if info.base_name.startswith(".") and info.mtime_ns < limit:
+            with suppress(FileNotFoundError):
+                folder.filesystem.delete_file(info.path)
 
 
 def _refuse_first_edition(asset: str, location: Location) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fruits_assets import automation
+from fruits_assets import automation, notifications
+from fruits_assets.settings import load_settings
+from spark_src.errors import SettingsError
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from tests.conftest import new_bucket
@@ -75,7 +77,8 @@ class Announced:
 
 
 @pytest.fixture
-def announced(bucket: str) -> Announced:
+def announced(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Announced:
+    monkeypatch.setattr(notifications, "WAIT_SECONDS", 0)  # this queue has one server to ask
     return Announced(bucket)
 
 
@@ -186,3 +189,27 @@ def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announ
     announced.sensor = automation.sensor(input_, abroad, REGION, announced.url)
     assert "is in eu-west-3, not in the configured eu-west-1" in announced.look()
     assert announced.left() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "is no URL of SQS"),
+        ("https://example.org/queue", "is no URL of SQS"),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/input", "have to stay in the EU"),
+        ("https://sqs.eu-west-3.amazonaws.com/123456789012/input", "not in the configured"),
+    ],
+)
+def test_a_setting_that_names_no_queue_of_the_region_is_refused(
+    url: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_INPUT_QUEUE", url)
+    with pytest.raises(SettingsError, match=f"(?s)^FRUITS_INPUT_QUEUE='{url}': .*{reason}"):
+        load_settings()
+
+
+def test_a_queue_of_the_region_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://sqs.eu-west-3.amazonaws.com/123456789012/input"
+    monkeypatch.setenv("FRUITS_REGION", "eu-west-3")
+    monkeypatch.setenv("FRUITS_INPUT_QUEUE", url)
+    assert load_settings().input_queue == url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,16 @@ import typer
 from typer.testing import CliRunner
 
 from fruits_assets import cost
-from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError
+from spark_src.tables.artifacts import commit_artifact
+from spark_src.tables.delta import Snapshot, is_table
+from spark_src.tables.statistics import Measurement
+from tests.pipeline import tables_in
+
+Keep = Callable[[str, Measurement], None]
 
 THREE = {"m5.xlarge": 3}
-MEASURED = {"seconds": 60.0, "images": 12_000, "cores": 2}
+MEASURED = Measurement(seconds=60.0, images=12_000, cores=2)
 
 
 @pytest.fixture
@@ -33,13 +37,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def keep(root: Path, asset: str, **facts: Any) -> None:
-    """A pointer with those facts, and nothing that it points to."""
-    record = {"name": "v1", "run_id": "r", "written_at": "2026-11-20", "files": 1, "bytes": 1}
-    folder = root / PREFIXES[asset]
-    folder.mkdir(parents=True)
-    content = {"format": 1, "current": record | {"facts": facts}, "previous": None}
-    (folder / "current.json").write_text(json.dumps(content))
+@pytest.fixture
+def keep(root: Path, stored: Path, current: Callable[[Path, str], Snapshot]) -> Keep:
+    """Store a version of an asset that took so long."""
+
+    def store(asset: str, measured: Measurement) -> None:
+        known = current(stored, asset).statistics.model_copy(update={"measured": measured})
+        write = tables_in(root).begin(asset, "run")
+        write.commit(known) if is_table(asset) else commit_artifact(write, known)
+
+    return store
 
 
 def rows(app: typer.Typer, *options: str) -> tuple[dict[str, list[str]], str]:
@@ -117,34 +124,34 @@ def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second
     assert idle > busy
 
 
-def test_the_command_goes_by_what_was_measured(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", measured=MEASURED)
-    for asset in ("raw_images", "pca_components", "csv_export"):
-        keep(root, asset, measured=MEASURED | {"seconds": 6.0, "cores": 1})
+def test_the_command_goes_by_what_was_measured(app: typer.Typer, keep: Keep) -> None:
+    keep("mobilenet_features", MEASURED)
+    for asset in ("raw_images", "pca_model", "pca_components", "csv_export"):
+        keep(asset, Measurement(seconds=6.0, images=12_000, cores=1))
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
     assert "100.0 images a second and core, measured on 12,000 images and 2 cores" in output
     # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
     assert shown["features"] == ["10.0", "0.50", "0.13"]
-    for stage in ("ingest", "PCA", "CSV"):  # 2,000 a second and core
+    for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 a second and core
         assert shown[stage] == ["0.5", "0.03", "0.01"]
     assert shown["start-up"][0] == "8.0"
     assert shown["idle until auto-termination"][0] == "30.0"
-    assert shown["total"] == ["49.5", "2.47", "0.65"]
+    assert shown["total"] == ["50.0", "2.50", "0.66"]
 
 
-def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", measured=MEASURED)
-    keep(root, "pca_components", measured={"images": 12_000})
+def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, keep: Keep) -> None:
+    keep("mobilenet_features", MEASURED)
+    keep("pca_components", Measurement(images=12_000))
     shown, _ = rows(app, "--images", "480000")
-    assert shown["PCA"] == shown["ingest"] == ["not measured", "", ""]
+    assert shown["projection"] == shown["ingest"] == ["not measured", "", ""]
 
 
-@pytest.mark.parametrize("facts", [None, {}, {"measured": {"images": 12_000}}])
+@pytest.mark.parametrize("measured", [None, Measurement(), Measurement(images=12_000)])
 def test_without_a_measure_the_command_says_how_to_get_one(
-    app: typer.Typer, root: Path, facts: dict[str, Any] | None
+    app: typer.Typer, keep: Keep, measured: Measurement | None
 ) -> None:
-    if facts is not None:
-        keep(root, "mobilenet_features", **facts)
+    if measured is not None:
+        keep("mobilenet_features", measured)
     with pytest.raises(FruitsError, match="Materialize once"):
         rows(app, "--images", "1000")
 
@@ -168,8 +175,8 @@ def test_an_unchanged_input_takes_away_nothing_that_was_measured(
     assert "measured on 240 images and" in output
 
 
-def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -> None:
-    keep(root, "mobilenet_features", measured=MEASURED)
+def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, keep: Keep) -> None:
+    keep("mobilenet_features", MEASURED)
     options = ["--images", "1000", "--instance-type", "x9.huge"]
     with pytest.raises(FruitsError, match="--cores"):
         rows(app, *options)
@@ -177,9 +184,9 @@ def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, root: Path) -
 
 
 def test_another_region_than_the_prices_is_said(
-    app: typer.Typer, root: Path, monkeypatch: pytest.MonkeyPatch
+    app: typer.Typer, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep(root, "mobilenet_features", measured=MEASURED)
+    keep("mobilenet_features", MEASURED)
     assert "differ" not in rows(app, "--images", "1000")[1]
     monkeypatch.setenv("FRUITS_REGION", "eu-west-3")
     assert "Prices in eu-west-3 differ" in rows(app, "--images", "1000")[1]

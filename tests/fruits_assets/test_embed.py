@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from fruits_assets.cli import main
-from spark_src.storage import Version
+from spark_src.tables.delta import Snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 PHONE = (REPOSITORY / "docs" / "phone.md").read_text()
 
 Embed = Callable[..., tuple[int, str, str]]
-Current = Callable[[Path, str], Version]
+Current = Callable[[Path, str], Snapshot]
+Read = Callable[[Path, str], pa.Table]
 
 
 @pytest.fixture
@@ -45,10 +46,9 @@ def embed(
 
 
 @pytest.fixture
-def rows(stored: Path, current: Current) -> dict[str, dict[str, Any]]:
+def rows(stored: Path, read: Read) -> dict[str, dict[str, Any]]:
     """The table's rows by path."""
-    table = pq.read_table(current(stored, "pca_components").location.path)
-    return {row["path"]: row for row in table.to_pylist()}
+    return {row["path"]: row for row in read(stored, "pca_components").to_pylist()}
 
 
 def documented(language: str, heading: str) -> str:
@@ -121,18 +121,18 @@ def test_the_documented_parity_vector_is_what_the_documented_command_prints(embe
 def test_the_documented_matrix_and_offset_give_the_components(
     stored: Path,
     current: Current,
+    read: Read,
     rows: dict[str, dict[str, Any]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = Path(current(stored, "pca_model").location.path)
+    folder = Path(current(stored, "pca_model").data_location.path)
     shutil.copyfile(folder / "pca_model.parquet", tmp_path / "pca_model.parquet")
     monkeypatch.chdir(tmp_path)
     exec(documented("python", "3. Components"), {})  # noqa: S102
     matrix = np.fromfile("pca_matrix.f32", "<f4").reshape(50, 1280)
     offset = np.fromfile("pca_offset.f32", "<f4")
-    table = pq.read_table(current(stored, "mobilenet_features").location.path).to_pylist()
-    for row in table[:5]:
+    for row in read(stored, "mobilenet_features").to_pylist()[:5]:
         features = np.array(row["features"], np.float32)
         components = matrix @ features - offset
         np.testing.assert_allclose(components, rows[row["path"]]["pca"], atol=1e-4)

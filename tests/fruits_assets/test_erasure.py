@@ -54,7 +54,7 @@ STAGES = [(requests, "erase_inputs"), (requests, "erase_rows"), (proof, "prove")
 def before(
     run: Run, copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Input and storage: pictures of two persons and others, a broken one, two runs of all."""
+    """Input and storage: pictures of two persons and others, a broken one, a run of all."""
     folder = tmp_path_factory.mktemp("erasure")
     source = copy_pictures(folder / "input", 80)
     (source / "Training").rename(source / "shop")  # without that split PCA is fitted on all
@@ -68,9 +68,6 @@ def before(
         (source / "photos" / name / "broken.jpg").write_bytes(b"no picture")
     few = {"pca_model": {"n_components": 5}}
     run(folder / "data", "*", source=source, ops=few)
-    late = source / "photos" / SUBJECT / "39.jpg"
-    late.touch()  # a second version of all tables
-    run(folder / "data", "raw_images*", source=source, ops=few)
     return folder
 
 
@@ -255,7 +252,7 @@ def test_a_request_that_fails_does_not_hold_up_another(
     monkeypatch.setattr(requests, "erase_inputs", fails_for_the_other)
     requests.add(tables_in(own / "data"), source_in(own), Target.from_names(OTHER))
     result = erase(Target.from_names(SUBJECT))
-    assert "1 requests are not done" in error_of(result)
+    assert "Not done: request" in error_of(result)
     assert not (own / "input" / "photos" / SUBJECT).exists()
     kinds = sorted(file.name[:8] for file in (own / "data" / "erasures").iterdir())
     assert kinds == ["pending-", "receipt-"]
@@ -279,7 +276,7 @@ def test_a_trace_that_is_left_is_named_and_gives_no_receipt(own: Path, erase: Er
     (own / "input" / "notes-of-somebody.txt").write_text(f"seen in photos/{SUBJECT}/1.jpg")
     result = erase(Target.from_names(SUBJECT))
     assert not result.success
-    assert "notes.txt; in 1 files under the input" in error_of(result)
+    assert "notes.txt; under the input in 1 of the files or names" in error_of(result)
     assert "somebody" not in error_of(result)
     assert [file.name[:8] for file in (own / "data" / "erasures").iterdir()] == ["pending-"]
 
@@ -399,10 +396,8 @@ def test_the_command_is_refused_while_a_run_is_in_progress(
     with dg.DagsterInstance.get() as instance:
         run_id = add_run(instance, "__ASSET_JOB", dg.DagsterRunStatus.STARTED)
         code, text = fruits("erase", "--subject", SUBJECT, "--yes")
-        assert (code, f"1 runs are queued or in progress: {run_id[:8]} (STARTED)" in text) == (
-            2,
-            True,
-        )
+        assert code == 2
+        assert f"in progress: {run_id[:8]} (STARTED)" in text
         assert not (own / "data" / "erasures").exists()
         instance.delete_run(run_id)
     monkeypatch.setattr(erase_command, "_run", lambda *_: None)

@@ -1,8 +1,9 @@
-"""A whole run killed in mid-features: what was current stays, the next run clears up."""
+"""A whole run killed while it works: tables stay as they were, and finished work is taken over."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,63 +12,127 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
+from PIL import Image
 
-from spark_src.storage import Version
+from fruits_assets.check_runs import Outcome
+from spark_src.contract import PREFIXES
+from spark_src.tables.delta import Snapshot
 
 COMMAND = ["-m", "dagster", "asset", "materialize", "-m", "fruits_assets.definitions"]
-PATIENCE = 120
+PATIENCE_SECONDS = 300
+OF_TURNED_PICTURES = {
+    "pca_components:variance_is_explained",
+    "pca_components:new_images_are_familiar",
+}
+"""Checks that may well fail of them, whether a run was killed or not."""
+
+Run = Callable[..., dg.ExecuteInProcessResult]
+Current = Callable[[Path, str], Snapshot]
+Digests = Callable[[Path], dict[str, str]]
+Check = Callable[[Path], dict[str, Outcome]]
 
 
 @pytest.fixture
-def killed(copied: Path, copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
-    """The storage root as a run leaves it that was killed while it computed features."""
-    source = copy_pictures(tmp_path / "input", 240, copies=3)
-    settings = {"FRUITS_INPUT": str(source), "FRUITS_STORAGE": str(copied)}
-    log = tmp_path / "run.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *COMMAND, "--select", "raw_images*"],
-            env=os.environ | settings,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not list((copied / "Results" / "drafts").glob("*.json")):
+def kill_in(copied: Path, tmp_path: Path) -> Callable[[str, Path], None]:
+    """Kill a whole run, and all it has started, once it has written a new file of an asset."""
+
+    def kill(asset: str, source: Path) -> None:
+        folder = copied / PREFIXES[asset]
+        before = set(folder.glob("part-*"))
+        settings = {"FRUITS_INPUT": str(source), "FRUITS_STORAGE": str(copied)}
+        log = tmp_path / "run.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, *COMMAND, "--select", "raw_images*"],
+                env=os.environ | settings,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not set(folder.glob("part-*")) - before:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.01)
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        time.sleep(0.5)
-        assert process.poll() is None, log.read_text()
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return copied
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert f"{asset} is stored" not in log.read_text()
+
+    return kill
 
 
-def test_a_run_killed_in_mid_features_harms_nothing_and_the_next_one_clears_up(
-    killed: Path,
-    stored: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    current: Callable[[Path, str], Version],
-    half_written: Callable[[Path, str], list[str]],
+@pytest.fixture
+def new_pictures(sample: Path, tmp_path: Path) -> Path:
+    """720 pictures whose contents nobody has seen yet."""
+    folder = tmp_path / "input"
+    for picture in sorted(sample.rglob("*.jpg")):
+        target = folder / picture.relative_to(sample)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(picture) as image:
+            for angle in (90, 180, 270):
+                turned = target.with_stem(f"{picture.stem}-{angle}")
+                image.rotate(angle).save(turned, "JPEG", quality=90)
+    return folder
+
+
+def test_what_a_run_killed_in_mid_features_had_finished_is_not_computed_again(
+    *,
+    copied: Path,
+    new_pictures: Path,
+    kill_in: Callable[[str, Path], None],
+    run: Run,
+    current: Current,
+    digests: Digests,
+    check: Check,
 ) -> None:
-    before = current(stored, "mobilenet_features")
-    old = current(killed, "mobilenet_features")
-    assert old.name == before.name
-    assert old.facts == before.facts
-    assert pq.read_table(old.location.path).num_rows == 240
-    assert current(killed, "raw_images").rows == 720
-    abandoned = half_written(killed, "mobilenet_features")
-    assert len(abandoned) == 2, "the run was killed too late: nothing half-written is there"
+    before = {asset: current(copied, asset) for asset in ("mobilenet_features", "csv_export")}
+    files = digests(copied)
 
-    result = run(killed, "raw_images+")
+    kill_in("mobilenet_features", new_pictures)
 
-    assert result.success
-    assert current(killed, "mobilenet_features").name not in {old.name, *abandoned}
-    assert current(killed, "csv_export").rows == 240
-    assert half_written(killed, "mobilenet_features") == []
-    assert pq.read_table(old.location.path).num_rows == 240
+    assert current(copied, "raw_images").rows == 720
+    assert {asset: current(copied, asset) for asset in before} == before
+    assert files.items() <= digests(copied).items()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(copied, "mobilenet_features*", source=new_pictures, instance=instance)
+        said = " ".join(event.user_message for event in instance.all_logs(result.run_id))
+    found = re.search(r"720 images: (\d+) different .* 0 carried over, (\d+) done by an", said)
+    assert found, said
+    computed, resumed = map(int, found.groups())
+    assert computed + resumed == 720
+    assert 0 < resumed < 720
+    failing = {name for name, outcome in check(copied).items() if outcome.verdict != "holds"}
+    assert failing <= OF_TURNED_PICTURES
+
+
+def test_a_run_killed_in_mid_ingest_leaves_both_tables_and_the_next_one_makes_them_whole(
+    *,
+    copied: Path,
+    copy_pictures: Callable[..., Path],
+    tmp_path: Path,
+    kill_in: Callable[[str, Path], None],
+    run: Run,
+    current: Current,
+    digests: Digests,
+    read: Callable[..., pa.Table],
+) -> None:
+    source = copy_pictures(tmp_path / "input", 240, copies=10)
+    before = {asset: current(copied, asset) for asset in ("raw_images", "rejected_images")}
+    rows, files = read(copied, "raw_images"), digests(copied)
+
+    kill_in("raw_images", source)
+
+    assert {asset: current(copied, asset) for asset in before} == before
+    assert read(copied, "raw_images") == rows
+    assert files.items() <= digests(copied).items()
+
+    result = run(copied, "raw_images", source=source)
+    assert [e.check_name for e in result.get_asset_check_evaluations() if not e.passed] == []
+    paths = sorted(str(picture.relative_to(source)) for picture in source.rglob("*.jpg"))
+    assert read(copied, "raw_images")["path"].to_pylist() == paths

@@ -1,74 +1,88 @@
-"""PCA alone, made again from the stored features: nothing before it is read or changed."""
+"""PCA alone, made again from the stored features: no other asset is read or changed."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 
 from spark_src.contract import PREFIXES
 from spark_src.pca import files as pca_files
-from spark_src.storage import Version
+from spark_src.pca.fit import load_current
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.statistics import PcaModelStatistics
 
-Alone = tuple[Path, dg.ExecuteInProcessResult, dict[str, bytes]]
-Current = Callable[[Path, str], Version]
-PCA_AND_AFTER = {"pca_model", "pca_components", "csv_export", "embedding_quality"}
+Alone = tuple[Path, dg.ExecuteInProcessResult, dict[str, str]]
+Current = Callable[[Path, str], Snapshot]
+Digests = Callable[[Path], dict[str, str]]
+Made = Callable[[dg.ExecuteInProcessResult], set[str]]
+Read = Callable[..., pa.Table]
+Run = Callable[..., dg.ExecuteInProcessResult]
+
+AFTER_PCA = {"pca_components", "csv_export", "embedding_quality"}
+WITH_10 = {"pca_model": {"n_components": 10}}
+
+
+def pca_folders(names: Mapping[str, Any]) -> set[str]:
+    """Those of the files that belong to PCA and to what is made of it."""
+    own = tuple(f"{PREFIXES[asset]}/" for asset in AFTER_PCA | {"pca_model"})
+    return {name for name in names if name.startswith(own)}
+
+
+def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
+    """The assets that the run found as they had to be."""
+    events = result.get_asset_materialization_events()
+    return {
+        event.materialization.asset_key.to_user_string()
+        for event in events
+        if event.materialization.metadata["unchanged"].value
+    }
 
 
 @pytest.fixture(scope="module")
 def alone(
-    stored: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    pointers: Callable[[Path], dict[str, bytes]],
-    tmp_path_factory: pytest.TempPathFactory,
+    stored: Path, run: Run, digests: Digests, tmp_path_factory: pytest.TempPathFactory
 ) -> Alone:
-    """PCA with 10 components where input, pictures and model are gone; pointers before."""
+    """PCA with 10 components where input, pictures and model are gone; digests before."""
     folder = tmp_path_factory.mktemp("alone")
     root = Path(shutil.copytree(stored, folder / "data"))
     for asset in ("raw_images", "rejected_images", "mobilenet_model"):
-        for file in (root / PREFIXES[asset] / "versions").glob("*/*"):
+        for file in (root / PREFIXES[asset]).glob("*.*"):
             file.unlink()
-    before = pointers(root)
-    gone = folder / "gone"
-    return (
-        root,
-        run(root, "pca_components+", source=gone, ops={"pca": {"n_components": 10}}),
-        before,
-    )
+    before = digests(root)
+    return root, run(root, "pca_model+", source=folder / "gone", ops=WITH_10), before
 
 
 def test_it_needs_no_input_no_picture_and_no_model(alone: Alone) -> None:
     assert alone[1].success
 
 
-def test_it_makes_pca_and_what_follows_and_nothing_else(
-    alone: Alone, made: Callable[[dg.ExecuteInProcessResult], set[str]]
-) -> None:
-    assert made(alone[1]) == PCA_AND_AFTER
+def test_it_fits_projects_and_exports_and_makes_nothing_else(alone: Alone, made: Made) -> None:
+    assert made(alone[1]) == AFTER_PCA | {"pca_model"}
+    assert unchanged(alone[1]) == set()
 
 
-def test_the_pointers_before_it_stay_byte_for_byte(
-    alone: Alone, pointers: Callable[[Path], dict[str, bytes]]
-) -> None:
+def test_every_other_asset_stays_byte_for_byte(alone: Alone, digests: Digests) -> None:
     root, _, before = alone
-    changed = {asset for asset, content in pointers(root).items() if content != before[asset]}
-    assert changed == PCA_AND_AFTER
+    after = digests(root)
+    others = {name: digest for name, digest in before.items() if name not in pca_folders(before)}
+    assert {name: after[name] for name in after.keys() - pca_folders(after)} == others
 
 
 def test_the_number_of_components_shows_in_rows_model_and_csv(
-    alone: Alone, current: Current
+    alone: Alone, current: Current, read: Read
 ) -> None:
-    rows = pq.read_table(current(alone[0], "pca_components").location.path)
-    assert {len(row) for row in rows.column("pca").to_pylist()} == {10}
-    model = pca_files.load(current(alone[0], "pca_model").location)
-    assert model.components.shape == (10, 1280)
-    file = Path(current(alone[0], "csv_export").location.path) / "pca_components.csv"
+    rows = read(alone[0], "pca_components")["pca"].to_pylist()
+    assert {len(row) for row in rows} == {10}
+    assert load_current(current(alone[0], "pca_model")).components.shape == (10, 1280)
+    file = alone[0] / "Results_CSV" / "pca_components.csv"
     header = file.read_text().splitlines()[0].split(",")
     assert header[4:] == [f"pca_{index}" for index in range(10)]
 
@@ -76,9 +90,14 @@ def test_the_number_of_components_shows_in_rows_model_and_csv(
 def test_the_first_components_are_those_of_the_larger_model(
     alone: Alone, stored: Path, current: Current
 ) -> None:
-    ten = pca_files.load(current(alone[0], "pca_model").location)
-    fifty = pca_files.load(current(stored, "pca_model").location)
+    ten = load_current(current(alone[0], "pca_model"))
+    fifty = load_current(current(stored, "pca_model"))
     assert abs(ten.components - fifty.components[:10]).max() < 1e-6
+
+
+def test_the_commit_says_why_it_was_fitted_again(alone: Alone, current: Current) -> None:
+    note = current(alone[0], "pca_model").record.note
+    assert note.startswith("fitted on 180 images: 10 components are asked for, it had 50")
 
 
 def test_too_little_variance_fails_its_check_but_stops_nothing(alone: Alone) -> None:
@@ -90,13 +109,11 @@ def test_too_little_variance_fails_its_check_but_stops_nothing(alone: Alone) -> 
     assert result.success
 
 
-def test_the_version_before_is_kept(alone: Alone, stored: Path, current: Current) -> None:
-    before = current(stored, "pca_components")
-    folder = alone[0] / PREFIXES["pca_components"] / "versions" / before.name
-    assert pq.read_table(folder).num_rows == 240
+def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> None:
+    assert read(alone[0], "pca_components", 0) == read(stored, "pca_components")
 
 
-@pytest.mark.parametrize("select", ["pca_components+", "pca_model", "*raw_images"])
+@pytest.mark.parametrize("select", ["pca_model+", "pca_components+", "pca_model", "*raw_images"])
 def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
     select: str, tmp_path: Path
 ) -> None:
@@ -115,26 +132,63 @@ def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
     assert done.exit_code == 1
 
 
-def test_the_same_pca_again_keeps_the_models_version(
-    copied: Path,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    pointers: Callable[[Path], dict[str, bytes]],
+def test_the_same_pca_again_writes_nothing(
+    copied: Path, run: Run, made: Made, digests: Digests
 ) -> None:
-    before = pointers(copied)
-    run(copied, "pca_components")
-    changed = {asset for asset, content in pointers(copied).items() if content != before[asset]}
-    assert changed == {"pca_components"}
+    before = digests(copied)
+    result = run(copied, "pca_model+")
+    assert made(result) == unchanged(result) == AFTER_PCA | {"pca_model"}
+    assert digests(copied) == before
 
 
-@pytest.mark.parametrize("damage", ["half of the file", "no folder"])
+def test_components_alone_are_projected_with_the_model_that_is_there(
+    copied: Path, run: Run, made: Made, current: Current, read: Read
+) -> None:
+    run(copied, "pca_model", ops=WITH_10)
+    model = current(copied, "pca_model")
+    result = run(copied, "pca_components+")
+    assert made(result) == AFTER_PCA
+    assert current(copied, "pca_model") == model
+    rows = read(copied, "pca_components").to_pylist()
+    assert {len(row["pca"]) for row in rows} == {10}
+    assert {row["pca_model"] for row in rows} == {load_current(model).digest}
+
+
+def test_another_threshold_changes_the_verdict_and_no_number(
+    copied: Path, run: Run, current: Current, digests: Digests
+) -> None:
+    before, model = digests(copied), current(copied, "pca_model")
+    ops = {"pca_model": {"min_explained_variance": 0.99}}
+    result = run(copied, "pca_model+", ops=ops)
+    assert unchanged(result) == AFTER_PCA
+    after = current(copied, "pca_model")
+    assert after.statistics.digest == model.statistics.digest
+    assert after.typed(PcaModelStatistics).description.startswith("the model is kept")
+    assert before.items() <= digests(copied).items()
+    verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert not verdicts["variance_is_explained"].passed
+    assert "; 0.99 is asked for and takes n_components = " in str(
+        verdicts["variance_is_explained"].description
+    )
+
+
+@pytest.mark.parametrize("damage", ["half of the file", "no folder", "no sums"])
 def test_a_damaged_pca_model_is_made_anew_by_the_command_that_its_error_advises(
-    damage: str, copied: Path, run: Callable[..., dg.ExecuteInProcessResult], current: Current
+    damage: str, copied: Path, run: Run, current: Current, read: Read
 ) -> None:
-    folder = Path(current(copied, "pca_model").location.path)
+    """Of the same features it is the same model, to the bit."""
+    before, version = read(copied, "pca_components"), current(copied, "pca_model")
+    folder = Path(version.data_location.path)
     if damage == "no folder":
         shutil.rmtree(folder)
+    elif damage == "no sums":
+        (folder.parent / version.typed(PcaModelStatistics).sums).unlink()
     else:
         file = folder / pca_files.FILE
         file.write_bytes(file.read_bytes()[:1000])
-    run(copied, "pca_components+")
-    assert pca_files.load(current(copied, "pca_model").location).n_components == 50
+    run(copied, "pca_model+", ops={"pca_model": {"refit": True}})
+    assert load_current(current(copied, "pca_model")).digest == version.statistics.digest
+    assert pca_files.load_sums(
+        version.location / current(copied, "pca_model").typed(PcaModelStatistics).sums
+    )
+    assert read(copied, "pca_components") == before

@@ -126,11 +126,11 @@ def test_pictures_of_a_photo_folder_stay_out_of_the_metadata(photos: Path) -> No
 
 
 def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
-    people: Path, tmp_path: Path, run: Run
+    people: Path, copied: Path, run: Run
 ) -> None:
     ops = {"pca_model": {"n_components": 2}} | ALLOWING_JUNK
     with dg.DagsterInstance.ephemeral() as instance:
-        result = run(tmp_path / "data", source=people, ops=ops, instance=instance)
+        result = run(copied, "raw_images*", source=people, ops=ops, instance=instance)
         kept = [event.to_json() for event in instance.all_logs(result.run_id)]
     texts = [*kept, *map(str, result.get_asset_materialization_events())]
     assert len(kept) > 100

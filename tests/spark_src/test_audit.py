@@ -1,118 +1,198 @@
-"""Facts about tables, measured with plain Python on the same rows."""
+"""Files that a blocking check would refuse are never committed; the error says what is wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.tables.statistics import digests, table_facts, vector_facts
+from spark_src.tables.audit import Audit, audit_files, require_sound, vector_statistics
+from spark_src.tables.statistics import VectorStatistics
 
 NAN, INF = math.nan, math.inf
 
+Vector = list[float | None] | None
+AuditOf = Callable[..., Audit]
+LISTS = pa.list_(pa.float32())
 
-FactsOf = Callable[..., dict[str, Any]]
+
+def statistics_of(vectors: Sequence[Vector]) -> VectorStatistics:
+    return vector_statistics(pa.array(vectors, LISTS))
 
 
 @pytest.fixture
-def facts_of(spark: SparkSession, tmp_path: Path) -> FactsOf:
-    """The facts of vectors that are dealt out to so many files."""
+def audit_of(spark: SparkSession, tmp_path: Path) -> AuditOf:
+    """The audit of vectors that are dealt out to so many files, with the model of each."""
 
-    def of(lists: list[list[float] | None], parts: int = 1) -> dict[str, Any]:
-        for number in range(parts):
-            column = pa.array(lists[number::parts], pa.list_(pa.float32()))
-            pq.write_table(pa.table({"pca": column}), tmp_path / f"part-{number}.parquet")
-        return vector_facts(spark, Location.parse(str(tmp_path)), "pca")
+    def audit(
+        vectors: Sequence[Vector], models: Sequence[str | None] | None = None, files: int = 1
+    ) -> Audit:
+        names = models or ["digest"] * len(vectors)
+        locations = [Location.parse(str(tmp_path / f"{number}.parquet")) for number in range(files)]
+        for number, location in enumerate(locations):
+            columns = {
+                "pca": pa.array(vectors[number::files], LISTS),
+                "pca_model": pa.array(names[number::files], pa.string()),
+            }
+            pq.write_table(pa.table(columns), location.path, row_group_size=2)
+        return audit_files(spark, locations, "pca", "pca_model")
 
-    return of
-
-
-def test_facts_of_plain_vectors(facts_of: FactsOf) -> None:
-    assert facts_of([[1.0, -2.0], [0.5, 0.25]]) == {
-        "shortest": 2,
-        "longest": 2,
-        "not_finite": 0,
-        "nulls": 0,
-        "smallest": -2.0,
-        "largest": 1.0,
-        "smallest_norm": 0.75,
-        "largest_norm": 3.0,
-    }
+    return audit
 
 
-def test_vectors_of_different_lengths_show(facts_of: FactsOf) -> None:
-    facts = facts_of([[1.0], [1.0, 1.0, 1.0], [1.0, 1.0]])
-    assert (facts["shortest"], facts["longest"]) == (1, 3)
+def refusal(found: Audit, rows: int | None = None, expected: int | None = None) -> str:
+    """What is said of vectors that should have two numbers each."""
+    count = found.rows if rows is None else rows
+    with pytest.raises(AuditError) as caught:
+        require_sound(
+            "pca_components", found, 2, "digest", count, count if expected is None else expected
+        )
+    text = str(caught.value)
+    assert text.startswith("pca_components: ")
+    assert "Nothing was committed, and the version before is still current." in text
+    assert "Materialize pca_components again" in text
+    return text.removeprefix("pca_components: ").partition(". Nothing")[0]
 
 
-def test_rows_that_are_not_finite_are_counted_and_left_out_of_the_extremes(
-    facts_of: FactsOf,
-) -> None:
-    facts = facts_of([[1.0, NAN], [INF, -INF], [3.0, -4.0]])
-    assert facts["not_finite"] == 2
-    assert (facts["smallest"], facts["largest"]) == (-4.0, 3.0)
-    assert (facts["smallest_norm"], facts["largest_norm"]) == (7.0, 7.0)
+def test_what_plain_vectors_are_like_is_known() -> None:
+    assert statistics_of([[1.0, -2.0], [0.5, 0.25]]) == VectorStatistics(
+        nulls=0,
+        not_finite=0,
+        shortest=2,
+        longest=2,
+        smallest=-2.0,
+        largest=1.0,
+        smallest_norm=0.75,
+        largest_norm=3.0,
+    )
 
 
-def test_missing_vectors_are_counted(facts_of: FactsOf) -> None:
-    facts = facts_of([[1.0, 2.0], None, [1.0, 2.0], None])
-    assert facts["nulls"] == 2
-    assert (facts["shortest"], facts["longest"]) == (2, 2)
+def test_vectors_of_different_lengths_show() -> None:
+    found = statistics_of([[1.0], [1.0, 1.0, 1.0], [1.0, 1.0]])
+    assert (found.shortest, found.longest) == (1, 3)
+
+
+def test_rows_that_are_not_finite_are_counted_and_left_out_of_the_extremes() -> None:
+    found = statistics_of([[1.0, NAN], [INF, -INF], [3.0, -4.0], [None, 1.0]])
+    assert found.not_finite == 3
+    assert (found.smallest, found.largest) == (-4.0, 3.0)
+    assert (found.smallest_norm, found.largest_norm) == (7.0, 7.0)
+
+
+def test_missing_vectors_are_counted() -> None:
+    found = statistics_of([[1.0, 2.0], None, [1.0, 2.0], None])
+    assert found.nulls == 2
+    assert (found.shortest, found.longest) == (2, 2)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_an_empty_vector_is_a_shortest_one_of_norm_zero(facts_of: FactsOf, place: int) -> None:
-    lists: list[list[float] | None] = [[1.0, 2.0], [3.0, 4.0]]
+def test_an_empty_vector_is_a_shortest_one_of_norm_zero(place: int) -> None:
+    lists: list[Vector] = [[1.0, 2.0], [3.0, 4.0]]
     lists.insert(place, [])
-    facts = facts_of(lists)
-    assert (facts["shortest"], facts["longest"]) == (0, 2)
-    assert (facts["smallest_norm"], facts["largest_norm"]) == (0.0, 7.0)
+    found = statistics_of(lists)
+    assert (found.shortest, found.longest) == (0, 2)
+    assert (found.smallest_norm, found.largest_norm) == (0.0, 7.0)
 
 
-def test_equal_vectors_have_equal_norms(facts_of: FactsOf) -> None:
-    facts = facts_of([[0.1, 0.2, 0.3]] * 7, parts=3)
-    assert facts["smallest_norm"] == facts["largest_norm"] > 0
+def test_rows_of_a_batch_that_was_cut_are_counted_as_themselves() -> None:
+    whole = pa.array([[NAN, 1.0], [1.0, 2.0], None, [3.0, 4.0], [9.0]], LISTS)
+    assert vector_statistics(whole.slice(1, 3)) == statistics_of([[1.0, 2.0], None, [3.0, 4.0]])
 
 
-@pytest.mark.parametrize("parts", [1, 2, 40])
-def test_facts_do_not_depend_on_how_rows_are_spread(facts_of: FactsOf, parts: int) -> None:
-    lists: list[list[float] | None] = [[float(n), -1.0] for n in range(1, 8)]
-    facts = facts_of([*lists, None, None, None], parts)
-    assert (facts["shortest"], facts["longest"], facts["nulls"]) == (2, 2, 3)
-    assert (facts["smallest_norm"], facts["largest_norm"]) == (2.0, 8.0)
+@pytest.mark.parametrize("vectors", [[], [None, None]])
+def test_no_vectors_have_no_extremes(vectors: list[Vector]) -> None:
+    assert statistics_of(vectors) == VectorStatistics(nulls=len(vectors))
 
 
-def test_a_table_of_missing_vectors_only_can_be_described(facts_of: FactsOf) -> None:
-    assert facts_of([None, None])["nulls"] == 2
+def test_equal_vectors_have_equal_norms(audit_of: AuditOf) -> None:
+    found = audit_of([[0.1, 0.2, 0.3]] * 7, files=3).vectors
+    assert found.smallest_norm == found.largest_norm
+    assert found.smallest_norm == pytest.approx(0.6)
 
 
-def test_a_table_counts_its_rows_splits_and_labels(spark: SparkSession) -> None:
-    rows = [("Training", "Apple"), ("Training", "Cherry"), ("Test", "Apple"), (None, "Apple")]
-    assert table_facts(spark.createDataFrame(rows, "split string, label string")) == {
-        "rows": 4,
-        "splits": {"": 1, "Test": 1, "Training": 2},
-        "labels": {"Apple": 3, "Cherry": 1},
-    }
+@pytest.mark.parametrize("files", [1, 2, 40])
+def test_an_audit_does_not_depend_on_how_rows_are_spread(audit_of: AuditOf, files: int) -> None:
+    vectors: list[Vector] = [[float(n), -1.0] for n in range(1, 8)]
+    found = audit_of([*vectors, None, None, None], files=files)
+    assert (found.rows, found.models) == (10, {"digest"})
+    assert found.vectors == statistics_of([*vectors, None, None, None])
 
 
-def test_a_ledger_counts_its_reasons(spark: SparkSession) -> None:
-    rows = [("1", "broken"), ("2", "broken"), ("3", "animated")]
-    facts = table_facts(spark.createDataFrame(rows, "path string, reason string"))
-    assert facts == {"rows": 3, "reasons": {"animated": 1, "broken": 2}}
+def test_no_files_hold_nothing(spark: SparkSession) -> None:
+    assert audit_files(spark, [], "pca", "pca_model") == Audit()
 
 
-def test_an_empty_table_has_no_rows(spark: SparkSession) -> None:
-    facts = table_facts(spark.createDataFrame([], "path string, reason string"))
-    assert facts == {"rows": 0, "reasons": {}}
+def test_a_file_with_a_changed_byte_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    table = pa.table(
+        {"pca": pa.array([[1.0, 2.0]] * 900, LISTS), "pca_model": pa.array(["digest"] * 900)}
+    )
+    file = tmp_path / "damaged.parquet"
+    pq.write_table(table, file, write_page_checksum=True, use_dictionary=False)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 4] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UnreadableVersionError, match=r"damaged\.parquet cannot be read"):
+        audit_files(spark, [Location.parse(str(file))], "pca", "pca_model")
 
 
-def test_different_digests_are_listed_sorted(spark: SparkSession) -> None:
-    table = spark.createDataFrame([("b",), ("a",), ("b",)], "model string")
-    assert digests(table) == ["a", "b"]
+def test_sound_vectors_are_accepted(audit_of: AuditOf) -> None:
+    found = audit_of([[1.0, 2.0], [0.0, 0.0]])
+    require_sound("pca_components", found, 2, "digest", 2, 2)
+
+
+def test_a_change_that_adds_nothing_is_accepted_where_the_rows_are_those_expected() -> None:
+    require_sound("pca_components", Audit(), 2, "digest", 7, 7)
+    assert refusal(Audit(), 7, 8) == "7 rows were made of 8"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "fault"),
+    [
+        ([[1.0, 2.0], [NAN, 1.0], [1.0, INF]], "2 rows have NaN or infinity"),
+        ([[1.0, 2.0], [None, 1.0]], "1 rows have NaN or infinity"),
+        ([[1.0, 2.0], None], "1 rows have no vector"),
+        ([[1.0, 2.0], [1.0]], "vectors have 1 to 2 numbers, not 2"),
+        ([[1.0, 2.0, 3.0]], "vectors have 3 to 3 numbers, not 2"),
+        ([[]], "vectors have 0 to 0 numbers, not 2"),
+    ],
+)
+def test_unsound_vectors_are_refused_by_what_is_wrong(
+    audit_of: AuditOf, vectors: list[Vector], fault: str
+) -> None:
+    assert refusal(audit_of(vectors)) == fault
+
+
+def test_vectors_that_are_all_missing_are_refused(audit_of: AuditOf) -> None:
+    assert refusal(audit_of([None])) == "1 rows have no vector"
+
+
+@pytest.mark.parametrize(
+    ("models", "fault"),
+    [
+        (["digest", "another"], "rows name 2 models, or another than digest"),
+        (["another", "another"], "rows name 1 models, or another than digest"),
+        (["digest", None], "rows name 2 models, or another than digest"),
+    ],
+)
+def test_rows_of_another_model_are_refused(
+    audit_of: AuditOf, models: list[str | None], fault: str
+) -> None:
+    assert refusal(audit_of([[1.0, 2.0]] * 2, models)) == fault
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_are_missing_or_too_many_are_refused(audit_of: AuditOf, rows: int) -> None:
+    found = audit_of([[1.0, 2.0]] * rows)
+    assert refusal(found, rows, 2) == f"{rows} rows were made of 2"
+
+
+def test_everything_that_is_wrong_is_said_at_once(audit_of: AuditOf) -> None:
+    found = audit_of([[NAN], None], ["another"] * 2)
+    assert refusal(found, 2, 5).count(";") == 4

@@ -9,51 +9,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from spark_src.errors import StorageError
 from spark_src.io.locations import Location
-from spark_src.tables.csv import FILE, count_rows, flatten, write_csv
-from spark_src.tables.schemas import PCA_COMPONENTS
-
-LABELS = [
-    "Apple",
-    "Apple, green",
-    'the "best" one',
-    '"',
-    "two\nlines",
-    "two\r\nlines",
-    "return\rhere",
-    " space before",
-    "space after ",
-    "tab\t",
-    "back\\slash",
-    'back\\"quote',
-    "#comment",
-    "Äpfel 果物 🍎",
-    "=1+1",
-    "a;b",
-    "'",
-    "NULL",
-]
-ROWS = [
-    (f"id{number}", f"T/{label}/{number:02}.jpg", "Training", label, [number / 3, -1e-8, 2e9])
-    for number, label in enumerate(LABELS)
-]
-ROWS.append(("unsplit", "Apple/1.jpg", None, "Apple", [0.1, 0.0, -0.0]))
-ROWS.append(("bare", "1.jpg", None, None, [1.0, 2.0, 3.0]))
+from spark_src.tables import csv as csv_file
+from spark_src.tables.delta import CURRENT, Tables
+from tests.spark_src.exports import LABELS, ROWS, export, store
 
 
 @pytest.fixture(scope="module")
-def components(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame(ROWS, PCA_COMPONENTS).repartition(4)
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Storage of these rows, in four files."""
+    folder = tmp_path_factory.mktemp("csv") / "a b#c[1]"
+    found = Tables(Location.parse(str(folder)))
+    store(found, ROWS)
+    return found
 
 
 @pytest.fixture(scope="module")
-def file(components: DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Location:
-    folder = Location.parse(str(tmp_path_factory.mktemp("csv") / "a b#c%20[1]"))
-    Path(folder.path).mkdir()
-    return write_csv(flatten(components, 3), folder)
+def file(spark: SparkSession, tables: Tables) -> Location:
+    return export(spark, tables).data_location
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +37,17 @@ def records(file: Location) -> list[dict[str, str]]:
 
 
 def test_the_folder_shows_one_file(file: Location) -> None:
-    visible = [path.name for path in Path(file.path).parent.iterdir() if path.name[0] not in "._"]
-    assert visible == [FILE] == [file.name]
+    found = {path.name for path in Path(file.path).parent.iterdir()}
+    assert found == {csv_file.FILE, CURRENT}
+    assert file.name == "pca_components.csv"
 
 
-def test_columns_are_keys_then_components_in_order(file: Location, components: DataFrame) -> None:
+def test_columns_are_keys_then_components_in_order(
+    spark: SparkSession, file: Location, tables: Tables
+) -> None:
     header = file.read().decode().split("\n", 1)[0].strip()
     assert header == "image_id,path,split,label,pca_0,pca_1,pca_2"
-    many = flatten(components, 12).columns
+    many = csv_file.flatten(spark, tables.current("pca_components"), 12).columns
     assert many[4:] == [f"pca_{index}" for index in range(12)]
 
 
@@ -109,9 +87,4 @@ def test_a_missing_split_or_label_stays_empty(
 
 
 def test_rows_are_counted_whatever_line_breaks_they_hold(file: Location) -> None:
-    assert count_rows(file) == len(ROWS)
-
-
-def test_a_table_of_other_columns_is_refused(components: DataFrame) -> None:
-    with pytest.raises(StorageError, match="pca_components should have the columns"):
-        flatten(components.drop("split"), 3)
+    assert csv_file.count_rows(file) == len(ROWS)

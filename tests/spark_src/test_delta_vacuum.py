@@ -97,13 +97,15 @@ def test_what_a_run_has_written_and_not_committed_is_left_for_a_week(tables: Tab
     assert (folder / living.name).exists()
 
 
-def test_a_half_written_file_is_deleted_after_a_week(tables: Tables) -> None:
+@pytest.mark.parametrize("name", ["part-0-abc.parquet", ".part-0-abc.parquet.1f", "a/.b.parquet"])
+def test_a_half_written_file_is_deleted_after_a_week(tables: Tables, name: str) -> None:
     add(tables, "run-0", "old.jpg")
-    half = Path(tables.prefix(ASSET).path, "part-00000-abc.parquet")
+    half = Path(tables.prefix(ASSET).path, name)
+    half.parent.mkdir(exist_ok=True)
     half.write_bytes(b"PAR1 half")
     tables.vacuum(ASSET)
     assert half.exists()
-    age(half.parent, days=8)
+    age(Path(tables.prefix(ASSET).path), days=8)
     tables.vacuum(ASSET)
     assert not half.exists()
     assert paths_of(tables.current(ASSET)) == ["old.jpg"]

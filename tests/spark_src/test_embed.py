@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,32 +18,30 @@ from pyspark.sql import SparkSession
 
 from spark_src.embed import _engine, embed, embedding
 from spark_src.errors import InputError, PcaError, UnusablePictureError
-from spark_src.features import incremental
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
-from spark_src.images.ingest import accepted, inspect, list_source, row_of_file
+from spark_src.images.ingest import row_of_file
 from spark_src.images.validate import DEFAULT_LIMITS, Limits
-from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel, Sums, fit_sums
-from spark_src.spark.session import write_table
-from spark_src.storage import Storage
+from spark_src.tables.delta import Snapshot
 from spark_src.tables.vectors import matrix_of
+from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 Rows = dict[str, NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def features(sample_features: Location) -> Rows:
+def features(sample_version: Snapshot) -> Rows:
     """The batch's features by path."""
-    table = pq.read_table(sample_features.path, columns=["path", "features"])
-    matrix = matrix_of(table["features"].combine_chunks())
+    table = table_of(sample_version)
+    matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
 
 
 @pytest.fixture(scope="module")
 def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
     """Fitted on all of the sample."""
-    return fit_sums(Sums.of(np.stack(list(features.values()))), 50, mobilenet.sha256)
+    return fit_sums(Sums.from_features(np.stack(list(features.values()))), 50, mobilenet.sha256)
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +73,10 @@ def test_a_turned_photo_with_metadata_has_them_too(
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.jpg").write_bytes(rotated(picture))
-    storage = Storage(Location.parse(str(tmp_path / "data")))
-    draft = storage.begin("raw_images", "run")
-    inspected = inspect(spark, list_source(Location.parse(str(tmp_path / "in"))), Limits())
-    write_table(accepted(inspected), "raw_images", draft.location)
-    inspected.unpersist()
-    images = storage.publish(draft, {"rows": 1, "digest": "one"})
-    folder = storage.begin("mobilenet_features", "run").location
-    incremental.make(spark, incremental.plan(storage, images, mobilenet.sha256), mobilenet, folder)
-    (row,) = pq.read_table(folder.path).to_pylist()
+    tables = tables_in(tmp_path / "data")
+    images = ingest(spark, tables, tmp_path / "in").raw
+    _, version = featurize(spark, tables, images, mobilenet)
+    (row,) = rows_by_path(version).values()
     found = embedding(rotated(picture), mobilenet, pca)
     assert found.image_id == row["image_id"]
     np.testing.assert_allclose(found.features, row["features"], atol=1e-6)
@@ -126,7 +119,7 @@ def test_a_pca_of_another_models_features_is_refused(
     picture: bytes, mobilenet: MobilenetModel, pca: PcaModel
 ) -> None:
     with pytest.raises(PcaError, match="model 000000000000, but this is model"):
-        embed(picture, mobilenet, replace(pca, model="0" * 64))
+        embed(picture, mobilenet, replace(pca, model_sha256="0" * 64))
 
 
 def test_the_models_bytes_are_enough_and_loaded_once(

@@ -192,6 +192,19 @@ def test_the_scan_decodes_each_format(tmp_path: Path, name: str) -> None:
     assert scan(location(tmp_path), others).n_hits == 0
 
 
+@pytest.mark.parametrize("at_once", [1, 2**20])
+def test_the_scan_decodes_each_format_in_a_bucket(
+    bucket: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_src.erasure.files._BYTES_AT_ONCE", at_once)
+    for name, content in FORMATS.items():
+        for key in (name, f"folder//{name}"):
+            client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+    root = Location.parse(f"s3://{bucket}")
+    needles = Needles.from_target(Target.from_names(ODD), root, ["c" * 64])
+    assert len(scan(root, needles).hits) == 2 * len(FORMATS)
+
+
 def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: Path) -> None:
     (tmp_path / "photos/anna").mkdir(parents=True)
     (tmp_path / "link").symlink_to("/somewhere/photos/anna/1.jpg")

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from spark_src.errors import ConcurrentWriteError, ErasureError
 from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import fingerprint_of
 from spark_src.images.preprocess import PIXELS
+from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.pca import fit
 from spark_src.pca.files import load_sums
@@ -36,7 +38,7 @@ from spark_src.pca.sums import sum_files
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.delta import Snapshot, Tables, is_table
-from spark_src.tables.parquet import read_columns, write_file
+from spark_src.tables.parquet import read_columns, write_file, write_whole
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES, TABLES
 from spark_src.tables.statistics import (
     ComponentsStatistics,
@@ -116,7 +118,10 @@ def statistics_of(asset: str) -> Statistics:
 def bare(tmp_path: Path) -> Work:
     """Every asset, committed without rows, and an empty input."""
     (tmp_path / "input").mkdir()
-    tables, source = tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input"))
+    return commit_all(tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input")))
+
+
+def commit_all(tables: Tables, source: Location) -> Work:
     before: list[Snapshot] = []
     for asset in PREFIXES:
         write = tables.begin(asset, "run-1", before)
@@ -126,8 +131,7 @@ def bare(tmp_path: Path) -> Work:
         if is_table(asset):
             before.append(write.commit(statistics))
         else:
-            (Path(write.location.path)).mkdir(parents=True, exist_ok=True)
-            Path(write.location.path, f"{asset}.bin").write_bytes(b"content")
+            write_whole(write.location / f"{asset}.bin", b"content")
             before.append(commit_artifact(write, statistics))
     return tables, source
 
@@ -247,6 +251,37 @@ def test_of_a_first_run_that_was_killed_nothing_stays(tmp_path: Path) -> None:
     assert not list(Path(source.path, "photos").iterdir())
 
 
+def test_in_a_versioned_bucket_no_version_of_anything_stays(bucket: str) -> None:
+    s3 = client("s3")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    root = Location.parse(f"s3://{bucket}")
+    tables, source = commit_all(Tables(root / "data"), root / "input")
+    for key in (f"photos/{ANNA}/1.jpg", f"photos/{ANNA}//2.jpg", "photos/other/1.jpg"):
+        for _ in range(2):
+            s3.put_object(Bucket=bucket, Key=f"input/{key}", Body=b"picture")
+    row = {"path": f"photos/{ANNA}/1.jpg", "image_id": "a" * 64}
+    killed = pa.Table.from_pylist([row], RAW_IMAGES)
+    write_file([killed], tables.prefix("raw_images"), "part-1.parquet", RAW_IMAGES)
+    odd = {"Bucket": bucket, "Key": "data/raw_images//part-2.parquet"}
+    s3.put_object(**odd, Body=(tables.prefix("raw_images") / "part-1.parquet").read())
+    assert find(tables, source, Target.from_names(ANNA)).uncommitted == 2
+    late = tables.begin("raw_images", "run-2")
+    erase(no_spark, (tables, source), Target.from_names(ANNA))
+    with pytest.raises(ConcurrentWriteError):
+        late.commit(statistics_of("raw_images"))
+    listed = s3.list_object_versions(Bucket=bucket)
+    assert "DeleteMarkers" not in listed
+    stored = [item for item in listed["Versions"] if item["Key"].startswith("data/")]
+    assert all(item["IsLatest"] for item in stored)
+    for item in listed["Versions"]:
+        assert ANNA not in item["Key"]
+        body = s3.get_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])["Body"]
+        assert ANNA.encode() not in body.read()
+    others = [item["Key"] for item in listed["Versions"] if item["Key"].startswith("input/")]
+    assert others == ["input/photos/other/1.jpg"] * 2
+    assert tables.current("embedding_quality").record.note == "erasure"
+
+
 def picture(number: int) -> bytes:
     """A small picture unlike all others."""
     pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
@@ -329,16 +364,16 @@ def paths_in(tables: Tables, asset: str) -> set[str]:
     return set(read_columns(files, ["path"])["path"].to_pylist()) if files else set()
 
 
-def erase(spark: SparkSession, work: Work, target: Target) -> dict[str, Any]:
+def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict[str, Any]:
     """What the job does, without what is made of the features."""
     tables, source = work
     requests.add(tables, source, target)
     for request in requests.pending(tables):
         requests.erase_inputs(tables, source, request)
     for request in requests.pending(tables):
-        requests.erase_rows(lambda: spark, tables, request, "erase-1")
-    if tables.find("mobilenet_features"):
-        featurize(spark, tables, tables.current("raw_images"), MODEL, run_id="erase-1")
+        requests.erase_rows(spark, tables, request, "erase-1")
+    if tables.current("raw_images").rows:
+        featurize(spark(), tables, tables.current("raw_images"), MODEL, run_id="erase-1")
     deleted = purge(tables, "erase-1")
     [request] = requests.pending(tables)
     receipt = proof.prove(tables, source, request, deleted)
@@ -364,7 +399,7 @@ def test_rows_and_files_of_a_person_go_and_everybody_elses_stay(
 ) -> None:
     tables, source = own
     others = {path for path in paths_in(tables, "raw_images") if ANNA not in path}
-    receipt = erase(spark, own, Target.from_names(ANNA))
+    receipt = erase(lambda: spark, own, Target.from_names(ANNA))
     assert_nothing_says(own, ANNA)
     assert receipt["inputs"]["files"] == 17
     assert receipt["rows"]["raw_images"] == 16
@@ -382,7 +417,7 @@ def test_what_is_left_is_described_as_if_it_had_been_ingested_alone(
     own: Work, spark: SparkSession
 ) -> None:
     tables, source = own
-    erase(spark, own, Target.from_names(ANNA))
+    erase(lambda: spark, own, Target.from_names(ANNA))
     again = ingest(spark, tables, source, run_id="run-2")
     assert again.unchanged
     fresh = ingest(spark, tables_in(Path(source.path).parent / "fresh"), source)
@@ -441,7 +476,7 @@ def test_photos_in_files_that_a_killed_run_never_committed_are_found_and_deleted
     write_file([features], staged, "part-1.parquet", MOBILENET_FEATURES)
     found = find(tables, source, Target.from_names("dora-5"))
     assert (sum(found.rows.values()), found.uncommitted) == (0, 2)
-    receipt = erase(spark, own, Target.from_names("dora-5"))
+    receipt = erase(lambda: spark, own, Target.from_names("dora-5"))
     assert receipt["pictures"] == 2
     assert receipt["proof"]["purged_files"] >= 3
     assert_nothing_says(own, "dora-5")
@@ -460,7 +495,7 @@ def test_an_uncommitted_file_that_is_no_parquet_does_not_hold_anybody_up(
 ) -> None:
     tables, _ = own
     Path(tables.prefix("raw_images").path, "part-broken.parquet").write_bytes(b"PAR1 nothing")
-    assert erase(spark, own, Target.from_names(ANNA))["scan"]["hits"] == 0
+    assert erase(lambda: spark, own, Target.from_names(ANNA))["scan"]["hits"] == 0
 
 
 def test_one_request_that_cannot_be_read_does_not_hold_up_another(
@@ -471,7 +506,7 @@ def test_one_request_that_cannot_be_read_does_not_hold_up_another(
     broken.parent.mkdir()
     broken.write_text("{")
     with pytest.raises(ErasureError, match=r"pending-broken\.json is no request that can be read"):
-        erase(spark, own, Target.from_names(ANNA))
+        erase(lambda: spark, own, Target.from_names(ANNA))
     broken.unlink()
     requests.require_all_done(tables)
     assert_nothing_says(own, ANNA)
@@ -486,12 +521,12 @@ def test_a_picture_that_several_supplied_goes_by_its_id_only_when_that_is_asked_
     [shared] = {key["image_id"] for key in keys if key["path"].endswith("shared.png")}
     with pytest.raises(ErasureError, match="more than one person"):
         requests.add(tables, source, Target.from_names(None, [shared]))
-    erase(spark, own, Target.from_names(None, [shared], all_owners=True))
+    erase(lambda: spark, own, Target.from_names(None, [shared], all_owners=True))
     assert_nothing_says(own, shared)
     assert not list(Path(source.path).rglob("shared.png"))
     assert len(paths_in(tables, "raw_images")) == 60
     [alone] = {key["image_id"] for key in keys if key["path"] == "shop/Apple/1.png"}
-    erase(spark, own, Target.from_names(None, [alone]))
+    erase(lambda: spark, own, Target.from_names(None, [alone]))
     assert not Path(source.path, "shop/Apple/1.png").exists()
     assert Path(source.path, "shop/Apple/11.png").exists()
 

@@ -1,246 +1,260 @@
-"""New features cost what new pictures cost: the rest is carried over, or resumed."""
+"""New features cost what new pictures cost: the rest is carried over, or resumed, to the bit."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
-from spark_src import feature_parts
-from spark_src.errors import StorageError, UnreadableVersionError
+from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.features import incremental
-from spark_src.features.incremental import Plan
 from spark_src.features.model import MobilenetModel
-from spark_src.images.preprocess import PIXELS
-from spark_src.io.locations import Location
-from spark_src.spark.session import read_table, write_table
-from spark_src.storage import Storage, Version
-from spark_src.tables.schemas import MOBILENET_FEATURES, require_columns
+from spark_src.features.plan import STAGED, FeaturesPlan, plan_features
+from spark_src.images import plan as ingest_plan
+from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
+from spark_src.tables.parquet import open_parquet, write_file
+from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
+from spark_src.tables.statistics import FeaturesStatistics
+from spark_src.tables.vectors import float_lists, matrix_of
+from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
-Images = Callable[[DataFrame], Version]
-
-FEW = "split = 'Test' and label <> 'Cherry 2'"
-"""40 of the sample's 240 pictures."""
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(Location.parse(str(tmp_path / "storage")))
+LABELS = ("Apple Golden 1", "Tomato 2")
 
 
 @pytest.fixture
-def images(storage: Storage) -> Images:
-    """Publish a table as the current raw_images."""
-
-    def publish(table: DataFrame) -> Version:
-        draft = storage.begin("raw_images", "run-1")
-        write_table(table, "raw_images", draft.location)
-        return storage.publish(draft, {"rows": table.count()})
-
-    return publish
+def source(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """40 of the sample's 240 pictures, of which ingest makes four files."""
+    monkeypatch.setattr(ingest_plan, "MIN_ROWS", 10)
+    for label in LABELS:
+        shutil.copytree(sample / "Test" / label, tmp_path / "in" / "Test" / label)
+    return tmp_path / "in"
 
 
 @pytest.fixture
-def few(spark: SparkSession, sample_images: Location) -> DataFrame:
-    return read_table(spark, sample_images).where(FEW)
+def tables(tmp_path: Path) -> Tables:
+    return tables_in(tmp_path / "storage")
 
 
 @pytest.fixture
-def make(
-    spark: SparkSession, storage: Storage, mobilenet: MobilenetModel
-) -> Callable[[Version], tuple[Plan, Version]]:
-    """Make features of a version of raw_images current, as the asset does."""
+def refresh(spark: SparkSession, tables: Tables, source: Path, mobilenet: MobilenetModel) -> Any:
+    """Ingest and features, one after the other."""
 
-    def make(raw: Version) -> tuple[Plan, Version]:
-        plan = incremental.plan(storage, raw, mobilenet.sha256)
-        draft = storage.begin("mobilenet_features", "run-1")
-        incremental.make(spark, plan, mobilenet, draft.location)
-        facts = {"rows": raw.rows, "model": mobilenet.sha256, "pixels": PIXELS}
-        version = storage.publish(draft, facts)
-        plan.forget_parts()
-        return plan, version
+    def run() -> tuple[FeaturesPlan, Snapshot]:
+        raw = ingest(spark, tables, source).raw
+        return featurize(spark, tables, raw, mobilenet)
 
-    return make
+    return run
 
 
-Make = Callable[[Version], tuple[Plan, Version]]
+@pytest.fixture
+def planned(
+    spark: SparkSession, tables: Tables, source: Path, mobilenet: MobilenetModel
+) -> tuple[TableWrite, FeaturesPlan]:
+    """A run that has ingested and planned."""
+    raw = ingest(spark, tables, source).raw
+    write = tables.begin("mobilenet_features", "run-1", [raw])
+    return write, plan_features(write, raw, mobilenet.sha256)
 
 
-def table_of(location: Location) -> pa.Table:
-    return pq.read_table(location.path)
+def of_the_sample(features: Snapshot, paths: list[str]) -> list[list[float]]:
+    rows = rows_by_path(features)
+    return [rows[path]["features"] for path in paths]
 
 
-def of_the_sample(features: Location, paths: list[str]) -> list[dict[str, object]]:
-    rows = {row["path"]: row for row in table_of(features).to_pylist()}
-    return [rows[path] for path in paths]
+def statistics_of(features: Snapshot) -> tuple[int, int, int]:
+    known = features.typed(FeaturesStatistics)
+    return known.computed, known.carried_over, known.resumed
 
 
-def test_the_first_features_are_computed_and_the_same_again_carried_over(
-    few: DataFrame, images: Images, make: Make, sample_features: Location
+def files_under(tables: Tables) -> dict[str, tuple[int, bytes]]:
+    """Every file of the storage, the log's too: when it was written and what is in it."""
+    files = [path for path in Path(tables.root.path).rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def compute(
+    spark: SparkSession, write: TableWrite, plan: FeaturesPlan, model: MobilenetModel
+) -> list[DataFile]:
+    counter = spark.sparkContext.accumulator(0)
+    return incremental.compute(lambda: spark, plan, model, write.folder, lambda: counter)
+
+
+def fails(*_: object) -> Any:
+    raise AssertionError("Spark was started")
+
+
+def test_the_first_features_are_computed_and_unchanged_ones_cost_nothing(
+    refresh: Any, tables: Tables, mobilenet: MobilenetModel, sample_version: Snapshot
 ) -> None:
-    raw = images(few)
-    first, made = make(raw)
-    again, same = make(raw)
-    assert first.facts == {"featurized": 40, "carried_over": 0, "resumed": 0}
-    assert again.facts == {"featurized": 0, "carried_over": 40, "resumed": 0}
-    rows = table_of(made.location).to_pylist()
-    assert rows == of_the_sample(sample_features, [row["path"] for row in rows])
-    assert table_of(same.location).to_pylist() == rows
+    _, first = refresh()
+    assert statistics_of(first) == (40, 0, 0)
+    rows = rows_by_path(first)
+    assert [row["features"] for row in rows.values()] == of_the_sample(sample_version, list(rows))
+    before = files_under(tables)
+    plan, again = refresh()
+    assert plan.is_empty
+    assert again == first
+    assert incremental.compute(fails, plan, mobilenet, first.location, fails) == []
+    assert files_under(tables) == before
 
 
-def test_the_table_has_its_columns_and_its_rows_are_sorted_by_path(
-    spark: SparkSession, few: DataFrame, images: Images, make: Make
+def test_the_table_has_its_columns_and_the_rows_of_raw_images_in_their_order(
+    refresh: Any, tables: Tables
 ) -> None:
-    _, made = make(images(few))
-    features = require_columns(read_table(spark, made.location), "mobilenet_features")
-    keys = ["image_id", "path", "split", "label"]
-    found = features.select(keys).collect()
-    assert features.columns == MOBILENET_FEATURES.fieldNames()
-    assert sorted(found) == sorted(few.select(keys).collect())
-    assert [row.path for row in found] == sorted(row.path for row in found)
+    _, features = refresh()
+    raw = table_of(tables.current("raw_images"))
+    keys = [*KEYS, "orientation"]
+    for location in features.locations:
+        with open_parquet(location) as parquet:
+            assert parquet.schema_arrow.equals(MOBILENET_FEATURES)
+    assert table_of(features).select(keys).equals(raw.select(keys))
 
 
-def test_new_pictures_alone_are_featurized_and_those_that_went_are_gone(
-    few: DataFrame, images: Images, make: Make, sample_features: Location
+def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
+    refresh: Any, source: Path
 ) -> None:
-    paths = sorted(row.path for row in few.select("path").collect())
-    make(images(few.where(F.col("path") != paths[0])))
-    plan, made = make(images(few.where(F.col("path") != paths[-1])))
-    assert plan.missing == [paths[0]]
-    assert plan.facts == {"featurized": 1, "carried_over": 38, "resumed": 0}
-    assert table_of(made.location).to_pylist() == of_the_sample(sample_features, paths[:-1])
+    refresh()
+    (source / "Test" / "Tomato 2").rename(source / "Test" / "Tomato 3")
+    shutil.copytree(source / "Test" / LABELS[0], source / "Training" / LABELS[0])
+    _, features = refresh()
+    known = features.typed(FeaturesStatistics)
+    values = matrix_of(table_of(features)["features"].combine_chunks()).astype(np.float64)
+    norms = np.abs(values).sum(axis=1)
+    assert statistics_of(features) == (0, 60, 0)
+    assert known.splits == {"Test": 40, "Training": 20}
+    assert (known.vectors.nulls, known.vectors.not_finite) == (0, 0)
+    assert (known.vectors.shortest, known.vectors.longest) == (1280, 1280)
+    assert (known.vectors.smallest, known.vectors.largest) == (values.min(), values.max())
+    assert known.vectors.smallest_norm == pytest.approx(norms.min())
+    assert known.vectors.largest_norm == pytest.approx(norms.max())
 
 
-def test_a_picture_that_moved_is_not_computed_again(
-    few: DataFrame, images: Images, make: Make
+def test_after_pictures_came_went_moved_and_doubled_every_row_has_its_bits(
+    refresh: Any, source: Path, sample: Path, sample_version: Snapshot
 ) -> None:
-    make(images(few))
-    plan, made = make(images(few.withColumn("path", F.concat(F.lit("moved/"), "path"))))
-    assert plan.missing == []
-    assert all(path.startswith("moved/") for path in table_of(made.location)["path"].to_pylist())
-
-
-def test_the_same_picture_under_two_paths_is_computed_once_and_has_two_rows(
-    few: DataFrame, images: Images, make: Make
-) -> None:
-    twice = few.unionByName(few.withColumn("path", F.concat(F.lit("copy/"), "path")))
-    plan, made = make(images(twice))
-    assert len(plan.missing) == 40
-    rows = table_of(made.location).to_pylist()
-    values = {row["path"]: row["features"] for row in rows}
-    assert len(rows) == 80
-    assert all(values[f"copy/{path}"] == values[path] for path in values if path[:5] != "copy/")
-
-
-def test_a_picture_that_was_turned_is_computed_again(
-    few: DataFrame, images: Images, make: Make
-) -> None:
-    one = few.orderBy("path").limit(1)
-    _, upright = make(images(one))
-    plan, turned = make(images(one.withColumn("orientation", F.lit(3))))
-    assert len(plan.missing) == 1
-    assert table_of(turned.location)["features"] != table_of(upright.location)["features"]
-
-
-def test_features_of_another_model_are_computed_again_and_the_plan_says_so(
-    few: DataFrame, images: Images, make: Make, storage: Storage
-) -> None:
-    raw = images(few)
-    make(raw)
-    plan = incremental.plan(storage, raw, "another model's digest")
-    assert len(plan.missing) == 40
-    assert "was made by another model" in str(plan)
-
-
-def test_features_of_other_pixels_are_computed_again_and_the_plan_says_so(
-    few: DataFrame,
-    images: Images,
-    make: Make,
-    storage: Storage,
-    mobilenet: MobilenetModel,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    raw = images(few)
-    make(raw)
-    monkeypatch.setattr(incremental, "PIXELS", "other pixels")
-    plan = incremental.plan(storage, raw, mobilenet.sha256)
-    assert len(plan.missing) == 40
-    assert "saw other pixels" in str(plan)
-
-
-def test_all_are_computed_again_where_that_is_asked_for(
-    few: DataFrame, images: Images, make: Make, storage: Storage, mobilenet: MobilenetModel
-) -> None:
-    raw = images(few)
-    make(raw)
-    assert len(incremental.plan(storage, raw, mobilenet.sha256, recompute=True).missing) == 40
+    refresh()
+    shutil.copytree(sample / "Test" / "Cherry 2", source / "Test" / "Cherry 2")
+    shutil.copytree(sample / "Test" / "Cherry 2", source / "Again" / "Cherry 2")
+    (source / "Test" / LABELS[0]).rename(source / "Test" / "Moved")
+    next((source / "Test" / LABELS[1]).iterdir()).unlink()
+    plan, features = refresh()
+    assert statistics_of(features) == (20, 39, 0)
+    origin = {
+        path: path.replace("Again/", "Test/").replace("Moved", LABELS[0])
+        for path in rows_by_path(features)
+    }
+    assert len(origin) == 79 and plan.n_computed == 20
+    found = [row["features"] for row in rows_by_path(features).values()]
+    assert found == of_the_sample(sample_version, list(origin.values()))
 
 
 def test_what_an_interrupted_run_had_finished_is_not_done_again(
-    few: DataFrame,
-    images: Images,
-    make: Make,
-    storage: Storage,
-    sample_features: Location,
+    refresh: Any,
+    spark: SparkSession,
+    planned: tuple[TableWrite, FeaturesPlan],
     mobilenet: MobilenetModel,
+    sample_version: Snapshot,
 ) -> None:
-    raw = images(few)
-    paths = sorted(row.path for row in few.select("path").collect())
-    done = storage.prefix("mobilenet_features") / "parts"
-    done /= feature_parts.recipe(mobilenet.sha256, PIXELS)
-    done.make_folder()
-    finished = table_of(sample_features).select(["image_id", "path", "features"])
-    finished = finished.filter(pa.compute.is_in(finished["path"], pa.array(paths[:30])))
-    ones = pa.array([1] * 30, pa.int32())
-    part = pa.table([finished["image_id"], ones, finished["features"]], feature_parts.SCHEMA.names)
-    pq.write_table(part, f"{done.path}/part-of-a-killed-run.parquet")
-    Path(done.path, ".part-half-written.parquet").write_bytes(b"PAR1 and no more")
-    plan, made = make(raw)
-    assert plan.missing == paths[30:]
-    assert plan.facts == {"featurized": 10, "carried_over": 0, "resumed": 30}
-    assert table_of(made.location).to_pylist() == of_the_sample(sample_features, paths)
-    assert not (storage.prefix("mobilenet_features") / "parts").exists()
+    write, plan = planned
+    finished = compute(spark, write, replace(plan, computations=plan.computations[:3]), mobilenet)
+    Path(write.folder.path, ".part-unfinished.parquet.0123").write_bytes(b"PAR1 and no more")
+    _, made = refresh()
+    assert set(finished) < set(made.files)
+    assert statistics_of(made) == (10, 0, 30)
+    rows = rows_by_path(made)
+    assert [row["features"] for row in rows.values()] == of_the_sample(sample_version, list(rows))
+    assert not Path(write.folder.path, STAGED).exists()
 
 
 def test_a_damaged_file_of_the_current_version_is_named_and_not_carried_over(
-    few: DataFrame, images: Images, make: Make
+    refresh: Any, source: Path, tables: Tables
 ) -> None:
-    raw = images(few)
-    _, made = make(raw)
-    file = Path(made.location.path, "part-00000.parquet")
+    _, made = refresh()
+    file = Path(made.locations[0].path)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(content)
-    with pytest.raises(Exception, match=r"part-00000.parquet cannot be read") as failure:
-        make(raw)
-    assert UnreadableVersionError.__name__ in str(failure.value)
+    (source / "Test" / LABELS[0]).rename(source / "Test" / "Moved")
+    with pytest.raises(UnreadableVersionError, match=rf"{file.name} cannot be read"):
+        refresh()
+    assert tables.current("mobilenet_features") == made
 
 
-def test_pictures_that_are_gone_when_they_are_featurized_are_missed(
+def test_pictures_that_are_gone_when_their_features_are_computed_are_missed(
     spark: SparkSession,
-    few: DataFrame,
-    images: Images,
-    storage: Storage,
+    planned: tuple[TableWrite, FeaturesPlan],
     mobilenet: MobilenetModel,
-    tmp_path: Path,
+    tables: Tables,
 ) -> None:
-    raw = images(few.repartition(2))
-    plan = incremental.plan(storage, raw, mobilenet.sha256)
-    fewer = images(few.limit(30))
-    shutil.rmtree(raw.location.path)
-    shutil.copytree(fewer.location.path, raw.location.path)
-    with pytest.raises(StorageError, match=r"10 images of .* were not featurized"):
-        incremental.make(spark, plan, mobilenet, Location.parse(str(tmp_path / "made")))
+    write, plan = planned
+    Path(plan.images.locations[1].path).unlink()
+    with pytest.raises(UnreadableVersionError, match=f"{plan.images.files[1].name} cannot be read"):
+        compute(spark, write, plan, mobilenet)
+    assert tables.find("mobilenet_features") is None
 
 
-def test_no_pictures_give_no_features(
-    spark: SparkSession, few: DataFrame, images: Images, make: Make
+def rewritten(write: TableWrite, file: DataFile, **columns: pa.Array) -> None:
+    """A file of features with other columns."""
+    with open_parquet(write.folder / file.name) as parquet:
+        table = parquet.read()
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    write_file([table.cast(MOBILENET_FEATURES)], write.folder, file.name, MOBILENET_FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"features": float_lists(np.full((10, 1280), np.nan, np.float32))}, "10 rows have NaN"),
+        ({"features": float_lists(np.ones((10, 1279), np.float32))}, "not 1,280"),
+        ({"features": pa.nulls(10, pa.list_(pa.float32()))}, "10 rows have no vector"),
+        ({"model_sha256": pa.array(["another"] * 10)}, "models, or another"),
+    ],
+    ids=["not numbers", "too short", "none", "of another model"],
+)
+def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew(
+    refresh: Any,
+    spark: SparkSession,
+    planned: tuple[TableWrite, FeaturesPlan],
+    mobilenet: MobilenetModel,
+    tables: Tables,
+    columns: dict[str, pa.Array],
+    said: str,
 ) -> None:
-    _, made = make(images(few.limit(0)))
-    assert read_table(spark, made.location).count() == 0
+    write, plan = planned
+    new = compute(spark, write, plan, mobilenet)
+    rewritten(write, new[0], **columns)
+    with pytest.raises(AuditError, match=said):
+        incremental.audit(lambda: spark, plan, new, write.folder)
+    assert tables.find("mobilenet_features") is None
+    _, made = refresh()
+    assert made.rows == 40
+    assert made.typed(FeaturesStatistics).vectors.not_finite == 0
+
+
+def test_rows_that_are_missing_are_refused_before_the_commit(
+    spark: SparkSession,
+    planned: tuple[TableWrite, FeaturesPlan],
+    mobilenet: MobilenetModel,
+) -> None:
+    write, plan = planned
+    new = compute(spark, write, plan, mobilenet)
+    with pytest.raises(AuditError, match="30 rows were made of 40"):
+        incremental.audit(lambda: spark, plan, new[1:], write.folder)
+
+
+def test_no_pictures_give_no_features(refresh: Any, source: Path) -> None:
+    shutil.rmtree(source)
+    source.mkdir()
+    (source / "1.jpg").write_bytes(b"no picture")
+    _, made = refresh()
+    assert (made.rows, made.files) == (0, ())
+    (source / "1.jpg").write_bytes(b"another one")
+    plan, again = refresh()
+    assert plan.is_empty and again == made

@@ -11,7 +11,9 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import SettingsError
 from spark_src.io.locations import Location
-from spark_src.spark.session import read_table
+from spark_src.spark.session import read_files
+from spark_src.tables.delta import Tables
+from tests.small_tables import add
 
 AWKWARD_NAMES = [
     "a b",
@@ -102,14 +104,23 @@ def test_pyarrow_finds_a_uri_where_the_path_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b#c%20[1]", "{x,y}*?", "Übergröße 果物"])
-def test_what_spark_writes_is_where_pyarrow_and_spark_read(
+def test_what_spark_writes_is_where_pyarrow_finds_it(
     spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     folder = Location.parse(str(tmp_path)) / name
     spark.range(3).coalesce(1).write.parquet(folder.hadoop)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert {row.id for row in read_table(spark, folder).collect()} == {0, 1, 2}
     assert pq.read_table(folder.path, filesystem=folder.filesystem).num_rows == 3
+
+
+@pytest.mark.parametrize("name", ["a b#c[1]", "{x,y}*?", "Übergröße 果物"])
+def test_spark_reads_the_files_of_a_table_whatever_its_folder_is_called(
+    spark: SparkSession, tmp_path: Path, name: str
+) -> None:
+    tables = Tables(Location.parse(str(tmp_path)) / name)
+    add(tables, "run-1", "a.jpg")
+    version = add(tables, "run-2", "b.jpg")
+    assert {row.path for row in read_files(spark, version).collect()} == {"a.jpg", "b.jpg"}
 
 
 def test_a_file_that_was_written_is_read_listed_and_found(tmp_path: Path) -> None:

@@ -9,18 +9,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from spark_src.features import incremental
 from spark_src.features.model import MobilenetModel
-from spark_src.io.locations import Location
-from spark_src.spark.session import read_table, write_table
-from spark_src.storage import Storage, Version
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import new_name, write_file
+from spark_src.tables.schemas import RAW_IMAGES
+from tests.pipeline import featurize, rows_by_path, table_of, tables_in
 
-REPEATS = 3
+REPEATS, FILES = 3, 8
 
 
 def processor_ticks() -> dict[int, int]:
@@ -59,40 +59,46 @@ def busiest_worker(spark: SparkSession) -> int:
 
 
 @pytest.fixture
-def pictures(spark: SparkSession, sample_images: Location, tmp_path: Path) -> Version:
-    """The sample three times over, each picture another one to who looks at its key."""
-    storage = Storage(Location.parse(str(tmp_path)))
-    draft = storage.begin("raw_images", "run-1")
-    copies = read_table(spark, sample_images).crossJoin(spark.range(REPEATS))
-    named = copies.withColumns(
-        {name: F.concat(name, F.lit("#"), "id") for name in ("path", "image_id")}
-    )
-    write_table(named.drop("id").repartition(4), "raw_images", draft.location)
-    return storage.publish(draft, {"rows": 240 * REPEATS})
+def pictures(sample_raw: Snapshot, tmp_path: Path) -> Snapshot:
+    """The sample three times over, each picture another one by its key; in eight files."""
+    table = pa.concat_tables([named(table_of(sample_raw), number) for number in range(REPEATS)])
+    write = tables_in(tmp_path).begin("raw_images", "run-1")
+    rows = table.num_rows // FILES
+    files = [
+        write_file([table.slice(n * rows, rows)], write.folder, new_name(n), RAW_IMAGES, 128)
+        for n in range(FILES)
+    ]
+    known = sample_raw.statistics.model_copy(update={"rows": table.num_rows})
+    return write.commit(known, files)
 
 
-def values(folder: Location) -> list[tuple[str, bytes]]:
-    rows = pq.read_table(folder.path).to_pylist()
+def named(table: pa.Table, number: int) -> pa.Table:
+    for name in ("path", "image_id"):
+        values = pc.binary_join_element_wise(table[name], str(number), "#")
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    return table.cast(RAW_IMAGES)
+
+
+def values(features: Snapshot) -> list[tuple[str, bytes]]:
     return sorted(
-        (row["path"].split("#")[0], np.array(row["features"], np.float32).tobytes()) for row in rows
+        (path.split("#")[0], np.array(row["features"], np.float32).tobytes())
+        for path, row in rows_by_path(features).items()
     )
 
 
 def test_a_killed_worker_changes_no_feature(
     spark: SparkSession,
-    pictures: Version,
-    sample_features: Location,
+    pictures: Snapshot,
+    sample_version: Snapshot,
     mobilenet: MobilenetModel,
     tmp_path: Path,
 ) -> None:
-    storage = Storage(Location.parse(str(tmp_path)))
-    folder = storage.begin("mobilenet_features", "run-1").location
-    plan = incremental.plan(storage, pictures, mobilenet.sha256)
+    made: list[Snapshot] = []
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            incremental.make(spark, plan, mobilenet, folder)
+            made.append(featurize(spark, tables_in(tmp_path), pictures, mobilenet)[1])
         except Exception as error:  # noqa: BLE001  # shown by the assertion below
             failures.append(error)
 
@@ -101,6 +107,6 @@ def test_a_killed_worker_changes_no_feature(
     victim = busiest_worker(spark)
     os.kill(victim, signal.SIGKILL)
     assert job.is_alive()
-    job.join(timeout=60)
+    job.join(timeout=120)
     assert [str(error)[:500] for error in failures] == []
-    assert values(folder) == sorted(values(sample_features) * REPEATS)
+    assert values(made[0]) == sorted(values(sample_version) * REPEATS)

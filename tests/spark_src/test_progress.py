@@ -1,4 +1,4 @@
-"""Long work speaks while it lasts, and is quiet afterwards."""
+"""Long work reports its progress while it lasts, and no longer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import time
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.spark.progress import MOST_POINTS, Course, Work, progress_line, rates, spoken
+from spark_src.spark.progress import (
+    MAX_POINTS,
+    ProgressLog,
+    progress_line,
+    rates,
+    report_progress,
+)
 
 
 def test_a_line_tells_how_far_how_quickly_and_how_long_still() -> None:
@@ -29,10 +35,11 @@ def test_no_images_and_no_time_are_no_error(images: int, seconds: float) -> None
     assert "of" in progress_line(0, images, seconds)
 
 
-def test_work_speaks_at_every_interval_and_stops(spark: SparkSession) -> None:
+def test_progress_is_reported_at_every_interval_until_the_work_ends(spark: SparkSession) -> None:
     done = spark.sparkContext.accumulator(0)
     lines: list[str] = []
-    with spoken(Work(spark.range(1), 40, done), lines.append, interval=0.05):
+    with report_progress(40, lines.append, interval=0.05) as progress:
+        progress.counts(done)
         done.add(10)
         time.sleep(0.4)
         within = len(lines)
@@ -43,42 +50,45 @@ def test_work_speaks_at_every_interval_and_stops(spark: SparkSession) -> None:
     assert len(lines) == said
 
 
-def test_the_course_of_quick_work_is_known_though_nothing_was_said(spark: SparkSession) -> None:
+def test_the_progress_of_quick_work_is_known_though_nothing_was_logged(spark: SparkSession) -> None:
     done, lines = spark.sparkContext.accumulator(0), list[str]()
-    with spoken(Work(spark.range(1), 40, done), lines.append, interval=30) as course:
+    with report_progress(40, lines.append, interval=30) as progress:
+        progress.counts(done)
         done.add(40)
-    (start, end) = course.points
+    (start, end) = progress.points
     assert lines == [] and start == (0.0, 0)
     assert end[1] == 40 and end[0] > 0
 
 
-def test_a_course_remembers_where_more_was_done_and_never_more_than_all(
+def test_progress_remembers_where_more_was_done_and_never_more_than_all(
     spark: SparkSession,
 ) -> None:
     done = spark.sparkContext.accumulator(0)
-    with spoken(Work(spark.range(1), 40, done), print, interval=0.02) as course:
+    with report_progress(40, print, interval=0.02) as progress:
+        progress.counts(done)
         for _ in range(3):
             done.add(20)
             time.sleep(0.1)
-    assert [images for _, images in course.points] == [0, 20, 40]
-    assert course.facts == {"progress": course.points}
+    assert [images for _, images in progress.points] == [0, 20, 40]
+    assert progress.recorded == tuple(progress.points)
 
 
-def test_work_that_counts_nothing_has_no_course(spark: SparkSession) -> None:
+def test_work_that_counts_nothing_has_no_progress(spark: SparkSession) -> None:
     done = spark.sparkContext.accumulator(0)
-    with spoken(Work(spark.range(1), 0, done), print, interval=0.02) as course:
+    with report_progress(0, print, interval=0.02) as progress:
+        progress.counts(done)
         time.sleep(0.05)
-    assert course.facts == {}
+    assert progress.recorded == ()
 
 
-def test_a_long_course_is_thinned_out_and_keeps_its_ends() -> None:
-    course = Course()
+def test_long_progress_is_thinned_out_and_keeps_its_ends() -> None:
+    progress = ProgressLog()
     for second in range(1, 10_001):
-        course.note(second, second * 256)
-    assert MOST_POINTS / 3 < len(course.points) <= MOST_POINTS
-    assert course.points[0] == (0.0, 0)
-    assert course.points[-1] == (10_000, 2_560_000)
-    assert course.points == sorted(set(course.points))
+        progress.note(second, second * 256)
+    assert MAX_POINTS / 3 < len(progress.points) <= MAX_POINTS
+    assert progress.points[0] == (0.0, 0)
+    assert progress.points[-1] == (10_000, 2_560_000)
+    assert progress.points == sorted(set(progress.points))
 
 
 def test_rates_tell_a_slow_half_from_a_quick_one_and_add_up_to_all() -> None:
@@ -98,28 +108,27 @@ def test_one_lump_of_images_is_one_rate() -> None:
 def test_work_that_ends_within_the_interval_says_nothing(spark: SparkSession) -> None:
     lines: list[str] = []
     started = time.monotonic()
-    work = Work(spark.range(1), 40, spark.sparkContext.accumulator(0))
-    with spoken(work, lines.append, interval=30):
-        pass
+    with report_progress(40, lines.append, interval=30) as progress:
+        progress.counts(spark.sparkContext.accumulator(0))
     assert lines == []
     assert time.monotonic() - started < 5
 
 
-def test_work_without_a_counter_says_nothing(spark: SparkSession) -> None:
+def test_work_without_a_counter_says_nothing() -> None:
     lines: list[str] = []
-    with spoken(Work(spark.range(1), 40), lines.append, interval=0.02):
+    with report_progress(40, lines.append, interval=0.02):
         time.sleep(0.1)
     assert lines == []
 
 
-def test_work_that_fails_stops_speaking_and_fails_on(spark: SparkSession) -> None:
+def test_work_that_fails_reports_no_more_and_fails(spark: SparkSession) -> None:
     lines: list[str] = []
-    work = Work(spark.range(1), 40, spark.sparkContext.accumulator(0))
+    counter = spark.sparkContext.accumulator(0)
     with (
         pytest.raises(ZeroDivisionError),
-        spoken(work, lines.append, interval=0.02),
+        report_progress(40, lines.append, interval=0.02) as progress,
     ):
-        raise ZeroDivisionError
+        raise ZeroDivisionError(progress.counts(counter))
     said = len(lines)
     time.sleep(0.1)
     assert len(lines) == said

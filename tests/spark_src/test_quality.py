@@ -9,33 +9,45 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.quality import Quality, Scores, Vectors, measure, read
 from spark_src.io.locations import Location
-from spark_src.pca.model import PcaModel, Sums, fit_sums
-from spark_src.storage import Storage, Version
+from spark_src.pca.model import PcaModel, Sums, components_for, fit_sums
+from spark_src.tables.delta import Snapshot, Tables, schema_of
+from spark_src.tables.parquet import write_file
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    FeaturesStatistics,
+    Statistics,
+    VectorStatistics,
+)
 
 Matrix = NDArray[np.float32]
 FRAMES = 12
 LABELS = [f"{kind} {number}" for kind in ("Apple", "Pear") for number in range(4)]
 AXES = ("r0", "r1", "r2")
-VECTORS = {"mobilenet_features": ("features", 1280), "pca_components": ("pca", 50)}
+STATISTICS: dict[str, Statistics] = {
+    "mobilenet_features": FeaturesStatistics(
+        digest="digest", model_sha256="model", preprocessing="", vectors=VectorStatistics()
+    ),
+    "pca_components": ComponentsStatistics(
+        digest="digest",
+        pca_model="pca",
+        model_sha256="model",
+        n_components=50,
+        vectors=VectorStatistics(),
+    ),
+}
 
 
 @pytest.fixture(scope="module")
 def pca() -> PcaModel:
     """Of noise: only its numbers of components are looked at here."""
     noise = np.random.default_rng(1).normal(size=(200, 1280)).astype(np.float32)
-    return fit_sums(Sums.of(noise), 50, "model")
-
-
-def schema_of(column: str) -> pa.Schema:
-    keys = [(name, pa.string()) for name in ("image_id", "path", "label")]
-    return pa.schema([*keys, (column, pa.list_(pa.float32()))])
+    return fit_sums(Sums.from_features(noise), 50, "model")
 
 
 def filmed() -> pd.DataFrame:
@@ -118,45 +130,59 @@ def test_without_groups_nothing_is_scored_and_nothing_fails(pca: PcaModel) -> No
     matrix = np.ones((2, 3), np.float32)
     found = measure(Vectors(images, matrix, matrix, 2), pca)
     assert [answer.scores for answer in found.answers] == [None] * 3
-    assert all(answer.why_not for answer in found.answers)
+    assert all(answer.reason_not_asked for answer in found.answers)
 
 
 def test_the_curve_and_the_number_for_90_percent_are_the_models(pca: PcaModel) -> None:
     found = measure(vectors(filmed(), lambda label, _: label), pca)
-    assert found.components_for == pca.facts["components_for"]
+    ratios = pca.explained_variance_ratio
+    assert found.components_for == {
+        "0.9": components_for(ratios, 0.9),
+        "0.95": components_for(ratios, 0.95),
+    }
     assert found.curve["50"] == pytest.approx(pca.explained_variance)
     assert found.curve["1280"] == pytest.approx(1)
 
 
 def test_quality_comes_back_as_it_was_kept(pca: PcaModel) -> None:
     found = measure(vectors(filmed(), lambda label, _: label), pca)
-    assert Quality.of_record(found.record()) == found
+    assert Quality.from_record(found.record()) == found
+
+
+Stored = Callable[..., tuple[Snapshot, Snapshot]]
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Callable[..., tuple[Version, Version]]:
+def stored(tmp_path: Path) -> Stored:
     """Versions of features and components of some images; image n has n in its vectors."""
 
-    def store(ids: list[str], only_components: int = 0) -> tuple[Version, Version]:
-        storage = Storage(Location.parse(str(tmp_path)))
+    def store(ids: list[str], only_components: int = 0) -> tuple[Snapshot, Snapshot]:
+        tables = Tables(Location.parse(str(tmp_path)))
         rows = [
             {"image_id": name, "path": f"A/{n}.jpg", "label": "A", "n": n}
             for n, name in enumerate(ids)
         ]
-        versions = []
-        for asset, (column, length) in VECTORS.items():
-            kept = rows[only_components:] if asset == "mobilenet_features" else rows
-            table: list[dict[str, Any]] = [
-                {**row, column: np.full(length, row["n"], np.float32)} for row in kept
-            ]
-            draft = storage.begin(asset, "run")
-            for part in range(2):
-                file = Path(draft.location.path, f"part-{part}.parquet")
-                pq.write_table(pa.Table.from_pylist(table[part::2], schema_of(column)), file)
-            versions.append(storage.publish(draft, {"rows": len(kept)}))
-        return versions[0], versions[1]
+        return (
+            commit(tables, "mobilenet_features", "features", 1280, rows[only_components:]),
+            commit(tables, "pca_components", "pca", 50, rows),
+        )
 
     return store
+
+
+def commit(
+    tables: Tables, asset: str, column: str, length: int, rows: list[dict[str, Any]]
+) -> Snapshot:
+    """Commit vectors of equal numbers, in two files, or in none where there are none."""
+    write, schema = tables.begin(asset, "run"), schema_of(asset)
+    filled = [row | {column: np.full(length, row["n"], np.float32)} for row in rows]
+    new = [
+        write_file(
+            [pa.Table.from_pylist(filled[n::2], schema)], write.folder, f"part-{n}.parquet", schema
+        )
+        for n in range(2 if rows else 0)
+    ]
+    return write.commit(STATISTICS[asset], new)
 
 
 def numbers(found: Vectors) -> list[int]:
@@ -167,7 +193,7 @@ def numbers(found: Vectors) -> list[int]:
 
 
 def test_both_vectors_are_of_the_same_image(
-    stored: Callable[..., tuple[Version, Version]],
+    stored: Stored,
 ) -> None:
     found = read(*stored([f"id {n}" for n in range(9)], only_components=2))
     assert sorted(numbers(found)) == [2, 3, 4, 5, 6, 7, 8]
@@ -175,7 +201,7 @@ def test_both_vectors_are_of_the_same_image(
 
 
 def test_a_picture_that_lies_twice_is_taken_once(
-    stored: Callable[..., tuple[Version, Version]],
+    stored: Stored,
 ) -> None:
     found = read(*stored(["a", "b", "a", "c"]))
     assert numbers(found) == [0, 1, 3]
@@ -183,7 +209,7 @@ def test_a_picture_that_lies_twice_is_taken_once(
 
 
 def test_of_too_many_images_the_same_few_are_taken(
-    stored: Callable[..., tuple[Version, Version]],
+    stored: Stored,
 ) -> None:
     versions = stored([f"id {n}" for n in range(40)])
     few, more = (numbers(read(*versions, most=count)) for count in (10, 11))
@@ -191,16 +217,14 @@ def test_of_too_many_images_the_same_few_are_taken(
     assert max(few) - min(few) > 10
 
 
-def test_images_without_any_features_are_no_failure(
-    stored: Callable[..., tuple[Version, Version]], pca: PcaModel
-) -> None:
+def test_images_without_any_features_are_no_failure(stored: Stored, pca: PcaModel) -> None:
     found = read(*stored(["a", "b"], only_components=2))
     assert len(found.images) == 0
     assert [answer.scores for answer in measure(found, pca).answers] == [None] * 3
 
 
-def test_a_damaged_part_is_named(stored: Callable[..., tuple[Version, Version]]) -> None:
+def test_a_damaged_part_is_named(stored: Stored) -> None:
     features, components = stored(["a", "b", "c"])
     Path(features.location.path, "part-1.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(UnreadableVersionError, match="Materialize mobilenet_features again"):
+    with pytest.raises(UnreadableVersionError, match="materialize mobilenet_features again"):
         read(features, components)

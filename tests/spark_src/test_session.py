@@ -1,112 +1,76 @@
-"""Tasks and batches have the sizes that were chosen, table by table."""
+"""How Spark is set up on one machine, and how it reads a version of a table."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from spark_src.errors import StorageError
 from spark_src.io.locations import Location
-from spark_src.spark.session import (
-    BYTES_PER_BATCH,
-    IMAGES_PER_TASK,
-    PICTURES_PER_BATCH,
-    local_config,
-    read_pictures,
-    read_table,
-    read_vectors,
-    write_table,
-)
-from spark_src.storage import Storage, Version
-from spark_src.tables.schemas import SCHEMAS, require_columns
+from spark_src.spark.session import local_config, read_files
+from spark_src.tables.delta import Tables
+from spark_src.tables.parquet import write_file
+from spark_src.tables.schemas import PCA_COMPONENTS
+from spark_src.tables.statistics import ComponentsStatistics, VectorStatistics
 
-PICTURES = 4 * 240
+NAMES = ["data", "with space", "photo [x]", "star*", "100 {a,b}"]
 
-SETTINGS = (
-    "spark.sql.files.maxPartitionBytes",
-    "spark.sql.execution.arrow.maxRecordsPerBatch",
-    "spark.sql.parquet.columnarReaderBatchSize",
+STATISTICS = ComponentsStatistics(
+    digest="digest",
+    pca_model="pca",
+    model_sha256="model",
+    n_components=2,
+    vectors=VectorStatistics(),
 )
 
 
-@pytest.fixture(scope="module")
-def pictures(
-    spark: SparkSession, sample_images: Location, tmp_path_factory: pytest.TempPathFactory
-) -> Version:
-    """The sample, four times over, as a version of raw_images in one file."""
-    storage = Storage(Location.parse(str(tmp_path_factory.mktemp("storage"))))
-    draft = storage.begin("raw_images", "run-1")
-    images = read_table(spark, sample_images)
-    images = images.union(images).union(images).union(images).coalesce(1)
-    write_table(images, "raw_images", draft.location)
-    return storage.publish(draft, {"rows": PICTURES})
+def rows(paths: list[str]) -> pa.Table:
+    made = [
+        {"image_id": path, "path": path, "pca": [0.5, -1.0], "pca_model": "pca"} for path in paths
+    ]
+    return pa.Table.from_pylist(made, schema=PCA_COMPONENTS)
 
 
-def rows_of_tasks(table: DataFrame) -> list[int]:
-    counts = table.select("path").rdd.mapPartitions(lambda rows: [sum(1 for _ in rows)])
-    return counts.collect()
-
-
-def largest_batch(table: DataFrame) -> int:
-    def sizes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield pa.RecordBatch.from_pydict({"rows": [batch.num_rows]})
-
-    return max(row.rows for row in table.select("path").mapInArrow(sizes, "rows long").collect())
-
-
-def test_pictures_are_shared_out_in_even_tasks(spark: SparkSession, pictures: Version) -> None:
-    rows = [count for count in rows_of_tasks(read_pictures(spark, pictures)) if count]
-    assert sum(rows) == PICTURES
-    assert 3 <= len(rows) <= 5
-    assert max(rows) <= IMAGES_PER_TASK * 1.5
-
-
-def test_pictures_travel_in_small_batches_and_vectors_in_large_ones(
-    spark: SparkSession, pictures: Version, sample_features: Location
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_of_a_version_are_read_wherever_they_are(
+    spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
-    assert largest_batch(read_pictures(spark, pictures)) <= PICTURES_PER_BATCH
-    assert largest_batch(read_vectors(spark, sample_features)) == 240
+    write = Tables(Location.parse(str(tmp_path / name))).begin("pca_components", "run-1")
+    file = write_file([rows(["1.jpg", "2.jpg"])], write.folder, "part-1.parquet", PCA_COMPONENTS)
+    snapshot = write.commit(STATISTICS, [file])
+
+    table = read_files(spark, snapshot)
+
+    assert sorted(row.path for row in table.collect()) == ["1.jpg", "2.jpg"]
+    assert table.first().pca == [0.5, -1.0]
 
 
-def test_of_large_pictures_fewer_travel_at_once(spark: SparkSession, pictures: Version) -> None:
-    largest = BYTES_PER_BATCH // 5
-    large = replace(pictures, facts=pictures.facts | {"largest_file": largest})
-    assert 1 < largest_batch(read_pictures(spark, large)) <= 5
+def test_files_that_a_commit_removed_are_not_read(spark: SparkSession, tmp_path: Path) -> None:
+    tables = Tables(Location.parse(str(tmp_path)))
+    for paths in (["1.jpg"], ["2.jpg", "3.jpg"]):
+        write = tables.begin("pca_components", "run-1")
+        name = f"part-{len(paths)}.parquet"
+        file = write_file([rows(paths)], write.folder, name, PCA_COMPONENTS)
+        gone = [known.name for known in write.before.files] if write.before else []
+        write.commit(STATISTICS, [file], gone)
+
+    table = read_files(spark, tables.current("pca_components"))
+
+    assert sorted(row.path for row in table.collect()) == ["2.jpg", "3.jpg"]
 
 
-def test_a_picture_larger_than_a_batch_travels_alone(
-    spark: SparkSession, pictures: Version
-) -> None:
-    huge = replace(pictures, facts=pictures.facts | {"largest_file": 2 * BYTES_PER_BATCH})
-    assert largest_batch(read_pictures(spark, huge)) == 1
+def test_a_version_without_a_row_has_its_columns(spark: SparkSession, tmp_path: Path) -> None:
+    write = Tables(Location.parse(str(tmp_path))).begin("pca_components", "run-1")
 
+    table = read_files(spark, write.commit(STATISTICS))
 
-def test_a_setting_made_for_one_table_stays_with_it(
-    spark: SparkSession, pictures: Version, sample_features: Location
-) -> None:
-    before = [spark.conf.get(name) for name in SETTINGS]
-    read_pictures(spark, pictures).count()
-    read_vectors(spark, sample_features).count()
-    assert [spark.conf.get(name) for name in SETTINGS] == before
-    assert largest_batch(read_table(spark, sample_features)) <= PICTURES_PER_BATCH
-
-
-def test_an_empty_version_can_be_read(
-    spark: SparkSession, sample_images: Location, tmp_path: Path
-) -> None:
-    storage = Storage(Location.parse(str(tmp_path)))
-    draft = storage.begin("raw_images", "run-1")
-    none = read_table(spark, sample_images).where("label = 'Banana'")
-    none.write.mode("append").parquet(draft.location.hadoop)
-    assert read_pictures(spark, storage.publish(draft, {"rows": 0})).count() == 0
+    assert table.count() == 0
+    assert table.columns == PCA_COMPONENTS.names
 
 
 def test_python_workers_run_this_interpreter(spark: SparkSession) -> None:
@@ -122,17 +86,3 @@ def test_nothing_listens_to_the_network(spark: SparkSession) -> None:
     assert spark.sparkContext.uiWebUrl is None
     assert spark.conf.get("spark.driver.bindAddress") == "127.0.0.1"
     assert local_config()["spark.driver.host"] == "127.0.0.1"
-
-
-@pytest.mark.parametrize("asset", SCHEMAS)
-def test_a_table_with_a_spare_a_missing_or_another_column_is_refused(
-    spark: SparkSession, asset: str
-) -> None:
-    table = spark.createDataFrame([], SCHEMAS[asset])
-    assert require_columns(table, asset) is table
-    spare = table.selectExpr("*", "1 as spare")
-    missing = table.drop("path")
-    other = missing.selectExpr("*", "1 as path")
-    for wrong in (spare, missing, other):
-        with pytest.raises(StorageError, match=f"{asset} should have the columns"):
-            require_columns(wrong, asset)

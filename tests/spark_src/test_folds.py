@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from spark_src.evaluation.folds import Folds, questions
+from spark_src.images.layout import split_and_label
 
 
 def images(*paths: str) -> pd.DataFrame:
-    labels = [path.split("/")[-2] if "/" in path else None for path in paths]
+    labels = [split_and_label(path)[1] for path in paths]
     return pd.DataFrame({"path": list(paths), "label": labels})
 
 
@@ -48,7 +49,7 @@ def test_a_fruit_of_one_axis_is_only_learnt_from() -> None:
     paths = films("Apple 1", "", "r_") + films("Apple 2", "", "r_") + films("Cherry Wax 2", "r0_")
     folds = asked(*paths)["fruit"]
     assert set(folds.target[folds.fold < 0]) == {"Cherry Wax 2"}
-    assert folds.why_not is None
+    assert folds.reason_not_asked is None
 
 
 def test_a_kind_is_told_from_other_fruits_of_it() -> None:
@@ -106,7 +107,7 @@ def test_photos_in_no_folder_that_names_the_fruit_are_not_asked_for() -> None:
 def test_a_question_that_cannot_be_asked_says_why(
     paths: list[str], question: str, why: str
 ) -> None:
-    assert str(asked(*paths)[question].why_not).startswith(why)
+    assert str(asked(*paths)[question].reason_not_asked).startswith(why)
 
 
 def test_each_asked_class_is_also_learnt_from() -> None:

@@ -1,0 +1,192 @@
+"""What has to be true of tables after each step, whatever died in it. No tests here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spark_src.tables.audit import vector_statistics
+from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.parquet import open_parquet
+from spark_src.tables.statistics import FeaturesStatistics, MobilenetModelStatistics
+from tests.small_tables import digest_of
+from tests.state_machine.world import (
+    ASSETS,
+    FEATURES,
+    LENGTH,
+    MODEL,
+    RAW,
+    Rows,
+    expected_statistics,
+    model_file,
+)
+
+Signature = frozenset[tuple[str, int, int]]
+
+
+@dataclass
+class Version:
+    """One that was committed, or is about to be."""
+
+    run_id: str
+    rows: Rows
+    model: str = ""
+    number: int = -1
+    """Delta's."""
+    snapshot: Snapshot | None = None
+
+
+@dataclass
+class Expected:
+    """What was committed, in order, and what was erased."""
+
+    tables: Tables
+    versions: dict[str, list[Version]] = field(default_factory=lambda: {a: [] for a in ASSETS})
+    pending: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
+    """What the step under way is going to commit."""
+    whole_from: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASSETS, 0))
+    """Place in `versions` of the first whose files no purge has deleted."""
+    erased: set[str] = field(default_factory=set)
+    """Paths of pictures whose erasure is complete."""
+    exempt: set[Path] = field(default_factory=set)
+    """What a run wrote that began before an erasure and went on writing after it."""
+    seen: dict[str, Signature] = field(default_factory=dict)
+
+    def current(self, asset: str) -> Version | None:
+        """The version that has to be current."""
+        return self.versions[asset][-1] if self.versions[asset] else None
+
+    def announce(self, asset: str, version: Version) -> None:
+        """Say what is about to be committed."""
+        self.pending[asset].append(version)
+
+    def settle(self, lived: bool) -> None:
+        """See which of the announced versions are there: after a crash, the first ones or none."""
+        for asset in ASSETS:
+            last = self.versions[asset][-1].number if self.versions[asset] else -1
+            new = [commit for commit in self.tables.history(asset) if commit.version > last]
+            announced = self.pending.pop(asset, [])
+            made = announced[: len(new)]
+            assert [commit.record.run_id for commit in reversed(new)] == [v.run_id for v in made]
+            assert not lived or made == announced, f"{asset}: a commit is lost"
+            for version, commit in zip(made, reversed(new), strict=True):
+                version.number = commit.version
+            self.versions[asset] += made
+
+    def forget_announced(self) -> None:
+        """What was announced was refused."""
+        self.pending.clear()
+
+    def purged(self) -> None:
+        """From now on, only what is current now has to be there."""
+        for asset in ASSETS:
+            self.whole_from[asset] = max(0, len(self.versions[asset]) - 1)
+
+    def check(self) -> None:
+        """Look at all that has changed since the last check.
+
+        Raises:
+            AssertionError: a promise is broken.
+        """
+        for asset in ASSETS:
+            signature = _signature(Path(self.tables.prefix(asset).path))
+            if self.seen.get(asset) == signature:
+                continue
+            self.seen[asset] = signature
+            self._check_current(asset)
+            self._check_history(asset)
+            self._check_last_two(asset)
+            self._check_erased(asset)
+
+    def _check_current(self, asset: str) -> None:
+        snapshot, expected = self.tables.find(asset), self.current(asset)
+        if snapshot is None or expected is None:
+            assert snapshot is expected is None
+            return
+        expected.snapshot = snapshot
+        assert (snapshot.version, snapshot.record.run_id) == (expected.number, expected.run_id)
+        assert len(snapshot.added) == snapshot.record.files_added
+        rows = self._read(snapshot)
+        assert rows == sorted(expected.rows)
+        assert snapshot.rows == len(rows) == snapshot.record.rows
+        assert self.erased.isdisjoint(rows)
+        wanted = expected_statistics(asset, expected.rows, expected.model)
+        found = snapshot.statistics.model_copy(
+            update={"seconds": wanted.seconds, "measured": wanted.measured}
+        )
+        assert found == wanted
+        if asset == FEATURES:
+            self._check_inputs(snapshot, expected)
+
+    def _read(self, snapshot: Snapshot) -> list[str]:
+        """Every row of a version: of the model, its digest. Each file is read whole."""
+        rows: list[str] = []
+        for file, location in zip(snapshot.files, snapshot.locations, strict=True):
+            assert location.size == file.bytes
+            with open_parquet(location, verify=True) as parquet:
+                table = parquet.read()
+            assert table.num_rows == file.rows
+            if snapshot.asset == MODEL:
+                name = model_file(snapshot.typed(MobilenetModelStatistics).sha256)
+                assert table["file"].to_pylist() == [name]
+                rows.append((snapshot.location / name).read().decode())
+                continue
+            rows += table["path"].to_pylist()
+            if snapshot.asset == FEATURES:
+                known = snapshot.typed(FeaturesStatistics)
+                assert set(table["model_sha256"].to_pylist()) <= {known.model_sha256}
+                vectors = vector_statistics(table["features"].combine_chunks())
+                assert (vectors.nulls, vectors.not_finite) == (0, 0)
+                assert {vectors.shortest, vectors.longest} == {LENGTH}
+        return sorted(rows)
+
+    def _check_inputs(self, snapshot: Snapshot, expected: Version) -> None:
+        """Features are of all pictures of a version, and made by the model of a version."""
+        inputs = {
+            asset: next(v for v in self.versions[asset] if v.number == number)
+            for asset, number in snapshot.record.inputs.items()
+        }
+        assert inputs[RAW].rows == expected.rows
+        assert inputs[MODEL].model == expected.model
+
+    def _check_history(self, asset: str) -> None:
+        history, versions = self.tables.history(asset), self.versions[asset]
+        assert [commit.version for commit in history] == [
+            version.number for version in reversed(versions)
+        ][: len(history)]
+        assert len(history) >= len(versions) - self.whole_from[asset]
+        if len(history) == len(versions):
+            added = sum(c.record.rows_added - c.record.rows_removed for c in history)
+            assert added == (len(versions[-1].rows) if versions else 0)
+        for later, earlier in zip(history, history[1:], strict=False):
+            change = later.record.rows_added - later.record.rows_removed
+            assert later.record.rows == (earlier.record.rows or 0) + change
+
+    def _check_last_two(self, asset: str) -> None:
+        """Who reads the version before the current one can go on reading."""
+        for version in self.versions[asset][self.whole_from[asset] :][-2:]:
+            if version.snapshot is not None:
+                assert self._read(version.snapshot) == sorted(version.rows)
+
+    def _check_erased(self, asset: str) -> None:
+        for path in self.files_with(asset, self.erased):
+            assert path in self.exempt, f"{path.name} holds what was erased"
+
+    def files_with(self, asset: str, rows: Iterable[str]) -> list[Path]:
+        """Files below an asset's folder that hold anything of these pictures."""
+        needles = [text.encode() for row in rows for text in (row, digest_of(row))]
+        folder = Path(self.tables.prefix(asset).path)
+        files = [path for path in folder.rglob("*") if path.is_file()] if needles else []
+        return [path for path in files if _holds(path, needles)]
+
+
+def _holds(path: Path, needles: list[bytes]) -> bool:
+    content = path.read_bytes()
+    return any(needle in content for needle in needles)
+
+
+def _signature(folder: Path) -> Signature:
+    found = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    return frozenset((str(path), status.st_size, status.st_mtime_ns) for path, status in found)
