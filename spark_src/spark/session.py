@@ -42,7 +42,7 @@ def cluster_config() -> dict[str, str]:
         # Else tables and plain tasks get Python workers of their own: twice the imports, twice the
         # memory. Tracebacks of workers are longer for it.
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
-        # Nothing is current before the pointer moves, so the quick committer is a safe one.
+        # Nothing is current before its commit, so the quick committer is a safe one.
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     }

@@ -62,8 +62,16 @@ class Expected:
         """Say what is about to be committed."""
         self.pending[asset].append(version)
 
-    def settle(self, lived: bool) -> None:
-        """See which of the announced versions are there: after a crash, the first ones or none."""
+    def settle(self, lived: bool) -> int:
+        """See which of the announced versions are there: after a crash, the first ones or none.
+
+        Args:
+            lived: whether the process that announced them lived to the end.
+
+        Returns:
+            How many are there.
+        """
+        count = 0
         for asset in ASSETS:
             last = self.versions[asset][-1].number if self.versions[asset] else -1
             new = [commit for commit in self.tables.history(asset) if commit.version > last]
@@ -74,6 +82,8 @@ class Expected:
             for version, commit in zip(made, reversed(new), strict=True):
                 version.number = commit.version
             self.versions[asset] += made
+            count += len(made)
+        return count
 
     def forget_announced(self) -> None:
         """What was announced was refused."""

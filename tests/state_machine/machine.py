@@ -10,21 +10,21 @@ import os
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spark_src.contract import PREFIXES
 from spark_src.erasure.purge import purge
 from spark_src.errors import AuditError, ConcurrentWriteError
 from spark_src.io.locations import Location
-from spark_src.tables.change import Change
-from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.delta import Tables
 from tests.state_machine.crashes import crashing_operations
 from tests.state_machine.expected import Expected, Version
 from tests.state_machine.world import (
@@ -43,18 +43,25 @@ from tests.state_machine.world import (
 
 OWNERS = ("anna", "ben")
 MOST_WRITERS = 3
-SECONDS_OF_A_WEEK = 8 * 24 * 60 * 60
+EIGHT_DAYS_SECONDS = 8 * 24 * 60 * 60
 
-crashes = st.none() | st.integers(1, 30)
+crashes = st.none() | st.integers(1, 20)
 """The file operation in which the process of a step dies."""
 
-choices = st.integers(0, 5)
+late_crashes = st.none() | st.integers(1, 90)
+"""The same of an erasure, which is longer."""
 
-steps_done = count()
+digests = st.sampled_from(["m0", "m1", "m2"])
+owners_of_new = st.lists(st.sampled_from(OWNERS), max_size=3)
+places = st.lists(st.integers(0, 9), max_size=2)
+soundness = st.sampled_from([True, True, True, False])
 
 
 class TablesMachine(RuleBasedStateMachine):
     """Storage of its own, and a few runs that work on it at once."""
+
+    counts: Counter[str] = Counter()
+    """What happened in all examples together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +75,7 @@ class TablesMachine(RuleBasedStateMachine):
         self.rows_of: dict[str, Rows] = {}
         self.erasing: str | None = None
         self.numbers = count()
+        self.counts["examples"] += 1
 
     def teardown(self) -> None:
         self.stack.close()
@@ -80,20 +88,37 @@ class TablesMachine(RuleBasedStateMachine):
     def run_id(self, kind: str) -> str:
         return f"{kind}-{next(self.numbers)}"
 
-    def new_pictures(self, owners: list[str]) -> Rows:
-        return frozenset(f"photos/{owner}/{next(self.numbers):04}.jpg" for owner in owners)
-
-    def current(self, asset: str) -> Snapshot:
-        return self.tables.current(asset)
-
     def exists(self, *assets: str) -> bool:
         return all(self.expected.current(asset) for asset in assets)
 
     def perform(self, crash: int | None, work: Callable[[], object]) -> bool:
         """One process; return whether it lived to the end."""
         lived = self.operations.run(crash, work)
-        self.expected.settle(lived)
+        self.counts["commits"] += self.expected.settle(lived)
+        self.counts["crashes"] += not lived
         return lived
+
+    def begin_pictures(self, owners: Collection[str], gone: Collection[int]) -> Writer:
+        write = self.tables.begin(RAW, self.run_id("pictures"))
+        now = self.expected.current(RAW)
+        there = sorted(now.rows) if now else []
+        rows = {there[place % len(there)] for place in gone} if there else set()
+        new = frozenset(f"photos/{owner}/{next(self.numbers):04}.jpg" for owner in owners)
+        return plan_pictures(write, self.rows_of, new, rows)
+
+    def begin_model(self, digest: str) -> Writer:
+        return plan_model(self.tables.begin(MODEL, self.run_id("model")), digest)
+
+    def begin_features(self, is_sound: bool) -> Writer:
+        inputs = (self.tables.current(RAW), self.tables.current(MODEL))
+        run_id = self.run_id("features")
+        return begin_features(self.tables, run_id, self.rows_of, inputs, is_sound)
+
+    def begin_compaction(self, asset: str) -> Writer:
+        write = self.tables.begin(asset, self.run_id("compaction"))
+        assert write.before is not None
+        write = replace(write, inputs=write.before.record.inputs)
+        return plan_compaction(write, self.rows_of)
 
     def write(self, writer: Writer) -> None:
         try:
@@ -104,127 +129,121 @@ class TablesMachine(RuleBasedStateMachine):
     def commit(self, writer: Writer) -> None:
         """Commit in the process that is running."""
         change = writer.change()
-        self.announce(writer)
-        change.commit()
-
-    def announce(self, writer: Writer) -> None:
         version = Version(writer.write.run_id, writer.rows, writer.model)
         self.expected.announce(writer.asset, version)
+        change.commit()
 
-    @precondition(lambda self: len(self.writers) < MOST_WRITERS)
-    @rule(owners=st.lists(st.sampled_from(OWNERS), max_size=3), gone=st.lists(choices, max_size=2))
-    def begin_pictures(self, owners: list[str], gone: list[int]) -> None:
-        write = self.tables.begin(RAW, self.run_id("pictures"))
-        now = self.expected.current(RAW)
-        there = sorted(now.rows) if now else []
-        rows = {there[index % len(there)] for index in gone} if there else set()
-        self.writers.append(plan_pictures(write, self.rows_of, self.new_pictures(owners), rows))
+    def make(self, writer: Writer) -> None:
+        """A whole run, in the process that is running."""
+        self.write(writer)
+        self.commit(writer)
 
-    @precondition(lambda self: len(self.writers) < MOST_WRITERS)
-    @rule(digest=st.sampled_from(["m0", "m1", "m2"]))
-    def begin_model(self, digest: str) -> None:
-        self.writers.append(plan_model(self.tables.begin(MODEL, self.run_id("model")), digest))
+    @initialize(owners=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=4), digest=digests)
+    def begin_with_features(self, owners: list[str], digest: str) -> None:
+        """Or with nothing, where Hypothesis leaves it out."""
+        self.run_pictures(owners, [], None)
+        self.run_model(digest, None)
+        self.run_features(True, None)
 
-    @precondition(lambda self: len(self.writers) < MOST_WRITERS and self.exists(RAW, MODEL))
-    @rule(is_sound=st.sampled_from([True, True, True, False]), old=st.booleans())
-    def begin_features(self, is_sound: bool, old: bool) -> None:
-        raw = self.current(RAW)
-        kept = [version.snapshot for version in self.expected.versions[RAW] if version.snapshot]
-        used = kept[0] if old and kept else raw
-        inputs, run_id = (used, self.current(MODEL)), self.run_id("features")
+    @rule(owners=owners_of_new, gone=places, crash=crashes)
+    def run_pictures(self, owners: list[str], gone: list[int], crash: int | None) -> None:
+        self.perform(crash, lambda: self.make(self.begin_pictures(owners, gone)))
+
+    @rule(digest=digests, crash=crashes)
+    def run_model(self, digest: str, crash: int | None) -> None:
+        self.perform(crash, lambda: self.make(self.begin_model(digest)))
+
+    @precondition(lambda self: self.exists(RAW, MODEL))
+    @rule(is_sound=soundness, crash=crashes)
+    def run_features(self, is_sound: bool, crash: int | None) -> None:
+        writer = self.begin_features(is_sound)
         try:
-            writer = begin_features(self.tables, run_id, self.rows_of, inputs, is_sound)
-        except ConcurrentWriteError:
-            assert used.version != raw.version
-            return
-        assert used.version == raw.version
-        self.writers.append(writer)
+            lived = self.perform(crash, lambda: self.make(writer))
+            assert not lived or all(new.is_sound for new in writer.new)
+        except AuditError:
+            assert not is_sound
+            self.counts["audits that failed"] += 1
+
+    @precondition(lambda self: self.exists(RAW, FEATURES))
+    @rule(asset=st.sampled_from([RAW, FEATURES]), crash=crashes)
+    def run_compaction(self, asset: str, crash: int | None) -> None:
+        self.perform(crash, lambda: self.make(self.begin_compaction(asset)))
 
     @precondition(lambda self: len(self.writers) < MOST_WRITERS)
-    @rule(asset=st.sampled_from([RAW, FEATURES]))
-    def begin_compaction(self, asset: str) -> None:
-        if self.exists(asset):
-            write = self.tables.begin(asset, self.run_id("compaction"))
-            assert write.before is not None
-            write.inputs.update(write.before.record.inputs)  # type: ignore[attr-defined]
-            self.writers.append(plan_compaction(write, self.rows_of))
+    @rule(asset=st.sampled_from(ASSETS), owners=owners_of_new, gone=places, digest=digests)
+    def begin(self, asset: str, owners: list[str], gone: list[int], digest: str) -> None:
+        """A run that goes on while others come and go."""
+        if asset == FEATURES and self.exists(RAW, MODEL):
+            self.writers.append(self.begin_features(is_sound=True))
+        elif asset == MODEL:
+            self.writers.append(self.begin_model(digest))
+        else:
+            self.writers.append(self.begin_pictures(owners, gone))
 
-    @precondition(lambda self: any(not writer.has_written for writer in self.writers))
-    @rule(index=choices, crash=crashes)
-    def write_files(self, index: int, crash: int | None) -> None:
-        ready = [writer for writer in self.writers if not writer.has_written]
-        writer = ready[index % len(ready)]
+    @precondition(lambda self: self.writers)
+    @rule(place=st.integers(0, 2), crash=crashes)
+    def go_on(self, place: int, crash: int | None) -> None:
+        """A run that began before writes its files; where it has, it commits."""
+        writer = self.writers.pop(place % len(self.writers))
+        if writer.has_written:
+            self.commit_late(writer, crash)
+            return
         before = set(self.folder.rglob("*"))
-        if not self.perform(crash, lambda: self.write(writer)):
-            self.writers.remove(writer)
+        if self.perform(crash, lambda: self.write(writer)):
+            self.writers.append(writer)
         if writer.outlived_erasure:
             self.expected.exempt |= set(self.folder.rglob("*")) - before
 
-    @precondition(lambda self: any(writer.has_written for writer in self.writers))
-    @rule(index=choices, crash=crashes)
-    def commit_files(self, index: int, crash: int | None) -> None:
-        ready = [writer for writer in self.writers if writer.has_written]
-        writer = ready[index % len(ready)]
-        self.writers.remove(writer)
-        is_late, is_sound = self.is_late(writer), all(new.is_sound for new in writer.new)
+    def commit_late(self, writer: Writer, crash: int | None) -> None:
+        is_late = self.is_late(writer)
         try:
-            self.perform(crash, lambda: self.commit(writer))
+            lived = self.perform(crash, lambda: self.commit(writer))
+            assert not (is_late and lived), "a run committed that another had overtaken"
         except ConcurrentWriteError:
             self.expected.forget_announced()
             assert is_late
-            return
-        except AuditError:
-            assert not is_sound
-            return
-        except FileNotFoundError:
-            assert writer.outlived_erasure, "its files are gone"
-            return
-        assert crash is not None or (is_sound and not is_late)
+            self.counts["commits refused"] += 1
 
     def is_late(self, writer: Writer) -> bool:
         """Whether another run has committed since it began."""
-        write, now = writer.write, self.expected.current(writer.asset)
-        inputs = {asset: self.expected.current(asset) for asset in write.inputs}
-        moved = any(now and now.number != write.inputs[asset] for asset, now in inputs.items())
-        if write.before is None:
-            return now is not None or moved
-        return now is not None and now.number != write.before.version
+        before, now = writer.write.before, self.expected.current(writer.asset)
+        if before is not None:
+            return now is None or now.number != before.version
+        inputs = {asset: self.expected.current(asset) for asset in writer.write.inputs}
+        moved = any(v and v.number != writer.write.inputs[asset] for asset, v in inputs.items())
+        return now is not None or moved
 
-    @precondition(lambda self: self.writers)
-    @rule(index=choices)
-    def kill(self, index: int) -> None:
-        self.writers.pop(index % len(self.writers))
-
-    @rule(asset=st.sampled_from(ASSETS), crash=crashes)
-    def vacuum(self, asset: str, crash: int | None) -> None:
+    @precondition(lambda self: any(len(known) > 2 for known in self.expected.versions.values()))
+    @rule(asset=st.sampled_from(ASSETS), has_a_week_passed=st.booleans(), crash=crashes)
+    def vacuum(self, asset: str, has_a_week_passed: bool, crash: int | None) -> None:
+        if has_a_week_passed:
+            self.let_a_week_pass()
         self.perform(crash, lambda: self.tables.vacuum(asset))
+        self.counts["vacuums"] += 1
 
-    @rule()
     def let_a_week_pass(self) -> None:
-        """No run takes so long."""
+        """Make all files older. No run takes so long."""
         self.writers.clear()
         for path in self.folder.rglob("*"):
-            then = path.stat().st_mtime - SECONDS_OF_A_WEEK
+            then = path.stat().st_mtime - EIGHT_DAYS_SECONDS
             if re.fullmatch(r"\d{20}\.json", path.name):
-                path.write_bytes(
-                    re.sub(rb'("deletionTimestamp":)(\d+)', _a_week_ago, path.read_bytes())
-                )
+                path.write_bytes(re.sub(rb'("deletionTimestamp":)(\d+)', _older, path.read_bytes()))
             os.utime(path, (then, then))
 
     @precondition(lambda self: self.exists(RAW) and not any(w.is_first for w in self.writers))
-    @rule(owner=st.sampled_from(OWNERS), crash=crashes)
+    @rule(owner=st.sampled_from(OWNERS), crash=late_crashes)
     def erase(self, owner: str, crash: int | None) -> None:
         """As `fruits erase` does: one that died is completed before another begins."""
         self.erasing = owner = self.erasing or owner
         theirs = {row for rows in self.rows_of.values() for row in rows if owner_of(row) == owner}
-        if not self.perform(crash, lambda: self.erase_owner(owner)):
-            self.expected.purged()
-            return
+        lived = self.perform(crash, lambda: self.erase_owner(owner))
         self.expected.purged()
-        self.erasing = None
-        self.expected.erased |= theirs
-        for writer in self.writers:
-            writer.outlived_erasure = True
+        if lived:
+            self.erasing = None
+            self.expected.erased |= theirs
+            self.counts["erasures"] += 1
+            for writer in self.writers:
+                writer.outlived_erasure = True
 
     def erase_owner(self, owner: str) -> None:
         run_id, tables = self.run_id("erasure"), self.tables
@@ -233,48 +252,32 @@ class TablesMachine(RuleBasedStateMachine):
         there = {row for file in write.before.files for row in self.rows_of[file.name]}
         gone = {row for row in there if owner_of(row) == owner}
         self.make(plan_pictures(write, self.rows_of, (), gone))
-        if tables.find(FEATURES):
+        if self.exists(FEATURES):
             inputs = (tables.current(RAW), tables.current(MODEL))
             self.make(begin_features(tables, run_id, self.rows_of, inputs))
+        self.purge_all(run_id)
+
+    def purge_all(self, run_id: str) -> None:
         for asset in PREFIXES:
-            if asset in ASSETS and (now := self.will_be_current(asset)):
-                self.expected.announce(asset, Version(f"{run_id}-purge", now.rows, now.model))
-        purge(tables, f"{run_id}-purge")
-
-    def will_be_current(self, asset: str) -> Version | None:
-        pending = self.expected.pending[asset]
-        return pending[-1] if pending else self.expected.current(asset)
-
-    def make(self, writer: Writer) -> None:
-        """Write and commit."""
-        self.write(writer)
-        self.commit(writer)
+            known = self.expected.pending[asset] or self.expected.versions.get(asset, [])
+            if known:
+                version = Version(f"{run_id}-purge", known[-1].rows, known[-1].model)
+                self.expected.announce(asset, version)
+        purge(self.tables, f"{run_id}-purge")
 
     @precondition(lambda self: self.exists(RAW) and not any(w.is_first for w in self.writers))
-    @rule(crash=crashes)
+    @rule(crash=late_crashes)
     def purge(self, crash: int | None) -> None:
-        def purge_all() -> None:
-            run_id = self.run_id("purge")
-            for asset in PREFIXES:
-                if asset in ASSETS and (now := self.expected.current(asset)):
-                    self.expected.announce(asset, Version(run_id, now.rows, now.model))
-            purge(self.tables, run_id)
-
-        self.perform(crash, purge_all)
+        self.perform(crash, lambda: self.purge_all(self.run_id("purge")))
         self.expected.purged()
+        for writer in self.writers:
+            writer.outlived_erasure = True
 
     @invariant()
     def every_promise_holds(self) -> None:
-        next(steps_done)
+        self.counts["steps"] += 1
         self.expected.check()
 
 
-def _a_week_ago(found: re.Match[bytes]) -> bytes:
-    return found[1] + str(int(found[2]) - SECONDS_OF_A_WEEK * 1000).encode()
-
-
-def unchanged(change: Change) -> bool:
-    return change.is_empty
-
-
-_ = time
+def _older(found: re.Match[bytes]) -> bytes:
+    return found[1] + str(int(found[2]) - EIGHT_DAYS_SECONDS * 1000).encode()
