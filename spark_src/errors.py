@@ -74,4 +74,4 @@ class DatasetError(FruitsError):
 
 
 class ErasureError(FruitsError):
-    """A person's pictures could not be forgotten whole."""
+    """A person's data could not be erased completely."""

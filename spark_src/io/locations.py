@@ -123,7 +123,8 @@ class Location:
     @property
     def size(self) -> int | None:
         """Bytes of the file; None where there is none."""
-        return self._info.size
+        size: int | None = self._info.size
+        return size
 
     @property
     def _info(self) -> fs.FileInfo:
