@@ -352,7 +352,10 @@ class Tables:
             table = _open(asset, location)
             if table is None:
                 return
-            kept = [commit.version for commit in islice(_commits(asset, location, table), 2)]
+            ours = list(islice(_commits(asset, location, table), 2))
+            # The files of the version before are those of Delta's last one before the current:
+            # only vacuums lie between them, and the log may begin after the former.
+            kept = [table.version(), ours[0].version - 1][: len(ours)]
             table.vacuum(dry_run=False, full=True, keep_versions=kept)
 
         with _delta_errors(asset, f"vacuuming {asset} under {location}"):
@@ -371,7 +374,8 @@ class Tables:
         current = next(_commits(asset, location, table)).version
         with _delta_errors(asset, f"writing a checkpoint of {asset}"):
             table.create_checkpoint()
-        for info in (table_folder(asset, location) / _LOG).files():
+        # The latest first: an interruption leaves a gap, so that nothing takes the rest for a log.
+        for info in reversed((table_folder(asset, location) / _LOG).files()):
             number = info.base_name.split(".")[0]
             if number.isdigit() and int(number) < current:
                 location.filesystem.delete_file(info.path)

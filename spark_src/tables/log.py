@@ -71,16 +71,21 @@ def commits(folder: Location, version: int) -> Iterator[Commit]:
         UnreadableVersionError: newer code wrote one.
         ValueError: one is damaged.
     """
-    numbers, at_once = range(version, -1, -1), 1
+    for number, content in _contents(folder, version):
+        if content is None:
+            return
+        if (commit := _commit(folder, number, content)) is not None:
+            yield commit
+
+
+def _contents(folder: Location, version: int) -> Iterator[tuple[int, bytes | None]]:
+    read = _reader(folder)
+    yield version, read(version)
+    rest = range(version - 1, -1, -1)
     with ThreadPoolExecutor(_READ_AT_ONCE, "log") as pool:
-        while numbers:
-            share, numbers = numbers[:at_once], numbers[at_once:]
-            for number, content in zip(share, pool.map(_reader(folder), share), strict=True):
-                if content is None:
-                    return
-                if (commit := _commit(folder, number, content)) is not None:
-                    yield commit
-            at_once = _READ_AT_ONCE
+        for start in range(0, len(rest), _READ_AT_ONCE):
+            share = rest[start : start + _READ_AT_ONCE]
+            yield from zip(share, pool.map(read, share), strict=True)
 
 
 def _reader(folder: Location) -> Callable[[int], bytes | None]:

@@ -22,7 +22,7 @@ SAID = {
     "raw_images": ["Apple Golden 1", "Cherry 2", "Training"],
     "rejected_images": ["what was found, and what to do about it", "input"],
     "mobilenet_model": ["weights sha256", "mobilenet_v2_1.0_224_no_top.h5"],
-    "mobilenet_features": ["pictures featurized", "240"],
+    "mobilenet_features": ["pictures computed", "240"],
     "pca_model": ["0.93426", "components for 90 %"],
     "pca_components": ["principal components, mean subtracted", "images per second"],
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
@@ -120,8 +120,9 @@ def test_the_checks_of_an_asset_are_executed_by_a_click(page: Page, pictures: Pi
 @pytest.fixture(scope="module")
 def pca_with_20(page: Page, whole_run: str) -> str:  # noqa: ARG001
     """The page of a run of PCA alone, with another number typed into the launchpad."""
-    page.goto("/assets/pca_components")
-    page.get_by_role("button", name="Materialize").click(modifiers=["Shift"])
+    page.goto('/asset-groups~key:"pca_model"%2B')
+    expect(page.get_by_text("mobilenet_features", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Materialize all").click(modifiers=["Shift"])
     launchpad = page.get_by_role("dialog")
     number = launchpad.get_by_role("presentation").filter(has_text=re.compile(r"n_components: 50$"))
     number.last.click()

@@ -100,7 +100,7 @@ def test_another_number_of_components_changes_the_data_version(copied: Path, run
         results = [
             run(
                 copied,
-                "pca_model or pca_components",
+                "key:pca_model or key:pca_components",
                 ops={"pca_model": {"n_components": number}},
                 instance=instance,
             )

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from fruits_assets.check_runs import Outcome
+from spark_src.tables.delta import Snapshot
 
 NAME = "new_images_are_familiar"
 
@@ -29,8 +33,31 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
     assert result.success
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert str(found.description).startswith("8 of 8 new images have more outside")
-    worst = str(found.metadata["worst"].value)
-    assert all(f"| Training/Noise/{number}.png |" in worst for number in range(8))
+    worst = found.metadata["worst"]
+    assert isinstance(worst, dg.TableMetadataValue)
+    paths = {f"Training/Noise/{number}.png" for number in range(8)}
+    assert {record.data["path"] for record in worst.records} == paths
+    assert any(f"Look at the worst, {path}" in str(found.description) for path in paths)
+
+
+@pytest.mark.parametrize("show_photos", [False, True])
+def test_a_persons_photo_is_named_only_where_the_setting_allows_it(
+    *,
+    show_photos: bool,
+    copied: Path,
+    set_statistics: Callable[..., Snapshot],
+    check: Callable[[Path], dict[str, Outcome]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pq.write_table(pa.table({"path": ["photos/4711/1.jpg"]}), copied / "Results" / "new.parquet")
+    measured = {"new_images": 1, "compared": 1, "beyond": 1, "chance": 0, "residual": 3, "shift": 1}
+    worst = [("new.parquet", 0, 3.0), ("gone.parquet", 0, 2.0)]
+    set_statistics(copied, "pca_model", drift=measured | {"worst": worst, "familiar": False})
+    monkeypatch.setenv("FRUITS_SHOW_PHOTOS", str(show_photos))
+    outcome = check(copied)[f"pca_components:{NAME}"]
+    assert (outcome.verdict, outcome.exit_code) == ("warns", 0)
+    named = "photos/4711/1.jpg" if show_photos else "a person's photo"
+    assert f"Look at the worst, {named}; " in outcome.text
 
 
 def test_after_one_run_there_is_nothing_to_compare(

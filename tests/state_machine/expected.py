@@ -72,10 +72,10 @@ class Expected:
             How many are there.
         """
         count = 0
-        for asset in ASSETS:
+        for asset in [asset for asset in ASSETS if self.pending.get(asset)]:
             last = self.versions[asset][-1].number if self.versions[asset] else -1
             new = [commit for commit in self.tables.history(asset) if commit.version > last]
-            announced = self.pending.pop(asset, [])
+            announced = self.pending.pop(asset)
             made = announced[: len(new)]
             assert [commit.record.run_id for commit in reversed(new)] == [v.run_id for v in made]
             assert not lived or made == announced, f"{asset}: a commit is lost"

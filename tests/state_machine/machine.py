@@ -74,6 +74,7 @@ class TablesMachine(RuleBasedStateMachine):
         self.writers: list[Writer] = []
         self.rows_of: dict[str, Rows] = {}
         self.erasing: str | None = None
+        self.runs_since_purge = 0
         self.numbers = count()
         self.counts["examples"] += 1
 
@@ -91,10 +92,18 @@ class TablesMachine(RuleBasedStateMachine):
     def exists(self, *assets: str) -> bool:
         return all(self.expected.current(asset) for asset in assets)
 
+    @property
+    def may_purge(self) -> bool:
+        """Whether there is anything new to delete, and no first run that nothing would refuse."""
+        firsts = any(writer.is_first for writer in self.writers)
+        return self.exists(RAW) and self.runs_since_purge > 2 and not firsts
+
     def perform(self, crash: int | None, work: Callable[[], object]) -> bool:
         """One process; return whether it lived to the end."""
         lived = self.operations.run(crash, work)
-        self.counts["commits"] += self.expected.settle(lived)
+        made = self.expected.settle(lived)
+        self.runs_since_purge += made
+        self.counts["commits"] += made
         self.counts["crashes"] += not lived
         return lived
 
@@ -181,6 +190,11 @@ class TablesMachine(RuleBasedStateMachine):
             self.writers.append(self.begin_pictures(owners, gone))
 
     @precondition(lambda self: self.writers)
+    @rule(place=st.integers(0, 2))
+    def go_on_and_live(self, place: int) -> None:
+        self.go_on(place, None)
+
+    @precondition(lambda self: self.writers)
     @rule(place=st.integers(0, 2), crash=crashes)
     def go_on(self, place: int, crash: int | None) -> None:
         """A run that began before writes its files; where it has, it commits."""
@@ -230,13 +244,14 @@ class TablesMachine(RuleBasedStateMachine):
                 path.write_bytes(re.sub(rb'("deletionTimestamp":)(\d+)', _older, path.read_bytes()))
             os.utime(path, (then, then))
 
-    @precondition(lambda self: self.exists(RAW) and not any(w.is_first for w in self.writers))
+    @precondition(lambda self: self.may_purge)
     @rule(owner=st.sampled_from(OWNERS), crash=late_crashes)
     def erase(self, owner: str, crash: int | None) -> None:
         """As `fruits erase` does: one that died is completed before another begins."""
         self.erasing = owner = self.erasing or owner
         theirs = {row for rows in self.rows_of.values() for row in rows if owner_of(row) == owner}
         lived = self.perform(crash, lambda: self.erase_owner(owner))
+        self.runs_since_purge *= not lived
         self.expected.purged()
         if lived:
             self.erasing = None
@@ -265,10 +280,11 @@ class TablesMachine(RuleBasedStateMachine):
                 self.expected.announce(asset, version)
         purge(self.tables, f"{run_id}-purge")
 
-    @precondition(lambda self: self.exists(RAW) and not any(w.is_first for w in self.writers))
+    @precondition(lambda self: self.may_purge)
     @rule(crash=late_crashes)
     def purge(self, crash: int | None) -> None:
-        self.perform(crash, lambda: self.purge_all(self.run_id("purge")))
+        lived = self.perform(crash, lambda: self.purge_all(self.run_id("purge")))
+        self.runs_since_purge *= not lived
         self.expected.purged()
         for writer in self.writers:
             writer.outlived_erasure = True
