@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src import plots
-from spark_src.images.layout import is_photo
+from spark_src.images.layout import PHOTOS
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
@@ -54,8 +54,8 @@ class Gallery:
 
     def may_show(self, row: dict[str, Any]) -> bool:
         """Whether a row is of the data set, not of a person's photo."""
-        of_dataset = row["split"] in DATASET_SPLITS and not is_photo(row["path"].lower())
-        return self.show_photos or of_dataset
+        folders = row["path"].lower().split("/")
+        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""

@@ -32,12 +32,12 @@ def purge(tables: Tables, run_id: str) -> int:
         ErasureError: a file cannot be deleted.
     """
     started, deleted = time.time(), 0
+    fence(tables, run_id)  # before anything is deleted: no run may commit what is gone
     for asset in PREFIXES:
         deleted += _sweep(tables.prefix(asset), _current_names(tables.find(asset)), started)
         tables.drop_history(asset)
     deleted += _sweep(tables.root / FOLDERS["staging"], {_CODE}, started)
     deleted += _clear_scratch(tables.root / FOLDER)
-    fence(tables, run_id)
     return deleted + object_versions.delete_earlier(tables.root)
 
 

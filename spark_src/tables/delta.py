@@ -48,7 +48,11 @@ CURRENT = "_current"
 
 _APPLICATION = "fruits"
 _FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
-_PROPERTIES = {"delta.dataSkippingNumIndexedCols": "0"}  # column statistics would hold paths
+_PROPERTIES = {
+    "delta.dataSkippingNumIndexedCols": "0",  # column statistics would hold paths
+    "delta.checkpointInterval": "10",  # commits since then are read one by one
+    "delta.enableExpiredLogCleanup": "false",  # what our commits say must outlive other writers'
+}
 _LONGEST_REASON = 200
 _VACUUM_DAYS = 7  # as Delta's own
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\ud800-\udfff]")
@@ -210,11 +214,15 @@ class TableWrite:
 
     def _find_commit(self, commit_id: str) -> Snapshot | None:
         table = _open(self.asset, self.location)
-        for commit in [] if table is None else commits(self.folder, table.version()):
+        if table is None:
+            return None
+        for commit in commits(self.folder, table.version()):
+            if commit.record.id == commit_id and commit.version == table.version():
+                return _snapshot(self.asset, self.location, table)
             if commit.record.id == commit_id:
                 return find(self.asset, self.location, commit.version)
             if commit.version <= (-1 if self.head is None else self.head):
-                return None
+                break
         return None
 
     def _write(self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]) -> None:

@@ -9,9 +9,13 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
+from tests.browser.conftest import SIZE
 from tests.browser.pictures import Pictures
+
+WIDE: ViewportSize = {"width": 2000, "height": 1000}
+"""Of a window in which the graph's nodes have room for what they say."""
 
 RUN = 240
 """Seconds that a run may take on a busy machine."""
@@ -78,19 +82,24 @@ def test_one_click_materializes_the_whole_graph(
     assert page.url == whole_run
     expect(page.get_by_text("8 assets")).to_be_visible()
     expect(page.get_by_text("14 checks")).to_be_visible()
+    page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
     expect(page.get_by_text("Materialized", exact=True)).to_have_count(8)
     expect(page.get_by_text("6 / 6 Passed")).to_be_visible()
     expect(page.get_by_text("Never materialized")).to_have_count(0)
     pictures.keep_graph(page)
+    page.set_viewport_size(SIZE)
 
 
 @pytest.mark.parametrize("asset", SAID)
 def test_the_page_of_an_asset_tells_and_shows_what_was_made(
     asset: str, page: Page, whole_run: str, pictures: Pictures
 ) -> None:
+    page.goto(f"/assets/{asset}?view=events")
+    run = whole_run.rpartition("/")[2][:8]
+    expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()
     page.goto(f"/assets/{asset}")
-    for text in (*SAID[asset], whole_run.rpartition("/")[2][:8]):
+    for text in SAID[asset]:
         expect(page.get_by_text(text).first).to_be_visible()
     if asset not in DRAWN:
         return

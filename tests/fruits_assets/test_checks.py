@@ -169,6 +169,14 @@ def test_too_little_variance_is_named_with_the_number_of_components_it_takes(
     )
 
 
+def test_a_run_can_ask_for_less_variance(
+    copied: Path, check: Check, run: Callable[..., object]
+) -> None:
+    run(copied, "pca_model", ops={"pca_model": {"n_components": 3, "min_explained_variance": 0.3}})
+    outcome = check(copied)[VARIANCE]
+    assert (outcome.verdict, outcome.text[:23]) == ("holds", "3 components explain 0.")
+
+
 def test_the_variance_of_todays_images_is_judged_and_not_that_of_the_fit(
     copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:

@@ -140,6 +140,19 @@ def test_a_stored_picture_that_cannot_be_decoded_is_named_and_the_old_features_s
     assert files.items() <= digests(copied).items()
 
 
+def test_a_changed_model_file_is_refused_before_any_feature_is_computed(
+    copied: Path, run: Run, current: Current, error_text: ErrorText, digests: Digests
+) -> None:
+    file = Path(current(copied, "mobilenet_model").data_location.path)
+    file.write_bytes(file.read_bytes() + b"\0")
+    before = digests(copied)
+    ops = {"mobilenet_features": {"recompute": True}}
+    result = run(copied, "mobilenet_features", ops=ops, raise_on_error=False)
+    assert f"{file} was changed" in error_text(result)
+    assert "materialize --select mobilenet_model" in error_text(result)
+    assert digests(copied) == before
+
+
 @pytest.fixture
 def with_junk(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
     """12 pictures and 2 files that are none."""

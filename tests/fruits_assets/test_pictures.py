@@ -104,6 +104,7 @@ def test_the_same_version_is_drawn_the_same(stored: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "path"),
     [
+        ("Training", "Training/photos/a.jpg"),
         (None, "photos/4711/Apple/a.jpg"),
         ("Training", "photos/a.jpg"),
         (None, "a.jpg"),

@@ -83,7 +83,7 @@ def test_new_images_of_several_refreshes_add_up(storage: VectorStorage) -> None:
     assert "7 of 67 images are new since the last fit" in fit.description
 
 
-def test_a_refresh_without_new_images_forgets_none_of_those_that_came_before(
+def test_a_refresh_without_new_images_still_counts_those_that_came_before(
     storage: VectorStorage,
 ) -> None:
     storage.features({"new": images(range(60, 66))})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from spark_src.tables.audit import vector_statistics
@@ -74,13 +75,16 @@ class Expected:
         count = 0
         for asset in [asset for asset in ASSETS if self.pending.get(asset)]:
             last = self.versions[asset][-1].number if self.versions[asset] else -1
-            new = [commit for commit in self.tables.history(asset) if commit.version > last]
+            new = {
+                c.record.run_id: c.version for c in self.tables.history(asset) if c.version > last
+            }
             announced = self.pending.pop(asset)
-            made = announced[: len(new)]
-            assert [commit.record.run_id for commit in reversed(new)] == [v.run_id for v in made]
+            made = [version for version in announced if version.run_id in new]
+            made = announced[: announced.index(made[-1]) + 1] if made else []
+            assert new.keys() <= {version.run_id for version in made}
             assert not lived or made == announced, f"{asset}: a commit is lost"
-            for version, commit in zip(made, reversed(new), strict=True):
-                version.number = commit.version
+            for version in made:  # a purge drops all but the latest from the log
+                version.number = new.get(version.run_id, -1)
             self.versions[asset] += made
             count += len(made)
         return count
@@ -170,7 +174,7 @@ class Expected:
         if len(history) == len(versions):
             added = sum(c.record.rows_added - c.record.rows_removed for c in history)
             assert added == (len(versions[-1].rows) if versions else 0)
-        for later, earlier in zip(history, history[1:], strict=False):
+        for later, earlier in pairwise(history):
             change = later.record.rows_added - later.record.rows_removed
             assert later.record.rows == (earlier.record.rows or 0) + change
 

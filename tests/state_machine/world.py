@@ -17,16 +17,15 @@ from spark_src.tables.audit import Audit, require_sound, vector_statistics
 from spark_src.tables.change import Change
 from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import discard, new_name, open_parquet, write_file, write_whole
-from spark_src.tables.schemas import MOBILENET_FEATURES
+from spark_src.tables.schemas import MOBILENET_FEATURES, RAW_IMAGES
 from spark_src.tables.statistics import (
     FeaturesStatistics,
     MobilenetModelStatistics,
     Statistics,
     VectorStatistics,
 )
-from tests.small_tables import digest_of, picture_rows, statistics_of
 from tests.small_tables import ASSET as RAW
-from spark_src.tables.schemas import RAW_IMAGES
+from tests.small_tables import digest_of, picture_rows, statistics_of
 
 MODEL = "mobilenet_model"
 FEATURES = "mobilenet_features"
