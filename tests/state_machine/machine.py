@@ -11,9 +11,9 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
@@ -49,13 +49,36 @@ EIGHT_DAYS_SECONDS = 8 * 24 * 60 * 60
 crashes = st.none() | st.integers(1, 9)
 """The file operation in which the process of a step dies."""
 
-late_crashes = st.none() | st.integers(1, 40)
+late_crashes = st.none() | st.integers(1, 12) | st.integers(1, 40)
 """The same of an erasure, which is longer."""
 
-digests = st.sampled_from(["m0", "m1", "m2"])
-owners_of_new = st.lists(st.sampled_from(OWNERS), max_size=3)
-places = st.lists(st.integers(0, 9), max_size=2)
-soundness = st.sampled_from([True, True, True, False])
+KINDS = ("pictures", "model", "features", "compaction")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do."""
+
+    kind: str
+    owners: list[str]
+    """Of new pictures."""
+    gone: list[int]
+    """Places of pictures that are gone from the input."""
+    digest: str
+    """Of the model that it makes."""
+    compacted: str
+    is_sound: bool
+
+
+plans = st.builds(
+    Plan,
+    kind=st.sampled_from(KINDS),
+    owners=st.lists(st.sampled_from(OWNERS), max_size=3),
+    gone=st.lists(st.integers(0, 9), max_size=2),
+    digest=st.sampled_from(["m0", "m1", "m2"]),
+    compacted=st.sampled_from([RAW, FEATURES]),
+    is_sound=st.sampled_from([True, True, True, False]),
+)
 
 
 class TablesMachine(RuleBasedStateMachine):
@@ -108,27 +131,24 @@ class TablesMachine(RuleBasedStateMachine):
         self.counts["crashes"] += not lived
         return lived
 
-    def begin_pictures(self, owners: Collection[str], gone: Collection[int]) -> Writer:
-        write = self.tables.begin(RAW, self.run_id("pictures"))
+    def begin_writer(self, plan: Plan) -> Writer:
+        """Begin a run of that kind; of pictures, if there is not yet what the kind is made of."""
+        run_id = self.run_id(plan.kind)
+        if plan.kind == "features" and self.exists(RAW, MODEL):
+            inputs = (self.tables.current(RAW), self.tables.current(MODEL))
+            return begin_features(self.tables, run_id, self.rows_of, inputs, plan.is_sound)
+        if plan.kind == "model":
+            return plan_model(self.tables.begin(MODEL, run_id), plan.digest)
+        if plan.kind == "compaction" and self.exists(asset := plan.compacted):
+            write = self.tables.begin(asset, run_id)
+            assert write.before is not None
+            write = replace(write, inputs=write.before.record.inputs)
+            return plan_compaction(write, self.rows_of)
         now = self.expected.current(RAW)
         there = sorted(now.rows) if now else []
-        rows = {there[place % len(there)] for place in gone} if there else set()
-        new = frozenset(f"photos/{owner}/{next(self.numbers):04}.jpg" for owner in owners)
-        return plan_pictures(write, self.rows_of, new, rows)
-
-    def begin_model(self, digest: str) -> Writer:
-        return plan_model(self.tables.begin(MODEL, self.run_id("model")), digest)
-
-    def begin_features(self, is_sound: bool) -> Writer:
-        inputs = (self.tables.current(RAW), self.tables.current(MODEL))
-        run_id = self.run_id("features")
-        return begin_features(self.tables, run_id, self.rows_of, inputs, is_sound)
-
-    def begin_compaction(self, asset: str) -> Writer:
-        write = self.tables.begin(asset, self.run_id("compaction"))
-        assert write.before is not None
-        write = replace(write, inputs=write.before.record.inputs)
-        return plan_compaction(write, self.rows_of)
+        gone = {there[place % len(there)] for place in plan.gone} if there else set()
+        new = frozenset(f"photos/{owner}/{next(self.numbers):04}.jpg" for owner in plan.owners)
+        return plan_pictures(self.tables.begin(RAW, run_id), self.rows_of, new, gone)
 
     def write(self, writer: Writer) -> None:
         try:
@@ -148,55 +168,29 @@ class TablesMachine(RuleBasedStateMachine):
         self.write(writer)
         self.commit(writer)
 
-    @initialize(owners=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=4), digest=digests)
-    def begin_with_features(self, owners: list[str], digest: str) -> None:
-        """Or with nothing, where Hypothesis leaves it out."""
-        self.run_pictures(owners, [], None)
-        self.run_model(digest, None)
-        self.run_features(True, None)
+    @initialize(plan=plans, depth=st.integers(0, 3))
+    def begin_with_something(self, plan: Plan, depth: int) -> None:
+        """Pictures, a model and features; or only the first of these."""
+        for kind in KINDS[:depth]:
+            self.run(replace(plan, kind=kind, is_sound=True), None)
 
-    @rule(owners=owners_of_new, gone=places, crash=crashes)
-    def run_pictures(self, owners: list[str], gone: list[int], crash: int | None) -> None:
-        self.perform(crash, lambda: self.make(self.begin_pictures(owners, gone)))
-
-    @rule(digest=digests, crash=crashes)
-    def run_model(self, digest: str, crash: int | None) -> None:
-        self.perform(crash, lambda: self.make(self.begin_model(digest)))
-
-    @precondition(lambda self: self.exists(RAW, MODEL))
-    @rule(is_sound=soundness, crash=crashes)
-    def run_features(self, is_sound: bool, crash: int | None) -> None:
-        writer = self.begin_features(is_sound)
+    @rule(plan=plans, crash=crashes)
+    def run(self, plan: Plan, crash: int | None) -> None:
+        """A run that nobody is in the way of."""
+        writer = self.begin_writer(plan)
+        is_sound = all(new.is_sound for new in writer.new)
         try:
             lived = self.perform(crash, lambda: self.make(writer))
-            assert not lived or all(new.is_sound for new in writer.new)
+            assert not lived or is_sound, "features that are no numbers were committed"
         except AuditError:
             assert not is_sound
             self.counts["audits that failed"] += 1
 
-    @precondition(lambda self: self.exists(RAW, FEATURES))
-    @rule(asset=st.sampled_from([RAW, FEATURES]), crash=crashes)
-    def run_compaction(self, asset: str, crash: int | None) -> None:
-        self.perform(crash, lambda: self.make(self.begin_compaction(asset)))
-
     @precondition(lambda self: len(self.writers) < MOST_WRITERS)
-    @rule(
-        asset=st.sampled_from(ASSETS),
-        owners=owners_of_new,
-        gone=places,
-        digest=digests,
-        writes=st.booleans(),
-    )
-    def begin(
-        self, asset: str, owners: list[str], gone: list[int], digest: str, writes: bool
-    ) -> None:
+    @rule(plan=plans, writes=st.booleans())
+    def begin(self, plan: Plan, writes: bool) -> None:
         """A run that goes on while others come and go."""
-        if asset == FEATURES and self.exists(RAW, MODEL):
-            writer = self.begin_features(is_sound=True)
-        elif asset == MODEL:
-            writer = self.begin_model(digest)
-        else:
-            writer = self.begin_pictures(owners, gone)
+        writer = self.begin_writer(replace(plan, is_sound=True))
         if writes:
             self.write(writer)
         self.writers.append(writer)
