@@ -58,7 +58,7 @@ def shown_in(result: dg.ExecuteInProcessResult, asset: str) -> Metadata:
 
 
 ALLOWING_JUNK = {"ingest": {"max_rejected_share": 0.5}}
-PEOPLE = ("4711", "Jane Doe", "jane.doe")
+PEOPLE = ("subject-4711", "Jane Doe", "jane.doe")
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,14 @@ def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An input of two persons' photos, 16 in all, and of a file of each that is no picture."""
     source = tmp_path_factory.mktemp("people")
     pictures = sorted(sample.rglob("*.jpg"))
-    for number, place in enumerate(["4711", "4711/Apple", "Jane Doe", "Jane Doe/Apple"]):
+    for number, place in enumerate(
+        ["subject-4711", "subject-4711/Apple", "Jane Doe", "Jane Doe/Apple"]
+    ):
         folder = source / "photos" / place
         folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures[number * 60 :][:4]:
             shutil.copyfile(picture, folder / picture.name)
-    for person in ("4711", "Jane Doe"):
+    for person in ("subject-4711", "Jane Doe"):
         (source / "photos" / person / "jane.doe.txt").write_text("no picture")
     return source
 
