@@ -18,7 +18,7 @@ import pyarrow as pa
 from spark_src.errors import AwsError
 from spark_src.images.listing import bytes_of
 from spark_src.images.validate import Reason
-from spark_src.io.aws import explained
+from spark_src.io.aws import explained, repeat
 from spark_src.io.locations import Location
 
 THREADS_LOCAL = 4
@@ -101,12 +101,14 @@ def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unr
 
 def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
     location = root / file.path
-    try:
-        with (
-            explained(f"reading {location}"),
-            location.filesystem.open_input_file(location.path) as stream,
-        ):
+
+    def read() -> bytes:
+        with location.filesystem.open_input_file(location.path) as stream:
             return bytes(stream.read(max_bytes + 1))
+
+    try:
+        with explained(f"reading {location}"):
+            return repeat(read)
     except AwsError as error:
         if error.code in {"NoSuchKey", "404"}:
             raise FileNotFoundError from error

@@ -55,6 +55,7 @@ _REMEDIES = {
     "400": "S3 does not say more; most often the credentials have expired: sign in again "
     "(`aws sso login`) and start the run again; what was finished stays.",
     "NetworkConnection": "Is there a network?",
+    "InternalFailure": "S3 failed, also after several tries: start the run again later.",
     "SlowDown": "AWS asks to slow down, also after several tries: start the run again later.",
     "ThrottlingException": "AWS asks to slow down, also after several tries: start it again later.",
 }
@@ -81,6 +82,9 @@ _SIGNS = {
     "redirect without LOCATION": "PermanentRedirect",
 }
 """What delta-rs says where S3 sent no code."""
+
+_SHORT = "Failed to flush response stream"
+"""What pyarrow says of an error whose text is longer than the file: see `padded.py`."""
 
 _TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
 
@@ -157,7 +161,8 @@ def error_code(error: ClientError) -> str:
 
 
 def repeat(attempt: Callable[[], T]) -> T:
-    """Try again what delta-rs itself does not: a commit or a delete that got no answer.
+    """Try again what libraries do not: delta-rs's commit or delete that got no answer, and
+    pyarrow's read of a tiny file.
 
     Args:
         attempt: has to find what an earlier try did whose answer was lost.
@@ -167,7 +172,7 @@ def repeat(attempt: Callable[[], T]) -> T:
             return attempt()
         except OSError as error:
             unanswered = _LOST in str(error) and " retries" not in str(error)
-            if not unanswered or number == _TRIES - 1:
+            if not (unanswered or _SHORT in str(error)) or number == _TRIES - 1:
                 raise
         time.sleep(_FIRST_PAUSE_SECONDS * 2**number)
     raise AssertionError

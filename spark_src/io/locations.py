@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import pyarrow as pa
 from pyarrow import fs
 
 from spark_src.errors import SettingsError
-from spark_src.io.aws import explained, s3_files
+from spark_src.io.aws import explained, repeat, s3_files
+from spark_src.io.padded import PaddedFile
 
 SCHEMES = ("file", "s3")
 
@@ -93,8 +95,22 @@ class Location:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        with explained(f"reading {self}"), self.filesystem.open_input_file(self.path) as stream:
-            return bytes(stream.read())
+
+        def read() -> bytes:
+            with self.open() as stream:
+                return bytes(stream.read())
+
+        with explained(f"reading {self}"):
+            return repeat(read)
+
+    def open(self) -> pa.NativeFile | PaddedFile:
+        """The file, to be read in parts.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        file = self.filesystem.open_input_file(self.path)
+        return file if self.scheme == "file" else PaddedFile(file)
 
     def write(self, content: bytes | memoryview) -> None:
         """Write a file whose folder exists."""

@@ -199,7 +199,7 @@ class TableWrite:
         """Commit, unless it is there already: the answer to an earlier try may have been lost."""
         try:
             self._write(record, add, remove)
-        except (DeltaError, ConcurrentWriteError, OSError) as error:
+        except (DeltaError, StorageError, OSError) as error:
             with suppress(FruitsError):
                 if (after := self._find_commit(record.id)) is not None:
                     return after
@@ -207,10 +207,16 @@ class TableWrite:
                 isinstance(error, DeltaError) and "already exists" in str(error)
             ):
                 raise self._lost_race() from error
+            if isinstance(error, UnreadableVersionError) and self._is_overtaken():
+                raise self._lost_race() from error  # an erasure has dropped the log up to then
             raise
         if (after := self._find_commit(record.id)) is None:
             raise StorageError(f"{self.asset}: the commit to {self.location} is not there.")
         return after
+
+    def _is_overtaken(self) -> bool:
+        now = find(self.asset, self.location)
+        return now is not None and now.version > (self.before.version if self.before else -1)
 
     def _find_commit(self, commit_id: str) -> Snapshot | None:
         table = _open(self.asset, self.location)

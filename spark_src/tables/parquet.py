@@ -58,7 +58,7 @@ def open_parquet(file: Location, verify: bool = False) -> Iterator[pq.ParquetFil
         AwsError: S3 refused.
     """
     try:
-        with explained(f"reading {file}"), file.filesystem.open_input_file(file.path) as stream:
+        with explained(f"reading {file}"), file.open() as stream:
             yield pq.ParquetFile(stream, page_checksum_verification=verify)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
