@@ -86,6 +86,18 @@ def test_versions_that_vacuum_itself_makes_do_not_count(
     assert add(tables, "run-4", "4.jpg").rows == 2
 
 
+def test_a_vacuum_works_after_the_history_was_dropped(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = replaced(tables, monkeypatch, days=8)
+    tables.vacuum(ASSET)  # two commits of Delta's, after which the checkpoint is written
+    tables.drop_history(ASSET)
+    add(tables, "run-4", "4.jpg", remove=[versions[3].files[0].name])
+    tables.vacuum(ASSET)
+    assert paths_of(versions[3]) == ["3.jpg"]
+    assert paths_of(tables.current(ASSET)) == ["4.jpg"]
+
+
 def test_what_a_run_has_written_and_not_committed_is_left_for_a_week(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     dead, living = (write_rows(tables.begin(ASSET, "run-1"), f"{n}.jpg") for n in range(2))

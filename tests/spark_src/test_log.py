@@ -13,14 +13,14 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from spark_src.errors import UnreadableVersionError
+from spark_src.errors import ConcurrentWriteError, UnreadableVersionError
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.delta import Tables
 from spark_src.tables.log import FORMAT, KEY
 from spark_src.tables.parquet import read_columns
 from spark_src.tables.statistics import CsvStatistics
 from tests.pipeline import ingest, tables_in
-from tests.small_tables import ASSET, add, digest_of, paths_of
+from tests.small_tables import ASSET, add, commit_rows, digest_of, paths_of
 
 PEOPLE = [f"photos/anna-{number}/holiday/dog {number}.jpg" for number in range(6)]
 
@@ -121,6 +121,27 @@ def test_the_history_ends_where_the_log_was_dropped(tables: Tables, four_commits
     assert tables.current(ASSET) == current
     add(tables, "run-4", "4.jpg")
     assert [commit.version for commit in tables.history(ASSET)] == [4, 3]
+
+
+def test_a_run_that_began_before_the_log_was_dropped_is_refused(
+    tables: Tables, four_commits: Path
+) -> None:
+    write = tables.begin(ASSET, "run-4")
+    marker = add(tables, "erasure")
+    tables.drop_history(ASSET)
+    assert not commit_file(four_commits, 3).exists()
+    with pytest.raises(ConcurrentWriteError, match="run erasure committed version 4"):
+        commit_rows(write, "4.jpg")
+    assert tables.current(ASSET) == marker
+
+
+def test_a_run_that_made_nothing_before_the_log_was_dropped_is_refused(tables: Tables) -> None:
+    write = tables.begin(ASSET, "run-1")
+    for number in range(3):
+        add(tables, f"other-{number}")
+    tables.drop_history(ASSET)
+    with pytest.raises(ConcurrentWriteError, match="run other-2 committed"):
+        commit_rows(write, "a.jpg")
 
 
 def test_a_log_that_is_dropped_twice_is_still_whole(tables: Tables, four_commits: Path) -> None:

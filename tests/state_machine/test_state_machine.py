@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.state_machine.machine import TablesMachine, settings_of
 
-EXAMPLES, STEPS = 200, 16
+EXAMPLES, STEPS = 150, 16
 """About 40 s on two cores. Thousands: `uv run python -m tests.state_machine`."""
 
 
