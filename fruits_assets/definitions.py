@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import automation, erasure
+from fruits_assets import automation, erasure_job
 from fruits_assets.assets import ASSETS
-from fruits_assets.checks import CHECKS
-from fruits_assets.emr_step import is_remote
-from fruits_assets.file_checks import CHECK_JOB, FILE_CHECKS
+from fruits_assets.checks.content import CHECKS
+from fruits_assets.checks.files import CHECK_JOB, FILE_CHECKS
+from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
     AssetStorage,
@@ -65,7 +65,7 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     if settings.deployment is not Deployment.EMR or is_remote():
         return dg.ResourceDefinition.none_resource()
     # dagster-aws takes 1.6 s: only who deploys to a cluster pays for it.
-    from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
+    from fruits_assets.emr.launcher import FruitsStepLauncher, Polling, launched_spark_config
 
     launcher = FruitsStepLauncher(
         cluster_name=settings.cluster,
@@ -92,7 +92,7 @@ def build_defs(
                 selection=dg.AssetSelection.all_asset_checks(),
                 description="All checks on what is stored; nothing is materialized.",
             ),
-            erasure.job(settings.input_location, settings.region),
+            erasure_job.job(settings.input_location, settings.region),
         ],
         sensors=[
             automation.sensor(

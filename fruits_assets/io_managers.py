@@ -43,7 +43,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
 
     def _pictures(self, snapshot: Snapshot, context: Any) -> metadata.Metadata:
         """What the UI shows besides figures; the version is current, whatever becomes of them."""
-        from fruits_assets.pictures import Gallery  # Matplotlib takes 0.7 s: only what draws pays
+        from fruits_assets.previews import Gallery  # Matplotlib takes 0.7 s: only what draws pays
 
         try:
             return Gallery(self.storage.tables, self.storage.show_photos).draw(snapshot)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fruits_assets.pictures import Gallery
+from fruits_assets.previews import Gallery
 from spark_src.errors import SettingsError
 from spark_src.tables.delta import Snapshot
 

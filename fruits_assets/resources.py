@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets.emr_step import is_remote
+from fruits_assets.emr.step import is_remote
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file

@@ -54,7 +54,7 @@ locals {
   }]
 }
 
-# Just what fruits_assets/launcher.py, cluster*.py, code_package.py, notifications.py and
+# Just what fruits_assets/emr/launcher.py, cluster*.py, code_package.py, notifications.py and
 # spark_src/io/residency.py call.
 resource "aws_iam_role" "dagster" {
   count = length(var.dagster_principals) > 0 ? 1 : 0

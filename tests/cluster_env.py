@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyspark
 
-from fruits_assets import cluster_env
+from fruits_assets.emr import packed_env
 
 REGION = "eu-west-1"
 BOOTSTRAP = Path(__file__).resolve().parents[1] / "infra" / "cluster" / "bootstrap.sh"
@@ -15,13 +15,13 @@ BOOTSTRAP = Path(__file__).resolve().parents[1] / "infra" / "cluster" / "bootstr
 
 def built_env() -> Path:
     """The archive; the first time it takes about 12 s and the package index."""
-    return cluster_env.build()
+    return packed_env.build()
 
 
 def unpacked_env(folder: Path) -> Path:
     """The environment unpacked into `folder/env` (6 s, 500 MB); its Python is `bin/python`."""
     target = folder / "env"
-    cluster_env.unpack(built_env(), target)
+    packed_env.unpack(built_env(), target)
     return target
 
 
@@ -56,7 +56,7 @@ class Node:
         self._tools = folder / "tools"
         self._tools.mkdir()
         self.temporary.mkdir()
-        (self._tools / "python3.11").symlink_to(cluster_env.SYSTEM_PYTHON)
+        (self._tools / "python3.11").symlink_to(packed_env.SYSTEM_PYTHON)
 
     def boot(self, archive: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the bootstrap action; every URI holds the archive."""

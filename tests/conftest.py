@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
-from fruits_assets import code_package
+from fruits_assets.emr import code_package
 from spark_src.features.model import MobilenetModel, convert
 from spark_src.io.aws import client, forget_clients
 from spark_src.io.locations import Location

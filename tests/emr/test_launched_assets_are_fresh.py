@@ -18,7 +18,7 @@ from dagster._core.execution.plan.external_step import (
 from dagster._core.loader import LoadingContextForTest
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
-from fruits_assets.launcher import FruitsStepLauncher
+from fruits_assets.emr.launcher import FruitsStepLauncher
 from spark_src.io.locations import Location
 from tests.emr.emulated_cluster import REGION
 

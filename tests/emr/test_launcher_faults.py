@@ -25,9 +25,9 @@ from dagster_aws.emr.emr import EmrError
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 from dagster_pyspark.utils import build_pyspark_zip
 
-from fruits_assets import cluster
-from fruits_assets.emr_step import REMOTE, adopt
-from fruits_assets.launcher import FruitsStepLauncher, launched_spark_config
+from fruits_assets.emr import cluster
+from fruits_assets.emr.launcher import FruitsStepLauncher, launched_spark_config
+from fruits_assets.emr.step import REMOTE, adopt
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import client
 from spark_src.spark.session import cluster_config
@@ -253,6 +253,6 @@ def test_terminating_a_run_cancels_its_step(account: Account) -> None:
 
 
 def _code() -> bytes:
-    from fruits_assets import code_package
+    from fruits_assets.emr import code_package
 
     return code_package.build().content

@@ -16,8 +16,8 @@ import pytest
 from dagster import DagsterEventType as Kind
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
-from fruits_assets import cluster, code_package
-from fruits_assets.launcher import FruitsStepLauncher, Polling, launched_spark_config
+from fruits_assets.emr import cluster, code_package
+from fruits_assets.emr.launcher import FruitsStepLauncher, Polling, launched_spark_config
 from spark_src.spark.session import cluster_config
 from tests.emr.conftest import NAME, Account
 from tests.emr.emulated_cluster import REGION

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from pyarrow import fs
 from typer.main import get_command
 
-from fruits_assets.cli import app, main
+from fruits_assets.cli.main import app, main
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
@@ -30,7 +30,7 @@ CHECK_IN_FRESH_PROCESS = """
 import atexit, sys
 import pyspark
 atexit.register(lambda: print("JVM started:", pyspark.SparkContext._gateway is not None))
-from fruits_assets.cli import main
+from fruits_assets.cli.main import main
 sys.argv = ["fruits", "check"]
 main()
 """
@@ -39,7 +39,7 @@ LIGHT_IN_FRESH_PROCESS = """
 import atexit, sys
 heavy = {"dagster", "matplotlib", "pandas", "sklearn", "tensorflow"}
 atexit.register(lambda: print("heavy:", sorted(heavy & set(sys.modules))))
-from fruits_assets.cli import main
+from fruits_assets.cli.main import main
 sys.argv[0] = "fruits"
 main()
 """

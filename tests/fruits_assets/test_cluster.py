@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets import cluster
-from fruits_assets.cluster_commands import app, lock_of
+from fruits_assets.cli.cluster import app, lock_of
+from fruits_assets.emr import cluster
 from fruits_assets.settings import Settings
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io import aws

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets import cluster_env
-from fruits_assets.cluster_env_commands import app
+from fruits_assets.cli.cluster_env import app
+from fruits_assets.emr import packed_env
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io import aws
 from spark_src.io.locations import Location
@@ -114,61 +114,61 @@ def test_its_commands_run_wherever_it_lies(environment: Path) -> None:
 def test_what_is_packed_already_is_not_packed_again(
     archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_env, "_pack", None)
+    monkeypatch.setattr(packed_env, "_pack", None)
     said: list[str] = []
-    assert cluster_env.build(report=said.append) == archive
+    assert packed_env.build(report=said.append) == archive
     assert said == ["reading the lock file", "nothing changed since it was packed"]
-    copy = cluster_env.build(tmp_path / "out" / "mine.tar.gz")
+    copy = packed_env.build(tmp_path / "out" / "mine.tar.gz")
     assert copy.stat().st_size == archive.stat().st_size
 
 
 def test_another_lock_gives_another_name() -> None:
-    wanted = cluster_env.requirements()
+    wanted = packed_env.requirements()
     assert "--hash=sha256:" in wanted and "\npyspark==" not in wanted and "\npy4j==" not in wanted
-    assert cluster_env.archive_name(wanted) == cluster_env.archive_name(wanted)
+    assert packed_env.archive_name(wanted) == packed_env.archive_name(wanted)
     changed = wanted.replace("numpy==", "numpy==1")
-    assert cluster_env.archive_name(wanted) != cluster_env.archive_name(changed)
+    assert packed_env.archive_name(wanted) != packed_env.archive_name(changed)
 
 
 def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="uv is not on the PATH"):
-        cluster_env.build()
+        packed_env.build()
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty folder in place of the real cache."""
-    monkeypatch.setattr(cluster_env, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(packed_env, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 def test_a_missing_python_is_named(cache: Path) -> None:
     with pytest.raises(ClusterError, match=r"uv venv failed.*/nowhere/python3\.11"):
-        cluster_env.build(python="/nowhere/python3.11")
+        packed_env.build(python="/nowhere/python3.11")
     assert list(cache.iterdir()) == []
 
 
 def test_another_python_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = cluster_env.requirements()
-    monkeypatch.setattr(cluster_env, "requirements", lambda: wanted)
-    monkeypatch.setattr(cluster_env, "_uv", lambda *_: "")  # makes no lib/python3.11
+    wanted = packed_env.requirements()
+    monkeypatch.setattr(packed_env, "requirements", lambda: wanted)
+    monkeypatch.setattr(packed_env, "_uv", lambda *_: "")  # makes no lib/python3.11
     with pytest.raises(SettingsError, match=r"which 3\.12 is not: use --python 3\.11"):
-        cluster_env.build(python="3.12")
+        packed_env.build(python="3.12")
     assert list(cache.iterdir()) == []
 
 
 def test_too_large_an_archive_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_env, "LIMIT_BYTES", 100)
-    monkeypatch.setattr(cluster_env, "_install", lambda *_: None)
+    monkeypatch.setattr(packed_env, "LIMIT_BYTES", 100)
+    monkeypatch.setattr(packed_env, "_install", lambda *_: None)
     with pytest.raises(ClusterError, match="over the limit"):
-        cluster_env.build()
+        packed_env.build()
     assert list(cache.iterdir()) == []
 
 
 def test_another_kind_of_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"is a \.tar\.gz"):
-        cluster_env.build(tmp_path / "env.zip")
+        packed_env.build(tmp_path / "env.zip")
 
 
 def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
@@ -176,13 +176,13 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
     with archive.open("rb") as stream:
         damaged.write_bytes(stream.read(2_000_000))
     with pytest.raises(ClusterError, match="cannot be unpacked"):
-        cluster_env.unpack(damaged, tmp_path / "env")
+        packed_env.unpack(damaged, tmp_path / "env")
 
 
 @pytest.fixture
 def small_archive(cache: Path) -> Path:
     """An archive of 20 MB in place of the real one: large enough for several parts."""
-    archive = cache / cluster_env.archive_name(cluster_env.requirements())
+    archive = cache / packed_env.archive_name(packed_env.requirements())
     cache.mkdir()
     archive.write_bytes(os.urandom(20_000_000))
     return archive
@@ -198,7 +198,7 @@ def test_it_is_uploaded_once_in_parts_and_named(
     environments: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
-    place = cluster_env.push(environments, REGION, sent=lambda more, _: sent.append(more))
+    place = packed_env.push(environments, REGION, sent=lambda more, _: sent.append(more))
     assert place == environments / small_archive.name
     bucket, key = place.bucket_and_key
     s3 = aws.client("s3", REGION)
@@ -210,8 +210,8 @@ def test_it_is_uploaded_once_in_parts_and_named(
     assert json.loads(current) == {"name": place.name, "uri": place.uri}
 
     small_archive.unlink()
-    monkeypatch.setattr(cluster_env, "_pack", None)
-    assert cluster_env.push(environments, REGION) == place
+    monkeypatch.setattr(packed_env, "_pack", None)
+    assert packed_env.push(environments, REGION) == place
 
 
 def test_the_command_prints_the_uri_alone(

@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from fruits_assets import cluster, cluster_copy
+from fruits_assets.emr import cluster, cluster_copy
 from spark_src.errors import ClusterError
 from spark_src.io import aws
 from tests.fruits_assets.aws import LOCK, NAME, REGION, WANTED, Emulated

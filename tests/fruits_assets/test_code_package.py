@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fruits_assets import code_package
-from fruits_assets.code_package import PACKAGES, build, push
+from fruits_assets.emr import code_package
+from fruits_assets.emr.code_package import PACKAGES, build, push
 from fruits_assets.settings import PROJECT
 from spark_src.errors import AwsError, ClusterError, SettingsError
 from spark_src.io import aws

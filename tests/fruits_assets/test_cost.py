@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fruits_assets import cost
+from fruits_assets.emr import cost
 from spark_src.errors import FruitsError
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.delta import Snapshot, is_table

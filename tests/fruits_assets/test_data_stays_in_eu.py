@@ -13,7 +13,7 @@ import pytest
 import requests as requests_library
 from typer.testing import CliRunner
 
-from fruits_assets.cli import CANNOT_RUN, app
+from fruits_assets.cli.main import CANNOT_RUN, app
 from fruits_assets.definitions import CHECK_JOB, build_defs, resources
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, ModelWeights, PictureSource

@@ -14,8 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fruits_assets.dataset import is_incomplete
-from fruits_assets.dataset_command import TRIES, fetch, fetch_dataset
+from fruits_assets.cli.fetch_dataset import fetch_dataset
+from fruits_assets.dataset.archive import is_incomplete
+from fruits_assets.dataset.download import TRIES, fetch
 from spark_src.errors import DatasetError
 from spark_src.io.locations import Location
 

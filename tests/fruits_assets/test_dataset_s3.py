@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from fruits_assets.dataset import contents, is_incomplete
-from fruits_assets.dataset_command import fetch
+from fruits_assets.dataset.archive import contents, is_incomplete
+from fruits_assets.dataset.download import fetch
 from spark_src.errors import AwsError, DatasetError
 from spark_src.io import aws
 from spark_src.io.locations import Location

@@ -20,7 +20,7 @@ from dagster._cli import create_dagster_cli
 
 import fruits_assets
 from fruits_assets import definitions
-from fruits_assets.cli import main
+from fruits_assets.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = [

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fruits_assets.cli import main
+from fruits_assets.cli.main import main
 from spark_src.tables.delta import Snapshot
 
 REPOSITORY = Path(__file__).parents[2]

@@ -22,10 +22,11 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from fruits_assets import erase_command, erasure
-from fruits_assets.cli import app
+from fruits_assets import erasure_job
+from fruits_assets.cli import erase as erase_command
+from fruits_assets.cli.main import app
 from fruits_assets.definitions import build_defs
-from fruits_assets.erasure import JOB, require_no_run
+from fruits_assets.erasure_job import JOB, require_no_run
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
@@ -327,7 +328,7 @@ def add_run(
     return run_id
 
 
-@pytest.mark.parametrize("status", erasure.IN_PROGRESS)
+@pytest.mark.parametrize("status", erasure_job.IN_PROGRESS)
 @pytest.mark.parametrize("assets", [(), ("raw_images", "of_another_team")])
 def test_erasing_is_refused_while_a_run_is_queued_or_in_progress(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, assets: Sequence[str]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets.cli import app
+from fruits_assets.cli.main import app
 from spark_src.io.locations import Location
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.change import Change

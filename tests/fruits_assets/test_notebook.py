@@ -14,10 +14,10 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
-from fruits_assets import cluster_notebook
-from fruits_assets.cli import main
+from fruits_assets.cli.main import main
+from fruits_assets.emr import cluster_notebook
 from fruits_assets.notebook import pictures_to_show
-from fruits_assets.pictures import Gallery
+from fruits_assets.previews import Gallery
 from spark_src.contract import FOLDERS
 from spark_src.errors import NothingStoredError, SettingsError
 from spark_src.io.aws import client

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from fruits_assets.definitions import resources
-from fruits_assets.pictures import Gallery
+from fruits_assets.previews import Gallery
 from fruits_assets.settings import Settings
 from spark_src import plots as drawing
 from spark_src.spark.progress import rates

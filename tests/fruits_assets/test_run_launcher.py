@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.launcher import WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 
-from fruits_assets.run_launcher import WatchedRunLauncher
+from fruits_assets.host.run_launcher import WatchedRunLauncher
 
 
 def test_a_run_started_from_a_shell_is_not_taken_for_dead() -> None:

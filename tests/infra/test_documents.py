@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fruits_assets.cost import price
+from fruits_assets.emr.cost import price
 from tests.infra.module import PROJECT
 
 GDPR = PROJECT / "docs" / "gdpr.md"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from fruits_assets import cluster_env, code_package
+from fruits_assets.emr import code_package, packed_env
 from fruits_assets.settings import PROJECT, Settings
 from spark_src import contract
 
@@ -18,7 +18,7 @@ def test_every_release_has_the_spark_and_the_python_of_the_lock_file() -> None:
     for release, has in contract.RELEASES.items():
         assert contract.why_not(release) is None
         assert has["spark"] == pyspark.__version__
-        assert has["python"] == cluster_env.PYTHON_VERSION
+        assert has["python"] == packed_env.PYTHON_VERSION
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,25 @@
-"""The command `fruits fetch-dataset`, and its download. How files are laid out: dataset.py."""
+"""A download that resumes where it broke off. How an archive is laid out: archive.py."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import requests
-import typer
 from requests import Response
 from requests import exceptions as faults
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from fruits_assets.settings import settings_in_region
 from spark_src.errors import DatasetError
 from spark_src.io.locations import Location
 
-FRUITS_360 = "https://github.com/fruits-360/fruits-360-100x100/archive/refs/heads/main.zip"
-TARGET = str(Path(__file__).resolve().parents[1] / "data" / "fruits-360")
 CACHE = Path("~/.cache/fruits-features")
 TRIES = 8
 """How often a download is begun or gone on with before it is given up."""
@@ -48,26 +42,6 @@ class Fetched:
     """How many files were not there before, or had another size."""
 
 
-def fetch_dataset(
-    url: Annotated[str, typer.Option(help="Where a zip of pictures is.")] = FRUITS_360,
-    to: Annotated[
-        str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
-    ] = TARGET,
-) -> None:
-    """Bring Fruits-360 to a folder or a bucket; what is there already stays.
-
-    A download that broke off goes on from there. Prints the command that uses the pictures.
-    """
-    target = Location.parse(to)
-    settings_in_region(target)
-    fetched = fetch(url, target)
-    added = f", {fetched.added:,} files added" if fetched.added else ""
-    typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")
-    named = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
-    command = "uv run dagster asset materialize --select '*'"
-    typer.echo(f"FRUITS_INPUT={shlex.quote(named)} {command}")
-
-
 def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) -> Fetched:
     """Bring every file of the zip at `url` to `to`, unless it is there with the same size.
 
@@ -81,7 +55,7 @@ def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) 
         DatasetError: the data set is not there whole; the message says how to go on.
         AwsError: the bucket cannot be listed or written.
     """
-    from fruits_assets.dataset import contents, is_picture, lay_out, sizes
+    from fruits_assets.dataset.archive import contents, is_picture, lay_out, sizes
 
     try:
         with _alone(cache.expanduser()) as folder:

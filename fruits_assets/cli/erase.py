@@ -47,7 +47,7 @@ def erase(
     Safe to interrupt: the same command, or one without a name, completes what is pending.
     """
     from fruits_assets.definitions import build_defs
-    from fruits_assets.erasure import JOB
+    from fruits_assets.erasure_job import JOB
     from fruits_assets.settings import load_settings
     from spark_src.erasure import requests
     from spark_src.erasure.target import Target
@@ -98,7 +98,7 @@ def _ask_again(target: Target) -> None:
 def _require_no_run() -> None:
     from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 
-    from fruits_assets.erasure import require_no_run
+    from fruits_assets.erasure_job import require_no_run
 
     with get_possibly_temporary_instance_for_cli("fruits erase") as instance:
         require_no_run(instance)

@@ -1,4 +1,4 @@
-"""`fruits cluster-env`: pack and upload the cluster's environment. The work: `cluster_env.py`."""
+"""`fruits cluster-env`: pack and upload the cluster's environment. The work: `packed_env.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fruits_assets import cluster_env
+from fruits_assets.emr import packed_env
 from fruits_assets.settings import settings_in_region
 from spark_src.contract import FOLDERS
 
@@ -28,20 +28,20 @@ def build(
     output: Annotated[
         Path | None, typer.Option(help="The .tar.gz to write; a file in .cache/ by default.")
     ] = None,
-    python: _Python = cluster_env.PYTHON_VERSION,
+    python: _Python = packed_env.PYTHON_VERSION,
 ) -> None:
     """Pack the locked libraries for the cluster, unless the lock file has not changed.
 
     Prints the archive's path.
     """
     with _shown() as (report, _):
-        archive = cluster_env.build(output, python, report)
+        archive = packed_env.build(output, python, report)
         report(f"done: {archive.stat().st_size / 1e6:.0f} MB")
     typer.echo(archive)
 
 
 @app.command()
-def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
+def push(python: _Python = packed_env.PYTHON_VERSION) -> None:
     """Upload the packed libraries to the storage, packing them where that is needed.
 
     Prints the archive's URI.
@@ -50,12 +50,12 @@ def push(python: _Python = cluster_env.PYTHON_VERSION) -> None:
     # Not in staging, which is emptied after days: a cluster that starts later wants it still.
     folder = settings.storage_location / FOLDERS["environments"]
     with _shown() as (report, sent):
-        place = cluster_env.push(folder, settings.region, python, report, sent)
+        place = packed_env.push(folder, settings.region, python, report, sent)
     typer.echo(place.uri)
 
 
 @contextmanager
-def _shown() -> Iterator[tuple[cluster_env.Report, cluster_env.Sent]]:
+def _shown() -> Iterator[tuple[packed_env.Report, packed_env.Sent]]:
     """A line for each step and a bar for the one that runs; not on standard output."""
     console = Console(stderr=True)
     started = time.monotonic()

@@ -14,7 +14,7 @@ CRASH_FILE = "crash.txt"
 def main(bucket: str, key: str) -> None:
     """Run the step that the file at this key describes."""
     try:
-        from fruits_assets.emr_step import run
+        from fruits_assets.emr.step import run
 
         run(bucket, key)
     except BaseException:

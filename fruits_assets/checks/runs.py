@@ -6,8 +6,8 @@ import dagster as dg
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from dagster_shared.error import SerializableErrorInfo
 
+from fruits_assets.checks.files import CHECK_JOB
 from fruits_assets.definitions import build_defs
-from fruits_assets.file_checks import CHECK_JOB
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
-from fruits_assets.drift_check import new_images_are_familiar
+from fruits_assets.checks.drift import new_images_are_familiar
 from fruits_assets.resources import AssetStorage, Residency
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 from spark_src.io.locations import Location

@@ -22,7 +22,8 @@ from dagster._core.execution.plan.external_step import (
 )
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
-from fruits_assets import cluster, code_package, emr_main, provenance
+from fruits_assets import provenance
+from fruits_assets.emr import cluster, code_package, step_main
 from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import client, explained
@@ -66,7 +67,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
             action_on_failure="CONTINUE",
             cluster_id="",  # known when a step is launched: clusters come and go
             spark_config=dict(spark_config),
-            local_job_package_path=str(Path(__file__).parents[1]),
+            local_job_package_path=str(Path(__file__).parents[2]),
             deploy_local_job_package=False,
         )
         self.cluster_name = cluster_name
@@ -168,7 +169,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
 
     def _cost(self, log: Any, made: dg.AssetMaterialization) -> dict[str, Any]:
         """What the cluster has cost since this step was launched; nothing where it has no rows."""
-        from fruits_assets import cost  # on the host only: the cluster has no command line
+        from fruits_assets.emr import cost  # on the host only: the cluster has no command line
 
         rows = made.metadata.get("dagster/row_count")
         if rows is None or not rows.value:
@@ -187,7 +188,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         """Our own main file, and the settings beside the step: it has no others."""
         order = {"settings": self.settings, "step": pickle.dumps(step_run_ref)}
         files = {
-            Path(emr_main.__file__).name: Path(emr_main.__file__).read_bytes(),
+            Path(step_main.__file__).name: Path(step_main.__file__).read_bytes(),
             PICKLED_STEP_RUN_REF_FILE_NAME: pickle.dumps(order),
         }
         for name, content in files.items():
@@ -197,7 +198,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
                 s3.put_object(Bucket=self.staging_bucket, Key=key, Body=content)
 
     def _main_file_local_path(self) -> str:
-        return emr_main.__file__
+        return step_main.__file__
 
     def _artifact_s3_key(self, run_id: str, step_key: str, filename: str) -> str:
         """A folder an attempt: a retry would read the events of the try before it."""
@@ -235,7 +236,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         )
 
     def _crash(self, run_id: str, step_key: str) -> str:
-        key = self._artifact_s3_key(run_id, step_key, emr_main.CRASH_FILE)
+        key = self._artifact_s3_key(run_id, step_key, step_main.CRASH_FILE)
         return self._text(self.staging_bucket, key)
 
     def _step_log(self, step_id: str) -> str:

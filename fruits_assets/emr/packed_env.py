@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fruits_assets.code_package import uploaded
+from fruits_assets.emr.code_package import uploaded
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import client, explained

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fruits_assets import cluster, cluster_notebook, code_package
+from fruits_assets.emr import cluster, cluster_notebook, code_package
 from fruits_assets.settings import Settings, load_settings, settings_in_region
 from spark_src.contract import FOLDERS
 from spark_src.io.locations import Location

@@ -37,7 +37,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
-def embed_command(
+def embed(
     files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
     form: Annotated[
         Form, typer.Option("--format", help="For people, a spreadsheet or a program.")

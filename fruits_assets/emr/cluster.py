@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fruits_assets import cluster_copy
-from fruits_assets.cluster_lock import held
+from fruits_assets.emr import cluster_copy
+from fruits_assets.emr.lock import held
 from spark_src.contract import why_not
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import client, explained

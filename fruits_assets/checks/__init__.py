@@ -1,0 +1,1 @@
+"""Asset checks: what they assert, and the job that runs them all."""

@@ -1,0 +1,36 @@
+"""`fruits fetch-dataset`. The download is in `dataset/`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from fruits_assets.settings import PROJECT, settings_in_region
+from spark_src.io.locations import Location
+
+FRUITS_360 = "https://github.com/fruits-360/fruits-360-100x100/archive/refs/heads/main.zip"
+TARGET = str(PROJECT / "data" / "fruits-360")
+
+
+def fetch_dataset(
+    url: Annotated[str, typer.Option(help="Where a zip of pictures is.")] = FRUITS_360,
+    to: Annotated[
+        str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
+    ] = TARGET,
+) -> None:
+    """Bring Fruits-360 to a folder or a bucket; what is there already stays.
+
+    A download that broke off goes on from there. Prints the command that uses the pictures.
+    """
+    from fruits_assets.dataset.download import fetch
+
+    target = Location.parse(to)
+    settings_in_region(target)
+    fetched = fetch(url, target)
+    added = f", {fetched.added:,} files added" if fetched.added else ""
+    typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")
+    named = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
+    command = "uv run dagster asset materialize --select '*'"
+    typer.echo(f"FRUITS_INPUT={shlex.quote(named)} {command}")

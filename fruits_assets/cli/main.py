@@ -1,0 +1,81 @@
+"""The `fruits` command: what Dagster's own commands do not offer."""
+
+import sys
+import traceback as tracebacks
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from fruits_assets.cli import cluster, cluster_env
+from fruits_assets.cli.check import check
+from fruits_assets.cli.cost import cost
+from fruits_assets.cli.embed import embed
+from fruits_assets.cli.erase import erase
+from fruits_assets.cli.fetch_dataset import fetch_dataset
+from fruits_assets.cli.history import history
+from fruits_assets.cli.path import path
+from spark_src.errors import FruitsError
+
+CANNOT_RUN = 2
+
+
+class OneSentence(TyperGroup):
+    """Commands whose errors are one line; `--traceback` shows where they come from."""
+
+    def invoke(self, ctx: Any) -> Any:
+        found: Exception
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
+            raise  # for Typer to deal with
+        except FruitsError as error:
+            found, text = error, str(error)
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            found, text = (
+                error,
+                (
+                    f"{type(error).__name__}: {error}. This error was not foreseen: "
+                    "`fruits --traceback` with the same command shows where it comes from."
+                ),
+            )
+        if ctx.params["traceback"]:
+            tracebacks.print_exception(found)
+        Console(stderr=True).print(
+            f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(CANNOT_RUN)
+
+
+app = typer.Typer(cls=OneSentence, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app.add_typer(cluster.app, name="cluster")
+app.add_typer(cluster_env.app, name="cluster-env")
+app.command()(check)
+app.command(epilog="Example: fruits cost --images 100000 --workers 4")(cost)
+app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(embed)
+app.command(epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
+app.command(epilog="Example: fruits fetch-dataset --to ~/fruits-360")(fetch_dataset)
+app.command(epilog="Example: fruits history raw_images")(history)
+app.command(epilog="Example: fruits path csv_export")(path)
+
+
+@app.callback(epilog="The variables FRUITS_… say where input and storage are: see README.md.")
+def fruits(
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
+    ] = False,
+) -> None:
+    """Find the tables, check them, fetch pictures, erase a person's data, run the cluster.
+
+    The assets themselves are made by `dagster asset materialize --select '*'`.
+    """
+
+
+def main() -> NoReturn:
+    """Run a command; an error is one line and exit code 2."""
+    sys.exit(app())

@@ -1,0 +1,1 @@
+"""Fetching a data set: a resumable download, and laying its archive out in a folder or bucket."""

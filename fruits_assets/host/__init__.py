@@ -1,0 +1,1 @@
+"""Dagster on a team's host: launching and watching runs."""
