@@ -18,14 +18,14 @@ SENSOR = "new_pictures"
 INTERVAL_SECONDS = 120
 """Between two looks at the input."""
 
-MAX_LOOKS = 10
+MAX_EVALUATIONS = 10
 """Looks after which a batch is closed, even while pictures are still coming."""
 
-LOOKS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
+EVALUATIONS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
 """Where a queue announces new objects, the input is listed all the same once in so many looks:
 messages expire, and objects that are older than the queue were never announced."""
 
-FOLLOWS = dg.AutomationCondition.eager()
+ON_UPSTREAM_UPDATE = dg.AutomationCondition.eager()
 """An asset that is made when what it is made of was made."""
 
 
@@ -102,7 +102,7 @@ def sensor(
 
 def _is_quiet(watch: Watch, notices: Notices) -> bool:
     """Whether nothing can have changed since the last look."""
-    return watch.is_settled and not notices.events and watch.quiet < LOOKS_PER_DAY
+    return watch.is_settled and not notices.events and watch.quiet < EVALUATIONS_PER_DAY
 
 
 def _look(
@@ -112,7 +112,7 @@ def _look(
     if found == watch.done:
         context.update_cursor(Watch(found, found, runs=watch.runs).cursor)
         return dg.SkipReason(f"{files:,} files, none of them new")
-    if found != watch.seen and watch.looks < MAX_LOOKS:
+    if found != watch.seen and watch.looks < MAX_EVALUATIONS:
         context.update_cursor(Watch(watch.done, found, watch.looks + 1, runs=watch.runs).cursor)
         return dg.SkipReason(f"{files:,} files; waits until no more come")
     runs = watch.runs + 1

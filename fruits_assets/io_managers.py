@@ -7,7 +7,7 @@ import dagster as dg
 from fruits_assets import metadata
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import FruitsError
-from spark_src.io.aws import explained
+from spark_src.io.aws import aws_errors
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot
 
@@ -29,7 +29,7 @@ class DeltaIOManager(dg.ConfigurableIOManager):
             code_version: of the asset.
         """
         asset = change.write.asset
-        with explained(f"making {asset} under {change.write.location}"):
+        with aws_errors(f"making {asset} under {change.write.location}"):
             snapshot = change.commit(code_version)
         if change.is_empty:
             context.log.info(f"{asset} is unchanged: version {snapshot.version} stays current")
@@ -59,5 +59,5 @@ class DeltaIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Snapshot:
         asset = context.asset_key.to_python_identifier()
-        with explained(f"opening {asset}"):
+        with aws_errors(f"opening {asset}"):
             return self.storage.tables.current(asset)

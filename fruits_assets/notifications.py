@@ -13,7 +13,7 @@ from typing import Any
 
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import AwsError, SettingsError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 
 RECEIVES = 100
 """Calls in which one `drain` receives messages."""
@@ -138,7 +138,7 @@ class InputQueue:
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
         try:
-            with explained(f"{doing} {self._url}"):
+            with aws_errors(f"{doing} {self._url}"):
                 yield
         except AwsError as error:
             if error.code not in _NO_QUEUE:

@@ -49,7 +49,7 @@ class ClusterSpark(LazyPySparkResource):
         super()._init_session()
 
 
-def cores_of(pyspark: LazyPySparkResource) -> int:
+def count_cores(pyspark: LazyPySparkResource) -> int:
     """How many cores Spark has; 1 where nothing has started it."""
     if pyspark._spark_session is None:
         return 1

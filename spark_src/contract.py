@@ -29,7 +29,7 @@ RELEASES: dict[str, dict[str, str]] = _CONTRACT["releases"]
 _REFUSED: dict[str, str] = _CONTRACT["refused_releases"]
 
 
-def why_not(release: str) -> str | None:
+def rejection_reason(release: str) -> str | None:
     """Why a release of EMR cannot run the project; None where it can.
 
     Args:

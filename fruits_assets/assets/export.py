@@ -8,8 +8,8 @@ from dagster_pyspark import LazyPySparkResource
 from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import FOLLOWS
-from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.tables import csv
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
@@ -24,7 +24,7 @@ from spark_src.tables.statistics import ComponentsStatistics, joint_digest
     tags=tags("results", "spark", "derived"),
     kinds={"pyspark", "csv"},
     code_version="1",
-    automation_condition=FOLLOWS,
+    automation_condition=ON_UPSTREAM_UPDATE,
 )
 def csv_export(
     context: dg.AssetExecutionContext,
@@ -57,7 +57,7 @@ def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkReso
         write,
         statistics,
         images=components.rows,
-        cores=cores_of(pyspark),
+        cores=count_cores(pyspark),
         started=started,
         cleanup=replace,
     )

@@ -8,8 +8,8 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import FOLLOWS
-from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.features import files
 from spark_src.features.incremental import audit, clear_staged, compute, statistics
 from spark_src.features.plan import plan_features
@@ -35,7 +35,7 @@ class FeaturesConfig(dg.Config):
     tags=tags("features", "spark", "derived"),
     kinds={"pyspark", "deltalake"},
     code_version=PIXELS,
-    automation_condition=FOLLOWS,
+    automation_condition=ON_UPSTREAM_UPDATE,
     pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
@@ -85,7 +85,7 @@ def features_change(
         (*plan.adopted, *new),
         tuple(file.name for file in plan.removed),
         images=plan.n_computed,
-        cores=cores_of(pyspark),
+        cores=count_cores(pyspark),
         started=started,
         cleanup=partial(clear_staged, write),
     )

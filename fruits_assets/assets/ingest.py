@@ -10,7 +10,7 @@ from pydantic import Field
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import DeltaIOManager
-from fruits_assets.resources import AssetStorage, Launcher, PictureSource, cores_of
+from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
 from spark_src.errors import FruitsError
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
@@ -105,7 +105,7 @@ def ingest_changes(
 
     try:
         require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
-        change = raw_change(plan, result, raw, rows.num_rows, started, cores_of(pyspark))
+        change = raw_change(plan, result, raw, rows.num_rows, started, count_cores(pyspark))
     except FruitsError:
         discard(raw.folder, result.files)
         raise

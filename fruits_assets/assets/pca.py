@@ -7,8 +7,8 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import FOLLOWS
-from fruits_assets.resources import AssetStorage, Launcher, cores_of
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.pca import fit, project
 from spark_src.pca.fit import FitSettings
 from spark_src.spark.progress import Log, report_progress
@@ -41,7 +41,7 @@ class PcaConfig(dg.Config):
     tags=tags("pca", "spark", "derived"),
     kinds={"pyspark", "numpy"},
     code_version="1",
-    automation_condition=FOLLOWS,
+    automation_condition=ON_UPSTREAM_UPDATE,
 )
 def pca_model(
     context: dg.AssetExecutionContext,
@@ -72,7 +72,7 @@ def pca_model(
     tags=tags("pca", "spark", "derived"),
     kinds={"pyspark", "deltalake"},
     code_version="1",
-    automation_condition=FOLLOWS,
+    automation_condition=ON_UPSTREAM_UPDATE,
 )
 def pca_components(
     context: dg.AssetExecutionContext,
@@ -112,7 +112,7 @@ def pca_model_change(
     new, gone = found.update.new_images, found.update.n_gone
     images = statistics.n_images_today if new is None else new.num_rows + (gone or 0)
     note = found.description
-    return Change(write, statistics, (), (), note, images, cores_of(pyspark), started)
+    return Change(write, statistics, (), (), note, images, count_cores(pyspark), started)
 
 
 def components_change(
@@ -130,5 +130,5 @@ def components_change(
         new, vectors = project.project(session, plan, pca, write.folder, counter)
     statistics = project.statistics(plan, pca, write.before, vectors)
     gone = tuple(file.name for file in plan.removed)
-    cores = cores_of(pyspark)
+    cores = count_cores(pyspark)
     return Change(write, statistics, tuple(new), gone, "", plan.n_missing, cores, started)

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import FOLLOWS
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
@@ -33,7 +33,7 @@ class QualityConfig(dg.Config):
     tags=tags("results", "host", "none"),
     kinds={"scikitlearn", "json"},
     code_version="1",
-    automation_condition=FOLLOWS,
+    automation_condition=ON_UPSTREAM_UPDATE,
 )
 def embedding_quality(
     context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage

@@ -61,7 +61,7 @@ def start() -> None:
     """
     settings = load_settings()
     lock = lock_of(settings)
-    found = cluster.ready(settings.cluster, settings.region, _say, lock=lock)
+    found = cluster.ensure_ready(settings.cluster, settings.region, _say, lock=lock)
     _say(f"cluster {settings.cluster} is ready: {found}")
 
 

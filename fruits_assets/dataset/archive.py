@@ -45,7 +45,7 @@ def is_incomplete(location: Location) -> bool:
     if location.scheme == "file":
         return _staging(location).exists()
     bucket, key = _marker(location)
-    with aws.explained(f"reading s3://{bucket}/{key}"):
+    with aws.aws_errors(f"reading s3://{bucket}/{key}"):
         try:
             _s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -204,7 +204,7 @@ def _marker(to: Location) -> tuple[str, str]:
 
 def _objects(to: Location) -> dict[str, int]:
     bucket, prefix = _split(to)
-    with aws.explained(f"listing {to}"):
+    with aws.aws_errors(f"listing {to}"):
         pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         objects = [entry for page in pages for entry in page.get("Contents", [])]
     return {entry["Key"][len(prefix) + 1 :]: entry["Size"] for entry in objects}
@@ -214,11 +214,11 @@ def _to_bucket(archive: ZipFile, missing: Files, to: Location) -> None:
     bucket, marker = _marker(to)
     if not missing and not is_incomplete(to):
         return
-    with aws.explained(f"writing s3://{bucket}/{marker}"):
+    with aws.aws_errors(f"writing s3://{bucket}/{marker}"):
         content = json.dumps({"missing": len(missing)}).encode()
         _s3().put_object(Bucket=bucket, Key=marker, Body=content)
     _upload(archive, missing, to)
-    with aws.explained(f"deleting s3://{bucket}/{marker}"):
+    with aws.aws_errors(f"deleting s3://{bucket}/{marker}"):
         _s3().delete_object(Bucket=bucket, Key=marker)
 
 
@@ -227,7 +227,7 @@ def _upload(archive: ZipFile, missing: Files, to: Location) -> None:
     client = _s3()
 
     def put(path: str, member: ZipInfo) -> None:
-        with aws.explained(f"writing {to}/{path}"):
+        with aws.aws_errors(f"writing {to}/{path}"):
             client.put_object(Bucket=bucket, Key=f"{prefix}/{path}", Body=archive.read(member))
 
     pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")

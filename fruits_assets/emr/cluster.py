@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fruits_assets.emr import cluster_copy
-from fruits_assets.emr.lock import held
-from spark_src.contract import why_not
+from fruits_assets.emr.lock import acquire_lock
+from spark_src.contract import rejection_reason
 from spark_src.errors import AwsError, ClusterError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 Say = Callable[[str], None]
@@ -41,7 +41,7 @@ class ClusterState:
     reason: str
 
     @classmethod
-    def of(cls, cluster: Fields) -> ClusterState:
+    def from_response(cls, cluster: Fields) -> ClusterState:
         """Read what list_clusters or describe_cluster answers."""
         status = cluster["Status"]
         times = status["Timeline"]
@@ -66,17 +66,17 @@ def find(name: str, region: str) -> ClusterState | None:
     return _newest(name, region, ClusterStates=list(LIVING))
 
 
-def last(name: str, region: str) -> ClusterState | None:
+def find_last(name: str, region: str) -> ClusterState | None:
     """The newest cluster of that name in any state; EMR forgets after two months."""
     return _newest(name, region)
 
 
-def now(cluster_id: str, region: str) -> ClusterState:
+def describe(cluster_id: str, region: str) -> ClusterState:
     """What a cluster is like at this moment; AwsError where EMR does not answer."""
-    return ClusterState.of(_described(cluster_id, region))
+    return ClusterState.from_response(_described(cluster_id, region))
 
 
-def ready(  # noqa: PLR0913 - all but the first three by name
+def ensure_ready(  # noqa: PLR0913 - all but the first three by name
     name: str,
     region: str,
     say: Say,
@@ -103,7 +103,7 @@ def ready(  # noqa: PLR0913 - all but the first three by name
     say_seldom = _seldom(say)
     while (found := find(name, region)) is None:
         started = None
-        with held(lock, region) as holder:
+        with acquire_lock(lock, region) as holder:
             # Between the look and the lock another run may have started one and let go.
             if holder is None and find(name, region) is None:
                 started = _start_again(name, region, say)
@@ -132,14 +132,14 @@ def stop(name: str, region: str) -> ClusterState | None:
             "turn that off. Who may do so runs: aws emr modify-cluster-attributes --region "
             f"{region} --cluster-id {found.id} --no-termination-protected"
         )
-    with explained(f"terminating cluster {found.id}"):
+    with aws_errors(f"terminating cluster {found.id}"):
         client("emr", region).terminate_job_flows(JobFlowIds=[found.id])
     return found
 
 
 def status(name: str, region: str) -> ClusterStatus | None:
     """The living cluster, or else the last one, as it is now; None where there never was one."""
-    found = find(name, region) or last(name, region)
+    found = find(name, region) or find_last(name, region)
     if found is None:
         return None
     cluster, living = _described(found.id, region), found.state in LIVING
@@ -148,7 +148,7 @@ def status(name: str, region: str) -> ClusterStatus | None:
     running = {"StepStates": ["RUNNING"], "ClusterId": found.id}
     steps = _every("list_steps", "Steps", region, **running) if living else []
     return ClusterStatus(
-        cluster=ClusterState.of(cluster),
+        cluster=ClusterState.from_response(cluster),
         release=cluster.get("ReleaseLabel", ""),
         instances=Counter(node.get("InstanceType", "unknown type") for node in nodes),
         step_concurrency=cluster.get("StepConcurrencyLevel", 1),
@@ -157,7 +157,7 @@ def status(name: str, region: str) -> ClusterStatus | None:
 
 
 def _start_again(name: str, region: str, say: Say) -> str:
-    old = last(name, region)
+    old = find_last(name, region)
     if old is None:
         raise ClusterError(
             f"There is no EMR cluster named {name!r} in {region}, and there was none in the last "
@@ -171,7 +171,7 @@ def _start_again(name: str, region: str, say: Say) -> str:
     if "AutoTerminationPolicy" not in arguments:
         arguments["AutoTerminationPolicy"] = {"IdleTimeout": IDLE_SECONDS}
         say(f"{old.id} shows no auto-termination policy; the new one ends after an idle hour")
-    with explained(f"starting cluster {name}"):
+    with aws_errors(f"starting cluster {name}"):
         return str(client("emr", region).run_job_flow(**arguments)["JobFlowId"])
 
 
@@ -201,8 +201,8 @@ def _policy(policy: str, cluster_id: str, region: str) -> dict[str, Any]:
         "ManagedScalingPolicy": emr.get_managed_scaling_policy,
     }
     try:
-        with explained(f"reading the {policy} of {cluster_id}"):
-            return cluster_copy.same(asks[policy](ClusterId=cluster_id), [policy])
+        with aws_errors(f"reading the {policy} of {cluster_id}"):
+            return cluster_copy.pick(asks[policy](ClusterId=cluster_id), [policy])
     except AwsError as error:
         # A cluster that has ended may have none any more, which EMR may call a bad request.
         if error.code not in ("InvalidRequestException", "ValidationException"):
@@ -214,18 +214,18 @@ def _newest(name: str, region: str, **which: Any) -> ClusterState | None:
     every = _every("list_clusters", "Clusters", region, **which)
     named = [cluster for cluster in every if cluster["Name"] == name]
     named.sort(key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"])
-    return ClusterState.of(named[-1]) if named else None
+    return ClusterState.from_response(named[-1]) if named else None
 
 
 def _every(operation: str, key: str, region: str, **which: Any) -> list[Fields]:
     """All pages of a list; AwsError where EMR does not answer."""
-    with explained(f"asking EMR in {region} ({operation})"):
+    with aws_errors(f"asking EMR in {region} ({operation})"):
         pages = client("emr", region).get_paginator(operation).paginate(**which)
         return [item for page in pages for item in page.get(key, [])]
 
 
 def _described(cluster_id: str, region: str) -> dict[str, Any]:
-    with explained(f"describing cluster {cluster_id}"):
+    with aws_errors(f"describing cluster {cluster_id}"):
         cluster: dict[str, Any] = client("emr", region).describe_cluster(ClusterId=cluster_id)
         return dict(cluster["Cluster"])
 
@@ -239,8 +239,8 @@ def _until_listed(name: str, region: str, started: str, poll: float, until: floa
 def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: float) -> str:
     while True:
         cluster = _described(cluster_id, region)
-        now = ClusterState.of(cluster)
-        if refusal := why_not(cluster["ReleaseLabel"]):
+        now = ClusterState.from_response(cluster)
+        if refusal := rejection_reason(cluster["ReleaseLabel"]):
             raise ClusterError(f"Cluster {now.name} ({cluster_id}): {refusal}")
         if now.state in READY:
             return cluster_id

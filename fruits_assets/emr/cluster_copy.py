@@ -68,7 +68,7 @@ def arguments_like(cluster: Fields, nodes: Fields, actions: list[Fields]) -> dic
     """
     tags = [tag for tag in cluster.get("Tags", []) if not tag["Key"].startswith("aws:")]
     attributes = cluster.get("Ec2InstanceAttributes", {})
-    instances = same(attributes, _SAME_OF_NODES) | _placed(attributes, "InstanceFleets" in nodes)
+    instances = pick(attributes, _SAME_OF_NODES) | _placed(attributes, "InstanceFleets" in nodes)
     if "InstanceFleets" in nodes:
         fleets = nodes["InstanceFleets"]
         instances["InstanceFleets"] = [_fleet(fleet) for fleet in fleets if _wanted(fleet)]
@@ -77,8 +77,8 @@ def arguments_like(cluster: Fields, nodes: Fields, actions: list[Fields]) -> dic
         instances["InstanceGroups"] = [_group(g, cluster) for g in groups if _wanted(g)]
     # It starts without a step: without this it would end at once, whatever the last one did.
     instances["KeepJobFlowAliveWhenNoSteps"] = True
-    instances |= same(cluster, ["TerminationProtected", "UnhealthyNodeReplacement"])
-    arguments = same(cluster, _SAME) | {"Instances": instances, "Tags": tags}
+    instances |= pick(cluster, ["TerminationProtected", "UnhealthyNodeReplacement"])
+    arguments = pick(cluster, _SAME) | {"Instances": instances, "Tags": tags}
     # EMR takes applications by name alone: their versions are the release's.
     arguments["Applications"] = [{"Name": app["Name"]} for app in cluster.get("Applications", [])]
     arguments["BootstrapActions"] = [_action(action) for action in actions]
@@ -96,14 +96,14 @@ def setup_steps(steps: list[Fields]) -> list[dict[str, Any]]:
     """
     setup = [step for step in reversed(steps) if step["Name"].startswith(SETUP)]
     return [
-        same(step, ["Name", "ActionOnFailure"]) | {"HadoopJarStep": _jar(step["Config"])}
+        pick(step, ["Name", "ActionOnFailure"]) | {"HadoopJarStep": _jar(step["Config"])}
         for step in setup
     ]
 
 
 def _jar(config: Fields) -> dict[str, Any]:
     properties = [{"Key": k, "Value": v} for k, v in config.get("Properties", {}).items()]
-    return same(
+    return pick(
         dict(config) | {"Properties": properties}, ["Jar", "MainClass", "Args", "Properties"]
     )
 
@@ -124,10 +124,10 @@ def _wanted(nodes: Fields) -> bool:
 
 
 def _group(group: Fields, cluster: Fields) -> dict[str, Any]:
-    config = same(group, _SAME_OF_GROUPS) | _disks(group)
+    config = pick(group, _SAME_OF_GROUPS) | _disks(group)
     config["InstanceRole"] = group["InstanceGroupType"]
     config["InstanceCount"] = group["RequestedInstanceCount"]
-    policy = same(group.get("AutoScalingPolicy", {}), ["Constraints", "Rules"])
+    policy = pick(group.get("AutoScalingPolicy", {}), ["Constraints", "Rules"])
     if policy:
         # EMR put the old cluster's id where the policy said "this cluster".
         text = json.dumps(policy).replace(cluster["Id"], "${emr.clusterId}")
@@ -137,8 +137,8 @@ def _group(group: Fields, cluster: Fields) -> dict[str, Any]:
 
 def _fleet(fleet: Fields) -> dict[str, Any]:
     kinds = fleet.get("InstanceTypeSpecifications", [])
-    types = [same(kind, _SAME_OF_TYPES) | _disks(kind) for kind in kinds]
-    return same(fleet, _SAME_OF_FLEETS) | {"InstanceTypeConfigs": types}
+    types = [pick(kind, _SAME_OF_TYPES) | _disks(kind) for kind in kinds]
+    return pick(fleet, _SAME_OF_FLEETS) | {"InstanceTypeConfigs": types}
 
 
 def _disks(nodes: Fields) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _disks(nodes: Fields) -> dict[str, Any]:
         {"VolumeSpecification": volume, "VolumesPerInstance": len(list(equal))}
         for volume, equal in volumes
     ]
-    config = same(nodes, ["EbsOptimized"]) | ({"EbsBlockDeviceConfigs": disks} if disks else {})
+    config = pick(nodes, ["EbsOptimized"]) | ({"EbsBlockDeviceConfigs": disks} if disks else {})
     return {"EbsConfiguration": config} if config else {}
 
 
@@ -157,6 +157,6 @@ def _action(action: Fields) -> dict[str, Any]:
     return {"Name": action["Name"], "ScriptBootstrapAction": script}
 
 
-def same(fields: Fields, names: list[str]) -> dict[str, Any]:
+def pick(fields: Fields, names: list[str]) -> dict[str, Any]:
     """The fields of these names that say something."""
     return {name: fields[name] for name in names if fields.get(name) not in (None, "", [])}

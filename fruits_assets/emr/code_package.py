@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.io.aws import client, error_code, explained
+from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
 
 PACKAGES = ("fruits_assets", "spark_src")
@@ -63,10 +63,10 @@ def push(staging: Location, region: str) -> Location:
     """
     package = build()
     place = staging / package.name
-    if uploaded(place, region):
+    if object_exists(place, region):
         return place
     bucket, key = place.bucket_and_key
-    with explained(f"uploading {place.uri}"):
+    with aws_errors(f"uploading {place.uri}"):
         try:
             client("s3", region).put_object(
                 Bucket=bucket, Key=key, Body=package.content, IfNoneMatch="*"
@@ -78,7 +78,7 @@ def push(staging: Location, region: str) -> Location:
     return place
 
 
-def uploaded(place: Location, region: str) -> bool:
+def object_exists(place: Location, region: str) -> bool:
     """Whether a file lies there, in S3.
 
     Raises:
@@ -90,7 +90,7 @@ def uploaded(place: Location, region: str) -> bool:
             f"A cluster cannot read {place}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
         )
     bucket, key = place.bucket_and_key
-    with explained(f"looking for {place.uri}"):
+    with aws_errors(f"looking for {place.uri}"):
         try:
             client("s3", region).head_object(Bucket=bucket, Key=key)
         except ClientError as error:

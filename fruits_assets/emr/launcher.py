@@ -26,7 +26,7 @@ from fruits_assets import provenance
 from fruits_assets.emr import cluster, code_package, step_main
 from spark_src.contract import ENVIRONMENT_PATH, FOLDERS
 from spark_src.errors import AwsError, ClusterError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 STAGING = FOLDERS["staging"]
@@ -82,14 +82,16 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         log, step_key = step_context.log, step_context.step.key
         self._attempts[step_key] = step_context.previous_attempt_count
         lock = self.storage / FOLDERS["locks"] / f"cluster-{self.cluster_name}.json"
-        self.cluster_id = cluster.ready(self.cluster_name, self.region_name, log.info, lock=lock)
+        self.cluster_id = cluster.ensure_ready(
+            self.cluster_name, self.region_name, log.info, lock=lock
+        )
         code = code_package.push(self.storage / STAGING / "code", self.region_name)
         self.s3_job_package_path = code.hadoop
         run_id = step_context.run_id
         self._post_artifacts(log, step_context_to_step_run_ref(step_context), run_id, step_key)
         step = self._get_emr_step_def(run_id, step_key, step_context.op.name)  # type: ignore[no-untyped-call]
         emr = client("emr", self.region_name)
-        with explained(f"adding a step to cluster {self.cluster_name}"):
+        with aws_errors(f"adding a step to cluster {self.cluster_name}"):
             answer = emr.add_job_flow_steps(JobFlowId=self.cluster_id, Steps=[step])
         step_id, self._launched_at = answer["StepIds"][0], time.monotonic()
         try:
@@ -116,7 +118,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
             with raise_execution_interrupts():
                 time.sleep(pause)
             # The cluster first: it may end right after its last step is done.
-            now = cluster.now(self.cluster_id, self.region_name)
+            now = cluster.describe(self.cluster_id, self.region_name)
             before, (state, reason) = state, self._state_of(emr_step_id)
             if state != before:
                 step_context.log.info(f"EMR step {emr_step_id} is {state}")
@@ -134,7 +136,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
 
     def _events(self, run_id: str, step_key: str) -> list[EventLogEntry]:
         s3 = boto3.resource("s3", region_name=self.region_name)
-        with explained(f"reading the events of {step_key}"):
+        with aws_errors(f"reading the events of {step_key}"):
             return list(self.read_events(s3, run_id, step_key))  # type: ignore[no-untyped-call]
 
     def _handle(self, step_context: StepExecutionContext, event: EventLogEntry) -> Iterator[Any]:
@@ -193,7 +195,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         }
         for name, content in files.items():
             key = self._artifact_s3_key(run_id, step_key, name)
-            with explained(f"writing s3://{self.staging_bucket}/{key}"):
+            with aws_errors(f"writing s3://{self.staging_bucket}/{key}"):
                 s3 = client("s3", self.region_name)
                 s3.put_object(Bucket=self.staging_bucket, Key=key, Body=content)
 
@@ -207,7 +209,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         return "/".join(parts)
 
     def _state_of(self, step_id: str) -> tuple[str, str]:
-        with explained(f"looking at step {step_id} of cluster {self.cluster_id}"):
+        with aws_errors(f"looking at step {step_id} of cluster {self.cluster_id}"):
             emr = client("emr", self.region_name)
             step = emr.describe_step(ClusterId=self.cluster_id, StepId=step_id)["Step"]
         status = step["Status"]
@@ -218,7 +220,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         emr, steps = client("emr", self.region_name), [step_id]
         how = "TERMINATE_PROCESS"
         try:
-            with explained(f"cancelling EMR step {step_id}"):
+            with aws_errors(f"cancelling EMR step {step_id}"):
                 emr.cancel_steps(
                     ClusterId=self.cluster_id, StepIds=steps, StepCancellationOption=how
                 )
@@ -242,7 +244,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
     def _step_log(self, step_id: str) -> str:
         """What EMR itself kept, where it has copied it to S3 by now."""
         emr = client("emr", self.region_name)
-        with explained(f"looking at cluster {self.cluster_id}"):
+        with aws_errors(f"looking at cluster {self.cluster_id}"):
             described = emr.describe_cluster(ClusterId=self.cluster_id)["Cluster"]
         if not described.get("LogUri"):
             return ""
@@ -252,7 +254,7 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
 
     def _text(self, bucket: str, key: str) -> str:
         s3 = client("s3", self.region_name)
-        with explained(f"reading s3://{bucket}/{key}"):
+        with aws_errors(f"reading s3://{bucket}/{key}"):
             try:
                 content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             except (s3.exceptions.NoSuchKey, s3.exceptions.NoSuchBucket):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from spark_src.errors import AwsError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 LOCK_LASTS = timedelta(minutes=15)
@@ -20,7 +20,7 @@ LOCK_LASTS = timedelta(minutes=15)
 
 
 @contextmanager
-def held(lock: Location | None, region: str) -> Iterator[str | None]:
+def acquire_lock(lock: Location | None, region: str) -> Iterator[str | None]:
     """Hold the lock in the block; what comes is who else has it, None where this run does."""
     if lock is None:
         yield None
@@ -51,7 +51,7 @@ def _take(lock: Location, mine: bytes, region: str) -> str | None:
 def _put(lock: Location, mine: bytes, region: str, **condition: str) -> bool:
     s3, (bucket, key) = client("s3", region), lock.bucket_and_key
     try:
-        with explained(f"writing {lock}"):
+        with aws_errors(f"writing {lock}"):
             s3.put_object(Bucket=bucket, Key=key, Body=mine, **condition)
     except AwsError as error:
         if error.code not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
@@ -65,7 +65,7 @@ def _look(lock: Location, region: str) -> tuple[bytes, str, timedelta]:
     """The lock's content, ETag and age by S3's own clock; empty and new where there is none."""
     s3, (bucket, key) = client("s3", region), lock.bucket_and_key
     try:
-        with explained(f"reading {lock}"):
+        with aws_errors(f"reading {lock}"):
             found = s3.get_object(Bucket=bucket, Key=key)
             content = found["Body"].read()
     except AwsError as error:
@@ -81,7 +81,7 @@ def _let_go(lock: Location, mine: bytes, region: str) -> None:
     try:
         content, etag, _ = _look(lock, region)
         if content == mine:
-            with explained(f"deleting {lock}"):
+            with aws_errors(f"deleting {lock}"):
                 s3.delete_object(Bucket=bucket, Key=key, IfMatch=etag)
     except AwsError:
         return  # the cluster starts all the same, and others break a lock that is too old

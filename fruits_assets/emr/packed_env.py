@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fruits_assets.emr.code_package import uploaded
+from fruits_assets.emr.code_package import object_exists
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 CLUSTER_PYTHON = "/usr/bin/python3.11"
@@ -154,7 +154,7 @@ def push(
         AwsError: S3 refused.
     """
     place = folder / archive_name(requirements())
-    if uploaded(place, region):
+    if object_exists(place, region):
         report(f"{place.uri} is there already")
     else:
         archive = build(None, python, report)
@@ -162,7 +162,7 @@ def push(
         _upload(archive, place, region, sent)
     bucket, key = (folder / "current.json").bucket_and_key
     content = json.dumps({"name": place.name, "uri": place.uri})
-    with explained(f"writing s3://{bucket}/{key}"):
+    with aws_errors(f"writing s3://{bucket}/{key}"):
         client("s3", region).put_object(Bucket=bucket, Key=key, Body=content.encode())
     return place
 
@@ -173,7 +173,7 @@ def _upload(archive: Path, place: Location, region: str, sent: Sent | None) -> N
     bucket, key = place.bucket_and_key
     callback = (lambda more: sent(more, size)) if sent else None
     # `upload_file` would hide S3's error code from `explained`.
-    with archive.open("rb") as stream, explained(f"uploading {place.uri}"):
+    with archive.open("rb") as stream, aws_errors(f"uploading {place.uri}"):
         client("s3", region).upload_fileobj(stream, bucket, key, Callback=callback)
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from spark_src.errors import AwsError, ErasureError
 from spark_src.io import object_versions
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 _BYTES_AT_ONCE = 8 * 2**20
@@ -142,7 +142,7 @@ def _kind(mode: int) -> Kind:
 def _walk_s3(root: Location) -> Iterator[Entry]:
     bucket, key = root.bucket_and_key
     prefix = f"{key.rstrip('/')}/" if key else ""
-    with explained(f"listing {root}"):
+    with aws_errors(f"listing {root}"):
         pages = client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
@@ -155,7 +155,7 @@ def _open_object(location: Location, size: int) -> BinaryIO:
     """An object; of a large one only what is read is fetched."""
     bucket, key = location.bucket_and_key
     try:
-        with explained(f"reading {location}"):
+        with aws_errors(f"reading {location}"):
             if size > _BYTES_AT_ONCE and "//" not in f"{key}/":
                 found: BinaryIO = location.filesystem.open_input_file(location.path)
                 return found

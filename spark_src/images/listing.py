@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from spark_src.errors import InputError
 from spark_src.images.litter import litter_kind
 from spark_src.images.validate import Reason
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 FILES = pa.schema(
@@ -110,7 +110,7 @@ def require_some_file(root: Location) -> None:
     """
     if root.scheme == "s3":
         bucket, prefix = _bucket_and_prefix(root)
-        with explained(f"listing {root}"):
+        with aws_errors(f"listing {root}"):
             page = client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         found = bool(page.get("Contents"))
     else:
@@ -270,7 +270,7 @@ def _why_unknown(error: OSError) -> tuple[str, str]:
 def _list_s3(root: Location) -> Listing:
     files, ignored = _Columns(FILES), Counter[str]()
     bucket, prefix = _bucket_and_prefix(root)
-    with explained(f"listing {root}"):
+    with aws_errors(f"listing {root}"):
         pages = client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):

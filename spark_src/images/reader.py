@@ -18,7 +18,7 @@ import pyarrow as pa
 from spark_src.errors import AwsError
 from spark_src.images.listing import bytes_of
 from spark_src.images.validate import Reason
-from spark_src.io.aws import explained, repeat
+from spark_src.io.aws import aws_errors, repeat
 from spark_src.io.locations import Location
 
 THREADS_LOCAL = 4
@@ -107,7 +107,7 @@ def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread
             return bytes(stream.read(max_bytes + 1))
 
     try:
-        with explained(f"reading {location}"):
+        with aws_errors(f"reading {location}"):
             return repeat(read)
     except AwsError as error:
         if error.code in {"NoSuchKey", "404"}:

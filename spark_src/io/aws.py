@@ -179,7 +179,7 @@ def repeat(attempt: Callable[[], T]) -> T:
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
+def aws_errors(doing: str) -> Iterator[None]:
     """Turn errors of boto3, pyarrow, delta-rs and Spark's S3A into one sentence with the remedy.
 
     Args:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from spark_src.errors import SettingsError
-from spark_src.io.aws import explained, repeat, s3_files
+from spark_src.io.aws import aws_errors, repeat, s3_files
 from spark_src.io.padded import PaddedFile
 
 SCHEMES = ("file", "s3")
@@ -100,7 +100,7 @@ class Location:
             with self.open() as stream:
                 return bytes(stream.read())
 
-        with explained(f"reading {self}"):
+        with aws_errors(f"reading {self}"):
             return repeat(read)
 
     def open(self) -> pa.NativeFile | PaddedFile:
@@ -114,7 +114,7 @@ class Location:
 
     def write(self, content: bytes | memoryview) -> None:
         """Write a file whose folder exists."""
-        with explained(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
+        with aws_errors(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
     def make_folder(self) -> None:
@@ -144,13 +144,13 @@ class Location:
 
     @property
     def _info(self) -> fs.FileInfo:
-        with explained(f"looking at {self}"):
+        with aws_errors(f"looking at {self}"):
             return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:
         """Every file below this folder, sorted by path; none where there is no such folder."""
         selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
-        with explained(f"listing {self}"):
+        with aws_errors(f"listing {self}"):
             found = self.filesystem.get_file_info(selector)
         return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)
 

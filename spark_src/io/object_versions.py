@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from spark_src.errors import ErasureError
-from spark_src.io.aws import client, explained
+from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 _AT_ONCE = 1000
@@ -50,7 +50,7 @@ def _is_current(item: dict[str, Any]) -> bool:
 
 def _versions(place: Location) -> Iterator[dict[str, Any]]:
     bucket, prefix = place.bucket_and_key
-    with explained(f"listing the versions under {place}"):
+    with aws_errors(f"listing the versions under {place}"):
         pages = client("s3").get_paginator("list_object_versions")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             yield from page.get("Versions", [])
@@ -65,7 +65,7 @@ def _purge(place: Location, wanted: Any) -> int:
             {"Key": item["Key"], "VersionId": item["VersionId"]}
             for item in items[start : start + _AT_ONCE]
         ]
-        with explained(f"deleting versions under {place}"):
+        with aws_errors(f"deleting versions under {place}"):
             answer = client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects})
         if answer.get("Errors"):
             refused = answer["Errors"][0]

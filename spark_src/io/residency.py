@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from spark_src.errors import ResidencyError
-from spark_src.io.aws import client, error_code, explained
+from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
 
 _OLD_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
@@ -128,7 +128,7 @@ def _ask(
     bucket: str, action: str, call: Callable[..., dict[str, Any]], absent: str | None = None
 ) -> dict[str, Any]:
     """One answer of S3; empty where it says, by the code `absent`, that nothing is configured."""
-    with explained(f"Inspecting s3://{bucket} ({action})"):
+    with aws_errors(f"Inspecting s3://{bucket} ({action})"):
         try:
             return call(Bucket=bucket)
         except ClientError as error:

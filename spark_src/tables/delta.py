@@ -35,7 +35,7 @@ from spark_src.errors import (
     StorageError,
     UnreadableVersionError,
 )
-from spark_src.io.aws import code_in, delta_options, explained, repeat
+from spark_src.io.aws import aws_errors, code_in, delta_options, repeat
 from spark_src.io.locations import Location
 from spark_src.tables.log import KEY, Commit, CommitRecord, commits
 from spark_src.tables.schemas import ARTIFACT, TABLES
@@ -494,7 +494,7 @@ def _commits(asset: str, location: Location, table: DeltaTable) -> Iterator[Comm
 @contextmanager
 def _delta_errors(asset: str, doing: str) -> Iterator[None]:
     """Errors of AWS with their remedies; a damaged log as what it is."""
-    with explained(doing):
+    with aws_errors(doing):
         try:
             yield
         except (CommitFailedError, TableNotFoundError):

@@ -21,7 +21,7 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from spark_src.errors import FruitsError, PcaError, StorageError, UnreadableVersionError
-from spark_src.io.aws import explained
+from spark_src.io.aws import aws_errors
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile
 
@@ -58,7 +58,7 @@ def open_parquet(file: Location, verify: bool = False) -> Iterator[pq.ParquetFil
         AwsError: S3 refused.
     """
     try:
-        with explained(f"reading {file}"), file.open() as stream:
+        with aws_errors(f"reading {file}"), file.open() as stream:
             yield pq.ParquetFile(stream, page_checksum_verification=verify)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(

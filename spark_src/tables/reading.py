@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from spark_src.errors import StorageError, UnreadableVersionError
-from spark_src.io.aws import explained
+from spark_src.io.aws import aws_errors
 from spark_src.tables.delta import Snapshot, Tables, is_table, schema_of
 
 Filter: TypeAlias = pc.Expression | Sequence[tuple[str, str, object]]
@@ -51,7 +51,7 @@ def read_rows(
     """Rows of a version of a table; arguments and errors as of `read_table`."""
     scanner = _scanner(snapshot, columns, where)
     try:
-        with explained(f"reading {snapshot.location}"):
+        with aws_errors(f"reading {snapshot.location}"):
             return scanner.to_table()
     except (OSError, pa.ArrowException) as error:
         asset, folder = snapshot.asset, snapshot.location

@@ -14,7 +14,7 @@ from tests.browser.pictures import Pictures
 from tests.programs import program
 
 SIZE: ViewportSize = {"width": 1600, "height": 1000}
-PATIENCE = 30_000
+TIMEOUT_MS = 30_000
 """Milliseconds that a page may take on a busy machine."""
 
 
@@ -65,9 +65,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def page(browser: Browser, dagster_dev: DagsterDev) -> Page:
     """A window on the UI, of a user who was never there."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT_MS)
     page = browser.new_page(base_url=dagster_dev.url, viewport=SIZE)
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT_MS)
     return page
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 """Seconds that the start may take on a busy machine."""
 
 
@@ -48,7 +48,7 @@ class DagsterDev:
 
     def wait(self) -> None:
         """Until the UI answers."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not self._answers():
             assert self._process.poll() is None, f"dagster dev ended.\n{self.log()}"
             assert time.monotonic() < deadline, f"dagster dev does not answer.\n{self.log()}"

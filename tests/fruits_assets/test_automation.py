@@ -75,7 +75,7 @@ def test_pictures_are_asked_for_once_no_more_come(watched: Watched) -> None:
 
 
 def test_a_stream_of_pictures_that_never_ends_is_taken_in_batches(watched: Watched) -> None:
-    for number in range(automation.MAX_LOOKS):
+    for number in range(automation.MAX_EVALUATIONS):
         watched.add(f"{number}.jpg")
         skipped(watched.look())
     watched.add("one more.jpg")

@@ -99,7 +99,7 @@ def test_without_a_memory_the_input_is_listed_whatever_was_announced(announced: 
 def test_about_once_a_day_the_input_is_listed_all_the_same(
     announced: Announced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(automation, "LOOKS_PER_DAY", 2)
+    monkeypatch.setattr(automation, "EVALUATIONS_PER_DAY", 2)
     announced.put("1.jpg", announce=False)
     announced.settle()
     announced.put("announced to nobody.jpg", announce=False)
@@ -110,7 +110,7 @@ def test_about_once_a_day_the_input_is_listed_all_the_same(
 
 
 def test_a_day_has_so_many_looks() -> None:
-    assert automation.LOOKS_PER_DAY * automation.INTERVAL_SECONDS == 24 * 60 * 60
+    assert automation.EVALUATIONS_PER_DAY * automation.INTERVAL_SECONDS == 24 * 60 * 60
 
 
 def test_a_message_stays_until_its_run_was_asked_for(announced: Announced) -> None:

@@ -22,7 +22,7 @@ def said() -> list[str]:
 
 
 def wait(said: list[str], timeout_seconds: float = 5) -> str:
-    return cluster.ready(
+    return cluster.ensure_ready(
         NAME,
         REGION,
         said.append,
@@ -47,7 +47,7 @@ def test_a_cluster_that_ends_is_not_living_but_the_last(emr: Emulated, state: st
     ended = emr.start()
     emr.set_state(ended, state, "Idle for too long")
     assert cluster.find(NAME, REGION) is None
-    last = cluster.last(NAME, REGION)
+    last = cluster.find_last(NAME, REGION)
     assert last is not None
     assert (last.id, last.state, last.reason) == (ended, state, "Idle for too long")
 
@@ -58,7 +58,7 @@ def test_a_cluster_is_found_beyond_the_first_page(emr: Emulated) -> None:
         emr.start(Name="somebody-elses")
     first = aws.client("emr", REGION).list_clusters()
     assert "Marker" in first
-    found = cluster.last(NAME, REGION)
+    found = cluster.find_last(NAME, REGION)
     assert found is not None
     assert found.id == ours
 
@@ -194,7 +194,7 @@ def test_the_lock_is_let_go_as_soon_as_the_cluster_is_known(
 
     monkeypatch.setattr(aws.client("emr", REGION), "run_job_flow", slow)
     with pytest.raises(ClusterError, match="still STARTING"):
-        cluster.ready(NAME, REGION, say, poll_seconds=0.05, timeout_seconds=0.4, lock=LOCK)
+        cluster.ensure_ready(NAME, REGION, say, poll_seconds=0.05, timeout_seconds=0.4, lock=LOCK)
     assert locks["being started"] is not None
     assert locks["waited for"] is None
 

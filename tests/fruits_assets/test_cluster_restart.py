@@ -49,7 +49,7 @@ VOLUME = {"VolumeType": "gp3", "SizeInGB": 64, "Throughput": 125}
 
 def start_again(said: list[str] | None = None) -> str:
     say = (said if said is not None else []).append
-    return cluster.ready(NAME, REGION, say, poll_seconds=0.05, timeout_seconds=5, lock=LOCK)
+    return cluster.ensure_ready(NAME, REGION, say, poll_seconds=0.05, timeout_seconds=5, lock=LOCK)
 
 
 def described(cluster_id: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tests.host.postgres import Postgres, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = REPOSITORY / "infra" / "host"
-PATIENCE = 300
+TIMEOUT_SECONDS = 300
 """Seconds that anything may take on a busy machine."""
 
 LAUNCHED = """{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -127,7 +127,9 @@ class TeamHost:
         self.wait_for("a run's end", lambda: self.status(run_id) in {"SUCCESS", "FAILURE"})
         return self.status(run_id)
 
-    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    def wait_for(
+        self, what: str, condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"Waited in vain for {what}.\n{self.logs()}"

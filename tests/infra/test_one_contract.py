@@ -17,9 +17,9 @@ REGION, RELEASE, FOLDER = "eu-south-9", "emr-7.99.0", "Elsewhere"
 
 PYTHON = """
 from fruits_assets.settings import load_settings
-from spark_src.contract import PREFIXES, why_not
+from spark_src.contract import PREFIXES, rejection_reason
 load_settings()
-print(PREFIXES["mobilenet_features"], why_not("emr-7.99.0") is None)
+print(PREFIXES["mobilenet_features"], rejection_reason("emr-7.99.0") is None)
 """
 
 # The module's own validation, and its own folders, without a provider.

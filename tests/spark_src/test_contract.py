@@ -16,7 +16,7 @@ from spark_src import contract
 
 def test_every_release_has_the_spark_and_the_python_of_the_lock_file() -> None:
     for release, has in contract.RELEASES.items():
-        assert contract.why_not(release) is None
+        assert contract.rejection_reason(release) is None
         assert has["spark"] == pyspark.__version__
         assert has["python"] == packed_env.PYTHON_VERSION
 
@@ -31,7 +31,7 @@ def test_every_release_has_the_spark_and_the_python_of_the_lock_file() -> None:
     ],
 )
 def test_other_releases_are_refused_with_the_reason_and_the_remedy(release: str, why: str) -> None:
-    text = contract.why_not(release)
+    text = contract.rejection_reason(release)
     assert text is not None
     assert why in text and text.endswith("Use emr-7.13.0.")
 
