@@ -11,8 +11,10 @@ from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets import automation, erasure_job
 from fruits_assets.assets import ASSETS
+from fruits_assets.checks.classifier import CLASSIFIER_CHECKS
 from fruits_assets.checks.content import CHECKS
 from fruits_assets.checks.files import CHECK_JOB, FILE_CHECKS
+from fruits_assets.checks.health import HEALTH_CHECKS
 from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
@@ -85,7 +87,7 @@ def build_defs(
     settings = settings or load_settings()
     return dg.Definitions(
         assets=dg.with_source_code_references(ASSETS),
-        asset_checks=[*CHECKS, *FILE_CHECKS],
+        asset_checks=[*CHECKS, *HEALTH_CHECKS, *CLASSIFIER_CHECKS, *FILE_CHECKS],
         jobs=[
             dg.define_asset_job(
                 CHECK_JOB,

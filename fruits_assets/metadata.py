@@ -12,9 +12,11 @@ import pyspark
 from spark_src.tables.delta import Snapshot, is_table
 from spark_src.tables.schemas import TABLES, csv_schema, type_name
 from spark_src.tables.statistics import (
+    ClassifierStatistics,
     ComponentsStatistics,
     CsvStatistics,
     FeaturesStatistics,
+    HealthStatistics,
     PcaModelStatistics,
     RawImagesStatistics,
     RejectedImagesStatistics,
@@ -30,6 +32,8 @@ LIBRARIES = {
     "pca_components": ("numpy", "pyspark"),
     "csv_export": ("pyspark",),
     "embedding_quality": ("scikit-learn", "numpy"),
+    "fruit_classifier": ("numpy", "scipy", "ai-edge-litert"),
+    "data_health": ("numpy", "scipy", "usearch"),
 }
 """The libraries that shape each asset's numbers."""
 
@@ -95,6 +99,24 @@ def _own(known: Statistics) -> Metadata:
             "PCA model": known.pca_model,
             "n_components": known.n_components,
             "images projected": known.projected,
+        }
+    if isinstance(known, ClassifierStatistics):
+        return {
+            "model sha256": known.model_sha256,
+            "labels told": known.classes,
+            "images learnt from": known.images,
+            "files of features read": known.files_read,
+            "bytes of the LiteRT file": dg.MetadataValue.int(known.model_bytes),
+            "milliseconds a picture, one core": known.milliseconds,
+            "greatest difference to the tables": known.greatest_difference,
+            **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
+        }
+    if isinstance(known, HealthStatistics):
+        return {
+            "threshold": known.threshold,
+            "images": known.images,
+            "pictures compared": known.compared,
+            **{name: count for name, count in known.crossing.items() if count},
         }
     return {}
 

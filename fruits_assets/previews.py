@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src import plots
+from spark_src.evaluation import classifier_files, drawing, health_files
 from spark_src.images.layout import PHOTOS
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
 from spark_src.tables.csv import FILE
 from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.pictures import pictures_of
 from spark_src.tables.sampling import sample_rows
 from spark_src.tables.statistics import (
     ComponentsStatistics,
@@ -35,6 +37,10 @@ from spark_src.tables.vectors import FEATURES, matrix_of
 
 DATASET_SPLITS = frozenset({"Training", "Test"})
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
+PAIRS = 24
+"""Of duplicates that are shown."""
+CONFUSED = 10
+"""Labels that are shown."""
 KEYS = ("image_id", "path", "split", "label")
 
 Drawn = dict[str, Any]
@@ -176,6 +182,46 @@ def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return {"first rows": _table_of(rows) if rows else _hidden()}
 
 
+def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+    """The worst pairs side by side, those first that have two labels."""
+    findings = health_files.load(snapshot, health_files.FINDINGS)
+    order = findings["crosses"].map(lambda crosses: "label" not in crosses).argsort(kind="stable")
+    pairs = list(findings.iloc[order][["path", "other_path"]].head(16 * PAIRS).itertuples(False))
+    images = gallery.tables.find("raw_images")
+    if not pairs or images is None:
+        return {}
+    rows = pictures_of(images, {path for pair in pairs for path in pair})
+    shown = [
+        [rows[path] for path in pair]
+        for pair in pairs
+        if all(path in rows and gallery.may_show(rows[path]) for path in pair)
+    ]
+    sheet = [
+        (row["label"] or "(none)", row["content"], row["orientation"])
+        for pair in shown[:PAIRS]
+        for row in pair
+    ]
+    if not sheet:
+        return {"worst pairs": _hidden()}
+    return {"worst pairs": _image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
+
+
+def fruit_classifier(_: Gallery, snapshot: Snapshot) -> Drawn:
+    """Which labels are confused, and which are told worst."""
+    of_labels = [
+        answer
+        for answer in classifier_files.load_evaluation(snapshot)
+        if answer["question"] != "kind of fruit"
+    ]
+    if not of_labels:
+        return {}
+    answer = of_labels[0]
+    shares = [(label, share) for label, (_, share) in answer["per_class"].items()]
+    worst = sorted(shares, key=lambda item: (item[1], item[0]))[:CONFUSED]
+    drawn = drawing.confusions(answer["confusions"], worst)
+    return {"confusions": _image(drawn, "labels that are confused")}
+
+
 DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
     "raw_images": raw_images,
     "rejected_images": rejected_images,
@@ -183,6 +229,8 @@ DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
     "pca_model": pca_model,
     "pca_components": pca_components,
     "csv_export": csv_export,
+    "data_health": data_health,
+    "fruit_classifier": fruit_classifier,
 }
 
 

@@ -198,6 +198,49 @@ class QualityStatistics(Statistics):
     compared: int
 
 
+class HealthStatistics(Statistics):
+    """Of `data_health`; which pictures they are is in its files."""
+
+    model_sha256: str
+    version: str
+    threshold: float
+    """Least cosine of near duplicates."""
+    images: int
+    compared: int
+    """Pictures that the run compared with all others."""
+    exact_duplicates: int
+    near_duplicates: int
+    groups: int
+    crossing: Counts = Field(default_factory=dict)
+    labels: Counts = Field(default_factory=dict)
+    near_share: dict[str, float] = Field(default_factory=dict)
+    """Of each label: the share of its images with a near duplicate of that label."""
+
+
+class ClassifierStatistics(Statistics):
+    """Of `fruit_classifier`."""
+
+    model_sha256: str
+    """Of the backbone."""
+    pca_model: str | None
+    """Digest of the PCA between backbone and head; None where the head takes the features."""
+    version: str
+    classes: int
+    images: int
+    """Labelled images that it was learnt from."""
+    files_read: int
+    """Files of features that the run read for the sums."""
+    model_bytes: int
+    temperature: float
+    accuracy: dict[str, float] = Field(default_factory=dict)
+    """Question -> share of the held-out images told right."""
+    calibration_error: float | None = None
+    greatest_difference: float = 0.0
+    """Between a probability of the LiteRT file and of the head on the stored features."""
+    milliseconds: float = 0.0
+    """Of one picture, on one core."""
+
+
 MODELS: dict[str, type[Statistics]] = {
     "raw_images": RawImagesStatistics,
     "rejected_images": RejectedImagesStatistics,
@@ -207,6 +250,8 @@ MODELS: dict[str, type[Statistics]] = {
     "pca_components": ComponentsStatistics,
     "csv_export": CsvStatistics,
     "embedding_quality": QualityStatistics,
+    "data_health": HealthStatistics,
+    "fruit_classifier": ClassifierStatistics,
 }
 
 

@@ -1,0 +1,88 @@
+"""`fruit_classifier`: from a picture to labels with probabilities, in one file; on the host."""
+
+import time
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from pydantic import Field
+
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import classifier_files
+from spark_src.evaluation.classifier import train
+from spark_src.evaluation.held_out import HeldOut
+from spark_src.evaluation.quality import MOST_IMAGES
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+
+
+class ClassifierConfig(dg.Config):
+    """How many images it is evaluated on."""
+
+    most_images: int = Field(
+        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+    )
+
+
+@dg.asset(
+    deps=["raw_images", "mobilenet_model", "mobilenet_features", "pca_model", "pca_components"],
+    io_manager_key="delta",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("results", "host", "derived"),
+    kinds={"numpy", "tflite"},
+    code_version="1",
+    automation_condition=ON_UPSTREAM_UPDATE,
+)
+def fruit_classifier(
+    context: dg.AssetExecutionContext, config: ClassifierConfig, storage: AssetStorage
+) -> dg.Output[Change]:
+    """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
+
+    A linear head learnt from the split `Training` (all images where there is none), by sums: new
+    images are added and erased ones taken away exactly. Evaluated on fruits that were held out.
+    """
+    change, metadata = classifier_change(storage.tables, context.run_id, config.most_images)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def classifier_change(
+    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+) -> tuple[Change, dict[str, Any]]:
+    """The classifier of today's images, and what the UI shows of it."""
+    started = time.monotonic()
+    names = ("raw_images", "mobilenet_model", "mobilenet_features", "pca_model", "pca_components")
+    inputs = [tables.current(name) for name in names]
+    write = tables.begin("fruit_classifier", run_id, inputs)
+    digest = classifier_files.digest_of(inputs[2], inputs[4], most_images)
+    if classifier_files.is_current(write, digest):
+        return Change.none(write), {}
+    trained = train(*inputs, write.before, most_images)
+    statistics = classifier_files.save(
+        trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
+    )
+    images = statistics.images
+    return Change(write, statistics, images=images, started=started), _figures(trained.answers)
+
+
+def _figures(answers: list[HeldOut]) -> dict[str, Any]:
+    lines = ["| what is told | on both sides never the same | images | accuracy | ECE |"]
+    lines += ["| --- | --- | ---: | ---: | ---: |"]
+    lines += [
+        f"| {answer.question} | {answer.held_out} | {len(answer.rows):,} | {answer.accuracy:.1%} "
+        f"| {answer.calibration_error():.3f} |"
+        for answer in answers
+    ]
+    found = {"held out": dg.MetadataValue.md("\n".join(lines))}
+    of_labels = [answer for answer in answers if answer.question != "kind of fruit"]
+    if not of_labels:
+        return found
+    worst = sorted(of_labels[0].per_class().items(), key=lambda item: (item[1][1], item[0]))
+    rows = [f"| {label} | {count:,} | {share:.1%} |" for label, (count, share) in worst]
+    head = ["| label | images | told right |", "| --- | ---: | ---: |"]
+    return found | {
+        "labels": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "least accuracy of a label": float(np.round(worst[0][1][1], 4)),
+    }

@@ -1,0 +1,278 @@
+"""How `fruit_classifier` is kept and brought up to date: sums, head, LiteRT file, evaluation."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.evaluation.head import SHRINKAGE, ClassSums, Head, fit_head
+from spark_src.evaluation.held_out import HeldOut
+from spark_src.io.locations import Location
+from spark_src.pca.model import PcaModel, Sums
+from spark_src.pca.sums import fit_split
+from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, write_whole
+from spark_src.tables.statistics import ClassifierStatistics, FeaturesStatistics, joint_digest
+from spark_src.tables.vectors import FEATURES, matrix_of
+
+VERSION = "1"
+"""Of what is learnt: counted up where the same features give another classifier."""
+
+MODEL, HEAD, SUMS, EVALUATION = "classifier.tflite", "head.npz", "sums.npz", "evaluation.json"
+_TRIANGLE = np.triu_indices(FEATURES)
+_REMEDY = "uv run dagster asset materialize --select fruit_classifier"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredClassSums:
+    """Sums with the files of `mobilenet_features` that they are of."""
+
+    sums: ClassSums
+    files: frozenset[str]
+    split: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """The classifier of today's labelled images."""
+
+    head: Head
+    stored: StoredClassSums
+    files_read: int
+    """Files of features that were added or taken away; all of them where it was learnt anew."""
+
+
+def digest_of(features: Snapshot, components: Snapshot, most_images: int) -> str:
+    """Of what the classifier follows from."""
+    inputs = (features.statistics.digest, components.statistics.digest)
+    return joint_digest(*inputs, f"{SHRINKAGE:g} {most_images} {VERSION}")
+
+
+def is_current(write: TableWrite, digest: str) -> bool:
+    """Whether the files that are there are of just these features."""
+    before = write.before
+    if before is None or before.statistics.digest != digest:
+        return False
+    return (before.data_location / MODEL).exists()
+
+
+def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> Learnt:
+    """Bring the sums up to date, and solve for the head.
+
+    Only files of features that came or went are read. The sums are whole numbers: what is left of
+    them after an erasure is, to the last bit, what the images that are left add up to.
+
+    Raises:
+        ClassifierError: fewer than two labels in the split that is learnt from.
+        UnreadableVersionError: a file of features is gone or damaged.
+    """
+    split = fit_split(features)
+    names = {file.name for file in features.files}
+    earlier = _earlier(features, before, split)
+    came, went = names - earlier.files, earlier.files - names
+    try:
+        sums = earlier.sums - _sum_files(features, went, split)
+    except UnreadableVersionError:
+        came, went, sums = names, set(), ClassSums.zero()
+    sums += _sum_files(features, came, split)
+    stored = StoredClassSums(sums, frozenset(names), split)
+    return Learnt(fit_head(sums, pca), stored, len(came) + len(went))
+
+
+def save(
+    learnt: Learnt,
+    model: bytes,
+    answers: list[HeldOut],
+    write: TableWrite,
+    statistics: dict[str, Any],
+) -> ClassifierStatistics:
+    """Write the files; return what the commit says of them."""
+    digest = statistics["digest"]
+    name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
+    folder = write.location / name
+    write_whole(folder / MODEL, model)
+    write_whole(folder / SUMS, _sums_content(learnt.stored))
+    write_whole(folder / HEAD, _head_content(learnt.head))
+    evaluation = [
+        {
+            "question": answer.question,
+            "held_out": answer.held_out,
+            "images": len(answer.rows),
+            "accuracy": answer.accuracy,
+            "expected_calibration_error": answer.calibration_error(learnt.head.temperature),
+            "per_class": answer.per_class(),
+            "confusions": answer.confusions(),
+        }
+        for answer in answers
+    ]
+    write_whole(folder / EVALUATION, json.dumps(evaluation, indent=2).encode())
+    return ClassifierStatistics(
+        rows=len(learnt.head.classes),
+        files=(name,),
+        classes=len(learnt.head.classes),
+        images=learnt.stored.sums.sums.n_images,
+        files_read=learnt.files_read,
+        model_bytes=len(model),
+        temperature=learnt.head.temperature,
+        accuracy={answer.question: answer.accuracy for answer in answers},
+        **statistics,
+    )
+
+
+def load_head(snapshot: Snapshot) -> Head:
+    """The head of a version of `fruit_classifier`.
+
+    Raises:
+        UnreadableVersionError: the file is gone or damaged.
+    """
+    file = snapshot.data_location / HEAD
+    with _reading(file) as stored:
+        names = tuple(str(name) for name in stored["classes"])
+        temperature = float(stored["temperature"])
+        return Head(names, stored["weights"], stored["offsets"], temperature)
+
+
+def load_model(snapshot: Snapshot) -> bytes:
+    """The LiteRT file of a version.
+
+    Raises:
+        UnreadableVersionError: the file is gone.
+    """
+    file = snapshot.data_location / MODEL
+    try:
+        return file.read()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """What held-out images were told, a record for each question.
+
+    Raises:
+        UnreadableVersionError: the file is gone or damaged.
+    """
+    file = snapshot.data_location / EVALUATION
+    try:
+        found: list[dict[str, Any]] = json.loads(file.read())
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    return found
+
+
+def load_sums(snapshot: Snapshot) -> StoredClassSums:
+    """The sums of a version.
+
+    Raises:
+        UnreadableVersionError: the file is gone or damaged.
+    """
+    with _reading(snapshot.data_location / SUMS) as stored:
+        gram = np.zeros((FEATURES, FEATURES), np.int64)
+        gram[_TRIANGLE] = stored["gram"]
+        gram.T[_TRIANGLE] = stored["gram"]
+        sums = Sums(int(stored["n_images"]), stored["total"], gram)
+        classes = tuple(str(name) for name in stored["classes"])
+        found = ClassSums(sums, classes, stored["counts"], stored["totals"])
+        split = next((str(name) for name in stored["split"]), None)
+        return StoredClassSums(found, frozenset(map(str, stored["files"])), split)
+
+
+class _reading:  # noqa: N801 - a context manager that reads as a verb
+    """An .npz file, opened; whatever is wrong with it is said with the remedy."""
+
+    def __init__(self, file: Location) -> None:
+        self._file = file
+
+    def __enter__(self) -> Any:
+        try:
+            return np.load(io.BytesIO(self._file.read()), allow_pickle=False)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise _unreadable(self._file, error) from error
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError | ValueError | KeyError | zipfile.BadZipFile | zlib.error):
+            raise _unreadable(self._file, error) from error
+
+
+def _unreadable(file: Location, error: BaseException) -> UnreadableVersionError:
+    return UnreadableVersionError(
+        f"{file} cannot be read ({error}). Delete it, and make a new one with: {_REMEDY}"
+    )
+
+
+def _earlier(features: Snapshot, before: Snapshot | None, split: str | None) -> StoredClassSums:
+    """Sums that can be brought up to date; those of no image where there are none."""
+    nothing = StoredClassSums(ClassSums.zero(), frozenset(), split)
+    if before is None:
+        return nothing
+    known = before.typed(ClassifierStatistics)
+    model = features.typed(FeaturesStatistics).model_sha256
+    if (known.model_sha256, known.version) != (model, VERSION):
+        return nothing
+    try:
+        found = load_sums(before)
+    except UnreadableVersionError:
+        return nothing
+    return found if found.split == split else nothing
+
+
+def _sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> ClassSums:
+    """The sums of the labelled images of a split (of all where it is None) in files."""
+
+    def sum_up(name: str) -> ClassSums:
+        total = ClassSums.zero()
+        with open_parquet(features.location / name, verify=True) as parquet:
+            columns = ["split", "label", "features"]
+            for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
+                rows = pa.Table.from_batches([batch])
+                labelled = np.array([label is not None for label in rows["label"].to_pylist()])
+                if split is not None:
+                    labelled &= np.array([one == split for one in rows["split"].to_pylist()])
+                kept = rows.filter(pa.array(labelled))
+                vectors = matrix_of(kept["features"].combine_chunks())
+                total += ClassSums.from_features(vectors, kept["label"].to_pylist())
+        return total
+
+    total = ClassSums.zero()
+    with ThreadPoolExecutor(2, "reader") as pool:
+        for part in pool.map(sum_up, sorted(names)):
+            total += part
+    return total
+
+
+def _sums_content(stored: StoredClassSums) -> bytes:
+    content, found = io.BytesIO(), stored.sums
+    np.savez_compressed(
+        content,
+        n_images=found.sums.n_images,
+        total=found.sums.total,
+        gram=found.sums.gram[_TRIANGLE],
+        classes=np.array(found.classes, np.str_),
+        counts=found.counts,
+        totals=found.totals,
+        files=np.array(sorted(stored.files), np.str_),
+        split=np.array([] if stored.split is None else [stored.split], np.str_),
+    )
+    return content.getvalue()
+
+
+def _head_content(head: Head) -> bytes:
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        classes=np.array(head.classes, np.str_),
+        weights=head.weights,
+        offsets=head.offsets,
+        temperature=head.temperature,
+    )
+    return content.getvalue()
