@@ -15,7 +15,8 @@ from PIL import Image
 
 from benchmarks._common import show
 from fruits_assets.settings import Settings
-from spark_src.evaluation.duplicates import THRESHOLD, units
+from spark_src.evaluation.duplicates import THRESHOLD
+from spark_src.evaluation.health_files import whitening_of
 from spark_src.features import files
 from spark_src.features.inference import Engine
 from spark_src.images.preprocess import model_input
@@ -25,7 +26,7 @@ from spark_src.tables.pictures import pictures_of
 from spark_src.tables.reading import read_rows
 from spark_src.tables.vectors import matrix_of
 
-THRESHOLDS = (0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
+THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
 
 
 def _encoded(picture: Image.Image, **options: object) -> bytes:
@@ -59,25 +60,32 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=240, help="pictures to make variants of")
     count = parser.parse_args().count
     tables = Tables(Location.parse(Settings().storage))
-    rows = read_rows(tables.current("mobilenet_features"), ["path", "label", "features"])
+    rows = read_rows(
+        tables.current("mobilenet_features"), ["path", "image_id", "label", "features"]
+    )
     rows = rows.sort_by("path").combine_chunks()
     paths = np.array(rows["path"].to_pylist())
     labels = np.array(rows["label"].fill_null("").to_pylist())
-    known = units(matrix_of(rows["features"].combine_chunks())).astype(np.float32)
+    whitening = whitening_of(tables.current("pca_model"))
+    known = whitening.units(matrix_of(rows["features"].combine_chunks())).astype(np.float32)
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
     pictures = pictures_of(tables.current("raw_images"), paths[chosen])
     engine = Engine(files.load(tables.current("mobilenet_model")).content)
     found = {
         name: np.array(
             [
-                units(engine.features(model_input(make(_image(pictures[path])), 1)[None]))[0]
+                whitening.units(
+                    engine.features(model_input(make(_image(pictures[path])), 1)[None])
+                )[0]
                 @ known[place]
                 for path, place in zip(paths[chosen], chosen, strict=True)
             ]
         )
         for name, make in VARIANTS.items()
     }
+    ids = np.array(rows["image_id"].to_pylist())
     others = labels[chosen][:, None] != labels[None, :]
+    others &= ids[chosen][:, None] != ids[None, :]  # the same picture under two labels
     strangers = (known[chosen] @ known.T)[others]
     show(
         f"{len(chosen):,} pictures of {len(paths):,}; {strangers.size:,} pairs of different labels",

@@ -13,15 +13,19 @@ from dagster_pyspark import LazyPySparkResource
 from fruits_assets import metadata
 from fruits_assets.assets import (
     csv_export,
+    data_health,
     embedding_quality,
+    fruit_classifier,
     ingest,
     mobilenet_features,
     pca_components,
     pca_model,
 )
 from fruits_assets.assets._together import materialization
+from fruits_assets.assets.classifier import classifier_change
 from fruits_assets.assets.export import csv_change
 from fruits_assets.assets.features import features_change
+from fruits_assets.assets.health import health_change
 from fruits_assets.assets.pca import components_change, pca_model_change
 from fruits_assets.assets.quality import quality_change
 from fruits_assets.io_managers import DeltaIOManager
@@ -30,7 +34,7 @@ from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
 from spark_src.erasure.purge import purge
 from spark_src.erasure.rows import NOTE
-from spark_src.errors import ErasureError, FruitsError, PcaError
+from spark_src.errors import ClassifierError, ErasureError, FruitsError, PcaError
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
 from spark_src.pca.refit import FitSettings
@@ -41,8 +45,14 @@ from spark_src.tables.statistics import PcaModelStatistics
 JOB = "erase"
 CODE_LOCATION = "fruits"
 SOURCES = ("raw_images", "rejected_images")
-OF_COMPONENTS = ("csv_export", "embedding_quality")
+OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier")
 OF_PCA = ("pca_components", *OF_COMPONENTS)
+ON_HOST = (
+    (embedding_quality, quality_change),
+    (data_health, health_change),
+    (fruit_classifier, classifier_change),
+)
+"""What is made on the host of the tables that are left, and how."""
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -107,7 +117,7 @@ def job(source: Location, region: str) -> dg.JobDefinition:
         """Delete earlier versions and leftovers, look into every file, write the receipts."""
         require_no_run(context.instance)
         tables, failures = storage.tables, []
-        _make_quality(context, tables, delta)
+        _make_on_host(context, tables, delta)
         purged = purge(tables, context.run_id)
         context.log.info(f"{purged:,} files of no current version deleted")
         for request in requests.pending(tables):
@@ -181,7 +191,9 @@ class Downstream:
 
     def _features(self) -> bool:
         if self.tables.find("mobilenet_features") is None:
-            self._delete(("pca_model", *OF_PCA), "there are no features to make them of")
+            self._delete(
+                ("pca_model", *OF_PCA, "data_health"), "there are no features to make them of"
+            )
             return False
         inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
         write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
@@ -236,17 +248,19 @@ class Downstream:
         _store(self.context, self.delta, assets_def, change)
 
 
-def _make_quality(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
-    """Answer the questions anew; where that cannot be done here, delete the answers."""
-    if tables.find("embedding_quality") is None:
-        return
-    try:
-        change, shown = quality_change(tables, context.run_id)
-    except ModuleNotFoundError as error:
-        context.log.warning(f"embedding_quality is deleted: {error}")
-        tables.delete("embedding_quality")
-        return
-    _store(context, delta, embedding_quality, change, shown)
+def _make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Make what the host makes anew; where that cannot be done here, delete it."""
+    for assets_def, make in ON_HOST:
+        asset = assets_def.key.to_user_string()
+        if tables.find(asset) is None:
+            continue
+        try:
+            change, shown = make(tables, context.run_id)
+        except (ModuleNotFoundError, ClassifierError) as error:
+            context.log.warning(f"{asset} is deleted: {error}")
+            tables.delete(asset)
+            continue
+        _store(context, delta, assets_def, change, shown)
 
 
 def _store(

@@ -11,7 +11,7 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import classifier_files
-from spark_src.evaluation.classifier import train
+from spark_src.evaluation.classifier import Inputs, train
 from spark_src.evaluation.held_out import HeldOut
 from spark_src.evaluation.quality import MOST_IMAGES
 from spark_src.tables.change import Change
@@ -53,13 +53,14 @@ def classifier_change(
 ) -> tuple[Change, dict[str, Any]]:
     """The classifier of today's images, and what the UI shows of it."""
     started = time.monotonic()
-    names = ("raw_images", "mobilenet_model", "mobilenet_features", "pca_model", "pca_components")
-    inputs = [tables.current(name) for name in names]
-    write = tables.begin("fruit_classifier", run_id, inputs)
-    digest = classifier_files.digest_of(inputs[2], inputs[4], most_images)
+    inputs = Inputs.current(tables)
+    write = tables.begin("fruit_classifier", run_id, inputs.all())
+    digest = classifier_files.digest_of(
+        inputs.mobilenet_features, inputs.pca_components, most_images
+    )
     if classifier_files.is_current(write, digest):
         return Change.none(write), {}
-    trained = train(*inputs, write.before, most_images)
+    trained = train(inputs, write.before, most_images)
     statistics = classifier_files.save(
         trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
     )

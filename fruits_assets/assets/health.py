@@ -15,6 +15,9 @@ from spark_src.evaluation.duplicates import THRESHOLD
 from spark_src.evaluation.health import Health
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.statistics import HealthStatistics
+
+INPUTS = ("raw_images", "mobilenet_features", "pca_model")
 
 
 class HealthConfig(dg.Config):
@@ -26,7 +29,7 @@ class HealthConfig(dg.Config):
 
 
 @dg.asset(
-    deps=["raw_images", "mobilenet_features"],
+    deps=INPUTS,
     io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,
@@ -48,16 +51,22 @@ def data_health(
 
 
 def health_change(
-    tables: Tables, run_id: str, threshold: float = THRESHOLD
+    tables: Tables, run_id: str, threshold: float | None = None
 ) -> tuple[Change, dict[str, Any]]:
-    """The health of today's pictures, and what the UI shows of it."""
+    """The health of today's pictures, and what the UI shows of it.
+
+    Without a threshold it is that of the version before.
+    """
     started = time.monotonic()
-    features = tables.current("mobilenet_features")
-    write = tables.begin("data_health", run_id, [features])
-    if health_files.is_current(write, health_files.digest_of(features, threshold)):
+    raw, features, pca = (tables.current(name) for name in INPUTS)
+    write = tables.begin("data_health", run_id, [raw, features, pca])
+    if threshold is None:
+        threshold = write.before.typed(HealthStatistics).threshold if write.before else THRESHOLD
+    digest = health_files.digest_of(features, pca, threshold)
+    if health_files.is_current(write, digest):
         return Change.none(write), {}
-    found = health_files.refresh(features, write.before, threshold)
-    statistics = health_files.save(found, features, write, threshold)
+    found = health_files.refresh(features, pca, write.before, threshold)
+    statistics = health_files.save(found, write, digest, threshold)
     change = Change(write, statistics, images=found.compared, started=started)
     return change, _figures(found.health)
 

@@ -38,7 +38,9 @@ def probabilities_are_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
     error = known.calibration_error
     if error is None:
-        return dg.AssetCheckResult(passed=True, description="no fruit can be held out to measure it")
+        return dg.AssetCheckResult(
+            passed=True, description="no fruit can be held out to measure it"
+        )
     return dg.AssetCheckResult(
         passed=error <= CALIBRATION,
         severity=dg.AssetCheckSeverity.WARN,

@@ -30,8 +30,12 @@ def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.MetadataVa
 def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.AssetCheckResult:
     snapshot = storage.tables.current("data_health")
     known = snapshot.typed(HealthStatistics)
-    exact, near = (known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near"))
-    text = f"{exact:,} exact and {near:,} near duplicates (cosine {known.threshold:g}) in two {what}s"
+    exact, near = (
+        known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near")
+    )
+    text = (
+        f"{exact:,} exact and {near:,} near duplicates (cosine {known.threshold:g}) in two {what}s"
+    )
     severity = (
         dg.AssetCheckSeverity.ERROR if exact and exact_is_error else dg.AssetCheckSeverity.WARN
     )

@@ -27,7 +27,7 @@ def classify(
 
     Exits with 1 when a file is no usable picture; the others are printed all the same.
     """
-    from fruits_assets.cli.embed import _content
+    from fruits_assets.cli.embed import read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.classifier import classify as probabilities_of
     from spark_src.evaluation.classifier_files import load_model
@@ -39,7 +39,7 @@ def classify(
     found: dict[str, dict[str, float]] = {}
     for file in files:
         try:
-            found[file] = probabilities_of(_content(file), classifier)
+            found[file] = probabilities_of(read_picture(file), classifier)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True

@@ -64,7 +64,7 @@ def embed(
     found: dict[str, Embedding] = {}
     for file in files:
         try:
-            found[file] = embedding(_content(file), model, pca)
+            found[file] = embedding(read_picture(file), model, pca)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
@@ -80,7 +80,12 @@ def _models(tables: Tables) -> tuple[Any, Any]:
     return files.load(tables.current("mobilenet_model")), load_current(tables.current("pca_model"))
 
 
-def _content(file: str) -> bytes:
+def read_picture(file: str) -> bytes:
+    """The bytes of a file: a path or an s3:// URI.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return Location.parse(file).read()
     except OSError as error:

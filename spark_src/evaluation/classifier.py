@@ -1,9 +1,9 @@
-"""The classifier of a version of the features: learnt, evaluated, exported, compared. On the host."""
+"""The classifier of a version of the features: learnt, asked, exported. On the host."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from spark_src.images.preprocess import model_input
 from spark_src.images.validate import DEFAULT_LIMITS, PictureRejected, clean_picture
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
-from spark_src.tables.delta import Snapshot
+from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.pictures import pictures_of
 from spark_src.tables.statistics import FeaturesStatistics
 
@@ -33,6 +33,30 @@ _COMPARED = 24
 """Pictures that the LiteRT file is run on."""
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The versions that a classifier is made of, by their assets."""
+
+    raw_images: Snapshot
+    mobilenet_model: Snapshot
+    mobilenet_features: Snapshot
+    pca_model: Snapshot
+    pca_components: Snapshot
+
+    @classmethod
+    def current(cls, tables: Tables) -> Inputs:
+        """Those of today.
+
+        Raises:
+            NothingStoredError: one of them was never made.
+        """
+        return cls(*(tables.current(field.name) for field in fields(cls)))
+
+    def all(self) -> list[Snapshot]:
+        """Every one of them."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """A classifier, what it was asked, and what is said of it."""
@@ -43,37 +67,25 @@ class Trained:
     facts: dict[str, Any]
 
 
-def train(
-    raw: Snapshot,
-    model: Snapshot,
-    features: Snapshot,
-    pca_model: Snapshot,
-    components: Snapshot,
-    before: Snapshot | None,
-    most_images: int = MOST_IMAGES,
-) -> Trained:
+def train(inputs: Inputs, before: Snapshot | None, most_images: int = MOST_IMAGES) -> Trained:
     """Bring the classifier up to date, ask it of held-out images, and make the LiteRT file.
 
     Args:
-        raw: version of `raw_images`.
-        model: of `mobilenet_model`.
-        features: of `mobilenet_features`.
-        pca_model: of `pca_model`.
-        components: of `pca_components`.
-        before: of `fruit_classifier`.
+        inputs: what it is made of.
+        before: the current version of `fruit_classifier`.
         most_images: it is evaluated on a sample of so many.
 
     Raises:
         ClassifierError: fewer than two labels in the split that is learnt from.
         ConversionError: the LiteRT file does not compute what the head computes.
     """
-    pca = load_current(pca_model) if ON_COMPONENTS else None
-    learnt = learn(features, before, pca)
-    vectors = read(features, components, most_images)
+    pca = load_current(inputs.pca_model) if ON_COMPONENTS else None
+    learnt = learn(inputs.mobilenet_features, before, pca)
+    vectors = read(inputs.mobilenet_features, inputs.pca_components, most_images)
     answers = hold_out(vectors.images, vectors.components if ON_COMPONENTS else vectors.features)
     learnt = replace(learnt, head=replace(learnt.head, temperature=_temperature(answers)))
-    content = picture_model(files.load(model).content, learnt.head, pca)
-    difference, milliseconds = _compare(content, learnt.head, vectors, raw, pca)
+    content = picture_model(files.load(inputs.mobilenet_model).content, learnt.head, pca)
+    difference, milliseconds = _compare(content, learnt.head, vectors, inputs.raw_images, pca)
     if not difference <= TOLERANCE:
         raise ConversionError(
             f"The exported classifier differs from the tables' by {difference:.2e} (at most "
@@ -82,8 +94,8 @@ def train(
         )
     of_labels = _of_labels(answers)
     facts = {
-        "model_sha256": features.typed(FeaturesStatistics).model_sha256,
-        "pca_model": pca_model.statistics.digest if ON_COMPONENTS else None,
+        "model_sha256": inputs.mobilenet_features.typed(FeaturesStatistics).model_sha256,
+        "pca_model": inputs.pca_model.statistics.digest if ON_COMPONENTS else None,
         "version": VERSION,
         "calibration_error": of_labels[0].calibration_error() if of_labels else None,
         "greatest_difference": difference,

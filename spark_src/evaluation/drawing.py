@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
-def confusions(pairs: Sequence[tuple[str, str, int]], per_class: Sequence[tuple[str, float]]) -> bytes:
+def confusions(
+    pairs: Sequence[tuple[str, str, int]], per_class: Sequence[tuple[str, float]]
+) -> bytes:
     """The pairs of labels that are confused most, beside the labels that are told worst.
 
     Args:

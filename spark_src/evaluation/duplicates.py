@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-THRESHOLD = 0.97
-"""Least cosine of near duplicates; `python -m benchmarks.duplicates` is what it is chosen by."""
+from spark_src.evaluation.whitening import Units
+
+THRESHOLD = 0.45
+"""Least cosine of near duplicates, of whitened features; `python -m benchmarks.duplicates` is what
+it is chosen by: about one in ten thousand pairs of different fruits reaches it."""
 
 NEIGHBOURS = 16
 """Most near duplicates that are kept of one vector: a film of one fruit has hundreds."""
@@ -24,8 +27,6 @@ _ASKED, _KNOWN = 1_024, 8_192
 """Vectors in a block: their cosines take 32 MB."""
 _AT_ONCE = 65_536
 """Vectors that go to the index in one call."""
-
-Units = NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +53,6 @@ class Pairs:
         return cls(first[fresh], second[fresh], cosine[fresh])
 
 
-def units(vectors: NDArray[np.float32]) -> Units:
-    """The vectors' directions, at half the memory: a cosine of them is right to 0.0005."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, 1e-12)).astype(np.float16)
-
-
 def near_pairs(
     vectors: Units,
     asked: NDArray[np.int64],
@@ -67,7 +62,7 @@ def near_pairs(
     """Pairs whose cosine is at least the threshold, of which one is asked for.
 
     Args:
-        vectors: (n, length), as `units` makes them.
+        vectors: (n, length), as `Whitening.units` makes them.
         asked: rows that are new; the others are not compared with each other.
         threshold: least cosine.
         exact_pairs: of more pairs than these, only those that an index finds are compared.

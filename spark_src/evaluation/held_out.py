@@ -1,4 +1,4 @@
-"""What a classifier says of images that it did not learn from, by the folds of `folds`. No files."""
+"""What a classifier says of images that it did not learn from, by the folds. No files."""
 
 from __future__ import annotations
 

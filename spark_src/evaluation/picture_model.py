@@ -131,9 +131,7 @@ class _Graph:
             self.floats(f"{name} offsets", offsets),
         ]
         options = self._schema.FullyConnectedOptionsT()
-        self.add(
-            "FULLY_CONNECTED", [source, *constants], target, "FullyConnectedOptions", options
-        )
+        self.add("FULLY_CONNECTED", [source, *constants], target, "FullyConnectedOptions", options)
         return target
 
     def add(

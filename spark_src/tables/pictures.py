@@ -43,8 +43,7 @@ def _rows(images: Snapshot, file: int, rows: list[int]) -> list[dict[str, Any]]:
     """Rows of a file, by the row groups that hold them."""
     with open_parquet(images.locations[file]) as parquet:
         sizes = [
-            parquet.metadata.row_group(number).num_rows
-            for number in range(parquet.num_row_groups)
+            parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)
         ]
         ends = np.cumsum(sizes)
         groups = np.searchsorted(ends, rows, side="right")

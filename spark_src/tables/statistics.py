@@ -201,7 +201,8 @@ class QualityStatistics(Statistics):
 class HealthStatistics(Statistics):
     """Of `data_health`; which pictures they are is in its files."""
 
-    model_sha256: str
+    whitening: str
+    """Digest of what made the features comparable."""
     version: str
     threshold: float
     """Least cosine of near duplicates."""
