@@ -17,6 +17,7 @@ from fruits_assets.assets import (
     embedding_quality,
     fruit_classifier,
     ingest,
+    label_issues,
     mobilenet_features,
     pca_components,
     pca_model,
@@ -26,6 +27,7 @@ from fruits_assets.assets.classifier import classifier_change
 from fruits_assets.assets.export import csv_change
 from fruits_assets.assets.features import features_change
 from fruits_assets.assets.health import health_change
+from fruits_assets.assets.label_issues import label_issues_change
 from fruits_assets.assets.pca import components_change, pca_model_change
 from fruits_assets.assets.quality import quality_change
 from fruits_assets.io_managers import DeltaIOManager
@@ -34,7 +36,7 @@ from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
 from spark_src.erasure.purge import purge
 from spark_src.erasure.rows import NOTE
-from spark_src.errors import ClassifierError, ErasureError, FruitsError, PcaError
+from spark_src.errors import ErasureError, FruitsError, PcaError
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
 from spark_src.pca.refit import FitSettings
@@ -45,12 +47,13 @@ from spark_src.tables.statistics import PcaModelStatistics
 JOB = "erase"
 CODE_LOCATION = "fruits"
 SOURCES = ("raw_images", "rejected_images")
-OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier")
-OF_PCA = ("pca_components", *OF_COMPONENTS)
+OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
+OF_PCA = ("pca_components", "data_health", *OF_COMPONENTS)
 ON_HOST = (
     (embedding_quality, quality_change),
     (data_health, health_change),
     (fruit_classifier, classifier_change),
+    (label_issues, label_issues_change),
 )
 """What is made on the host of the tables that are left, and how."""
 
@@ -191,9 +194,7 @@ class Downstream:
 
     def _features(self) -> bool:
         if self.tables.find("mobilenet_features") is None:
-            self._delete(
-                ("pca_model", *OF_PCA, "data_health"), "there are no features to make them of"
-            )
+            self._delete(("pca_model", *OF_PCA), "there are no features to make them of")
             return False
         inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
         write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
@@ -256,7 +257,7 @@ def _make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIO
             continue
         try:
             change, shown = make(tables, context.run_id)
-        except (ModuleNotFoundError, ClassifierError) as error:
+        except ModuleNotFoundError as error:
             context.log.warning(f"{asset} is deleted: {error}")
             tables.delete(asset)
             continue

@@ -17,6 +17,7 @@ from spark_src.tables.statistics import (
     CsvStatistics,
     FeaturesStatistics,
     HealthStatistics,
+    LabelIssuesStatistics,
     PcaModelStatistics,
     RawImagesStatistics,
     RejectedImagesStatistics,
@@ -32,6 +33,7 @@ LIBRARIES = {
     "pca_components": ("numpy", "pyspark"),
     "csv_export": ("pyspark",),
     "embedding_quality": ("scikit-learn", "numpy"),
+    "label_issues": ("numpy", "pandas"),
     "fruit_classifier": ("numpy", "scipy", "ai-edge-litert"),
     "data_health": ("numpy", "scipy", "usearch"),
 }
@@ -100,6 +102,11 @@ def _own(known: Statistics) -> Metadata:
             "n_components": known.n_components,
             "images projected": known.projected,
         }
+    return _of_evaluation(known)
+
+
+def _of_evaluation(known: Statistics) -> Metadata:
+    """What is of an asset that judges the others."""
     if isinstance(known, ClassifierStatistics):
         return {
             "model sha256": known.model_sha256,
@@ -111,6 +118,8 @@ def _own(known: Statistics) -> Metadata:
             "greatest difference to the tables": known.greatest_difference,
             **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
         }
+    if isinstance(known, LabelIssuesStatistics):
+        return {"images judged": known.rows, "labels that may be wrong": known.issues}
     if isinstance(known, HealthStatistics):
         return {
             "threshold": known.threshold,

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src import plots
-from spark_src.evaluation import classifier_files, drawing, health_files
+from spark_src.evaluation import classifier_files, drawing, health_files, label_issue_files
 from spark_src.images.layout import PHOTOS
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
@@ -39,8 +39,8 @@ DATASET_SPLITS = frozenset({"Training", "Test"})
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 PAIRS = 24
 """Of duplicates that are shown."""
-CONFUSED = 10
-"""Labels that are shown."""
+CONFUSED, ISSUES = 10, 50
+"""Labels that are shown, and images whose label is in doubt."""
 KEYS = ("image_id", "path", "split", "label")
 
 Drawn = dict[str, Any]
@@ -222,6 +222,34 @@ def fruit_classifier(_: Gallery, snapshot: Snapshot) -> Drawn:
     return {"confusions": _image(drawn, "labels that are confused")}
 
 
+def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+    """The labels that are likeliest to be wrong, as pictures and as a table."""
+    rows = label_issue_files.load(snapshot).head(4 * ISSUES)
+    images = gallery.tables.find("raw_images")
+    found = pictures_of(images, rows["path"]) if images else {}
+    shown = [
+        row
+        for row in rows.to_dict("records")
+        if row["path"] in found and gallery.may_show(found[row["path"]])
+    ][:ISSUES]
+    if not shown:
+        return {"doubtful labels": _hidden()} if len(rows) else {}
+    columns = ("path", "label", "suggested", "probability", "of_suggested")
+    sheet = [
+        (
+            row["label"],
+            row["suggested"],
+            found[row["path"]]["content"],
+            found[row["path"]]["orientation"],
+        )
+        for row in shown
+    ]
+    return {
+        "doubtful labels": _image(drawing.labelled_sheet(sheet), "label, and what is suggested"),
+        "list": _table_of([{name: row[name] for name in columns} for row in shown]),
+    }
+
+
 DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
     "raw_images": raw_images,
     "rejected_images": rejected_images,
@@ -231,6 +259,7 @@ DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
     "csv_export": csv_export,
     "data_health": data_health,
     "fruit_classifier": fruit_classifier,
+    "label_issues": label_issues,
 }
 
 

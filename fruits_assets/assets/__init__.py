@@ -5,6 +5,7 @@ from fruits_assets.assets.export import csv_export
 from fruits_assets.assets.features import mobilenet_features
 from fruits_assets.assets.health import data_health
 from fruits_assets.assets.ingest import ingest
+from fruits_assets.assets.label_issues import label_issues
 from fruits_assets.assets.model import mobilenet_model
 from fruits_assets.assets.pca import pca_components, pca_model
 from fruits_assets.assets.quality import embedding_quality
@@ -19,6 +20,7 @@ ASSETS = [
     embedding_quality,
     data_health,
     fruit_classifier,
+    label_issues,
 ]
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "embedding_quality",
     "fruit_classifier",
     "ingest",
+    "label_issues",
     "mobilenet_features",
     "mobilenet_model",
     "pca_components",

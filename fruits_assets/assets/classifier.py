@@ -10,6 +10,7 @@ from pydantic import Field
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
 from fruits_assets.resources import AssetStorage
+from spark_src.errors import ClassifierError
 from spark_src.evaluation import classifier_files
 from spark_src.evaluation.classifier import Inputs, train
 from spark_src.evaluation.held_out import HeldOut
@@ -60,7 +61,12 @@ def classifier_change(
     )
     if classifier_files.is_current(write, digest):
         return Change.none(write), {}
-    trained = train(inputs, write.before, most_images)
+    try:
+        trained = train(inputs, write.before, most_images)
+    except ClassifierError as error:  # images without labels are no fault of theirs
+        reason = str(error)
+        none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
+        return Change(write, none, note=reason, started=started), {"no classifier": reason}
     statistics = classifier_files.save(
         trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
     )

@@ -12,6 +12,7 @@ from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
 from spark_src.errors import FruitsError
+from spark_src.images.labels import read_labels
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
     raw_change,
@@ -93,7 +94,9 @@ def ingest_changes(
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
     rejected, raw = (tables.begin(name, context.run_id) for name in ("rejected_images", ASSET))
-    plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
+    listing = source.listing()
+    labels = read_labels(source.root)
+    plan = plan_ingest(listing, limits, raw.before, rejected.before, labels)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
         counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731

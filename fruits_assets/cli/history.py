@@ -15,7 +15,7 @@ from spark_src.contract import PREFIXES
 from spark_src.tables.delta import Tables, is_table
 from spark_src.tables.log import CommitRecord
 
-WITHOUT_ROWS = ("mobilenet_model", "pca_model", "embedding_quality")
+WITHOUT_ROWS = ("mobilenet_model", "pca_model", "embedding_quality", "fruit_classifier")
 """Files that do not hold rows."""
 
 

@@ -1,4 +1,4 @@
-"""`fruits search`: the images of the tables that are nearest to pictures, as table and HTML page."""
+"""`fruits search`: the images of the tables nearest to pictures, as a table and an HTML page."""
 
 from __future__ import annotations
 

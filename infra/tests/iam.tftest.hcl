@@ -89,7 +89,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = toset(one([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : s if try(s.Sid, "") == "WriteAssets"]).Resource) == toset(concat(["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data_$folder$"], flatten([for folder in ["raw_images", "rejected_images", "Models", "Results", "PCA_Model", "Results_PCA", "Results_CSV", "Results_Quality", "Results_Health", "Classifier", "staging"] : ["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}/*", "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}_$folder$"]])))
+    condition     = toset(one([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : s if try(s.Sid, "") == "WriteAssets"]).Resource) == toset(concat(["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data_$folder$"], flatten([for folder in ["raw_images", "rejected_images", "Models", "Results", "PCA_Model", "Results_PCA", "Results_CSV", "Results_Quality", "Results_Health", "Classifier", "Label_Issues", "staging"] : ["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}/*", "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}_$folder$"]])))
     error_message = "Nodes write elsewhere than into the assets' folders."
   }
 

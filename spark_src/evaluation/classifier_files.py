@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spark_src.errors import UnreadableVersionError
+from spark_src.errors import ClassifierError, UnreadableVersionError
 from spark_src.evaluation.head import SHRINKAGE, ClassSums, Head, fit_head
 from spark_src.evaluation.held_out import HeldOut
 from spark_src.io.locations import Location
@@ -64,7 +64,8 @@ def is_current(write: TableWrite, digest: str) -> bool:
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
-    return (before.data_location / MODEL).exists()
+    known = before.typed(ClassifierStatistics)
+    return (before.data_location / (EVALUATION if known.reason else MODEL)).exists()
 
 
 def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> Learnt:
@@ -130,12 +131,35 @@ def save(
     )
 
 
+def save_none(
+    reason: str, write: TableWrite, digest: str, features: Snapshot
+) -> ClassifierStatistics:
+    """Say that these images teach no classifier; return what the commit says."""
+    name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
+    write_whole(write.location / name / EVALUATION, b"[]")
+    return ClassifierStatistics(
+        digest=digest,
+        files=(name,),
+        model_sha256=features.typed(FeaturesStatistics).model_sha256,
+        pca_model=None,
+        version=VERSION,
+        classes=0,
+        images=0,
+        files_read=0,
+        model_bytes=0,
+        temperature=1.0,
+        reason=reason,
+    )
+
+
 def load_head(snapshot: Snapshot) -> Head:
     """The head of a version of `fruit_classifier`.
 
     Raises:
+        ClassifierError: the images teach none.
         UnreadableVersionError: the file is gone or damaged.
     """
+    _require_classifier(snapshot)
     file = snapshot.data_location / HEAD
     with _reading(file) as stored:
         names = tuple(str(name) for name in stored["classes"])
@@ -147,8 +171,10 @@ def load_model(snapshot: Snapshot) -> bytes:
     """The LiteRT file of a version.
 
     Raises:
+        ClassifierError: the images teach none.
         UnreadableVersionError: the file is gone.
     """
+    _require_classifier(snapshot)
     file = snapshot.data_location / MODEL
     try:
         return file.read()
@@ -185,6 +211,12 @@ def load_sums(snapshot: Snapshot) -> StoredClassSums:
         found = ClassSums(sums, classes, stored["counts"], stored["totals"])
         split = next((str(name) for name in stored["split"]), None)
         return StoredClassSums(found, frozenset(map(str, stored["files"])), split)
+
+
+def _require_classifier(snapshot: Snapshot) -> None:
+    reason = snapshot.typed(ClassifierStatistics).reason
+    if reason:
+        raise ClassifierError(f"There is no classifier. {reason}")
 
 
 class _reading:  # noqa: N801 - a context manager that reads as a verb

@@ -98,7 +98,11 @@ class Searcher:
 
 
 @lru_cache(maxsize=1)
-def open_cached(root: str, versions: tuple[str, ...], show_photos: bool) -> Searcher:
+def open_cached(
+    root: str,
+    state: tuple[str, ...],  # noqa: ARG001 - another state, another searcher
+    show_photos: bool,
+) -> Searcher:
     """The searcher of a storage, read once for each state of its tables."""
     from spark_src.io.locations import Location
 

@@ -55,7 +55,7 @@ def read_new(
     if not batches and not plan.rewrites:
         return IngestResult()
     session = spark()
-    work = ingester(plan.listing.root, raw.folder, plan.limits, done())
+    work = ingester(plan.listing.root, raw.folder, plan.limits, done(), plan.labels)
     ingested = run_tasks(session, batches, work)
     rewritten = run_tasks(session, plan.rewrites, rewriter(raw.folder))
     return IngestResult(tuple(ingested), tuple(rewritten))
@@ -139,6 +139,7 @@ def raw_statistics(
     splits.subtract(plan.removed_splits)
     labels.subtract(plan.removed_labels)
     digest -= plan.removed_digest
+    digest += plan.labels.digest - (int(known.labels_digest) if known else 0)
     for batch in result.ingested:
         splits.update(batch.splits)
         labels.update(batch.labels)
@@ -158,6 +159,8 @@ def raw_statistics(
         labels=_positive(labels),
         largest_file=largest,
         n_read=plan.to_read.num_rows,
+        labels_digest=str(plan.labels.digest),
+        n_corrected=len(plan.labels.by_path),
     )
 
 

@@ -58,6 +58,10 @@ class RawImagesStatistics(Statistics):
     """Bytes of the largest file that was read."""
     n_read: int = 0
     """How many files the run read."""
+    labels_digest: str = "0"
+    """Of the corrected labels."""
+    n_corrected: int = 0
+    """Pictures whose label is not that of their folder."""
 
 
 class RejectedImagesStatistics(Statistics):
@@ -240,6 +244,16 @@ class ClassifierStatistics(Statistics):
     """Between a probability of the LiteRT file and of the head on the stored features."""
     milliseconds: float = 0.0
     """Of one picture, on one core."""
+    reason: str = ""
+    """Why there is no classifier, where there is none: `classes` is 0."""
+
+
+class LabelIssuesStatistics(Statistics):
+    """Of `label_issues`; which images they are is in its file."""
+
+    labelled: int
+    """Images that have a label; the rows are those that could be judged."""
+    issues: int
 
 
 MODELS: dict[str, type[Statistics]] = {
@@ -252,6 +266,7 @@ MODELS: dict[str, type[Statistics]] = {
     "csv_export": CsvStatistics,
     "embedding_quality": QualityStatistics,
     "data_health": HealthStatistics,
+    "label_issues": LabelIssuesStatistics,
     "fruit_classifier": ClassifierStatistics,
 }
 

@@ -1,0 +1,53 @@
+"""`label_issues`: labels that the pictures themselves speak against; on the host."""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from fruits_assets.assets._labels import GROUP, OWNERS, tags
+from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import label_issue_files
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+
+INPUTS = ("raw_images", "pca_components")
+
+
+@dg.asset(
+    deps=INPUTS,
+    io_manager_key="delta",
+    group_name=GROUP,
+    owners=OWNERS,
+    tags=tags("results", "host", "paths"),
+    kinds={"numpy", "csv"},
+    code_version="1",
+    automation_condition=ON_UPSTREAM_UPDATE,
+)
+def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
+    """Each label's probability by what other fruits' images teach, the doubtful ones first.
+
+    A CSV file to work through. Corrected, it lies as `labels.csv` under the input, and `raw_images`
+    applies it.
+    """
+    change, metadata = label_issues_change(storage.tables, context.run_id)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, Any]]:
+    """The issues of today's labels, and what the UI shows of them."""
+    started = time.monotonic()
+    raw, components = (tables.current(name) for name in INPUTS)
+    write = tables.begin("label_issues", run_id, [raw, components])
+    digest = label_issue_files.digest_of(components)
+    if label_issue_files.is_current(write, digest):
+        return Change.none(write), {}
+    judged = label_issue_files.judge(components)
+    statistics = label_issue_files.save(judged, write, digest)
+    change = Change(write, statistics, images=len(judged.rows), started=started)
+    found = judged.rows[judged.rows["issue"]]
+    pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
+    lines = [f"| {given} | {other} | {count:,} |" for (given, other), count in pairs.items()]
+    head = ["| label | suggested | images |", "| --- | --- | ---: |"]
+    return change, {"labels in doubt": dg.MetadataValue.md("\n".join([*head, *lines]))}
