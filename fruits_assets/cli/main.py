@@ -17,6 +17,7 @@ from fruits_assets.cli.embed import embed
 from fruits_assets.cli.erase import erase
 from fruits_assets.cli.fetch_dataset import fetch_dataset
 from fruits_assets.cli.history import history
+from fruits_assets.cli.label_next import label_next
 from fruits_assets.cli.path import path
 from fruits_assets.cli.search import search
 from spark_src.errors import FruitsError
@@ -63,6 +64,7 @@ app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(emb
 app.command(epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
 app.command(epilog="Example: fruits fetch-dataset --to ~/fruits-360")(fetch_dataset)
 app.command(epilog="Example: fruits history raw_images")(history)
+app.command(epilog="Example: fruits label-next -n 50 --csv next.csv")(label_next)
 app.command(epilog="Example: fruits path csv_export")(path)
 app.command(epilog="Example: fruits search photo.jpg -k 24 --html found.html")(search)
 

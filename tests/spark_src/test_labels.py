@@ -26,7 +26,8 @@ def test_without_a_file_the_folders_say_it_all(tmp_path: Path) -> None:
 def test_a_label_counts_before_its_folder_and_other_columns_are_left_alone(tmp_path: Path) -> None:
     labels = read(
         tmp_path,
-        'label,margin,path\nPear,0.1,Training/Apple/1.jpg\nApple,1,Training/Apple/2.jpg\n"Fig, dry",1,3.jpg\n',
+        "label,margin,path\nPear,0.1,Training/Apple/1.jpg\nApple,1,Training/Apple/2.jpg\n"
+        '"Fig, dry",1,3.jpg\n',
     )
     assert labels.by_path == {"Training/Apple/1.jpg": "Pear", "3.jpg": "Fig, dry"}
     assert labels.label_of("Training/Apple/2.jpg") == "Apple"
