@@ -206,12 +206,13 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return {"worst pairs": _image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
 
 
-def fruit_classifier(_: Gallery, snapshot: Snapshot) -> Drawn:
+def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """Which labels are confused, and which are told worst."""
     of_labels = [
         answer
         for answer in classifier_files.load_evaluation(snapshot)
-        if answer["question"] != "kind of fruit"
+        if answer["question"] == "fruit"
+        or (gallery.show_photos and answer["question"] != "kind of fruit")
     ]
     if not of_labels:
         return {}

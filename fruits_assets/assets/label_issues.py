@@ -9,6 +9,7 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import label_issue_files
+from spark_src.images.layout import is_photo
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 
@@ -46,7 +47,7 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     judged = label_issue_files.judge(components)
     statistics = label_issue_files.save(judged, write, digest)
     change = Change(write, statistics, images=len(judged.rows), started=started)
-    found = judged.rows[judged.rows["issue"]]
+    found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
     lines = [f"| {given} | {other} | {count:,} |" for (given, other), count in pairs.items()]
     head = ["| label | suggested | images |", "| --- | --- | ---: |"]

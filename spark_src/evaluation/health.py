@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from spark_src.images.layout import person_of
+from spark_src.images.layout import is_photo, person_of
 
 CROSSINGS = ("split", "label", "person")
 """What pictures that are the same should not differ in."""
@@ -31,7 +31,7 @@ class Health:
     findings: pd.DataFrame
     """Pairs that cross splits, labels or persons, the worst first: columns as in `FINDING`."""
     labels: dict[str, int]
-    """Images of each label."""
+    """Images of each label; those below `photos/` are not counted."""
     near_share: dict[str, float]
     """Of each label: the share of its images that have a near duplicate of the same label."""
 
@@ -74,14 +74,16 @@ def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:
         ascending=[False, True, False, True, True],
         ignore_index=True,
     )
-    labels = Counter(keys["label"].dropna())
+    # Commits and the UI keep these for good: no folder of a person's may be among them.
+    of_data_set = keys[~keys["path"].map(is_photo).astype(bool)]
+    labels = Counter(of_data_set["label"].dropna())
     return Health(
         images=len(keys),
         pairs=pairs,
         groups=groups,
         findings=findings[FINDING],
         labels=dict(sorted(labels.items())),
-        near_share=_near_share(keys, pairs),
+        near_share=_near_share(of_data_set, pairs),
     )
 
 
