@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from fruits_assets.cli import cluster, cluster_env
 from fruits_assets.cli.check import check
 from fruits_assets.cli.classify import classify
+from fruits_assets.cli.compare import compare
 from fruits_assets.cli.cost import cost
 from fruits_assets.cli.embed import embed
 from fruits_assets.cli.erase import erase
@@ -59,6 +60,7 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(cluster_env.app, name="cluster-env")
 app.command()(check)
 app.command(epilog="Example: fruits classify photo.jpg")(classify)
+app.command(epilog="Example: fruits compare ./data-of-candidate")(compare)
 app.command(epilog="Example: fruits cost --images 100000 --workers 4")(cost)
 app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(embed)
 app.command(epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
