@@ -67,7 +67,10 @@ def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:
     keys = keys.sort_values("path", ignore_index=True)
     keys["person"] = keys["path"].map(person_of)
     groups = _groups(keys, pairs)
-    findings = pd.concat([_exact_findings(keys), _near_findings(keys, pairs)])
+    exact, near = _exact_findings(keys), _near_findings(keys, pairs)
+    findings = (
+        pd.concat([exact, near]) if len(exact) and len(near) else exact if len(exact) else near
+    )
     findings["order"] = findings["crosses"].map(lambda crosses: "label" not in crosses)
     findings = findings.sort_values(
         ["exact", "order", "cosine", "path", "other_path"],

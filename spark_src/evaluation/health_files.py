@@ -99,7 +99,7 @@ def refresh(
         found = near_pairs(vectors, rows, threshold)
         columns = (ids[found.first], ids[found.second], found.cosine)
         came = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
-        pairs = pd.concat([pairs, came]).astype({"cosine": np.float32})
+        pairs = pd.concat([pairs, came]) if len(pairs) else came
     pairs = pairs.sort_values(["first", "second"], ignore_index=True)
     return Refresh(health(keys, pairs), ids, len(new), whitening.digest)
 

@@ -11,6 +11,8 @@ from spark_src.evaluation.head import Head, Matrix
 COLUMNS = ["path", "image_id", "score", "uncertainty", "novelty", "suggested"]
 
 _BLOCK = 4_096
+_FEW = 20_000
+"""Of more photos, clusters are found from parts of them."""
 
 
 def choose(
@@ -68,7 +70,7 @@ def _distance(vectors: Matrix, known: Matrix) -> NDArray[np.float64]:
 
 
 def _clusters(vectors: Matrix, count: int) -> NDArray[np.int64]:
-    from sklearn.cluster import MiniBatchKMeans  # 1 s; a cluster has no scikit-learn
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # 1 s; a cluster has no scikit-learn
 
-    found = MiniBatchKMeans(count, random_state=360, n_init=1, batch_size=4_096)
-    return np.asarray(found.fit_predict(vectors), np.int64)
+    kind = KMeans if len(vectors) <= _FEW else MiniBatchKMeans
+    return np.asarray(kind(count, random_state=360, n_init=1).fit_predict(vectors), np.int64)
