@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from spark_src import plots
 from spark_src.evaluation import classifier_files, drawing, health_files, label_issue_files
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import PHOTOS, split_and_label
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
@@ -62,6 +62,10 @@ class Gallery:
         """Whether a row is of the data set, not of a person's photo."""
         folders = row["path"].lower().split("/")
         return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+
+    def may_show_path(self, path: str) -> bool:
+        """The same of a path alone."""
+        return self.may_show({"path": path, "split": split_and_label(path)[0]})
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""
@@ -186,23 +190,19 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The worst pairs side by side, those first that have two labels."""
     findings = health_files.load(snapshot, health_files.FINDINGS)
     order = findings["crosses"].map(lambda crosses: "label" not in crosses).argsort(kind="stable")
-    pairs = list(findings.iloc[order][["path", "other_path"]].head(16 * PAIRS).itertuples(False))
+    every = findings.iloc[order][["path", "other_path"]].itertuples(index=False, name=None)
+    shown = (pair for pair in every if all(map(gallery.may_show_path, pair)))
+    pairs = list(islice(shown, PAIRS))
     images = gallery.tables.find("raw_images")
     if not pairs or images is None:
-        return {}
+        return {"worst pairs": _hidden()} if len(findings) else {}
     rows = pictures_of(images, {path for pair in pairs for path in pair})
-    shown = [
-        [rows[path] for path in pair]
-        for pair in pairs
-        if all(path in rows and gallery.may_show(rows[path]) for path in pair)
-    ]
     sheet = [
-        (row["label"] or "(none)", row["content"], row["orientation"])
-        for pair in shown[:PAIRS]
-        for row in pair
+        (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
+        for pair in pairs
+        if rows.keys() >= set(pair)
+        for path in pair
     ]
-    if not sheet:
-        return {"worst pairs": _hidden()}
     return {"worst pairs": _image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
 
 
@@ -225,29 +225,21 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The labels that are likeliest to be wrong, as pictures and as a table."""
-    rows = label_issue_files.load(snapshot).head(4 * ISSUES)
+    every = label_issue_files.load(snapshot).to_dict("records")
+    rows = list(islice((row for row in every if gallery.may_show_path(row["path"])), ISSUES))
     images = gallery.tables.find("raw_images")
-    found = pictures_of(images, rows["path"]) if images else {}
-    shown = [
-        row
-        for row in rows.to_dict("records")
-        if row["path"] in found and gallery.may_show(found[row["path"]])
-    ][:ISSUES]
-    if not shown:
-        return {"doubtful labels": _hidden()} if len(rows) else {}
+    if not rows or images is None:
+        return {"doubtful labels": _hidden()} if every else {}
+    found = pictures_of(images, [row["path"] for row in rows])
     columns = ("path", "label", "suggested", "probability", "of_suggested")
     sheet = [
-        (
-            row["label"],
-            row["suggested"],
-            found[row["path"]]["content"],
-            found[row["path"]]["orientation"],
-        )
-        for row in shown
+        (row["label"], row["suggested"], picture["content"], picture["orientation"])
+        for row in rows
+        if (picture := found.get(row["path"]))
     ]
     return {
         "doubtful labels": _image(drawing.labelled_sheet(sheet), "label, and what is suggested"),
-        "list": _table_of([{name: row[name] for name in columns} for row in shown]),
+        "list": _table_of([{name: row[name] for name in columns} for row in rows]),
     }
 
 

@@ -7,20 +7,22 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from spark_src.errors import ConversionError, UnusablePictureError
 from spark_src.evaluation.classifier_files import VERSION, Learnt, learn
 from spark_src.evaluation.head import Head
 from spark_src.evaluation.held_out import HeldOut, hold_out
 from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
-from spark_src.evaluation.quality import MOST_IMAGES, Vectors, read
+from spark_src.evaluation.quality import MOST_IMAGES, read
 from spark_src.features import files
 from spark_src.images.preprocess import model_input
 from spark_src.images.validate import DEFAULT_LIMITS, PictureRejected, clean_picture
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
-from spark_src.tables.pictures import pictures_of
+from spark_src.tables.reading import read_rows
+from spark_src.tables.sampling import sample_rows
 from spark_src.tables.statistics import FeaturesStatistics
 
 TOLERANCE = 1e-4
@@ -85,7 +87,7 @@ def train(inputs: Inputs, before: Snapshot | None, most_images: int = MOST_IMAGE
     answers = hold_out(vectors.images, vectors.components if ON_COMPONENTS else vectors.features)
     learnt = replace(learnt, head=replace(learnt.head, temperature=_temperature(answers)))
     content = picture_model(files.load(inputs.mobilenet_model).content, learnt.head, pca)
-    difference, milliseconds = _compare(content, learnt.head, vectors, inputs.raw_images, pca)
+    difference, milliseconds = _compare(content, learnt.head, inputs, pca)
     if not difference <= TOLERANCE:
         raise ConversionError(
             f"The exported classifier differs from the tables' by {difference:.2e} (at most "
@@ -115,24 +117,25 @@ def _temperature(answers: list[HeldOut]) -> float:
 
 
 def _compare(
-    content: bytes, head: Head, vectors: Vectors, raw: Snapshot, pca: PcaModel | None
+    content: bytes, head: Head, inputs: Inputs, pca: PcaModel | None
 ) -> tuple[float, float]:
     """Greatest difference to the stored features' probabilities, and milliseconds of a picture."""
-    places = np.unique(np.linspace(0, len(vectors.images) - 1, _COMPARED).astype(int))
-    paths = vectors.images["path"].to_numpy()[places]
-    rows = pictures_of(raw, paths)
+    pictures = sample_rows(inputs.raw_images, ["path", "content", "orientation"], _COMPARED)
+    if pictures is None:
+        return 0.0, 0.0
+    chosen = pc.field("path").isin(pictures["path"].combine_chunks())
+    stored = read_rows(inputs.mobilenet_features, ["path", "features"], chosen)
+    features = dict(zip(stored["path"].to_pylist(), stored["features"].to_pylist(), strict=True))
     classifier, difference, seconds = PictureClassifier(content), 0.0, []
-    for place, path in zip(places, paths, strict=True):
-        if path not in rows:
-            continue
-        picture = bytes_of(model_input(rows[path]["content"], rows[path]["orientation"]))
+    for row in pictures.to_pylist():
+        picture = bytes_of(model_input(row["content"], row["orientation"]))
         started = time.perf_counter()
         found = classifier.probabilities(picture)
         seconds.append(time.perf_counter() - started)
-        numbers = vectors.features[place : place + 1]
+        numbers = np.array([features[row["path"]]], np.float32)
         wanted = head.probabilities(numbers if pca is None else pca.project(numbers))[0]
         difference = max(difference, float(np.abs(found - wanted).max()))
-    return difference, round(1000 * float(np.median(seconds)), 2) if seconds else 0.0
+    return difference, round(1000 * float(np.median(seconds)), 2)
 
 
 def classify(content: bytes, classifier: PictureClassifier) -> dict[str, float]:
