@@ -5,42 +5,32 @@ from __future__ import annotations
 import io
 import json
 import uuid
-import zipfile
-import zlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from spark_src.errors import ClassifierError, UnreadableVersionError
+from spark_src.evaluation.class_sums_files import (
+    StoredClassSums,
+    load_sums,
+    reading,
+    sum_files,
+    sums_content,
+    unreadable,
+)
 from spark_src.evaluation.head import SHRINKAGE, ClassSums, Head, fit_head
 from spark_src.evaluation.held_out import HeldOut
-from spark_src.io.locations import Location
-from spark_src.pca.model import PcaModel, Sums
+from spark_src.pca.model import PcaModel
 from spark_src.pca.sums import fit_split
 from spark_src.tables.delta import Snapshot, TableWrite
-from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, write_whole
+from spark_src.tables.parquet import write_whole
 from spark_src.tables.statistics import ClassifierStatistics, FeaturesStatistics, joint_digest
-from spark_src.tables.vectors import FEATURES, matrix_of
 
 VERSION = "1"
 """Of what is learnt: counted up where the same features give another classifier."""
 
 MODEL, HEAD, SUMS, EVALUATION = "classifier.tflite", "head.npz", "sums.npz", "evaluation.json"
-_TRIANGLE = np.triu_indices(FEATURES)
-_REMEDY = "uv run dagster asset materialize --select fruit_classifier"
-
-
-@dataclass(frozen=True, eq=False)
-class StoredClassSums:
-    """Sums with the files of `mobilenet_features` that they are of."""
-
-    sums: ClassSums
-    files: frozenset[str]
-    split: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +73,10 @@ def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> 
     earlier = _earlier(features, before, split)
     came, went = names - earlier.files, earlier.files - names
     try:
-        sums = earlier.sums - _sum_files(features, went, split)
+        sums = earlier.sums - sum_files(features, went, split)
     except UnreadableVersionError:
         came, went, sums = names, set(), ClassSums.zero()
-    sums += _sum_files(features, came, split)
+    sums += sum_files(features, came, split)
     stored = StoredClassSums(sums, frozenset(names), split)
     return Learnt(fit_head(sums, pca), stored, len(came) + len(went))
 
@@ -103,7 +93,7 @@ def save(
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     folder = write.location / name
     write_whole(folder / MODEL, model)
-    write_whole(folder / SUMS, _sums_content(learnt.stored))
+    write_whole(folder / SUMS, sums_content(learnt.stored))
     write_whole(folder / HEAD, _head_content(learnt.head))
     evaluation = [
         {
@@ -161,7 +151,7 @@ def load_head(snapshot: Snapshot) -> Head:
     """
     _require_classifier(snapshot)
     file = snapshot.data_location / HEAD
-    with _reading(file) as stored:
+    with reading(file) as stored:
         names = tuple(str(name) for name in stored["classes"])
         temperature = float(stored["temperature"])
         return Head(names, stored["weights"], stored["offsets"], temperature)
@@ -179,7 +169,7 @@ def load_model(snapshot: Snapshot) -> bytes:
     try:
         return file.read()
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -192,54 +182,14 @@ def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(file.read())
     except (OSError, ValueError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     return found
-
-
-def load_sums(snapshot: Snapshot) -> StoredClassSums:
-    """The sums of a version.
-
-    Raises:
-        UnreadableVersionError: the file is gone or damaged.
-    """
-    with _reading(snapshot.data_location / SUMS) as stored:
-        gram = np.zeros((FEATURES, FEATURES), np.int64)
-        gram[_TRIANGLE] = stored["gram"]
-        gram.T[_TRIANGLE] = stored["gram"]
-        sums = Sums(int(stored["n_images"]), stored["total"], gram)
-        classes = tuple(str(name) for name in stored["classes"])
-        found = ClassSums(sums, classes, stored["counts"], stored["totals"])
-        split = next((str(name) for name in stored["split"]), None)
-        return StoredClassSums(found, frozenset(map(str, stored["files"])), split)
 
 
 def _require_classifier(snapshot: Snapshot) -> None:
     reason = snapshot.typed(ClassifierStatistics).reason
     if reason:
         raise ClassifierError(f"There is no classifier. {reason}")
-
-
-class _reading:  # noqa: N801 - a context manager that reads as a verb
-    """An .npz file, opened; whatever is wrong with it is said with the remedy."""
-
-    def __init__(self, file: Location) -> None:
-        self._file = file
-
-    def __enter__(self) -> Any:
-        try:
-            return np.load(io.BytesIO(self._file.read()), allow_pickle=False)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise _unreadable(self._file, error) from error
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError | KeyError | zipfile.BadZipFile | zlib.error):
-            raise _unreadable(self._file, error) from error
-
-
-def _unreadable(file: Location, error: BaseException) -> UnreadableVersionError:
-    return UnreadableVersionError(
-        f"{file} cannot be read ({error}). Delete it, and make a new one with: {_REMEDY}"
-    )
 
 
 def _earlier(features: Snapshot, before: Snapshot | None, split: str | None) -> StoredClassSums:
@@ -252,50 +202,10 @@ def _earlier(features: Snapshot, before: Snapshot | None, split: str | None) -> 
     if (known.model_sha256, known.version) != (model, VERSION):
         return nothing
     try:
-        found = load_sums(before)
+        found = load_sums(before.data_location / SUMS)
     except UnreadableVersionError:
         return nothing
     return found if found.split == split else nothing
-
-
-def _sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> ClassSums:
-    """The sums of the labelled images of a split (of all where it is None) in files."""
-
-    def sum_up(name: str) -> ClassSums:
-        total = ClassSums.zero()
-        with open_parquet(features.location / name, verify=True) as parquet:
-            columns = ["split", "label", "features"]
-            for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
-                rows = pa.Table.from_batches([batch])
-                labelled = np.array([label is not None for label in rows["label"].to_pylist()])
-                if split is not None:
-                    labelled &= np.array([one == split for one in rows["split"].to_pylist()])
-                kept = rows.filter(pa.array(labelled))
-                vectors = matrix_of(kept["features"].combine_chunks())
-                total += ClassSums.from_features(vectors, kept["label"].to_pylist())
-        return total
-
-    total = ClassSums.zero()
-    with ThreadPoolExecutor(2, "reader") as pool:
-        for part in pool.map(sum_up, sorted(names)):
-            total += part
-    return total
-
-
-def _sums_content(stored: StoredClassSums) -> bytes:
-    content, found = io.BytesIO(), stored.sums
-    np.savez_compressed(
-        content,
-        n_images=found.sums.n_images,
-        total=found.sums.total,
-        gram=found.sums.gram[_TRIANGLE],
-        classes=np.array(found.classes, np.str_),
-        counts=found.counts,
-        totals=found.totals,
-        files=np.array(sorted(stored.files), np.str_),
-        split=np.array([] if stored.split is None else [stored.split], np.str_),
-    )
-    return content.getvalue()
 
 
 def _head_content(head: Head) -> bytes:

@@ -16,6 +16,7 @@ from fruits_assets.settings import Settings
 from spark_src.erasure import requests
 from spark_src.erasure.target import Target
 from spark_src.evaluation import classifier_files, health_files, label_issue_files
+from spark_src.evaluation.class_sums_files import load_sums
 from spark_src.io.locations import Location
 from spark_src.pca.fit import load_current
 from spark_src.tables.delta import Tables
@@ -51,7 +52,9 @@ def erased(
     )
     run(root, "*", source=source, ops={"pca_model": {"n_components": 5}})
     tables = tables_in(root)
-    before = classifier_files.load_sums(tables.current("fruit_classifier")).sums
+    before = load_sums(
+        tables.current("fruit_classifier").data_location / classifier_files.SUMS
+    ).sums
     assert "Fig" in before.classes
     requests.add(tables, Location.parse(str(source)), Target.from_names(SUBJECT))
     job = build_defs(Settings(storage=str(root), input=str(source))).resolve_job_def(JOB)
@@ -64,7 +67,10 @@ def test_the_classifier_is_to_the_last_bit_the_one_of_the_images_that_are_left(
 ) -> None:
     tables, before = erased
     snapshot = tables.current("fruit_classifier")
-    kept, head = classifier_files.load_sums(snapshot).sums, classifier_files.load_head(snapshot)
+    kept, head = (
+        load_sums(snapshot.data_location / classifier_files.SUMS).sums,
+        classifier_files.load_head(snapshot),
+    )
     assert 0 < kept.sums.n_images < before
     assert "Fig" not in kept.classes
     pca = load_current(tables.current("pca_model"))

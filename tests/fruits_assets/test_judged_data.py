@@ -22,6 +22,7 @@ from fruits_assets.cli.main import main
 from spark_src.contract import PREFIXES
 from spark_src.errors import ClassifierError
 from spark_src.evaluation import classifier_files, health_files, label_issue_files
+from spark_src.evaluation.class_sums_files import load_sums
 from spark_src.pca.fit import load_current
 from spark_src.tables.statistics import (
     ClassifierStatistics,
@@ -128,7 +129,10 @@ def test_a_refreshed_classifier_is_the_one_that_is_learnt_anew(planted: tuple[Pa
     pca = load_current(tables.current("pca_model"))
     snapshot = tables.current("fruit_classifier")
     anew = classifier_files.learn(tables.current("mobilenet_features"), None, pca)
-    kept, head = classifier_files.load_sums(snapshot), classifier_files.load_head(snapshot)
+    kept, head = (
+        load_sums(snapshot.data_location / classifier_files.SUMS),
+        classifier_files.load_head(snapshot),
+    )
     assert kept.sums.sums.n_images == 162
     np.testing.assert_array_equal(kept.sums.totals, anew.stored.sums.totals)
     np.testing.assert_array_equal(kept.sums.sums.gram, anew.stored.sums.sums.gram)
