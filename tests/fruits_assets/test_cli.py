@@ -205,7 +205,7 @@ def test_check_exits_with_0_and_names_every_check_where_all_hold(
     graph = build_defs(Settings()).resolve_asset_graph()
     keys = [[key.asset_key.to_user_string(), key.name] for key in graph.asset_check_keys]
     assert code == 0
-    assert len(keys) == 14
+    assert len(keys) == 20
     assert sorted(row for row in cells if row) == sorted([*key, "holds"] for key in keys)
     assert digests(stored) == before
 
@@ -254,7 +254,7 @@ def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" holds ") == 14
+    assert done.stdout.count(" holds ") == 18
     assert "JVM started: False" in done.stdout
     assert digests(stored) == before
 
@@ -283,5 +283,5 @@ def test_dagsters_own_command_line_runs_the_checks_as_a_job(stored: Path, digest
     module = ["-m", "fruits_assets.definitions"]
     done = fresh_process(stored, "-m", "dagster", "job", "execute", *module, "-j", "asset_checks")
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 14
+    assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 20
     assert digests(stored) == before
