@@ -235,7 +235,7 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 13
+    assert output.count(" holds ") == 17
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
