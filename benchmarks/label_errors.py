@@ -41,15 +41,16 @@ def main() -> None:
 
 def _round(images: pd.DataFrame, vectors: Matrix, share: float, number: int) -> list[str]:
     random = np.random.default_rng(number)
-    before = int(label_issues(images, hold_out(images, vectors))["issue"].sum())
+    before = int(label_issues(images, hold_out(images, vectors), vectors)["issue"].sum())
     labelled = np.flatnonzero(images["label"].notna())
     planted = random.choice(labelled, round(share * len(labelled)), replace=False)
     labels = images["label"].to_numpy(object).copy()
     others = np.unique(labels[labelled].astype(str))
     for place in planted:
         labels[place] = random.choice(others[others != labels[place]])
+    swapped = images.assign(label=labels)
     started = time.perf_counter()
-    found = label_issues(swapped := images.assign(label=labels), hold_out(swapped, vectors))
+    found = label_issues(swapped, hold_out(swapped, vectors), vectors)
     seconds = time.perf_counter() - started
     right = dict(zip(images["path"], images["label"], strict=True))
     is_planted = found["path"].isin(images["path"].iloc[planted])

@@ -231,7 +231,7 @@ def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     if not rows or images is None:
         return {"doubtful labels": _hidden()} if every else {}
     found = pictures_of(images, [row["path"] for row in rows])
-    columns = ("path", "label", "suggested", "probability", "of_suggested")
+    columns = ("path", "label", "suggested", "score", "probability", "neighbours")
     sheet = [
         (row["label"], row["suggested"], picture["content"], picture["orientation"])
         for row in rows

@@ -57,7 +57,7 @@ def judge(components: Snapshot) -> Judged:
     vectors = float_matrix(table["pca"], components.typed(ComponentsStatistics).n_components)
     order = images["path"].argsort(kind="stable")  # the same however the files are cut
     images, vectors = images.iloc[order].reset_index(drop=True), vectors[order]
-    rows = label_issues(images, hold_out(images, vectors))
+    rows = label_issues(images, hold_out(images, vectors), vectors)
     return Judged(rows, int(images["label"].notna().sum()))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spark_src.errors import ClassifierError
 from spark_src.evaluation.head import ClassSums, fit_head, fit_temperature, softmax
 from spark_src.evaluation.held_out import hold_out
-from spark_src.evaluation.label_issues import label_issues
+from spark_src.evaluation.label_issues import label_issues, nearest
 from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
@@ -89,7 +89,8 @@ def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]
 def test_labels_that_were_swapped_are_the_first_issues_with_the_right_label_suggested() -> None:
     images, features, swapped = filmed(wrong=8)
     pca = fit_sums(Sums.from_features(features), 10, "model")
-    found = label_issues(images, hold_out(images, pca.project(features)))
+    vectors = pca.project(features)
+    found = label_issues(images, hold_out(images, vectors), vectors)
     assert set(found["path"][:8]) == swapped
     issues = found[found["issue"]]
     assert set(issues["path"]) <= swapped
@@ -101,12 +102,21 @@ def test_labels_that_were_swapped_are_the_first_issues_with_the_right_label_sugg
 def test_without_wrong_labels_there_are_no_issues() -> None:
     images, features, _ = filmed()
     pca = fit_sums(Sums.from_features(features), 10, "model")
-    assert not label_issues(images, hold_out(images, pca.project(features)))["issue"].any()
+    vectors = pca.project(features)
+    assert not label_issues(images, hold_out(images, vectors), vectors)["issue"].any()
+
+
+def test_the_index_finds_nearly_the_neighbours_that_comparing_all_finds() -> None:
+    vectors = np.random.default_rng(4).normal(size=(2_000, 8)).astype(np.float32)
+    exact, found = nearest(vectors), nearest(vectors, exact_pairs=0)
+    shared = [len({*one} & {*other}) for one, other in zip(exact, found, strict=True)]
+    assert np.mean(shared) > 9.8
 
 
 def test_images_that_cannot_be_held_out_have_no_issues() -> None:
     images = pd.DataFrame({"path": ["1.jpg"], "label": [None], "image_id": ["a"]})
-    assert label_issues(images, hold_out(images, np.ones((1, 5), np.float32))).empty
+    vectors = np.ones((1, 5), np.float32)
+    assert label_issues(images, hold_out(images, vectors), vectors).empty
 
 
 @pytest.mark.parametrize("on_components", [True, False])
