@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 
 from spark_src.errors import AuditError
 from spark_src.io.locations import Location
-from spark_src.spark.session import read_files
 from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.frames import read_files
 from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics
 

@@ -38,8 +38,9 @@ from spark_src.errors import (
 from spark_src.io.aws import aws_errors, code_in, delta_options, repeat
 from spark_src.io.locations import Location
 from spark_src.tables.log import KEY, Commit, CommitRecord, commits
-from spark_src.tables.schemas import ARTIFACT, TABLES
-from spark_src.tables.statistics import MODELS, Statistics
+from spark_src.tables.registry import STORED, TABLES
+from spark_src.tables.schemas import ARTIFACT
+from spark_src.tables.statistics import Statistics
 
 _LOG = "_delta_log"
 
@@ -475,7 +476,7 @@ def _snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot:
     columns = (actions.column(name).to_pylist() for name in _FILE_COLUMNS)
     files = sorted(map(DataFile, *columns), key=lambda file: file.name)
     try:
-        statistics = MODELS[asset].model_validate(record.statistics)
+        statistics = STORED[asset].statistics.model_validate(record.statistics)
     except ValidationError as error:
         raise _unreadable(asset, location, str(error)) from error
     found = sum(file.rows for file in files)

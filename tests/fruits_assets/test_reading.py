@@ -30,7 +30,8 @@ from spark_src.errors import (
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.schemas import TABLES, type_name
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import type_name
 from tests.conftest import new_bucket
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()

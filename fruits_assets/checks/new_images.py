@@ -5,8 +5,8 @@ import pyarrow as pa
 
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
-from spark_src.evaluation.drift import MAX_SHIFT_DEVIATIONS
 from spark_src.images.layout import is_photo
+from spark_src.pca.drift import MAX_SHIFT_DEVIATIONS
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import open_parquet
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
