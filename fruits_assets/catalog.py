@@ -76,8 +76,6 @@ class AssetDescription:
     """Its own metadata, from its statistics."""
     preview: Callable[[previews.Gallery, Snapshot], metadata.Metadata] = lambda *_: {}
     """Pictures and first rows for the UI."""
-    cost_stage: str | None = None
-    """How estimates of cost call the stage that makes it."""
     pages_checked: bool = False
     """Whether a check compares each page of its files with the checksum it was written with."""
     rows_equal: str | None = None
@@ -97,7 +95,7 @@ class AssetDescription:
         self, *, deps: Sequence[str] | None = None, pool: str | None = None
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator `@dg.asset` with what this description says."""
-        return dg.asset(
+        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
             name=self.name,
             deps=deps,
             pool=pool,
@@ -105,6 +103,7 @@ class AssetDescription:
             automation_condition=ON_UPSTREAM_UPDATE if self.automated else None,
             **self._options(),
         )
+        return decorator
 
     def out(self, description: str) -> dg.AssetOut:
         """It as one of the assets of a `@dg.multi_asset`, which may leave it out."""
@@ -135,7 +134,6 @@ RAW_IMAGES = AssetDescription(
     libraries=("pillow", "pyspark"),
     details=metadata.raw_images,
     preview=previews.raw_images,
-    cost_stage="ingest",
     pages_checked=True,
 )
 
@@ -171,7 +169,6 @@ MOBILENET_FEATURES = AssetDescription(
     automated=True,
     details=metadata.mobilenet_features,
     preview=previews.mobilenet_features,
-    cost_stage="features",
     pages_checked=True,
     rows_equal=registry.RAW_IMAGES,
 )
@@ -186,7 +183,6 @@ PCA_MODEL = AssetDescription(
     automated=True,
     details=metadata.pca_model,
     preview=previews.pca_model,
-    cost_stage="PCA fit",
 )
 
 PCA_COMPONENTS = AssetDescription(
@@ -200,7 +196,6 @@ PCA_COMPONENTS = AssetDescription(
     fresh=True,
     details=metadata.pca_components,
     preview=previews.pca_components,
-    cost_stage="projection",
     pages_checked=True,
     rows_equal=registry.MOBILENET_FEATURES,
 )
@@ -215,7 +210,6 @@ CSV_EXPORT = AssetDescription(
     automated=True,
     fresh=True,
     preview=previews.csv_export,
-    cost_stage="CSV",
     rows_equal=registry.PCA_COMPONENTS,
 )
 

@@ -34,6 +34,8 @@ class StoredAsset:
     """The column with a vector for each image."""
     has_rows: bool = True
     """Whether it holds a row for each image or file."""
+    cost_stage: str | None = None
+    """What estimates of cost call the stage that makes it."""
 
     @property
     def folder(self) -> str:
@@ -42,7 +44,7 @@ class StoredAsset:
 
 
 _ALL = (
-    StoredAsset(RAW_IMAGES, models.RawImagesStatistics, schemas.RAW_IMAGES),
+    StoredAsset(RAW_IMAGES, models.RawImagesStatistics, schemas.RAW_IMAGES, cost_stage="ingest"),
     StoredAsset(REJECTED_IMAGES, models.RejectedImagesStatistics, schemas.REJECTED_IMAGES),
     StoredAsset(MOBILENET_MODEL, models.MobilenetModelStatistics, has_rows=False),
     StoredAsset(
@@ -50,12 +52,17 @@ _ALL = (
         models.FeaturesStatistics,
         schemas.MOBILENET_FEATURES,
         vector_column="features",
+        cost_stage="features",
     ),
-    StoredAsset(PCA_MODEL, models.PcaModelStatistics, has_rows=False),
+    StoredAsset(PCA_MODEL, models.PcaModelStatistics, has_rows=False, cost_stage="PCA fit"),
     StoredAsset(
-        PCA_COMPONENTS, models.ComponentsStatistics, schemas.PCA_COMPONENTS, vector_column="pca"
+        PCA_COMPONENTS,
+        models.ComponentsStatistics,
+        schemas.PCA_COMPONENTS,
+        vector_column="pca",
+        cost_stage="projection",
     ),
-    StoredAsset(CSV_EXPORT, models.CsvStatistics),
+    StoredAsset(CSV_EXPORT, models.CsvStatistics, cost_stage="CSV"),
     StoredAsset(EMBEDDING_QUALITY, models.QualityStatistics, has_rows=False),
 )
 
