@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from fruits_assets.metadata import rows_table
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import may_be_personal
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
@@ -35,7 +35,6 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES, matrix_of
 
-DATASET_SPLITS = frozenset({"Training", "Test"})
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 MAX_CELL = 80
 """Characters of a cell: details of rejected files can be long."""
@@ -51,9 +50,8 @@ class Gallery:
     show_photos: bool = False
 
     def may_show(self, row: dict[str, Any]) -> bool:
-        """Whether a row is of the data set, not of a person's photo."""
-        folders = row["path"].lower().split("/")
-        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+        """Whether a row may be shown: it is of the data set, or the setting allows all."""
+        return self.show_photos or not may_be_personal(row["path"], row["split"])
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""

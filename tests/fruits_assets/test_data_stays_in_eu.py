@@ -115,7 +115,14 @@ def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
 
 @pytest.mark.parametrize(
     "command",
-    [["path", "csv_export"], ["cost", "--images", "9"], ["cluster-env", "push"], ["fetch-dataset"]],
+    [
+        ["path", "csv_export"],
+        ["cost", "--images", "9"],
+        ["cluster-env", "push"],
+        ["embed", "photo.jpg"],
+        ["history", "raw_images"],
+        ["fetch-dataset"],
+    ],
     ids=lambda command: str(command[0]),
 )
 def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
@@ -130,6 +137,17 @@ def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
     before = requests(american)
     to = ["--to", place] if command == ["fetch-dataset"] else []
     said = CliRunner().invoke(app, [*command, *to])
+    assert said.exit_code == CANNOT_RUN
+    assert f"s3://{american} is in us-east-1" in said.stderr
+    assert requests(american) - before == INSPECTED
+
+
+def test_embed_does_not_read_a_photo_in_a_bucket_elsewhere(
+    american: str, requests: Requests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path / "data"))
+    before = requests(american)
+    said = CliRunner().invoke(app, ["embed", f"s3://{american}/photo.jpg"])
     assert said.exit_code == CANNOT_RUN
     assert f"s3://{american} is in us-east-1" in said.stderr
     assert requests(american) - before == INSPECTED
