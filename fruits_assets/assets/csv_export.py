@@ -5,24 +5,17 @@ from functools import partial
 
 import dagster as dg
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets import catalog
 from fruits_assets.resources import AssetStorage, Launcher
 from spark_src.tables import csv
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.registry import CSV_EXPORT, PCA_MODEL
 from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 
 
-@dg.asset(
-    deps=["pca_model"],  # so that `pca_model+`, which is one layer, exports as well
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("results", "spark", "derived"),
-    kinds={"csv"},
-    code_version="1",
-    automation_condition=ON_UPSTREAM_UPDATE,
+@catalog.CSV_EXPORT.asset(
+    deps=[PCA_MODEL],  # so that `pca_model+`, which is one layer, exports as well
 )
 def csv_export(
     context: dg.AssetExecutionContext,
@@ -34,7 +27,7 @@ def csv_export(
 
     A header, then a row for each image.
     """
-    write = storage.tables.begin("csv_export", context.run_id, [pca_components])
+    write = storage.tables.begin(CSV_EXPORT, context.run_id, [pca_components])
     change = csv_change(write, pca_components)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
