@@ -20,7 +20,7 @@ from spark_src.errors import (
     UnreadableVersionError,
 )
 from spark_src.io.aws import delta_options, repeat
-from spark_src.io.locations import Location
+from spark_src.io.locations import Location, unwritable_error
 from spark_src.tables.log import KEY, CommitRecord, commits
 from spark_src.tables.opening import (
     delta_errors,
@@ -84,6 +84,7 @@ class TableWrite:
 
         Raises:
             ConcurrentWriteError: another run committed since this one began.
+            StorageError: the disk is full or read-only, or this user may not write there.
         """
         gone = set(remove)
         known = self.before.files if self.before else ()
@@ -104,8 +105,11 @@ class TableWrite:
         )
         if self.head is None:  # no commit that an erasure made meanwhile can be in the way
             require_versions(self.root, self.inputs, self.asset, self.run_id)
-        with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
-            return repeat(lambda: self._write_once(record, add, sorted(gone)))
+        try:
+            with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
+                return repeat(lambda: self._write_once(record, add, sorted(gone)))
+        except OSError as error:
+            raise unwritable_error(self.folder, error) from error
 
     def _write_once(
         self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
