@@ -1,8 +1,9 @@
 """What runs by itself once it is switched on: a look at the input, and the downstream assets."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 
@@ -46,9 +47,19 @@ class Watch:
 
     @classmethod
     def parse(cls, cursor: str | None) -> Self:
-        """What a cursor holds; other releases may have written other fields."""
-        known = json.loads(cursor or "{}")
-        return cls(**{item.name: known[item.name] for item in fields(cls) if item.name in known})
+        """What a cursor holds; other releases may have written other fields, or anything.
+
+        Where it holds nothing of use, runs are numbered from the time on: Dagster makes no second
+        run of a key, also after somebody has reset the cursor.
+        """
+        known = _parse_object(cursor)
+        values = {item.name: known.get(item.name) for item in fields(cls)}
+        fitting = {
+            item.name: values[item.name]
+            for item in fields(cls)
+            if isinstance(values[item.name], type(item.default))
+        }
+        return cls(**{"runs": time.time_ns() // 1_000_000} | fitting)
 
     @property
     def cursor(self) -> str:
@@ -59,6 +70,15 @@ class Watch:
     def is_settled(self) -> bool:
         """Whether a run was asked for, and nothing was found changed since."""
         return bool(self.done) and self.seen == self.done
+
+
+def _parse_object(text: str | None) -> dict[str, Any]:
+    """The object that a text holds as JSON; an empty one where it holds anything else."""
+    try:
+        known = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def sensor(

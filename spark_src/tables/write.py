@@ -21,7 +21,7 @@ from spark_src.errors import (
 )
 from spark_src.io.aws import delta_options, repeat
 from spark_src.io.locations import Location, unwritable_error
-from spark_src.tables.log import KEY, CommitRecord, commits
+from spark_src.tables.log import KEY, CommitRecord, commits, is_untouched
 from spark_src.tables.opening import (
     delta_errors,
     delta_uri,
@@ -35,6 +35,7 @@ from spark_src.tables.snapshot import DataFile, Snapshot, schema_of, table_folde
 from spark_src.tables.statistics import Statistics
 
 _APPLICATION = "fruits"
+_COMMIT_TRIES = 8  # a vacuum makes two versions, and another may have it in hand
 _PROPERTIES = {
     "delta.dataSkippingNumIndexedCols": "0",  # column statistics would hold paths
     "delta.checkpointInterval": "10",  # commits since then are read one by one
@@ -116,7 +117,7 @@ class TableWrite:
     ) -> Snapshot:
         """Commit, unless it is there already: the answer to an earlier try may have been lost."""
         try:
-            self._write(record, add, remove)
+            self._write_at_head(record, add, remove)
         except (DeltaError, StorageError, OSError) as error:
             with suppress(FruitsError):
                 if (after := self._find_commit(record.id)) is not None:
@@ -149,16 +150,42 @@ class TableWrite:
                 break
         return None
 
-    def _write(self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]) -> None:
-        # Opened again at that version: credentials of long ago may have expired.
-        table = None if self.head is None else open_table(self.asset, self.location, self.head)
-        if table is None and (self.head is not None or open_table(self.asset, self.location)):
-            raise self._lost_race()
+    def _write_at_head(
+        self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
+    ) -> None:
+        """Commit as the next version, or after those that a vacuum makes meanwhile."""
+        for number in range(_COMMIT_TRIES):
+            # Opened again: credentials of long ago may have expired.
+            table = open_table(self.asset, self.location)
+            if not self._is_head(table):
+                raise self._lost_race()
+            try:
+                return self._write(table, record, add, remove)
+            except CommitFailedError:
+                if self.head is None or number == _COMMIT_TRIES - 1:
+                    raise
+
+    def _is_head(self, table: DeltaTable | None) -> bool:
+        """Whether a table is as it was when the change began.
+
+        delta-rs does not see it: it takes a removal of a file that an `OPTIMIZE` of another
+        program has just removed, and then the rows are there twice.
+        """
+        if table is None or self.head is None:
+            return table is None and self.head is None
+        return is_untouched(self.folder, self.head, table.version())
+
+    def _write(
+        self,
+        table: DeltaTable | None,
+        record: CommitRecord,
+        add: Sequence[DataFile],
+        remove: list[str],
+    ) -> None:
         number = 0 if table is None else table.transaction_version(_APPLICATION) or 0
         properties = CommitProperties(
             custom_metadata={KEY: record.model_dump_json()},
-            # A second creator would be put on top of the first, which it never read.
-            max_commit_retries=0 if table is None else None,
+            max_commit_retries=0,  # what others have committed is judged by `_is_head`
             app_transactions=[Transaction(_APPLICATION, number + 1)],
         )
         now = int(time.time() * 1000)
@@ -189,7 +216,11 @@ class TableWrite:
 
     def _lost_race(self) -> ConcurrentWriteError:
         winner = find(self.asset, self.location)
-        by = f"run {winner.record.run_id} committed version {winner.version}" if winner else "a run"
+        by = "a run committed"
+        if winner is not None:
+            by = f"run {winner.record.run_id} committed version {winner.version}"
+        if winner is not None and self.before and winner.version == self.before.version:
+            by = "another program changed the table"
         return ConcurrentWriteError(
             f"{self.asset}: {by} while run {self.run_id} was working on it. Nothing of the former "
             "was changed; materialize again, one run at a time."
