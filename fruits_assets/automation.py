@@ -52,14 +52,14 @@ class Watch:
         Where it holds nothing of use, runs are numbered from the time on: Dagster makes no second
         run of a key, also after somebody has reset the cursor.
         """
-        known = _parse_object(cursor)
-        values = {item.name: known.get(item.name) for item in fields(cls)}
-        fitting = {
-            item.name: values[item.name]
-            for item in fields(cls)
-            if isinstance(values[item.name], type(item.default))
-        }
-        return cls(**{"runs": time.time_ns() // 1_000_000} | fitting)
+        known: dict[str, Any] = {"runs": time.time_ns() // 1_000_000} | _parse_object(cursor)
+        return cls(
+            **{
+                item.name: known[item.name]
+                for item in fields(cls)
+                if isinstance(known.get(item.name), type(item.default))
+            }
+        )
 
     @property
     def cursor(self) -> str:

@@ -179,9 +179,7 @@ def rewrites_without(
     alone = [[n] for n in whole if n not in merged]
     rewrites = []
     for number, group in enumerate([*alone, *_groups(raw, [n for n in whole if n in merged])]):
-        sources = tuple(
-            (raw.locations[n], dropped.get(n, np.empty(0, np.int64))) for n in group
-        )
+        sources = tuple((raw.locations[n], dropped.get(n, np.empty(0, np.int64))) for n in group)
         rewrites.append(Rewrite(new_name(number), sources))
     return tuple(rewrites), tuple(raw.files[n] for n in removed)
 

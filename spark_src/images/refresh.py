@@ -190,4 +190,3 @@ def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) 
         f"({share:.1%}); at most {max_share:.1%} may be. The table rejected_images says why for "
         "each. Mend the input, or raise max_rejected_share in the run's config."
     )
-

@@ -39,12 +39,10 @@ def test_whatever_comes_and_goes_counts_add_up_to_the_rows(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(counts, "MAX_NAMES", 5)
-    chance, rows, known = random.Random(seed), Counter[str](), dict[str, int]()
+    chance, rows, known = random.Random(seed), Counter[str](), dict[str, int]()  # noqa: S311
     for _ in range(50):
         new = Counter(chance.choices("abcdefghijkl", k=chance.randrange(9)))
-        gone = Counter(
-            {name: chance.randint(0, number) for name, number in rows.items() if number}
-        )
+        gone = Counter({name: chance.randint(0, number) for name, number in rows.items() if number})
         known = update_counts(known, gone, [new])
         rows = rows - gone + new
         assert sum(known.values()) == rows.total()
