@@ -18,6 +18,7 @@ override_resource {
 
 variables {
   environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_sha256  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   budget_emails       = ["data-team@example.org"]
 }
 
