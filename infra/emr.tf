@@ -27,7 +27,7 @@ locals {
   ondemand_nodes = var.spot_bid_usd == null ? var.max_nodes : var.core_count
 
   bootstrap_actions = [
-    { name = "environment", script = "bootstrap.sh", args = [local.environment_uri, var.environment_sha256] },
+    { name = "environment", script = "bootstrap.sh", args = [local.environment_uri] },
     { name = "session manager", script = "session-manager.sh", args = [] },
     { name = "JupyterHub", script = "jupyterhub.sh", args = ["install", local.password_hash_uri] },
   ]

@@ -46,19 +46,8 @@ variable "environment_archive" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^env-[0-9a-f]{16}\\.tar\\.gz$", var.environment_archive))
-    error_message = "environment_archive: wants env-<16 hex digits>.tar.gz, the name that `uv run fruits cluster-env build` prints."
-  }
-}
-
-variable "environment_sha256" {
-  description = "SHA-256 of that archive, which nodes verify before root unpacks it. `make up` sets it."
-  type        = string
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^[0-9a-f]{64}$", var.environment_sha256))
-    error_message = "environment_sha256: wants 64 hex digits, the SHA-256 of the archive that `uv run fruits cluster-env build` prints."
+    condition     = can(regex("^env-[0-9a-f]{64}\\.tar\\.gz$", var.environment_archive))
+    error_message = "environment_archive: wants env-<sha256>.tar.gz, the name that `uv run fruits cluster-env build` prints."
   }
 }
 

@@ -17,8 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
-  environment_sha256  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
