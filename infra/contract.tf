@@ -13,7 +13,7 @@ locals {
   erasures      = "${local.storage}/${local.contract.folders.erasures}"
 
   # Made by Terraform and `make up`, read by everybody, written by nobody on the cluster.
-  cluster_arguments = "${local.storage}/${local.contract.folders.clusters}"
+  cluster_arguments = local.contract.folders.cluster
   environments      = "${local.storage}/${local.contract.folders.environments}"
 
   # Where people's photos are, as they came and decoded.

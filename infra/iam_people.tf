@@ -123,6 +123,12 @@ resource "aws_iam_role_policy" "dagster" {
       local.list_input_and_storage,
       local.read_input_and_storage,
       {
+        Sid      = "ReadHowTheClusterStarts"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${local.data}/${local.cluster_arguments}/${var.name}.json"
+      },
+      {
         Sid      = "WriteAssets"
         Effect   = "Allow"
         Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
@@ -189,12 +195,13 @@ resource "aws_iam_role_policy" "erasure" {
         Resource = flatten(local.readable)
       },
       {
-        # Photos, rows of tables, what was staged, and requests that are done; no receipt.
+        # Photos, rows of tables, what was staged, locks, and requests that are done; no receipt. Every
+        # start of a cluster leaves versions of a lock, and after an erasure there are no earlier versions.
         Sid    = "DeleteEveryVersion"
         Effect = "Allow"
         Action = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
         Resource = [
-          for folder in concat([local.input], local.asset_folders, [local.staging, "${local.erasures}/pending-"]) :
+          for folder in concat([local.input], local.asset_folders, [local.staging, local.locks, "${local.erasures}/pending-"]) :
           endswith(folder, "-") ? "${local.data}/${folder}*" : "${local.data}/${folder}/*"
         ]
       },

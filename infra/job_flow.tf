@@ -88,7 +88,8 @@ locals {
   }
 }
 
-# Where `fruits` looks: <storage>/clusters/<FRUITS_CLUSTER>.json. Nobody but Terraform writes it.
+# Where `fruits` looks: cluster/<FRUITS_CLUSTER>.json of the storage's bucket. It is outside the storage, so
+# that erasure, which leaves no earlier version there, needs no right to it. Nobody but Terraform writes it.
 resource "aws_s3_object" "job_flow" {
   bucket       = aws_s3_bucket.this["data"].id
   key          = "${local.cluster_arguments}/${var.name}.json"

@@ -12,7 +12,7 @@ from typing import Any
 from fruits_assets.emr import job_flow
 from fruits_assets.emr.lock import acquire_lock
 from spark_src.contract import rejection_reason
-from spark_src.errors import AwsError, ClusterError
+from spark_src.errors import ClusterError
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 

@@ -17,8 +17,9 @@ _NEEDED = ("Name", "ReleaseLabel", "Instances", "AutoTerminationPolicy")
 def arguments(storage: Location, name: str, region: str) -> dict[str, Any]:
     """What `run_job_flow` takes to start the cluster.
 
-    They are read from `<storage>/clusters/<name>.json`, which `make up` writes. A cluster that has
-    ended is no model: EMR does not tell its policies, and its size is what scaling left.
+    They are read from `cluster/<name>.json` of the storage's bucket, which `make up` writes. A
+    cluster that has ended is no model: EMR does not tell its policies, and its size is what
+    scaling left.
 
     Raises:
         ClusterError: there is no such file, or it does not hold the arguments of this cluster.
@@ -29,7 +30,8 @@ def arguments(storage: Location, name: str, region: str) -> dict[str, Any]:
             f"How to start cluster {name} is kept in S3, and FRUITS_STORAGE is {storage}: set it "
             "to the s3:// URI that `make env` prints."
         )
-    place = storage / FOLDERS["clusters"] / f"{name}.json"
+    bucket = storage.bucket_and_key[0]
+    place = Location("s3", f"{bucket}/{FOLDERS['cluster']}/{name}.json")
     try:
         found = json.loads(_read(place, region))
     except ValueError as error:

@@ -22,7 +22,7 @@ REGION = "eu-west-1"
 NAME = "fruits-features"
 STORAGE = Location.parse("s3://fruits-bucket/data")
 LOCK = STORAGE / "locks" / f"cluster-{NAME}.json"
-JOB_FLOW = STORAGE / "clusters" / f"{NAME}.json"
+JOB_FLOW = Location.parse(f"s3://fruits-bucket/cluster/{NAME}.json")
 _ACCOUNT = "123456789012"
 
 WANTED: dict[str, Any] = {

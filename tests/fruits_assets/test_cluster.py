@@ -283,9 +283,7 @@ def test_the_stop_command_asks_first(emr: Emulated) -> None:
     assert (stopped.exit_code, emr.clusters[ours].state) == (0, "TERMINATED")
 
 
-def test_the_start_command_starts_it_again(
-    emr: Emulated, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_start_command_starts_it_again(emr: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = emr.start_and_end()
     monkeypatch.setenv("FRUITS_STORAGE", str(STORAGE))
     done = CliRunner().invoke(app, ["start"])

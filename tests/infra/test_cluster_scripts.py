@@ -36,7 +36,8 @@ class Node:
                 f"case $how in\n"
                 f'-C) grep -qxF -- "$rule" "{self.rules}" ;;\n'
                 f'-I) echo "$rule" >>"{self.rules}" ;;\n'
-                f'-D) grep -vxF -- "$rule" "{self.rules}" >"{root}/left"; mv "{root}/left" "{self.rules}" ;;\n'
+                f'-D) grep -vxF -- "$rule" "{self.rules}" >"{root}/left"\n'
+                f'mv "{root}/left" "{self.rules}" ;;\n'
                 f"esac",
             )
 
@@ -162,8 +163,8 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
     credentials = {"username": "", "url": "http://ip-10-0-0-1.eu-west-1.compute.internal:8998"}
     config = {"kernel_python_credentials": credentials, "ignore_ssl_errors": False}
     (home / "config.json").write_text(json.dumps(config))
-    run = f'[[ $* != *python3* ]] || sed "s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|" | python3 -'
-    node.program("docker", run)
+    here = f"s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|"
+    node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
     code, said = node.run("jupyterhub.sh", "open", URI)
     assert code == 0, said
     told = json.loads((home / "config.json").read_text())

@@ -270,6 +270,6 @@ def test_commands_keep_to_what_bash_3_on_macos_has(file: Path) -> None:
         name: line
         for name, pattern in NEWER_THAN_BASH_3.items()
         for line in lines
-        if re.search(pattern, line) and "+\"${" not in line
+        if re.search(pattern, line) and '+"${' not in line
     }
     assert found == {}
