@@ -49,7 +49,7 @@ locals {
   hear_of_photos = [for queue in aws_sqs_queue.input : {
     Sid      = "HearOfPhotos"
     Effect   = "Allow"
-    Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
     Resource = queue.arn
   }]
 }

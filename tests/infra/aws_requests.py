@@ -31,11 +31,15 @@ _OF_BUCKETS = {
     "policyStatus": "s3:GetBucketPolicyStatus",
 }
 
+_ENCRYPTION = "x-amz-server-side-encryption"
 _HEADERS = {
-    "if-none-match": "s3:if-none-match",
-    "x-amz-server-side-encryption": "s3:x-amz-server-side-encryption",
-    "x-amz-server-side-encryption-aws-kms-key-id": "s3:x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-customer-algorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
+    name: f"s3:{name}"
+    for name in (
+        "if-none-match",
+        _ENCRYPTION,
+        f"{_ENCRYPTION}-aws-kms-key-id",
+        f"{_ENCRYPTION}-customer-algorithm",
+    )
 }
 
 

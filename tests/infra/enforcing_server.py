@@ -2,8 +2,8 @@
 
     python -m tests.infra.enforcing_server <file of the rules> <file of what was asked for>
 
-A process of its own. Who signs with the access key `KEY<role>` is that role; who signs with another one
-makes the account ready and is not asked. The policies are those that Terraform renders.
+A process of its own. Who signs with the access key `KEY<role>` is that role; who signs with another
+one makes the account ready and is not asked. The policies are those that Terraform renders.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
     uv run python -m tests.infra.mutations --all        all of them
     uv run python -m tests.infra.mutations part of the name
 
-Each weakened module is planned whole and compared with the tables of planned.py, and runs the one file
-of Terraform's tests that should notice. mutations.toml was written beside the tests;
-mutations_of_attackers.toml from AWS's documentation and from what somebody would want who means harm,
-without looking at the tests. Exit code 1 where a weakened module passes. A test that never fails is not there.
+Each weakened module is planned whole and compared with the tables of planned.py, and where that
+shows nothing runs the one file of Terraform's tests that should notice. mutations.toml was written
+beside the tests; mutations_of_attackers.toml from AWS's documentation and from what somebody would
+want who means harm, without looking at the tests. Exit code 1 where a weakened module passes.
 """
 
 from __future__ import annotations

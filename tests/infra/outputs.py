@@ -1,4 +1,4 @@
-"""The outputs that real Terraform keeps: after `up`'s targeted apply, and after all of it. No tests here."""
+"""The outputs that Terraform keeps after `up`'s targeted apply and after all of it. No tests."""
 
 from __future__ import annotations
 

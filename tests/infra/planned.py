@@ -1,10 +1,10 @@
 """All that Terraform plans, as tables to be compared whole with those under tests/infra/planned/.
 
-    uv run python -m tests.infra.planned           says what differs; exit code 1 where something does
-    uv run python -m tests.infra.planned --write   writes the tables anew: read the diff, all of it
+    uv run python -m tests.infra.planned           says what differs, with exit code 1
+    uv run python -m tests.infra.planned --write   writes the tables anew: read the whole diff
 
-Each table is one `run` of planned.tftest.hcl: every resource with every argument that is set, policies
-as statements. The second and third hold only what differs from the first. No assertions of its own.
+Each table is one `run` of planned.tftest.hcl: every resource with every argument that is set,
+policies as statements. The second and third hold only what differs from the first.
 """
 
 from __future__ import annotations

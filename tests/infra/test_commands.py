@@ -246,6 +246,39 @@ def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
     assert "PRIVATE" not in json.dumps(public)
 
 
+SMOKE = ["up", "data", "graph", "checks", "pca", "notebook", "spot", "erasure", "restart", "down"]
+
+
+def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Machine) -> None:
+    settled.program(
+        "uv",
+        '[[ "$*" != *"fruits check"* ]] || { echo "account 123456789012: a check failed"; exit 1; }\n'
+        "echo .cache/env-0123.tar.gz",
+    )
+    for name in ("session-manager-plugin", "curl", "sleep"):
+        settled.program(name, "echo 200")
+    person = settled.root / "sample" / "fruits-360" / "Test" / "Apple"
+    person.mkdir(parents=True)
+    code, said = settled.run("infra/commands/smoke", AUTO_APPROVE="yes")
+    assert code == 1, said
+    (report,) = settled.root.glob("smoke-*.md")
+    text = report.read_text()
+    outcomes = dict(re.findall(r"^## (\w+): (\w+), \d+ s$", text, re.MULTILINE))
+    assert list(outcomes) == SMOKE
+    assert [step for step, outcome in outcomes.items() if outcome == "FAILED"] == ["checks"], text
+    assert "account ACCOUNT: a check failed" in text and "123456789012" not in text
+    order = ["cluster-env push", "asset materialize", "fruits erase", "cluster start", "destroy"]
+    calls = settled.called()
+    places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
+    assert places == sorted(places)
+
+
+def test_the_smoke_test_asks_first(settled: Machine) -> None:
+    code, _ = settled.run("infra/commands/smoke")
+    assert code == 1
+    assert not settled.called(" apply ")
+
+
 NEWER_THAN_BASH_3 = {
     "mapfile or readarray": r"\b(mapfile|readarray)\b",
     "associative arrays": r"\b(declare|local|typeset)\s+-[a-zA-Z]*[An]",

@@ -156,14 +156,18 @@ def _make(account: Account, sample: Path) -> None:
     account.client("sqs").create_queue(QueueName="a-queue")
 
 
+EIGHT = {"ops": {"pca_model": {"config": {"n_components": 8}}}}
+MATERIALIZE = ("dagster", "asset", "materialize", "--config-json", json.dumps(EIGHT), "--select")
+
+
 def test_nodes_run_the_whole_graph(account: Account) -> None:
-    done = account.run("node", "dagster", "asset", "materialize", "--select", "*")
+    done = account.run("node", *MATERIALIZE, "*")
     assert account.refused("node") == []
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_nodes_run_pca_alone_and_again(account: Account) -> None:
-    done = account.run("node", "dagster", "asset", "materialize", "--select", "pca_model+")
+    done = account.run("node", *MATERIALIZE, "pca_model+")
     assert account.refused("node") == []
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -199,8 +203,7 @@ steps = emr.add_job_flow_steps(JobFlowId=found, Steps=[step])["StepIds"]
 emr.describe_step(ClusterId=found, StepId=steps[0])
 cluster.stop(name, region)
 queue = InputQueue(os.environ["QUEUE"], region)
-notices = queue.receive()
-queue.delete(notices)
+queue.acknowledge(queue.drain(1))
 """
 
 
@@ -214,7 +217,7 @@ def test_dagsters_host_starts_the_cluster_and_runs_steps(account: Account) -> No
 
 
 def test_dagsters_host_runs_what_is_not_a_step(account: Account) -> None:
-    done = account.run("dagster", "dagster", "asset", "materialize", "--select", "*")
+    done = account.run("dagster", *MATERIALIZE, "*")
     assert account.refused("dagster") == []
     assert done.returncode == 0, done.stderr[-3000:]
 
