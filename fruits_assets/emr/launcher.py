@@ -81,9 +81,8 @@ class FruitsStepLauncher(EmrPySparkStepLauncher):
         """Run the step on the cluster; yield its events as they come."""
         log, step_key = step_context.log, step_context.step.key
         self._attempts[step_key] = step_context.previous_attempt_count
-        lock = self.storage / FOLDERS["locks"] / f"cluster-{self.cluster_name}.json"
         self.cluster_id = cluster.ensure_ready(
-            self.cluster_name, self.region_name, log.info, lock=lock
+            self.cluster_name, self.region_name, log.info, storage=self.storage
         )
         code = code_package.push(self.storage / STAGING / "code", self.region_name)
         self.s3_job_package_path = code.hadoop

@@ -116,7 +116,7 @@ def test_a_crash_before_dagster_starts_is_told_with_its_last_lines(
     launcher: FruitsStepLauncher, account: Account
 ) -> None:
     launcher.settings = {}
-    launcher.cluster_id = cluster.ensure_ready(NAME, REGION, print, lock=None)
+    launcher.cluster_id = cluster.ensure_ready(NAME, REGION, print, storage=account.tables.root)
     launcher._post_artifacts(None, "no step", "crash", "pca")
     code = account.tables.root / "staging" / "code.zip"
     code.write(_code())
@@ -172,7 +172,7 @@ def add_step(account: Account) -> Callable[[list[str]], tuple[str, str]]:
     """Run a command as a step; the ids of the cluster and of the step."""
 
     def add(command: list[str]) -> tuple[str, str]:
-        cluster_id = cluster.ensure_ready(NAME, REGION, print, lock=None)
+        cluster_id = cluster.ensure_ready(NAME, REGION, print, storage=account.tables.root)
         jar = {"Jar": "command-runner.jar", "Args": command}
         step = {"Name": "test", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
         answer = client("emr", REGION).add_job_flow_steps(JobFlowId=cluster_id, Steps=[step])

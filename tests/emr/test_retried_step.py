@@ -91,7 +91,7 @@ def test_the_stock_launchers_retry_repeats_the_first_tries_events_and_its_run_fa
             staging_prefix="stock",
             wait_for_logs=False,
             action_on_failure="CONTINUE",
-            cluster_id=cluster.ensure_ready(NAME, REGION, print, lock=None),
+            cluster_id=cluster.ensure_ready(NAME, REGION, print, storage=account.tables.root),
             spark_config=CONFIG,
             local_job_package_path="/",
             deploy_local_job_package=False,
