@@ -15,19 +15,32 @@ KERNEL = {"name": "pysparkkernel", "display_name": "PySpark", "language": "pytho
 """Sparkmagic's, which sends each cell to Livy: it runs where the packed environment is."""
 
 
-def for_cluster(code: Location, settings: Mapping[str, str]) -> str:
+_SETUP = """\
+import hashlib, os, sys
+
+(code,) = [entry for entry in sys.path if os.path.basename(entry) == {name!r}]
+with open(code, "rb") as file:
+    if hashlib.sha256(file.read()).hexdigest() != {sha256!r}:
+        raise SystemExit("The code in S3 is not what this notebook was written with: do not run it")
+os.environ.update({variables})
+"""
+
+
+def for_cluster(code: Location, sha256: str, settings: Mapping[str, str]) -> str:
     """The notebook's file, with two cells before its own.
 
     Args:
         code: the project's own code in S3, as `code_package` has it.
+        sha256: of the code, verified before any of it is imported.
         settings: variables by name.
     """
     session = json.dumps({"pyFiles": [code.hadoop]})
     variables = json.dumps(dict(settings), indent=4)
+    setup = _SETUP.format(name=code.name, sha256=sha256, variables=variables)
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     notebook["cells"] = [
         _cell("session", f"%%configure -f\n{session}"),
-        _cell("variables", f"import os\n\nos.environ.update({variables})"),
+        _cell("variables", setup.rstrip()),
         *notebook["cells"],
     ]
     notebook["metadata"] = {"kernelspec": KERNEL}
