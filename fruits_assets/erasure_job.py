@@ -33,7 +33,7 @@ from spark_src.erasure.rows import NOTE
 from spark_src.errors import ErasureError, FruitsError, PcaError
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
-from spark_src.pca.fit import FitSettings
+from spark_src.pca.refit import FitSettings
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import PcaModelStatistics
