@@ -46,8 +46,8 @@ variable "environment_archive" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^env-[0-9a-f]{16}\\.tar\\.gz$", var.environment_archive))
-    error_message = "environment_archive: wants env-<16 hex digits>.tar.gz, the name that `uv run fruits cluster-env build` prints."
+    condition     = can(regex("^env-[0-9a-f]{64}\\.tar\\.gz$", var.environment_archive))
+    error_message = "environment_archive: wants env-<sha256>.tar.gz, the name that `uv run fruits cluster-env build` prints."
   }
 }
 

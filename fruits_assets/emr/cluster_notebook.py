@@ -18,10 +18,13 @@ KERNEL = {"name": "pysparkkernel", "display_name": "PySpark", "language": "pytho
 _SETUP = """\
 import hashlib, os, sys
 
-(code,) = [entry for entry in sys.path if os.path.basename(entry) == {name!r}]
-with open(code, "rb") as file:
-    if hashlib.sha256(file.read()).hexdigest() != {sha256!r}:
-        raise SystemExit("The code in S3 is not what this notebook was written with: do not run it")
+found = [entry for entry in sys.path if os.path.basename(entry) == {name!r}]
+for entry in found:
+    with open(entry, "rb") as file:
+        if hashlib.sha256(file.read()).hexdigest() != {sha256!r}:
+            raise RuntimeError(entry + " is not the code that this notebook was written with")
+if not found:
+    raise RuntimeError({name!r} + " is not on the path: run the cell above first")
 os.environ.update({variables})
 """
 

@@ -17,7 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
@@ -116,7 +116,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef.tar.gz"
+    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
     error_message = "Nodes unpack another environment than the one that is pushed."
   }
 

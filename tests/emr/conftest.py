@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from moto.emr.responses import ElasticMapReduceResponse
 
 from spark_src.io.aws import client, forget_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from tests.conftest import new_bucket
+from tests.emr.documented_emr import EmrRules, documented_emr
 from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 
 NAME = "fruits-tests"
@@ -29,6 +28,7 @@ class Account:
     url: str
     bucket: str
     cluster: EmulatedCluster
+    emr: EmrRules
     home: Path
 
     @property
@@ -89,24 +89,13 @@ def account(
     forget_clients()
     home = folder / "home"
     home.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
+    with documented_emr() as emr:
+        emr.cancel = cluster.cancel
         cluster.start()
-        yield Account(aws_url, bucket, cluster, home)
+        yield Account(aws_url, bucket, cluster, emr, home)
         cluster.stop()
 
 
 @pytest.fixture(autouse=True)
 def _in_aws(aws: str) -> None:
     """Each test here talks with the emulated AWS."""
-
-
-def _canceller(cluster: EmulatedCluster) -> Callable[[ElasticMapReduceResponse], str]:
-    """moto has no CancelSteps; this is EMR's answer to it."""
-
-    def cancel_steps(response: ElasticMapReduceResponse) -> str:
-        for step_id in json.loads(response.body)["StepIds"]:
-            cluster.cancel(step_id)
-        return '{"CancelStepsInfoList": []}'
-
-    return cancel_steps

