@@ -33,6 +33,12 @@ class CodePackage:
     content: bytes
     sha256: str
 
+    @classmethod
+    def from_content(cls, content: bytes) -> CodePackage:
+        """The package of these bytes, named by them."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        return cls(f"code-{sha256[:16]}.zip", content, sha256)
+
 
 def build(root: Path = PROJECT) -> CodePackage:
     """Zip the two packages that lie in `root`.
@@ -48,9 +54,7 @@ def build(root: Path = PROJECT) -> CodePackage:
             entry.external_attr = _READABLE_FILE
             entry.create_system = _UNIX
             archive.writestr(entry, file.read_bytes())
-    content = buffer.getvalue()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return CodePackage(f"code-{sha256[:16]}.zip", content, sha256)
+    return CodePackage.from_content(buffer.getvalue())
 
 
 def push(staging: Location, region: str, package: CodePackage | None = None) -> Location:

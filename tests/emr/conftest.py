@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from fruits_assets.emr import cluster
 from spark_src.io.aws import client, forget_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
@@ -19,6 +21,9 @@ from tests.emr.documented_emr import EmrRules, documented_emr
 from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 
 NAME = "fruits-tests"
+
+AddStep = Callable[[list[str]], tuple[str, str]]
+"""Adds a command as a step; gives the ids of cluster and step."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,32 @@ def account(
             key = f"input/{file.relative_to(sample)}"
             client("s3", REGION).upload_file(str(file), bucket, key)
         start_cluster(NAME, f"s3://{bucket}/logs/")
-        cluster = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
+        nodes = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
     forget_clients()
     home = folder / "home"
     home.mkdir()
     with documented_emr() as emr:
-        emr.cancel = cluster.cancel
-        cluster.start()
-        yield Account(aws_url, bucket, cluster, emr, home)
-        cluster.stop()
+        emr.cancel = nodes.cancel
+        nodes.start()
+        yield Account(aws_url, bucket, nodes, emr, home)
+        nodes.stop()
+
+
+@pytest.fixture
+def add_step(account: Account) -> AddStep:
+    """Run a command as a step; it has begun when this gives its id."""
+
+    def add(command: list[str]) -> tuple[str, str]:
+        cluster_id = cluster.ensure_ready(NAME, REGION, print, lock=None)
+        jar = {"Jar": "command-runner.jar", "Args": command}
+        step = {"Name": "test", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+        answer = client("emr", REGION).add_job_flow_steps(JobFlowId=cluster_id, Steps=[step])
+        step_id = answer["StepIds"][0]
+        while step_id not in account.cluster.begun:
+            time.sleep(0.05)
+        return cluster_id, step_id
+
+    return add
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,11 @@ class EmulatedCluster:
         """The step's state as EMR tells it."""
         return next(step.state for _, step in _steps() if step.id == step_id)
 
+    def wait_for_end(self, step_id: str) -> None:
+        """Wait until the step is done, or failed."""
+        while self.state(step_id) in {"PENDING", "RUNNING"}:
+            time.sleep(0.1)
+
     def is_running(self, step_id: str) -> bool:
         """Whether the step's process lives."""
         process = self._processes.get(step_id)
