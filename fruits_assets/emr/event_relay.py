@@ -20,7 +20,11 @@ class EventRelay:
     """The events of one attempt of a step, each taken once."""
 
     def __init__(
-        self, step_context: dg.StepExecutionContext, files: StepFiles, cluster_name: str, region: str
+        self,
+        step_context: dg.StepExecutionContext,
+        files: StepFiles,
+        cluster_name: str,
+        region: str,
     ) -> None:
         self._context, self._files = step_context, files
         self._cluster_name, self._region = cluster_name, region

@@ -66,7 +66,7 @@ class _Launched:
 class FruitsStepLauncher(dg.StepLauncher):
     """Launches steps on the cluster of that name."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         cluster_name: str,
@@ -96,9 +96,7 @@ class FruitsStepLauncher(dg.StepLauncher):
         except ClusterError:  # the step has ended by itself
             raise
         except BaseException:  # else it would go on running, and be billed
-            log.info(
-                submission.cancel_step(launched.cluster.id, launched.step_id, self.region)
-            )
+            log.info(submission.cancel_step(launched.cluster.id, launched.step_id, self.region))
             raise
 
     def _launch(self, context: dg.StepExecutionContext) -> _Launched:

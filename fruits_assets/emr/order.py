@@ -75,9 +75,9 @@ def parse_events(content: bytes) -> list[Any]:
     Raises:
         ClusterError: it is no list of Dagster's events.
     """
-    try:
+    try:  # anything may be wrong with a text that others on the cluster may write
         events: Any = dg.deserialize_value(content.decode())
-    except Exception as error:  # noqa: BLE001 - of a text that anybody on the cluster may have written
+    except Exception as error:
         raise ClusterError(f"The step's events cannot be read: {error}.") from error
     if not isinstance(events, list) or not all(
         isinstance(event, dg.EventLogEntry) for event in events

@@ -1,8 +1,8 @@
 """Starts a step on the primary node: fetches its files, verifies them, runs spark-submit.
 
 This text travels in the step's own arguments, which only the EMR API sets: nothing that came from
-S3 runs before its digest was compared. When spark-submit fails, or warns, the end of what it said is
-put beside the step's files at once; EMR copies its own logs minutes later.
+S3 runs before its digest was compared. When spark-submit fails, or warns, the end of what it said
+is put beside the step's files at once; EMR copies its own logs minutes later.
 """
 
 import collections
@@ -61,10 +61,10 @@ def run(command, report):
             if b" INFO " in line or b" DEBUG " in line:
                 continue
             said.append(line[:2000])
-            if b" WARN " in line or b" ERROR " in line:
-                if time.monotonic() - reported > 30:
-                    report(said)
-                    reported = time.monotonic()
+            warns = b" WARN " in line or b" ERROR " in line
+            if warns and time.monotonic() - reported > 30:
+                report(said)
+                reported = time.monotonic()
         code = child.wait()
     finally:
         child.kill()

@@ -86,7 +86,7 @@ def put_order(files: StepFiles, order: Order, region: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def step_definition(
+def step_definition(  # noqa: PLR0913, PLR0917 - what a step is made of
     name: str,
     files: StepFiles,
     order_sha256: str,

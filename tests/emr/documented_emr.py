@@ -180,8 +180,8 @@ def require_valid_job_flow(asked: dict[str, Any]) -> None:
     limits = asked.get("ManagedScalingPolicy", {}).get("ComputeLimits")
     if limits and limits["MinimumCapacityUnits"] > limits["MaximumCapacityUnits"]:
         raise ValidationException("MinimumCapacityUnits is greater than MaximumCapacityUnits.")
-    for name in asked:
-        if asked[name] is None:
+    for name, value in asked.items():
+        if value is None:
             raise ValidationException(f"{name} is null.")
     require_steps(asked.get("Steps", []), concurrency)
 

@@ -1,4 +1,4 @@
-"""A step that fails on the cluster and is tried again there, while EMR throttles and a cluster ends."""
+"""A step that fails on the cluster and is tried again, while EMR throttles and a cluster ends."""
 
 from __future__ import annotations
 

@@ -338,7 +338,9 @@ def test_a_node_says_that_it_cannot_download(node: Node, tmp_path: Path) -> None
     assert f"cannot download {uri}" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("env.tar.gz",), ("s3://a/env-1.tar.gz",), ("s3://a/b", "more")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("env.tar.gz",), ("s3://a/env-1.tar.gz",), ("s3://a/b", "more")]
+)
 def test_a_node_says_what_arguments_it_wants(
     node: Node, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
