@@ -50,8 +50,8 @@ class EmrRules:
     ends_before: set[str] = field(default_factory=set)
     """Operations whose next call finds that its cluster has just ended."""
     calls: Counter[str] = field(default_factory=Counter)
-    cancel: Callable[[str], None] = lambda _: None
-    """What cancels a step."""
+    cancellers: list[Callable[[str], None]] = field(default_factory=list)
+    """What cancels a step, of each emulated cluster."""
 
     def before(self, operation: str, response: ElasticMapReduceResponse) -> None:
         """What happens to a call before moto sees it."""
@@ -124,7 +124,8 @@ def cancel_steps(response: ElasticMapReduceResponse, rules: EmrRules) -> str:
     if cluster_of(response).state in ENDED:
         raise ValidationException("Cluster has ended: its steps cannot be cancelled.")
     for step_id in json.loads(response.body)["StepIds"]:
-        rules.cancel(step_id)
+        for cancel in rules.cancellers:
+            cancel(step_id)
     return '{"CancelStepsInfoList": []}'
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,26 @@ class EmulatedCluster:
         name: theirs; other tests have clusters that run nothing.
         url: where S3 is to be found by the steps.
         environment: the unpacked environment that stands for the one on the nodes.
-        folder: for downloads, logs and Spark's own files.
+        folder: for logs and Spark's own files.
+        master: Spark's.
+        defaults: more of Spark's settings, as EMR has them in spark-defaults.conf.
+        variables: more of a step's variables.
     """
 
-    def __init__(self, name: str, url: str, environment: Path, folder: Path) -> None:
+    def __init__(  # noqa: PLR0917
+        self,
+        name: str,
+        url: str,
+        environment: Path,
+        folder: Path,
+        master: str = MASTER,
+        defaults: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._name, self._url = name, url
         self._environment, self._folder = environment, folder
+        self._master = master
+        self._defaults, self._variables = dict(defaults or {}), dict(variables or {})
         # Of this thread: boto3 makes clients in one thread at a time.
         self._s3 = client("s3", REGION)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -69,7 +84,7 @@ class EmulatedCluster:
     def cancel(self, step_id: str) -> None:
         """What EMR does on CancelSteps with TERMINATE_PROCESS."""
         for _, step in _steps():
-            if step.id == step_id:
+            if step.id == step_id and step.state in {"PENDING", "RUNNING"}:
                 step.state = "CANCELLED"
         if step_id in self._processes:
             _kill(self._processes[step_id])
@@ -82,6 +97,10 @@ class EmulatedCluster:
         """Wait until the step is done, or failed."""
         while self.state(step_id) in {"PENDING", "RUNNING"}:
             time.sleep(0.1)
+
+    def output(self, step_id: str) -> str:
+        """What the step wrote so far, to both streams."""
+        return (self._folder / step_id / "stderr").read_text(errors="replace")
 
     def is_running(self, step_id: str) -> bool:
         """Whether the step's process lives."""
@@ -111,7 +130,7 @@ class EmulatedCluster:
         with (folder / "stderr").open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=self._variables(folder),
+                env=self._environ(folder),
                 cwd=folder,
                 stdout=log,
                 stderr=log,
@@ -131,9 +150,9 @@ class EmulatedCluster:
         """The step's command line on this machine's Spark."""
         args = [arg.replace("/opt/fruits/env", str(self._environment)) for arg in args]
         args = [arg.replace("/usr/lib/spark/", f"{SPARK_HOME}/") for arg in args]
-        return [MASTER if arg == "yarn" else arg for arg in args]
+        return [self._master if arg == "yarn" else arg for arg in args]
 
-    def _variables(self, folder: Path) -> dict[str, str]:
+    def _environ(self, folder: Path) -> dict[str, str]:
         """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
         conf = folder / "conf"
         conf.mkdir()
@@ -151,6 +170,7 @@ class EmulatedCluster:
             "spark.executor.extraClassPath": _s3a_class_path(),
             "spark.executor.memory": "1g",
         }
+        defaults |= self._defaults
         lines = [f"{name} {value}" for name, value in defaults.items()]
         (conf / "spark-defaults.conf").write_text("\n".join(lines))
         return {
@@ -166,7 +186,7 @@ class EmulatedCluster:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             # No region: nobody promises one in a step's process.
-        }
+        } | self._variables
 
     def _keep_log(self, step: Any, log: Path) -> None:
         if not step.log_file or self._stopped.is_set():
