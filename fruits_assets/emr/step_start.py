@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import boto3
 
 
-def main(order, command):
+def main(order: Any, command: list[str]) -> int:
     s3 = boto3.client("s3", region_name=order["region"])
     os.umask(0o077)
     with tempfile.TemporaryDirectory(prefix="fruits-step-") as folder:
@@ -39,23 +41,23 @@ def main(order, command):
         return run(command, lambda said: put(s3, order, said))
 
 
-def put(s3, order, said):
+def put(s3: Any, order: Any, said: Iterable[bytes]) -> None:
     try:
         s3.put_object(Bucket=order["bucket"], Key=order["stderr"], Body=b"".join(said))
     except Exception as error:
         print(f"The end of this log was not put into S3: {error}", file=sys.stderr)
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def run(command, report):
+def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     child = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
-    said, reported = collections.deque(maxlen=400), 0.0
+    said, reported = collections.deque[bytes](maxlen=400), 0.0
     try:
-        for line in child.stderr:
+        for line in child.stderr or ():
             sys.stderr.buffer.write(line)
             sys.stderr.flush()
             if b" INFO " in line or b" DEBUG " in line:

@@ -16,7 +16,7 @@ def count_cores(context: SparkContext) -> int:
     `defaultParallelism` is 2 on YARN until the first executors are there, and falls again when
     dynamic allocation gives them back.
     """
-    store = context._jsc.sc().statusStore()  # type: ignore[attr-defined] # there also without UI
+    store = context._jsc.sc().statusStore()  # there also without UI
     executors = store.executorList(False)
     intervals = []
     for number in range(executors.size()):

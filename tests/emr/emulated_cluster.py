@@ -45,7 +45,7 @@ class EmulatedCluster:
         variables: more of a step's variables.
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         name: str,
         url: str,
