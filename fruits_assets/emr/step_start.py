@@ -54,10 +54,12 @@ def die_with_parent() -> None:
 
 def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+    # Spark's PythonRunner gives a Python program's errors to standard output.
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    child = subprocess.Popen(command, preexec_fn=die_with_parent, **streams)
     said, reported = collections.deque[bytes](maxlen=400), 0.0
     try:
-        for line in child.stderr or ():
+        for line in child.stdout or ():
             sys.stderr.buffer.write(line)
             sys.stderr.flush()
             if b" INFO " in line or b" DEBUG " in line:

@@ -88,7 +88,7 @@ def test_why_no_executor_starts_reaches_the_run(
     account: Account, launcher: FruitsStepLauncher, run: Run
 ) -> None:
     account.emr.calls.clear()
-    launcher.spark_config["spark.executor.extraJavaOptions"] = "-XX:NoSuchOption"
+    launcher.spark_config["spark.executor.extraJavaOptions"] = "-Xss1k"
     events = run(launcher, "with_spark")
     (failure,) = [event for event in events if event.is_step_failure]
     assert "Master removed our application" in str(failure.step_failure_data.error)

@@ -49,16 +49,6 @@ def test_the_locked_release_is_taken() -> None:
     require_tested(dg.__version__)
 
 
-@dg.op
-def answer() -> int:
-    return 42
-
-
-@dg.job(executor_def=dg.in_process_executor)
-def answers() -> None:
-    answer()
-
-
 class Referring(dg.StepLauncher):
     """Runs each step by its reference, in this process."""
 
@@ -86,10 +76,9 @@ def far_answers() -> None:
 @pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 def test_a_step_runs_by_its_reference() -> None:
     with dg.instance_for_test() as instance:
-        result = dg.execute_job(dg.reconstructable(far_answers), instance)
-        with result:
-            assert result.success
-            assert result.output_for_node("far_answer") == 42
+        with dg.execute_job(dg.reconstructable(far_answers), instance) as result:
+            kinds = [event.event_type for event in result.events_for_node("far_answer")]
+    assert kinds[-1] is dg.DagsterEventType.STEP_SUCCESS
 
 
 def test_an_interrupt_is_raised_where_it_is_allowed() -> None:
