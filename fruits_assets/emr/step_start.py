@@ -71,7 +71,7 @@ def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
                 reported = time.monotonic()
         code = child.wait()
     finally:
-        child.kill()
+        child.terminate()
     if code:
         report(said)
     return code

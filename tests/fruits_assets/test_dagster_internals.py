@@ -75,9 +75,9 @@ def far_answers() -> None:
 
 @pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 def test_a_step_runs_by_its_reference() -> None:
-    with dg.instance_for_test() as instance:
-        with dg.execute_job(dg.reconstructable(far_answers), instance) as result:
-            kinds = [event.event_type for event in result.events_for_node("far_answer")]
+    job = dg.reconstructable(far_answers)
+    with dg.instance_for_test() as instance, dg.execute_job(job, instance) as result:
+        kinds = [event.event_type for event in result.events_for_node("far_answer")]
     assert kinds[-1] is dg.DagsterEventType.STEP_SUCCESS
 
 
