@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,11 @@ for entry in found:
 if not found:
     raise RuntimeError({name!r} + " is not on the path: run the cell above first")
 os.environ.update({variables})
+from fruits_assets.notebook import NotDrawn
+{pictures} = map(NotDrawn, {names!r})
 """
+
+_MATPLOT = re.compile(r"^%matplot (\w+)$", re.MULTILINE)
 
 
 def for_cluster(code: Location, sha256: str, settings: Mapping[str, str]) -> str:
@@ -39,8 +44,15 @@ def for_cluster(code: Location, sha256: str, settings: Mapping[str, str]) -> str
     """
     session = json.dumps({"pyFiles": [code.hadoop]})
     variables = json.dumps(dict(settings), indent=4)
-    setup = _SETUP.format(name=code.name, sha256=sha256, variables=variables)
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    names = [name for cell in notebook["cells"] for name in _MATPLOT.findall(_source(cell))]
+    setup = _SETUP.format(
+        name=code.name,
+        sha256=sha256,
+        variables=variables,
+        pictures=", ".join([*names, "*_"]),
+        names=names,
+    )
     notebook["cells"] = [
         _cell("session", f"%%configure -f\n{session}"),
         _cell("variables", setup.rstrip()),
@@ -48,6 +60,10 @@ def for_cluster(code: Location, sha256: str, settings: Mapping[str, str]) -> str
     ]
     notebook["metadata"] = {"kernelspec": KERNEL}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    return "".join(cell["source"])
 
 
 def _cell(name: str, source: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -194,6 +195,28 @@ except RuntimeError as error:
     assert "is not the code that this notebook was written with" in on_a_node(
         environment, planted, program
     )
+
+
+def test_a_clusters_notebook_says_what_failed_where_a_picture_was_not_drawn(
+    environment: Path, code: Path
+) -> None:
+    """Sparkmagic runs the cells below one that failed."""
+    document = json.loads(notebook_for(code, {"FRUITS_STORAGE": "/nowhere"}))
+    cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
+    program = f"""{LIVY}
+names, said = {{}}, []
+for cell in {cells[1:]!r}:
+    try:
+        run_cell(cell, names)
+    except Exception as error:
+        if cell.startswith("%matplot"):
+            said.append((type(error).__name__, str(error)[:32]))
+print(said)
+"""
+    said = on_a_node(environment, code, program).splitlines()[-1]
+    names = ast.literal_eval(said)
+    assert len(names) == 4
+    assert {(kind, text[:20]) for kind, text in names} == {("FruitsError", "There is no picture ")}
 
 
 def test_it_runs_in_the_clusters_environment_cell_by_cell_as_livy_runs_them(
