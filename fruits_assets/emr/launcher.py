@@ -54,11 +54,11 @@ class Polling:
 
 
 @dataclass(frozen=True)
-class _Launched:
+class LaunchedStep:
     """A step that was added to a cluster."""
 
     context: dg.StepExecutionContext
-    cluster: cluster.ClusterState
+    cluster_id: str
     step_id: str
     files: StepFiles
 
@@ -90,16 +90,16 @@ class FruitsStepLauncher(dg.StepLauncher):
         try:
             log.info(
                 f"EMR step {launched.step_id} on cluster {self.cluster_name} "
-                f"({launched.cluster.id})"
+                f"({launched.cluster_id})"
             )
-            yield from self._follow(launched)
+            yield from self.follow(launched)
         except ClusterError:  # the step has ended by itself
             raise
         except BaseException:  # else it would go on running, and be billed
-            log.info(submission.cancel_step(launched.cluster.id, launched.step_id, self.region))
+            log.info(submission.cancel_step(launched.cluster_id, launched.step_id, self.region))
             raise
 
-    def _launch(self, context: dg.StepExecutionContext) -> _Launched:
+    def _launch(self, context: dg.StepExecutionContext) -> LaunchedStep:
         staging, package = self.storage / STAGING, code_package.build()
         code = code_package.push(staging / "code", self.region, package)
         key, attempt = context.step.key, context.previous_attempt_count
@@ -116,14 +116,14 @@ class FruitsStepLauncher(dg.StepLauncher):
                 self.cluster_name, self.region, context.log.info, lock=lock
             )
             if step_id := submission.add_step(found, step, self.region):
-                return _Launched(context, cluster.describe(found, self.region), step_id, files)
+                return LaunchedStep(context, found, step_id, files)
             context.log.info(f"Cluster {found} ended before it took the step")
         raise ClusterError(
             f"Cluster {self.cluster_name} ended {_LAUNCHES} times before it took a step. Look at "
             "its idle timeout and at why it ended in EMR's console, then materialize again."
         )
 
-    def _follow(self, launched: _Launched) -> Iterator[dg.DagsterEvent]:
+    def follow(self, launched: LaunchedStep) -> Iterator[dg.DagsterEvent]:
         """Yield events until the step has ended."""
         context, files = launched.context, launched.files
         relay = EventRelay(context, files, self.cluster_name, self.region)
@@ -136,7 +136,7 @@ class FruitsStepLauncher(dg.StepLauncher):
             pause = min(pause * self.polling.growth, self.polling.longest_seconds)
             try:
                 # The cluster first: it may end right after its last step is done.
-                now = cluster.describe(launched.cluster.id, self.region)
+                now = cluster.describe(launched.cluster_id, self.region)
                 step = submission.describe_step(now.id, launched.step_id, self.region)
                 if step.state != before:
                     context.log.info(f"EMR step {launched.step_id} is {step.state}")
@@ -159,7 +159,7 @@ class FruitsStepLauncher(dg.StepLauncher):
         return error.code in _TRANSIENT and silent < self.polling.unanswered_seconds
 
     def _require_alive(
-        self, launched: _Launched, step: StepState, now: cluster.ClusterState
+        self, launched: LaunchedStep, step: StepState, now: cluster.ClusterState
     ) -> None:
         """Raise why a step, or the cluster under it, has ended."""
         reason = step.reason

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from fruits_assets.emr import submission
+from fruits_assets.emr.launcher import FruitsStepLauncher, LaunchedStep, Polling
 from fruits_assets.emr.step_logs import explain_failure
 from fruits_assets.emr.submission import StepFiles
-from spark_src.errors import AwsError
+from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import client
 from tests.emr.conftest import Account, AddStep
 from tests.emr.emulated_cluster import REGION, start_cluster
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 
 ENDING = "fruits-ending"
 
@@ -54,6 +59,28 @@ def test_a_cluster_that_has_ended_takes_no_step_and_that_is_no_error(ended: str)
 
 def test_a_step_of_a_cluster_that_has_ended_needs_no_cancelling(ended: str) -> None:
     assert "ended with its cluster" in submission.cancel_step(ended, "s-1", REGION)
+
+
+def test_a_cluster_that_dies_under_a_step_is_told_and_not_waited_for(account: Account) -> None:
+    found = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
+    step_id = submission.add_step(found, a_step(), REGION)
+    assert step_id is not None
+    client("emr", REGION).terminate_job_flows(JobFlowIds=[found])
+    context: Any = SimpleNamespace(
+        log=logging.getLogger(), step=SimpleNamespace(key="pca"), run_id="run"
+    )
+    launcher = FruitsStepLauncher(
+        cluster_name=ENDING,
+        region=REGION,
+        storage=account.tables.root,
+        settings={},
+        spark_config={},
+        polling=Polling(first_seconds=0, log_seconds=0.1),
+    )
+    files = StepFiles(account.tables.root / "staging" / "none")
+    launched = LaunchedStep(context, found, step_id, files)
+    with pytest.raises(ClusterError, match=r"(?s)The cluster is TERMINATED.*again"):
+        list(launcher.follow(launched))
 
 
 @pytest.fixture
