@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
 from fruits_assets.emr import submission
@@ -16,6 +17,7 @@ from fruits_assets.emr.launcher import FruitsStepLauncher, LaunchedStep, Polling
 from fruits_assets.emr.step_logs import explain_failure
 from fruits_assets.emr.submission import StepFiles
 from spark_src.errors import AwsError, ClusterError
+from spark_src.io import aws
 from spark_src.io.aws import client
 from tests.emr.conftest import Account, AddStep
 from tests.emr.emulated_cluster import REGION, start_cluster
@@ -66,6 +68,12 @@ def test_a_cluster_that_dies_under_a_step_is_told_and_not_waited_for(account: Ac
     step_id = submission.add_step(found, a_step(), REGION)
     assert step_id is not None
     client("emr", REGION).terminate_job_flows(JobFlowIds=[found])
+    with pytest.raises(ClusterError, match=r"(?s)The cluster is TERMINATED.*again"):
+        follow(account, found, step_id)
+
+
+def follow(account: Account, cluster_id: str, step_id: str) -> None:
+    """Follow a step that has no events, as the launcher does."""
     context: Any = SimpleNamespace(
         log=logging.getLogger(), step=SimpleNamespace(key="pca"), run_id="run"
     )
@@ -75,12 +83,32 @@ def test_a_cluster_that_dies_under_a_step_is_told_and_not_waited_for(account: Ac
         storage=account.tables.root,
         settings={},
         spark_config={},
-        polling=Polling(first_seconds=0, log_seconds=0.1),
+        polling=Polling(first_seconds=0.1, longest_seconds=0.5, log_seconds=0.1),
     )
     files = StepFiles(account.tables.root / "staging" / "none")
-    launched = LaunchedStep(context, found, step_id, files)
-    with pytest.raises(ClusterError, match=r"(?s)The cluster is TERMINATED.*again"):
-        list(launcher.follow(launched))
+    assert list(launcher.follow(LaunchedStep(context, cluster_id, step_id, files))) == []
+
+
+def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
+    account: Account,
+    add_step: AddStep,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster_id, step_id = add_step(["sleep", "1"])
+    impatient = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    monkeypatch.setattr(aws, "_CONFIG", impatient)
+    aws.forget_clients()
+    account.emr.throttled["describe_step"] = 2
+    follow(account, cluster_id, step_id)
+    assert account.emr.throttled["describe_step"] == 0
+    assert caplog.text.count("The step goes on; it is looked at again") == 2
+    assert account.cluster.state(step_id) == "COMPLETED"
+
+
+def test_a_step_whose_cluster_may_not_be_looked_at_is_not_followed(account: Account) -> None:
+    with pytest.raises(AwsError, match="is not valid"):
+        follow(account, "j-UNKNOWN", "s-1")
 
 
 @pytest.fixture
