@@ -181,6 +181,7 @@ class EmulatedCluster:
             "SPARK_CONF_DIR": str(conf),
             "SPARK_WORKER_DIR": str(folder / "work"),
             "SPARK_LOCAL_DIRS": str(folder / "local"),
+            "SPARK_LOCAL_IP": "127.0.0.1",  # of its workers, too
             "SPARK_SUBMIT_OPTS": java.OPTIONS,
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",

@@ -140,7 +140,6 @@ def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
     assert found["defaultParallelism at the start"] == 2
     assert found["tasks"] == 24
     assert found["executors"] == found["cores"] == yarn_module.MAX_EXECUTORS
-    assert found["seconds"] < 24
 
 
 @pytest.mark.yarn

@@ -79,6 +79,8 @@ class Yarn:
             "spark.executor.memory": f"{EXECUTOR_MEGABYTES}m",
             "spark.executorEnv.JAVA_HOME": home,
             "spark.yarn.appMasterEnv.JAVA_HOME": home,
+            "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
+            "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
             "spark.dynamicAllocation.enabled": "true",
             "spark.dynamicAllocation.shuffleTracking.enabled": "true",
             "spark.dynamicAllocation.maxExecutors": str(MAX_EXECUTORS),
