@@ -57,7 +57,7 @@ def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
     # Spark's PythonRunner gives a Python program's errors to standard output.
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     child = subprocess.Popen(command, preexec_fn=die_with_parent, **streams)
-    said, reported = collections.deque[bytes](maxlen=400), 0.0
+    said, reported, warned = collections.deque[bytes](maxlen=400), 0.0, False
     try:
         for line in child.stdout or ():
             sys.stderr.buffer.write(line)
@@ -65,14 +65,14 @@ def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
             if b" INFO " in line or b" DEBUG " in line:
                 continue
             said.append(line[:2000])
-            warns = b" WARN " in line or b" ERROR " in line
-            if warns and time.monotonic() - reported > 30:
+            warned |= b" WARN " in line or b" ERROR " in line
+            if warned and time.monotonic() - reported > 10:
                 report(said)
-                reported = time.monotonic()
+                reported, warned = time.monotonic(), False
         code = child.wait()
     finally:
         child.terminate()
-    if code:
+    if code or warned:
         report(said)
     return code
 
