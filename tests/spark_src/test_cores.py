@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 
 import fruits_assets
 import spark_src
-
 from spark_src.spark.cores import Interval, count_cores, most_at_once
 
 
