@@ -55,8 +55,12 @@ def die_with_parent() -> None:
 def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Spark's PythonRunner gives a Python program's errors to standard output.
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    child = subprocess.Popen(command, preexec_fn=die_with_parent, **streams)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=die_with_parent,
+    )
     said, reported, warned = collections.deque[bytes](maxlen=400), 0.0, False
     try:
         for line in child.stdout or ():
