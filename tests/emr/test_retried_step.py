@@ -82,13 +82,3 @@ def test_a_retry_succeeds_while_emr_throttles_and_a_cluster_ends_and_no_event_is
     # What failed in Dagster failed in EMR, too.
     steps = {account.cluster.state(step) for step in account.cluster.begun - before}
     assert steps == {"FAILED", "COMPLETED"}
-
-
-def test_why_no_executor_starts_reaches_the_run(
-    account: Account, launcher: FruitsStepLauncher, run: Run
-) -> None:
-    account.emr.calls.clear()
-    launcher.spark_config["spark.executor.extraJavaOptions"] = "-Xss1k"
-    events = run(launcher, "with_spark")
-    (failure,) = [event for event in events if event.is_step_failure]
-    assert "Master removed our application" in str(failure.step_failure_data.error)

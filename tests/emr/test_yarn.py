@@ -18,7 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fruits_assets.emr.submission import SPARK_SUBMIT
+from fruits_assets.emr import code_package, submission
+from fruits_assets.emr.launcher import launched_spark_config
+from fruits_assets.emr.order import Order
+from fruits_assets.emr.step_logs import ExecutorWarnings, explain_failure
+from fruits_assets.emr.submission import MAIN, SPARK_SUBMIT, StepFiles
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import model_input
@@ -26,9 +30,9 @@ from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.model import Sums, fit_sums
 from spark_src.tables.reading import read_table
 from tests.emr import yarn as yarn_module
-from tests.emr.conftest import Account, run_steps
+from tests.emr.conftest import Account, AddStep, run_steps
 from tests.emr.documented_emr import EmrRules
-from tests.emr.emulated_cluster import EmulatedCluster, start_cluster
+from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 from tests.emr.yarn import Yarn, wait_for
 
 NAME = "fruits-yarn"
@@ -125,7 +129,7 @@ def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
 
 @pytest.mark.yarn
 def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
-    yarn_account: Account, add_step: Callable[[list[str]], tuple[str, str]], code: Path
+    yarn_account: Account, add_step: AddStep, code: Path
 ) -> None:
     python = "/opt/fruits/env/bin/python"
     conf = [f"spark.pyspark.python={python}", f"spark.pyspark.driver.python={python}"]
@@ -151,6 +155,36 @@ def test_features_are_the_same_to_the_bit_where_an_executor_is_killed(
     assert "Spark on the cluster" in log and "Container from a bad node" in log
     assert log.count("is COMPLETED") == 2
     require_features_of_one_machine(yarn_account, sample, mobilenet)
+
+
+@pytest.mark.yarn
+def test_why_no_executor_starts_reaches_the_run(
+    yarn_account: Account, add_step: AddStep, code: Path
+) -> None:
+    files = StepFiles(yarn_account.tables.root / "staging" / "no-executor")
+    step = submission.step_definition(
+        "no executor",
+        files,
+        submission.put_order(files, Order({}, "{}"), REGION),
+        code_package.push(yarn_account.tables.root / "staging" / "code", REGION),
+        code_package.build(),
+        REGION,
+        launched_spark_config({}, REGION)
+        | {"spark.executor.maxNumFailures": "3", "spark.executor.extraJavaOptions": "-Xss1k"},
+    )
+    arguments = [word.replace(f"{{files}}/{MAIN}", str(PROGRAM)) for word in start_of(step)]
+    cluster_id, step_id = add_step(arguments)
+    warnings = ExecutorWarnings(files, REGION)
+    yarn_account.cluster.wait_for_end(step_id)
+    state = submission.describe_step(cluster_id, step_id, REGION)
+    assert state.state == "FAILED"
+    assert any("Container from a bad node" in line for line in warnings.new())
+    told = explain_failure(files, "", state, REGION, pytest.fail)
+    assert "Max number of executor failures (3) reached" in told
+
+
+def start_of(step: dict[str, Any]) -> list[str]:
+    return list(step["HadoopJarStep"]["Args"])
 
 
 @pytest.mark.yarn_whole
