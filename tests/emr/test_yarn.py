@@ -158,9 +158,7 @@ def test_features_are_the_same_to_the_bit_where_an_executor_is_killed(
 
 
 @pytest.mark.yarn
-def test_why_no_executor_starts_reaches_the_run(
-    yarn_account: Account, add_step: AddStep, code: Path
-) -> None:
+def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step: AddStep) -> None:
     files = StepFiles(yarn_account.tables.root / "staging" / "no-executor")
     step = submission.step_definition(
         "no executor",
@@ -172,7 +170,9 @@ def test_why_no_executor_starts_reaches_the_run(
         launched_spark_config({}, REGION)
         | {"spark.executor.maxNumFailures": "3", "spark.executor.extraJavaOptions": "-Xss1k"},
     )
-    arguments = [word.replace(f"{{files}}/{MAIN}", str(PROGRAM)) for word in start_of(step)]
+    arguments = [
+        word.replace(f"{{files}}/{MAIN}", str(PROGRAM)) for word in step["HadoopJarStep"]["Args"]
+    ]
     cluster_id, step_id = add_step(arguments)
     warnings = ExecutorWarnings(files, REGION)
     yarn_account.cluster.wait_for_end(step_id)
@@ -181,10 +181,6 @@ def test_why_no_executor_starts_reaches_the_run(
     assert any("Container from a bad node" in line for line in warnings.new())
     told = explain_failure(files, "", state, REGION, pytest.fail)
     assert "Max number of executor failures (3) reached" in told
-
-
-def start_of(step: dict[str, Any]) -> list[str]:
-    return list(step["HadoopJarStep"]["Args"])
 
 
 @pytest.mark.yarn_whole
