@@ -28,7 +28,7 @@ from spark_src.erasure import proof, requests
 from spark_src.erasure.purge import purge
 from spark_src.erasure.rows import NOTE
 from spark_src.errors import ErasureError, FruitsError, PcaError
-from spark_src.pca.fit import FitSettings
+from spark_src.pca.refit import FitSettings
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import PcaModelStatistics
@@ -214,7 +214,7 @@ class Downstream:
             return
         components = self.tables.current("pca_components")
         write = self.tables.begin("csv_export", self.context.run_id, [components])
-        self._store(csv_export, csv_change(write, components, self.pyspark))
+        self._store(csv_export, csv_change(write, components))
 
     def _delete(self, assets: Sequence[str], reason: str) -> None:
         """Delete what can't be made without the person's data."""

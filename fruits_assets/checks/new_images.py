@@ -65,5 +65,7 @@ def _worst(tables: Tables, drift: DriftStatistics, show_photos: bool) -> list[tu
 
 
 def _table(worst: list[tuple[str, float]]) -> dg.TableMetadataValue:
-    rows = [{"path": path, "residual ratio": round(ratio, 2)} for path, ratio in worst]
+    rows: list[dict[str, str | float]] = [
+        {"path": path, "residual ratio": round(ratio, 2)} for path, ratio in worst
+    ]
     return rows_table(rows, {"path": "string", "residual ratio": "float"})
