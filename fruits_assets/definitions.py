@@ -26,7 +26,7 @@ from fruits_assets.settings import Deployment, Settings, load_settings
 from spark_src.io.aws import use_region
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
-# The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
+# The lock file pins what is in beta (data versions); a reader of a run's log cannot act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 # Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)

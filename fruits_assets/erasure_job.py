@@ -152,7 +152,7 @@ def _may_write(run: dg.DagsterRun) -> bool:
 
 @dataclass(frozen=True)
 class Downstream:
-    """Makes what follows from the pictures that are left, as far as it was ever made.
+    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
 
     Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
     """

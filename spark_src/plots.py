@@ -48,7 +48,7 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12)
 
 
 def histogram(values: NDArray[np.float32]) -> bytes:
-    """How often a feature has which value; zeros, which ReLU makes many of, are told apart."""
+    """How often a feature has which value; ReLU's many zeros are counted separately."""
     zeros = float((values == 0).mean())
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()

@@ -68,7 +68,7 @@ def build(
     Args:
         output: the `.tar.gz` to write; by default a file in the cache, `env-<sha256>.tar.gz`.
         python: the interpreter, or its version, that compiles the environment.
-        report: told what is being done, before each step.
+        report: called with what is being done, before each step.
 
     Raises:
         SettingsError: uv is missing, or the interpreter or the output's name cannot be used.
@@ -165,8 +165,8 @@ def push(
         folder: in S3.
         region: the bucket's.
         python: as for `build`.
-        report: told what is being done, before each step.
-        sent: told of the upload's progress.
+        report: called with what is being done, before each step.
+        sent: called with the upload's progress.
 
     Raises:
         SettingsError: the folder is not in S3, or as for `build`.

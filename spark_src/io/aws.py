@@ -172,7 +172,7 @@ def endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def forget_clients() -> None:
+def reset_clients() -> None:
     """Let the next call make clients anew: for tests that change endpoint or region."""
     _client.cache_clear()
     _s3_files.cache_clear()
