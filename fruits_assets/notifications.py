@@ -25,7 +25,7 @@ WAIT_SECONDS = 1
 """How long a call waits for messages. Without a wait SQS asks some of its servers only."""
 
 DRAIN_SECONDS = 20.0
-"""After so long `drain` begins no further call: Dagster gives a sensor's look 60 s."""
+"""After so long `drain` begins no further call: Dagster gives a sensor's evaluation 60 s."""
 
 _TEST_EVENT = "s3:TestEvent"
 """What S3 sends once, to see whether it may, when notifications are configured."""
@@ -37,7 +37,7 @@ _QUEUE_URL = re.compile(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com/\d{12}/[\w-]
 
 @dataclass(frozen=True)
 class Notices:
-    """What one look at the queue found. No name of a picture is kept: it can name a person."""
+    """What one `drain` found. No name of a picture is kept: it can name a person."""
 
     events: int = 0
     """How many objects came or went. Never too few; some may count twice, as S3 and SQS promise
@@ -146,7 +146,7 @@ class InputQueue:
             raise AwsError(
                 f"{doing} {self._url} failed: there is no such queue. Set FRUITS_INPUT_QUEUE to "
                 "the one that `make -s env` prints, or unset it: the input is then listed at "
-                "each look.",
+                "each evaluation.",
                 error.code,
             ) from error
 

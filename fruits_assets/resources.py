@@ -120,7 +120,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
 
 class Residency(dg.ConfigurableResource[Any]):
-    """Every place that a deployment reads or writes, to be inspected without reading it."""
+    """Every location that a deployment reads or writes, to be inspected, not read."""
 
     uris: list[str]
 

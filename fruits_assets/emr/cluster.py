@@ -88,7 +88,7 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
         name: the cluster's name.
         region: AWS's region.
         say: takes a line about how it goes, at most every 10 seconds while waiting.
-        poll_seconds: time between two looks.
+        poll_seconds: time between two polls.
         timeout_seconds: time after which waiting ends with an error.
         storage: where the assets lie. In S3 it holds the arguments that start the cluster, and the
             lock that lets one of several runs do so.
@@ -102,7 +102,7 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
     while (found := find(name, region)) is None:
         started = None
         with acquire_lock(lock, region) as holder:
-            # Between the look and the lock another run may have started one and let go.
+            # Between the call and the lock another run may have started one and let go.
             if holder is None and find(name, region) is None:
                 started = _start(name, region, say, storage)
                 _until_listed(name, region, started, poll_seconds, until)

@@ -81,7 +81,7 @@ class Quality:
     images: int
     """How many there are."""
     sampled: int
-    """How many of them were looked at."""
+    """How many of them were compared."""
     n_components: int
     components_for: dict[str, int]
     """The share of the variance -> how many components it takes."""
@@ -223,8 +223,8 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
 
 def _rows(table: pa.Table, paths: list[str]) -> pa.Table:
     """The rows of these paths, in their order."""
-    places = {path: place for place, path in enumerate(table["path"].to_pylist())}
-    return table.take(pa.array([places[path] for path in paths], pa.int64()))
+    rows = {path: row for row, path in enumerate(table["path"].to_pylist())}
+    return table.take(pa.array([rows[path] for path in paths], pa.int64()))
 
 
 def _matrix(column: pa.ChunkedArray) -> Matrix:

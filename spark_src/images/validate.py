@@ -87,7 +87,7 @@ class Reason(enum.StrEnum):
 
 
 TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
-"""Reasons that may be gone at the next look though the file has not changed."""
+"""Reasons that may be gone with the next listing though the file has not changed."""
 
 
 @dataclass(frozen=True)

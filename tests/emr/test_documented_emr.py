@@ -102,7 +102,7 @@ def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
     account.emr.throttled["describe_step"] = 2
     follow(account, cluster_id, step_id)
     assert account.emr.throttled["describe_step"] == 0
-    assert caplog.text.count("The step goes on; it is looked at again") == 2
+    assert caplog.text.count("The step goes on; it is polled again") == 2
     assert account.cluster.state(step_id) == "COMPLETED"
 
 
