@@ -17,6 +17,7 @@ from rich.table import Table
 from spark_src.errors import InputError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import MOBILENET_MODEL, PCA_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def _models(tables: Tables) -> tuple[Any, Any]:
     from spark_src.features import files
     from spark_src.pca.fit import load_current
 
-    return files.load(tables.current("mobilenet_model")), load_current(tables.current("pca_model"))
+    return files.load(tables.current(MOBILENET_MODEL)), load_current(tables.current(PCA_MODEL))
 
 
 def _content(file: str) -> bytes:
