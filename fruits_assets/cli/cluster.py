@@ -91,8 +91,10 @@ def notebook(
     settings = settings_in_region()
     # Not in staging, which is emptied after days: the copy is of use for longer.
     folder = settings.storage_location / FOLDERS["environments"]
-    code = code_package.push(folder, settings.region)
-    output.write_text(cluster_notebook.for_cluster(code, settings.variables), encoding="utf-8")
+    package = code_package.build()
+    code = code_package.push(folder, settings.region, package)
+    notebook = cluster_notebook.for_cluster(code, package.sha256, settings.variables)
+    output.write_text(notebook, encoding="utf-8")
     _say(f"{output} is written: upload it in JupyterHub and run it with the kernel PySpark")
 
 
