@@ -110,10 +110,9 @@ class FruitsStepLauncher(dg.StepLauncher):
         step = submission.step_definition(
             name, files, sha256, code, package, self.region, self.spark_config
         )
-        lock = self.storage / FOLDERS["locks"] / f"cluster-{self.cluster_name}.json"
         for _ in range(_LAUNCHES):
             found = cluster.ensure_ready(
-                self.cluster_name, self.region, context.log.info, lock=lock
+                self.cluster_name, self.region, context.log.info, storage=self.storage
             )
             if step_id := submission.add_step(found, step, self.region):
                 return LaunchedStep(context, found, step_id, files)

@@ -126,8 +126,8 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "jupyter-s3-conf" && try(c.Properties["s3.persistence.enabled"] == "true" && c.Properties["s3.persistence.bucket"] == "fruits-features-123456789012-eu-west-1-data", false)])
-    error_message = "Notebooks are lost with the cluster."
+    condition     = !anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "jupyter-s3-conf"])
+    error_message = "Everybody's notebooks are open to every program on the cluster."
   }
 
   assert {

@@ -100,17 +100,18 @@ def use_region(region: str) -> None:
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
 
 
-def current_region() -> str:
-    """The region of `use_region`.
+def configured_region() -> str:
+    """The region of this process, as `use_region` set it.
 
     Raises:
-        SettingsError: there is none yet: a client made now would be one for nowhere.
+        SettingsError: none was set.
     """
     region = os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise SettingsError(
-            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
-            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
+            "No AWS region is configured in this process: commands and runs take it from "
+            "FRUITS_REGION, a step on the cluster from its arguments. Set FRUITS_REGION, and start it "
+            "with one of the project's commands; in a notebook set AWS_DEFAULT_REGION."
         )
     return region
 
@@ -124,7 +125,7 @@ def client(service: str, region: str | None = None) -> Any:
         service: `s3`, `emr`, …
         region: the process's own at the time of the call (see `use_region`) by default.
     """
-    return _client(service, region or current_region())
+    return _client(service, region or configured_region())
 
 
 @cache
@@ -134,7 +135,7 @@ def _client(service: str, region: str) -> Any:
 
 def s3_files() -> fs.S3FileSystem:
     """pyarrow's S3: the region of `use_region`, boto3's variables for another endpoint."""
-    return _s3_files(current_region())
+    return _s3_files(configured_region())
 
 
 @cache
@@ -152,7 +153,7 @@ def delta_options(location: Location) -> dict[str, str]:
     """What delta-rs needs to reach a location: boto3's credentials, so that SSO works there too."""
     if location.scheme != "s3":
         return {}
-    options = {"aws_conditional_put": "etag", "aws_region": current_region()}
+    options = {"aws_conditional_put": "etag", "aws_region": configured_region()}
     options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}

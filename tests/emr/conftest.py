@@ -137,7 +137,7 @@ def add_step(account: Account) -> AddStep:
     """Run a command as a step; it has begun when this gives its id."""
 
     def add(command: list[str]) -> tuple[str, str]:
-        cluster_id = cluster.ensure_ready(account.name, REGION, print, lock=None)
+        cluster_id = cluster.ensure_ready(account.name, REGION, print, storage=account.tables.root)
         jar = {"Jar": "command-runner.jar", "Args": command}
         step = {"Name": "test", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
         answer = client("emr", REGION).add_job_flow_steps(JobFlowId=cluster_id, Steps=[step])
