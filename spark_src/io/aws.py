@@ -109,8 +109,9 @@ def configured_region() -> str:
     region = os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise SettingsError(
-            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
-            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
+            "No AWS region is configured in this process: commands and runs take it from "
+            "FRUITS_REGION, a step on the cluster from its arguments. Set FRUITS_REGION, and start "
+            "it with one of the project's commands; in a notebook set AWS_DEFAULT_REGION."
         )
     return region
 
