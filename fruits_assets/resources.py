@@ -1,6 +1,5 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from spark_src.images.listing import Listing, list_files, require_some_file
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
 from spark_src.spark.scratch import make_scratch
-from spark_src.spark.session import use_bundled_java
+from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
 
 REGION = "eu-west-1"
@@ -32,9 +31,9 @@ class LocalSpark(LazyPySparkResource):
     """Folder for what Spark spills."""
 
     def _init_session(self) -> None:
-        use_bundled_java()
-        os.environ["SPARK_LOCAL_DIRS"] = str(make_scratch(Path(self.scratch)))
-        super()._init_session()
+        if self._spark_session is None:
+            scratch = make_scratch(Path(self.scratch))
+            self._spark_session = start_local(self.spark_config, scratch)
 
 
 class ClusterSpark(LazyPySparkResource):

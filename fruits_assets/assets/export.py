@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.failures import one_sentence
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.tables import csv
 from spark_src.tables.change import Change
@@ -26,6 +27,7 @@ from spark_src.tables.statistics import ComponentsStatistics, joint_digest
     code_version="1",
     automation_condition=ON_UPSTREAM_UPDATE,
 )
+@one_sentence
 def csv_export(
     context: dg.AssetExecutionContext,
     pyspark: LazyPySparkResource,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.failures import one_sentence
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.features import files
 from spark_src.features.incremental import audit, clear_staged, compute, statistics
@@ -38,6 +39,7 @@ class FeaturesConfig(dg.Config):
     automation_condition=ON_UPSTREAM_UPDATE,
     pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
+@one_sentence
 def mobilenet_features(
     context: dg.AssetExecutionContext,
     config: FeaturesConfig,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.assets._together import selected_outputs
+from fruits_assets.failures import one_sentence
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
 from spark_src.errors import FruitsError
@@ -67,6 +68,7 @@ class IngestConfig(dg.Config):
     can_subset=True,
     group_name=GROUP,
 )
+@one_sentence
 def ingest(
     context: dg.AssetExecutionContext,
     config: IngestConfig,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.failures import one_sentence
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.pca import fit, project
 from spark_src.pca.refit import REFIT_SHARE, FitSettings
@@ -43,6 +44,7 @@ class PcaConfig(dg.Config):
     code_version="1",
     automation_condition=ON_UPSTREAM_UPDATE,
 )
+@one_sentence
 def pca_model(
     context: dg.AssetExecutionContext,
     config: PcaConfig,
@@ -74,6 +76,7 @@ def pca_model(
     code_version="1",
     automation_condition=ON_UPSTREAM_UPDATE,
 )
+@one_sentence
 def pca_components(
     context: dg.AssetExecutionContext,
     pyspark: LazyPySparkResource,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets.failures import one_sentence
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
@@ -35,6 +36,7 @@ class QualityConfig(dg.Config):
     code_version="1",
     automation_condition=ON_UPSTREAM_UPDATE,
 )
+@one_sentence
 def embedding_quality(
     context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
 ) -> dg.Output[Change]:

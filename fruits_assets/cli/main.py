@@ -17,6 +17,8 @@ from fruits_assets.cli.erase import erase
 from fruits_assets.cli.fetch_dataset import fetch_dataset
 from fruits_assets.cli.history import history
 from fruits_assets.cli.path import path
+from fruits_assets.cli.run import run
+from fruits_assets.environment import set_defaults
 from spark_src.errors import FruitsError
 
 CANNOT_RUN = 2
@@ -54,6 +56,7 @@ app = typer.Typer(cls=OneSentence, no_args_is_help=True, pretty_exceptions_enabl
 
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(cluster_env.app, name="cluster-env")
+app.command(epilog="Example: fruits run --select 'pca_model+' -k 20")(run)
 app.command()(check)
 app.command(epilog="Example: fruits cost --images 100000 --workers 4")(cost)
 app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(embed)
@@ -78,4 +81,5 @@ def fruits(
 
 def main() -> NoReturn:
     """Run a command; an error is one line and exit code 2."""
+    set_defaults()  # where the wheel is installed; a checkout did it when Python started
     sys.exit(app())

@@ -24,6 +24,21 @@ MAX_POINTS = 200
 Log = Callable[[str], None]
 """Takes a line."""
 
+Listener = Callable[[int, int, float], None]
+"""Takes images done, images in all, seconds since the start."""
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Inside the block all progress of this process is reported to `listener`, every 0.25 s."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
 
 class ProgressLog:
     """How far some work was and when: (seconds since its start, images done), both growing."""
@@ -81,6 +96,8 @@ def report_progress(
         reported = 0.0
         while not finished.wait(min(POLL_SECONDS, interval)):
             seconds, done = look(), progress.done
+            for listener in _listeners:
+                listener(min(done or 0, images), images, seconds)
             if done is not None and seconds - reported >= interval:
                 log(progress_line(done, images, seconds))
                 reported = seconds
