@@ -107,11 +107,18 @@ def disk_full() -> str:
 
 
 def sentence_of(error: SerializableErrorInfo | None) -> str:
-    """The last cause of an error that Dagster recorded, without the name of its class."""
+    """The last cause of an error that Dagster recorded, without the name of a known class."""
     if error is None:
         return "no reason given"
     while error.cause is not None:
         error = error.cause
     first = error.message.strip()
     name, separator, rest = first.partition(": ")
-    return rest if separator and " " not in name else first
+    if not separator or " " in name:
+        return first
+    if name.startswith(("spark_src.errors.", "dagster.")) or name.endswith(".Failure"):
+        return rest
+    return (
+        f"{first} This error was not foreseen: the run's page in `uv run dagster dev` shows where "
+        "it comes from."
+    )

@@ -1,11 +1,14 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
+import os
+import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pyspark import Accumulator
 
 from fruits_assets.emr.step import is_remote
 from spark_src.errors import ClusterError
@@ -13,6 +16,7 @@ from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.spark.progress import FileCounter
 from spark_src.spark.scratch import make_scratch
 from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
@@ -46,6 +50,16 @@ class ClusterSpark(LazyPySparkResource):
                 "have one. Unset FRUITS_DEPLOYMENT to work here."
             )
         super()._init_session()
+
+
+def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
+    """A counter for the work of Spark, which is started: by picture where it is on this machine."""
+    context = pyspark.spark_context
+    folder = os.environ.get("SPARK_LOCAL_DIRS")
+    if folder is None or not context.master.startswith("local["):
+        return context.accumulator(0)  # type: ignore[no-any-return]
+    counter = FileCounter(str(Path(folder) / f"count-{uuid.uuid4().hex}"))
+    return cast("Accumulator[int]", counter)  # `add` and `value` are all that is used
 
 
 def count_cores(pyspark: LazyPySparkResource) -> int:

@@ -5,6 +5,7 @@ from functools import partial
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
 from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
@@ -15,6 +16,14 @@ from spark_src.tables import csv
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.statistics import ComponentsStatistics, joint_digest
+
+
+class ExportConfig(dg.Config):
+    """What a spreadsheet wants."""
+
+    byte_order_mark: bool = Field(
+        False, description="Begin the file with what tells Excel that it is UTF-8."
+    )
 
 
 @dg.asset(
@@ -30,6 +39,7 @@ from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 @one_sentence
 def csv_export(
     context: dg.AssetExecutionContext,
+    config: ExportConfig,
     pyspark: LazyPySparkResource,
     step_launcher: Launcher,
     storage: AssetStorage,
@@ -40,18 +50,32 @@ def csv_export(
     A header, then a row for each image.
     """
     write = storage.tables.begin("csv_export", context.run_id, [pca_components])
-    change = csv_change(write, pca_components, pyspark)
+    change = csv_change(write, pca_components, pyspark, config.byte_order_mark)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
-def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkResource) -> Change:
-    """The file, written beside the one that is current."""
+def csv_change(
+    write: TableWrite,
+    components: Snapshot,
+    pyspark: LazyPySparkResource,
+    byte_order_mark: bool | None = None,
+) -> Change:
+    """The file, written beside the one that is current.
+
+    Args:
+        write: of `csv_export`.
+        components: what it holds.
+        pyspark: writes it.
+        byte_order_mark: whether it begins with one; None: as the current file does.
+    """
     started, known = time.monotonic(), components.typed(ComponentsStatistics)
-    digest = joint_digest(known.digest)
+    if byte_order_mark is None:
+        byte_order_mark = csv.has_byte_order_mark(write.location / csv.FILE)
+    digest = joint_digest(known.digest, csv.FORMAT, *(["BOM"] if byte_order_mark else []))
     if csv.is_current(write, digest):
         return Change.none(write)
     spark: SparkSession = pyspark.spark_session
-    rows = csv.flatten(spark, components, known.n_components)
+    rows = csv.flatten(spark, components, known.n_components, byte_order_mark)
     staged = csv.write_staged(rows, write.location, write.run_id)
     statistics = csv.statistics_of(staged, digest, components)
     replace = partial(csv.replace_file, staged, write.location)

@@ -16,6 +16,7 @@ from spark_src.tables.statistics import MobilenetModelStatistics
 
 
 @dg.asset(
+    config_schema={},  # else Dagster ignores what is set for it
     io_manager_key="delta",
     group_name=GROUP,
     owners=OWNERS,

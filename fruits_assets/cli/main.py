@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from fruits_assets.cli import cluster, cluster_env
 from fruits_assets.cli.check import check
 from fruits_assets.cli.cost import cost
+from fruits_assets.cli.doctor import doctor
 from fruits_assets.cli.embed import embed
 from fruits_assets.cli.erase import erase
 from fruits_assets.cli.fetch_dataset import fetch_dataset
@@ -59,6 +60,7 @@ app.add_typer(cluster_env.app, name="cluster-env")
 app.command(epilog="Example: fruits run --select 'pca_model+' -k 20")(run)
 app.command()(check)
 app.command(epilog="Example: fruits cost --images 100000 --workers 4")(cost)
+app.command(epilog="Example: fruits doctor ~/photos")(doctor)
 app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(embed)
 app.command(epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
 app.command(epilog="Example: fruits fetch-dataset --to ~/fruits-360")(fetch_dataset)
@@ -73,9 +75,10 @@ def fruits(
         typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
     ] = False,
 ) -> None:
-    """Find the tables, check them, fetch pictures, erase a person's data, run the cluster.
+    """Make the assets, find and check them, fetch pictures, erase a person's data, run the cluster.
 
-    The assets themselves are made by `dagster asset materialize --select '*'`.
+    Start with `fruits run`: it makes everything from the sample. `fruits doctor FOLDER` looks at
+    your own pictures first. Dagster's `dagster asset materialize --select '*'` does the same work.
     """
 
 

@@ -8,8 +8,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import aws_errors, client, error_code
@@ -66,6 +64,8 @@ def push(staging: Location, region: str) -> Location:
     if object_exists(place, region):
         return place
     bucket, key = place.bucket_and_key
+    from botocore.exceptions import ClientError
+
     with aws_errors(f"uploading {place.uri}"):
         try:
             client("s3", region).put_object(
@@ -90,6 +90,8 @@ def object_exists(place: Location, region: str) -> bool:
             f"A cluster cannot read {place}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
         )
     bucket, key = place.bucket_and_key
+    from botocore.exceptions import ClientError
+
     with aws_errors(f"looking for {place.uri}"):
         try:
             client("s3", region).head_object(Bucket=bucket, Key=key)

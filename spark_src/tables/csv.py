@@ -1,11 +1,14 @@
-"""The CSV file: RFC 4180, UTF-8, one header, one row an image, sorted by path. Spark sorts."""
+"""The CSV file: RFC 4180, UTF-8, one header, one row an image, sorted by path. Spark sorts.
+
+It opens in a spreadsheet: no name of a file becomes a formula there.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_src.errors import AuditError
@@ -20,14 +23,52 @@ FILE = "pca_components.csv"
 
 STAGED = "_staged"
 
+FORMAT = "2"
+"""Of the file: another one is written anew from the same components."""
+
+BYTE_ORDER_MARK = "\ufeff"
+"""At the start of a file it tells Excel that the text is UTF-8."""
+
+_FORMULA = r"^[=+\-@\t\r]"
+"""How cells begin that a spreadsheet computes: a file may be called `=HYPERLINK(…).jpg`."""
+
 _BUFFER_BYTES = 2**20
 
 
-def flatten(spark: SparkSession, components: Snapshot, n_components: int) -> DataFrame:
-    """A column for each component, `pca_0` …, rows sorted by path, in one partition."""
+def flatten(
+    spark: SparkSession, components: Snapshot, n_components: int, byte_order_mark: bool = False
+) -> DataFrame:
+    """A column for each component, `pca_0` …, rows sorted by path, in one partition.
+
+    Args:
+        spark: the session.
+        components: a version of `pca_components`.
+        n_components: how many there are.
+        byte_order_mark: begin the header, and so the file, with it.
+    """
     columns = [F.col("pca")[index].alias(f"pca_{index}") for index in range(n_components)]
     flat = read_files(spark, components).select(*KEYS, *columns)
-    return flat.coalesce(1).sortWithinPartitions("path")
+    rows = (
+        flat.coalesce(1)
+        .sortWithinPartitions("path")
+        .select(*map(harmless, KEYS), *flat.columns[len(KEYS) :])
+    )
+    first = KEYS[0]
+    return rows.withColumnRenamed(first, BYTE_ORDER_MARK + first) if byte_order_mark else rows
+
+
+def harmless(column: str) -> Column:
+    """A text that a spreadsheet shows and does not compute: an apostrophe is put before it."""
+    text = F.col(column)
+    return F.when(text.rlike(_FORMULA), F.concat(F.lit("'"), text)).otherwise(text).alias(column)
+
+
+def has_byte_order_mark(file: Location) -> bool:
+    """Whether a file is there and begins with it."""
+    if not file.exists():
+        return False
+    with file.filesystem.open_input_stream(file.path) as stream:
+        return bool(stream.read(3) == BYTE_ORDER_MARK.encode())
 
 
 def write_staged(rows: DataFrame, folder: Location, run_id: str) -> Location:
