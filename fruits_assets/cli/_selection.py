@@ -5,19 +5,48 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import yaml
 from pydantic import ValidationError
 
 from fruits_assets.settings import did_you_mean
+from spark_src.contract import PREFIXES
 from spark_src.errors import SettingsError
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _TERM = re.compile(r"[+*\d]*(?P<name>\w+)[+*\d]*")
 """An asset with what is around it: `pca_model+`. Other terms (`group:…`) are Dagster's to read."""
 
+INGEST = "ingest"
+"""The op that makes `raw_images` and `rejected_images`, as Dagster's own run config calls it."""
+
 RunConfig = dict[str, dict[str, dict[str, Any]]]
+
+
+def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
+    """Refuse names that no asset has: at once, before Dagster is imported and Spark starts.
+
+    Raises:
+        SettingsError: with the nearest name.
+    """
+    for term in _terms(selections):
+        match = _TERM.fullmatch(term)
+        if match and match["name"] not in PREFIXES:
+            name = match["name"]
+            raise SettingsError(f"--select: there is no asset {name}: {_meant(name, PREFIXES)}")
+    for value in values:
+        name, *_ = _split(value)
+        if name not in (*PREFIXES, INGEST):
+            raise SettingsError(
+                f"--set {value}: there is no asset {name}: {_meant(name, PREFIXES)}"
+            )
+
+
+def _terms(selections: Sequence[str]) -> list[str]:
+    return [term.strip() for text in selections for term in text.split(",") if term.strip()]
 
 
 def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
@@ -26,20 +55,15 @@ def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
     Raises:
         SettingsError: there is no such asset, or nothing is selected.
     """
-    terms = [term.strip() for text in selections for term in text.split(",") if term.strip()]
-    names = [key.to_user_string() for key in graph.materializable_asset_keys]
-    for term in terms:
-        match = _TERM.fullmatch(term)
-        if match and match["name"] not in names:
-            raise SettingsError(
-                f"There is no asset {match['name']}: {_meant(match['name'], names)}"
-            )
+    import dagster as dg
+
+    terms = _terms(selections)
     try:
         keys = dg.AssetSelection.from_coercible(terms).resolve(graph)
     except dg.DagsterError as error:
         raise SettingsError(
             f"--select {','.join(terms)} cannot be read ({str(error).splitlines()[0]}). Name "
-            f"assets, with + for those next to them and * for all: {', '.join(sorted(names))}."
+            f"assets, with + for those next to them and * for all: {', '.join(PREFIXES)}."
         ) from error
     if not keys:
         raise SettingsError(f"--select {','.join(terms)} selects nothing: name an asset, or '*'.")
@@ -57,8 +81,6 @@ def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> 
     given: dict[str, dict[str, Any]] = {}
     for value in values:
         name, field, content = _split(value)
-        if name not in ops:
-            raise SettingsError(f"--set {value}: there is no asset {name}: {_meant(name, ops)}")
         fields = _fields(ops[name])
         if field not in fields:
             raise SettingsError(f"--set {value}: {name} has no {field}: {_meant(field, fields)}")

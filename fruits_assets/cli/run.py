@@ -52,6 +52,7 @@ def run(
     Exits with 0 when everything was made, 1 when an asset failed, 2 when the run was refused
     before it began, 130 after Ctrl-C. A failing check is in the table; `fruits check` fails by it.
     """
+    from fruits_assets.cli import _selection
     from fruits_assets.settings import settings_in_region
 
     known = settings_in_region()
@@ -59,6 +60,7 @@ def run(
     values = [*(settings or ())]
     if components is not None:
         values.append(f"pca_model.n_components={components}")
+    _selection.require_names(select or [], values)
     _start_spark_early(known, bool(values))
     with _native_output_kept(known) as console:
         report = _execute(known, select or ["*"], values, console)
