@@ -176,7 +176,8 @@ def _require_known(names: Iterable[str]) -> None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known name that is nearest, as a sentence; where none is near, all of them."""
     names = sorted(known)
-    near = get_close_matches(name, names, 1) or [n for n in names if n.startswith(name)]
+    near = get_close_matches(name, names, 1)
+    near = near or sorted((known for known in names if known.startswith(name)), key=len)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
 
 

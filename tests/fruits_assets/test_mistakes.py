@@ -104,8 +104,8 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
     "a value of another type": (
         ("run", "--set", "pca_model.n_components=many"),
         {},
-        "--set pca_model.n_components=many: input should be a valid integer, unable to parse string "
-        "as an integer. How many components to keep.",
+        "--set pca_model.n_components=many: input should be a valid integer, unable to parse "
+        "string as an integer. How many components to keep.",
     ),
     "a value out of range": (
         ("run", "-k", "0"),
