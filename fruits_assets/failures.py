@@ -62,15 +62,16 @@ def failures(context: Any) -> Iterator[None]:
     except Exception as error:
         if not is_disk_full(error):
             raise
-        failure = _failure(disk_full(), error)
+        failure = _failure(disk_full(error), error)
         raise failure from (error if os.environ.get(TRACEBACK) else None)
 
 
 def _cancel(context: Any) -> None:
     """Dagster marks an interrupted run as failed unless somebody asked for its end before."""
-    run = context.instance.get_run_by_id(context.run_id)
+    instance = getattr(context, "step_context", context).instance
+    run = instance.get_run_by_id(context.run_id)
     if run is not None and not run.is_finished:
-        context.instance.report_run_canceling(run)
+        instance.report_run_canceling(run)
 
 
 def _failure(sentence: str, error: BaseException) -> dg.Failure:
@@ -90,17 +91,18 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def disk_full() -> str:
+def disk_full(error: BaseException) -> str:
     """The sentence: where, how much is free, what to do."""
     storage = load_settings().storage_location
-    if storage.scheme != "file":
+    place = getattr(error, "filename", None) or storage.path
+    if storage.scheme != "file" and place == storage.path:
         return "The disk of this machine is full: make room there and start the run again."
-    folder = storage.path
+    folder = str(place)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     free = shutil.disk_usage(folder).free / 1e6
     return (
-        f"The disk of {storage.path} is full ({free:,.0f} MB are free). `uv run fruits doctor` "
+        f"The disk of {place} is full ({free:,.0f} MB are free). `uv run fruits doctor` "
         "says how much the pictures need: make room, or set FRUITS_STORAGE to a folder on a larger "
         "disk, and start the run again. What was finished stays."
     )

@@ -1,6 +1,8 @@
 """`mobilenet_model`: the one file that workers and phones run, made on the host."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 
@@ -34,7 +36,7 @@ def mobilenet_model(
     kept while weights and converter are the same.
     """
     write = storage.tables.begin("mobilenet_model", context.run_id)
-    change = model_change(write, weights)
+    change = model_change(write, weights, partial(_require_no_failure, context))
     statistics = change.statistics or (write.before and write.before.statistics)
     known = MobilenetModelStatistics.model_validate(statistics, from_attributes=True)
     return dg.Output(
@@ -50,12 +52,30 @@ def mobilenet_model(
     )
 
 
-def model_change(write: TableWrite, weights: ModelWeights) -> Change:
+def _require_no_failure(context: dg.AssetExecutionContext) -> None:
+    """Converting takes 11 s: not for a run that has failed."""
+    failed = context.instance.get_records_for_run(
+        context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+    )
+    if failed.records:
+        raise dg.Failure(
+            "The weights were not converted, because another asset of this run failed: mend that, "
+            "and start the run again.",
+            allow_retries=False,
+        )
+
+
+def model_change(
+    write: TableWrite, weights: ModelWeights, before_converting: Callable[[], None] = lambda: None
+) -> Change:
     """The converted model, unless the one that is there was made of the same."""
     started = time.monotonic()
     if files.is_unchanged(write.before, weights_sha256(weights.location), converter()):
         return Change.none(write)
     # Eleven seconds of TensorFlow for what everybody who starts would make: it comes along.
-    model = bundled(IMAGENET_WEIGHTS.parent, weights.location) or convert(weights.location)
+    model = bundled(IMAGENET_WEIGHTS.parent, weights.location)
+    if model is None:
+        before_converting()
+        model = convert(weights.location)
     name = files.save(model, write.location)
     return Change(write, files.statistics(model, converter(), name), started=started)
