@@ -31,11 +31,12 @@ OWN = (
     "SPARK_LOCAL_DIRS",
     "SPARK_LOCAL_IP",
     "SPARK_LOCAL_HOSTNAME",
+    "SPARK_SUBMIT_OPTS",
 )
-"""Those that are set here, whatever they were."""
+"""Those that are set here, whatever they were, and what docs/emr.md says to set."""
 
 JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")
-"""What any Java reads: properties (a proxy, certificates) stay, switches of another Java go."""
+"""What Java reads: properties (a proxy, certificates) stay, switches of another Java go."""
 
 JAVA_VERSION = "17"
 
