@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from fruits_assets.settings import did_you_mean
@@ -71,7 +71,7 @@ def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
 
 
 def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> RunConfig:
-    """Dagster's run config of `asset.field=value`, each value as YAML has it.
+    """Dagster's run config of `asset.field=value`, each value as JSON, or else text.
 
     Raises:
         SettingsError: no such asset or field, or a value that the field does not take.
@@ -99,9 +99,9 @@ def _split(text: str) -> tuple[str, str, Any]:
             f"--set {text}: write asset.field=value, e.g. --set pca_model.n_components=20."
         )
     try:
-        return name, field, yaml.safe_load(right)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {text}: the value cannot be read as YAML.") from error
+        return name, field, json.loads(right)
+    except ValueError:
+        return name, field, right
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
