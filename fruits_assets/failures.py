@@ -21,6 +21,8 @@ from spark_src.errors import FruitsError
 TRACEBACK = "FRUITS_TRACEBACK"
 """Set to anything, it keeps the whole chain of exceptions."""
 
+UNFORESEEN = "This error was not foreseen"
+
 _FULL = "No space left on device"
 
 AssetFunction = TypeVar("AssetFunction", bound=Callable[..., Any])
@@ -70,7 +72,8 @@ def _cancel(context: Any) -> None:
     """Dagster marks an interrupted run as failed unless somebody asked for its end before."""
     instance = getattr(context, "step_context", context).instance
     run = instance.get_run_by_id(context.run_id)
-    if run is not None and not run.is_finished:
+    asked = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+    if run is not None and not run.is_finished and run.status not in asked:
         instance.report_run_canceling(run)
 
 
@@ -121,6 +124,5 @@ def sentence_of(error: SerializableErrorInfo | None) -> str:
     if name.startswith(("spark_src.errors.", "dagster.")) or name.endswith(".Failure"):
         return rest
     return (
-        f"{first} This error was not foreseen: the run's page in `uv run dagster dev` shows where "
-        "it comes from."
+        f"{first} {UNFORESEEN}: the run's page in `uv run dagster dev` shows where it comes from."
     )

@@ -27,6 +27,9 @@ FAILED = 1
 CANCELED = 130
 """As a shell reports a command that Ctrl-C ended."""
 
+LOG = "last_run.log"
+"""In the scratch folder: standard error of Java and C++."""
+
 MODULE = "fruits_assets.definitions"
 LOCATION = "fruits"
 """The code location's name in pyproject.toml, by which the UI finds the run."""
@@ -61,8 +64,8 @@ def run(
     if components is not None:
         values.append(f"pca_model.n_components={components}")
     _selection.require_names(select or [], values)
-    _start_spark_early(known, bool(values))
-    with _native_output_kept(known) as console:
+    with _native_output_kept(known.scratch / LOG) as console:
+        _start_spark_early(known, bool(values))
         report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
 
@@ -131,12 +134,8 @@ def _start_spark(scratch: Path) -> None:
 
 
 @contextmanager
-def _native_output_kept(settings: Settings) -> Iterator[Console]:
+def _native_output_kept(log: Path) -> Iterator[Console]:
     """What Java and C++ write to standard error goes to a file."""
-    if settings.storage_location.scheme != "file":
-        yield _console(sys.stdout)
-        return
-    log = Path(settings.storage_location.path) / "_scratch" / "last_run.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     sys.stderr.flush()
     kept, file = os.dup(2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -272,6 +271,8 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     """Print the end of the output; give the exit code."""
+    from fruits_assets.failures import UNFORESEEN
+
     say = lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False)  # noqa: E731
     if report.canceled:
         say("canceled: what was finished stays, and the next run goes on from there.")
@@ -279,8 +280,11 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
         return CANCELED
     if report.failures:
         for step, sentence in report.failures[:1]:
+            if UNFORESEEN in sentence:
+                say(f"what Java and C++ wrote: {settings.scratch / LOG}")
             say(f"error: {step + ': ' if step else ''}{sentence}")
         return FAILED
+    (settings.scratch / LOG).unlink(missing_ok=True)  # it may name pictures
     report.table()
     csv = report.made.get("csv_export")
     if csv is not None:
