@@ -27,7 +27,7 @@ FAILED = 1
 CANCELED = 130
 """As a shell reports a command that Ctrl-C ended."""
 
-LOG = "last_run.log"
+LOG = "last_run/stderr.log"
 """In the scratch folder: standard error of Java and C++."""
 
 MODULE = "fruits_assets.definitions"
