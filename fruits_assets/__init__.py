@@ -8,14 +8,14 @@ package at its start.
 TYPE_CHECKING = False  # type checkers take it for true; `typing` would take longer than the rest
 if TYPE_CHECKING:
     from fruits_assets.embedding import embed
-    from fruits_assets.reading import load
+    from fruits_assets.loading import load
 
 __all__ = ["embed", "load"]
 
 
 def __getattr__(name: str) -> object:
     if name == "load":
-        from fruits_assets.reading import load
+        from fruits_assets.loading import load
 
         return load
     if name == "embed":

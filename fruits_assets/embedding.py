@@ -40,9 +40,11 @@ def embed(
     from fruits_assets.settings import settings_in_region
     from spark_src import embed as embedding
     from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
 
     root = [] if storage is None else [Location.parse(str(storage))]
     settings = settings_in_region(*root)
+    require_in_region([Location.parse(str(picture))], settings.region)
     model, pca = current_models((*root, settings.storage_location)[0])
     return embedding.embed(read_picture(str(picture)), model, pca)
 

@@ -59,10 +59,13 @@ def embed(
     from fruits_assets.embedding import current_models, read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
+    from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    root = settings_in_region().storage_location
-    model, pca = current_models(root)
+    settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
+    model, pca = current_models(settings.storage_location)
     found: dict[str, Embedding] = {}
     for file in files:
         try:
@@ -73,7 +76,7 @@ def embed(
             )
     _print(found, form, steps)
     if form is Form.TABLE and found:
-        _print_nearest(Tables(root), found)
+        _print_nearest(Tables(settings.storage_location), found)
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 

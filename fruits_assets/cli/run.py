@@ -162,7 +162,6 @@ def _execute(
     from dagster._cli.utils import get_possibly_temporary_instance_for_cli
     from dagster._core.execution.api import execute_run_iterator
 
-    from fruits_assets.assets import ASSETS
     from fruits_assets.cli import _selection
     from fruits_assets.cli._report import RunReport
     from fruits_assets.definitions import defs
@@ -170,9 +169,10 @@ def _execute(
 
     graph = defs.resolve_asset_graph()
     keys = _selection.select(graph, selection)
-    config = _selection.run_config(ASSETS, values)
+    assets = [asset for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    config = _selection.run_config(assets, values)
     _require_few_components(settings, config, keys)
-    steps = {asset.op.name: tuple(key.to_user_string() for key in asset.keys) for asset in ASSETS}
+    steps = {asset.op.name: tuple(key.to_user_string() for key in asset.keys) for asset in assets}
     report = RunReport(console, steps)
     logger = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with get_possibly_temporary_instance_for_cli("fruits run") as instance:

@@ -173,11 +173,10 @@ def _left_behind(
 ) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
     """Whole files that are in no version, and those of single pictures."""
     adopted, staged = [], []
-    start = len(write.folder.path) + 1
     committed = {file.name for file in write.before.files} if write.before else set()
     wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
     for info in write.folder.files():
-        name = info.path[start:]
+        name = write.folder.relative(info.path)
         location = Location(write.folder.scheme, info.path)
         is_staged = name.startswith(f"{STAGED}/{suffix}/part-")
         if not is_staged and (name not in wanted or name in committed):

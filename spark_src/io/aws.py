@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyarrow import fs
 
-from spark_src.errors import AwsError
+from spark_src.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -86,6 +86,21 @@ answer was lost; those are repeated where they are made."""
 def use_region(region: str) -> None:
     """Make it the region of this process and its children: boto3, pyarrow and Spark's workers."""
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
+
+
+def configured_region() -> str:
+    """The region of this process, as `use_region` set it.
+
+    Raises:
+        SettingsError: none was set.
+    """
+    region = os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise SettingsError(
+            "No AWS region is configured in this process. Set FRUITS_REGION, and start it with one "
+            "of the project's commands."
+        )
+    return region
 
 
 @cache

@@ -66,6 +66,10 @@ class Location:
         """The folder it lies in."""
         return Location(self.scheme, self.path.rsplit("/", 1)[0])
 
+    def relative(self, path: str) -> str:
+        """The path of something below it, as the filesystem lists it, relative to it."""
+        return path.removeprefix(f"{self.path.rstrip('/')}/")
+
     @property
     def uri(self) -> str:
         """A valid URI, percent-encoded."""

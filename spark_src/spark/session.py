@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
+from typing import TYPE_CHECKING
 
 from spark_src.io.aws import endpoint
 from spark_src.spark.environment import prepare_environment
 from spark_src.spark.resources import this_machine
-from spark_src.tables.delta import Snapshot, schema_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _BATCH_SIZES = (
     "spark.sql.execution.arrow.maxRecordsPerBatch",
@@ -26,10 +25,6 @@ ROWS_PER_BATCH = 512
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
-
-
-_GLOB = re.compile(r"[{}\[\]*?\\]")
-"""What Hadoop takes for a pattern in a path."""
 
 
 def cluster_config() -> dict[str, str]:
@@ -111,22 +106,13 @@ def start_local(config: Mapping[str, str], scratch: Path) -> SparkSession:
         config: see `local_config`.
         scratch: a folder of this process's own, for all temporary files.
     """
+    from pyspark.sql import SparkSession
+
     prepare_environment(scratch)
     options = config.get("spark.driver.extraJavaOptions", "")
     # Native libraries are unpacked there, and /tmp may be mounted noexec.
     options += f' "-Djava.io.tmpdir={scratch}"'
     builder = SparkSession.builder
-    for name, value in ({**config, "spark.driver.extraJavaOptions": options}).items():
+    for name, value in {**config, "spark.driver.extraJavaOptions": options}.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
-
-
-def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
-    """A version of a table: its files as plain Parquet, for delta-rs writes no deletion vectors."""
-    schema = from_arrow_schema(schema_of(snapshot.asset))
-    if not snapshot.files:
-        return spark.createDataFrame([], schema)
-    # Without globbing (`__globPaths__`), Spark 3.5 reads all files once for each that looks like a
-    # pattern: so names are escaped.
-    names = [_GLOB.sub(r"\\\g<0>", file.hadoop) for file in snapshot.locations]
-    return spark.read.schema(schema).parquet(*names)

@@ -45,9 +45,8 @@ def clear_replaced(tables: Tables, asset: str) -> None:
 def _orphans(folder: Location) -> set[str]:
     """Names in an asset's folder of which nothing was written for days."""
     newest: dict[str, float] = {}
-    start = len(folder.path) + 1
     for info in folder.files():
-        name = info.path[start:].split("/")[0]
+        name = folder.relative(info.path).split("/")[0]
         newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
     limit = time.time() - ORPHAN_DAYS * 24 * 60 * 60
     return {name for name, modified in newest.items() if modified < limit}

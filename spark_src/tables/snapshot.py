@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from spark_src.io.locations import Location
 from spark_src.tables.log import CommitRecord
-from spark_src.tables.schemas import ARTIFACT, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import ARTIFACT
 from spark_src.tables.statistics import Statistics
 
 CURRENT = "_current"

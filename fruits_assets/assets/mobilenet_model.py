@@ -6,50 +6,30 @@ from functools import partial
 
 import dagster as dg
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.failures import one_sentence
-from fruits_assets.resources import AssetStorage, ModelWeights
+from fruits_assets import catalog
+from fruits_assets.resources import AssetStorage
 from fruits_assets.settings import IMAGENET_WEIGHTS
 from spark_src.features import files
 from spark_src.features.model import bundled, convert, converter, weights_sha256
+from spark_src.io.locations import Location
 from spark_src.tables.change import Change
 from spark_src.tables.delta import TableWrite
-from spark_src.tables.statistics import MobilenetModelStatistics
+from spark_src.tables.registry import MOBILENET_MODEL
 
 
-@dg.asset(
-    config_schema={},  # else Dagster ignores what is set for it
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("model", "host", "none"),
-    kinds={"tensorflow", "tflite"},
-    code_version="1",
-)
-@one_sentence
+@catalog.MOBILENET_MODEL.asset()
 def mobilenet_model(
-    context: dg.AssetExecutionContext, storage: AssetStorage, weights: ModelWeights
+    context: dg.AssetExecutionContext, storage: AssetStorage, weights: dg.ResourceParam[Location]
 ) -> dg.Output[Change]:
     """MobileNetV2 without its top as one LiteRT file, which workers and phones run.
 
     Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
     kept while weights and converter are the same.
     """
-    write = storage.tables.begin("mobilenet_model", context.run_id)
+    write = storage.tables.begin(MOBILENET_MODEL, context.run_id)
     change = model_change(write, weights, partial(_require_no_failure, context))
-    statistics = change.statistics or (write.before and write.before.statistics)
-    known = MobilenetModelStatistics.model_validate(statistics, from_attributes=True)
-    return dg.Output(
-        change,
-        data_version=dg.DataVersion(known.sha256),
-        metadata={
-            "model sha256": known.sha256,
-            "weights": str(weights.location),
-            "weights sha256": known.weights_sha256,
-            "converter": known.converter,
-            "greatest difference to Keras": round(known.greatest_difference, 6),
-        },
-    )
+    version = dg.DataVersion(change.digest)
+    return dg.Output(change, data_version=version, metadata={"weights": str(weights)})
 
 
 def _require_no_failure(context: dg.AssetExecutionContext) -> None:
@@ -66,16 +46,16 @@ def _require_no_failure(context: dg.AssetExecutionContext) -> None:
 
 
 def model_change(
-    write: TableWrite, weights: ModelWeights, before_converting: Callable[[], None] = lambda: None
+    write: TableWrite, weights: Location, before_converting: Callable[[], None] = lambda: None
 ) -> Change:
-    """The converted model, unless the one that is there was made of the same."""
+    """The converted model, unless the current one was made from the same weights."""
     started = time.monotonic()
-    if files.is_unchanged(write.before, weights_sha256(weights.location), converter()):
+    if files.is_unchanged(write.before, weights_sha256(weights), converter()):
         return Change.none(write)
     # Eleven seconds of TensorFlow for what everybody who starts would make: it comes along.
-    model = bundled(IMAGENET_WEIGHTS.parent, weights.location)
+    model = bundled(IMAGENET_WEIGHTS.parent, weights)
     if model is None:
         before_converting()
-        model = convert(weights.location)
+        model = convert(weights)
     name = files.save(model, write.location)
     return Change(write, files.statistics(model, converter(), name), started=started)
