@@ -1,8 +1,9 @@
 """What runs by itself once it is switched on: the sensor of the input."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 
@@ -43,9 +44,19 @@ class SensorCursor:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """A cursor as Dagster kept it; other releases may have written other fields."""
-        known = json.loads(text or "{}")
-        return cls(**{item.name: known[item.name] for item in fields(cls) if item.name in known})
+        """Read a cursor; other releases may have written other fields, or anything.
+
+        Where it holds nothing of use, runs are numbered from the time on: Dagster makes no second
+        run of a key, also after somebody has reset the cursor.
+        """
+        known: dict[str, Any] = {"runs": time.time_ns() // 1_000_000} | _parse_object(text)
+        return cls(
+            **{
+                item.name: known[item.name]
+                for item in fields(cls)
+                if isinstance(known.get(item.name), type(item.default))
+            }
+        )
 
     @property
     def text(self) -> str:
@@ -56,6 +67,15 @@ class SensorCursor:
     def is_settled(self) -> bool:
         """Whether a run was requested, and nothing was found changed since."""
         return bool(self.done) and self.seen == self.done
+
+
+def _parse_object(text: str | None) -> dict[str, Any]:
+    """The object that a text holds as JSON; an empty one where it holds anything else."""
+    try:
+        known = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 @dg.sensor(

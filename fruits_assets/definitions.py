@@ -73,7 +73,6 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     """What takes steps to the cluster; nothing on one machine, and nothing on the cluster."""
     if settings.deployment is not Deployment.EMR or is_remote():
         return dg.ResourceDefinition.none_resource()
-    # dagster-aws takes 1.6 s: only who deploys to a cluster pays for it.
     from fruits_assets.emr.launcher import FruitsStepLauncher, Polling, launched_spark_config
 
     launcher = FruitsStepLauncher(

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_shared.error import SerializableErrorInfo
 
+from fruits_assets.dagster_internals import DagsterExecutionInterruptedError
 from fruits_assets.settings import load_settings
 from spark_src.errors import FruitsError
 

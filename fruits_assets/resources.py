@@ -18,6 +18,7 @@ from spark_src.images.listing import Listing, list_files, require_some_file
 from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.spark import cores
 from spark_src.spark.progress import FileCounter
 from spark_src.spark.scratch import make_scratch
 from spark_src.spark.session import start_local
@@ -62,10 +63,10 @@ def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
 
 
 def count_cores(pyspark: LazyPySparkResource) -> int:
-    """How many cores Spark has; 1 where nothing has started it."""
+    """How many cores Spark worked with; 1 where nothing has started it."""
     if pyspark._spark_session is None:
         return 1
-    return int(pyspark.spark_context.defaultParallelism)
+    return cores.count_cores(pyspark.spark_context)
 
 
 class AssetStorage(dg.ConfigurableResource[Any]):

@@ -33,6 +33,8 @@ DEAR = ("spark", "environment")
 
 LONG = ("browser", "host", "emr")
 
+ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
+
 
 FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
 """Folders whose tests have a marker of that name."""
@@ -85,7 +87,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def aws_url() -> Iterator[str]:
-    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread."""
+    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread.
+
+    FRUITS_TEST_S3 names another S3 on this machine, for tests of storage: docs/emr.md.
+    """
+    if ANOTHER_S3:
+        yield ANOTHER_S3
+        return
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -117,6 +125,8 @@ def new_bucket(region: str) -> str:
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    if ANOTHER_S3:
+        return name  # the one that was tried has neither of what follows
     closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)

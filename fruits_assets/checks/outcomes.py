@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from dagster_shared.error import SerializableErrorInfo
 
 from fruits_assets.checks.file_integrity import CHECK_JOB_NAME
+from fruits_assets.dagster_internals import cli_instance
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -25,7 +25,7 @@ class Outcome:
 def run_checks(definitions: dg.Definitions) -> list[Outcome]:
     """Run every check once; none that fails or cannot be run keeps the others from running."""
     job = definitions.resolve_job_def(CHECK_JOB_NAME)
-    with get_possibly_temporary_instance_for_cli("fruits check") as instance:
+    with cli_instance("fruits check") as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
     outcomes = {outcome.asset + outcome.check: outcome for outcome in _evaluated(result)}
     for outcome in _failed(result, job) + _refused(result, job):

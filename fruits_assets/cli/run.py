@@ -159,11 +159,15 @@ def _execute(
     settings: Settings, selection: list[str], values: list[str], console: Console
 ) -> RunReport:
     import dagster as dg
-    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
-    from dagster._core.execution.api import execute_run_iterator
 
     from fruits_assets.cli import _selection
     from fruits_assets.cli._report import RunReport
+    from fruits_assets.dagster_internals import (
+        cli_instance,
+        create_run,
+        job_of_all_assets,
+        run_events,
+    )
     from fruits_assets.definitions import defs
     from spark_src.spark.progress import listening
 
@@ -175,57 +179,20 @@ def _execute(
     steps = {asset.op.name: tuple(key.to_user_string() for key in asset.keys) for asset in assets}
     report = RunReport(console, steps)
     logger = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with get_possibly_temporary_instance_for_cli("fruits run") as instance:
-        job = _job()
-        created = _create_run(instance, job, keys, config | logger)
+    with cli_instance("fruits run") as instance:
+        job = job_of_all_assets(MODULE, defs.resolve_implicit_global_asset_job_def().name)
+        created = create_run(instance, job, keys, config | logger, LOCATION)
         console.print(f"pictures  {settings.input}", highlight=False, soft_wrap=True, markup=False)
         console.print(
             f"storage   {settings.storage}", highlight=False, soft_wrap=True, markup=False
         )
         console.print(f"run       {created.run_id}", highlight=False, soft_wrap=True, markup=False)
         with report.live(), listening(report.progress), _canceling(instance, created.run_id):
-            for event in execute_run_iterator(job, created, instance):
+            for event in run_events(job, created, instance):
                 report.take(event)
         final = instance.get_run_by_id(created.run_id)
         report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
-
-
-def _job() -> Any:
-    """The job of all assets, by the way to find it again: a cluster's step launcher needs that."""
-    from dagster._core.code_pointer import ModuleCodePointer
-    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
-
-    from fruits_assets.definitions import defs
-
-    pointer = ModuleCodePointer(MODULE, "defs", None)
-    name = defs.resolve_implicit_global_asset_job_def().name
-    return ReconstructableJob(
-        ReconstructableRepository(pointer, executable_path=sys.executable), name
-    )
-
-
-def _create_run(
-    instance: dg.DagsterInstance, job: Any, keys: list[dg.AssetKey], config: dict[str, Any]
-) -> dg.DagsterRun:
-    """A run that the UI shows under the code location, as one that it launched itself."""
-    from dagster._core.remote_origin import (
-        ManagedGrpcPythonEnvCodeLocationOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-
-    subset = job.get_subset(asset_selection=frozenset(keys))
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
-    repository = RemoteRepositoryOrigin(location, "__repository__")
-    return instance.create_run_for_job(
-        job_def=subset.get_definition(),
-        run_config=config,
-        asset_selection=frozenset(keys),
-        remote_job_origin=repository.get_job_origin(job.job_name),
-        job_code_origin=job.get_python_origin(),
-    )
 
 
 def _require_few_components(

@@ -1,4 +1,4 @@
-"""The project's own code as one small zip for the cluster. Libraries are in `cluster_env.py`."""
+"""The project's own code as one small zip for the cluster. Libraries are in `packed_env.py`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ class CodePackage:
     content: bytes
     sha256: str
 
+    @classmethod
+    def from_content(cls, content: bytes) -> CodePackage:
+        """The package of these bytes, named by them."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        return cls(f"code-{sha256[:16]}.zip", content, sha256)
+
 
 def build(root: Path = PROJECT) -> CodePackage:
     """Zip the two packages that lie in `root`.
@@ -46,20 +52,25 @@ def build(root: Path = PROJECT) -> CodePackage:
             entry.external_attr = _READABLE_FILE
             entry.create_system = _UNIX
             archive.writestr(entry, file.read_bytes())
-    content = buffer.getvalue()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return CodePackage(f"code-{sha256[:16]}.zip", content, sha256)
+    return CodePackage.from_content(buffer.getvalue())
 
 
-def push(staging: Location, region: str) -> Location:
+def push(staging: Location, region: str, package: CodePackage | None = None) -> Location:
     """Upload the zip to the folder `staging` unless this version of it is there.
+
+    Who runs it verifies its digest: a name can be trusted by nobody.
+
+    Args:
+        staging: in S3.
+        region: the bucket's.
+        package: what to upload; by default the code that runs.
 
     Raises:
         SettingsError: the staging folder is not in S3.
         ClusterError: one of the packages is not there.
         AwsError: S3 refused.
     """
-    package = build()
+    package = package or build()
     place = staging / package.name
     if object_exists(place, region):
         return place

@@ -25,7 +25,13 @@ from spark_src.tables.audit import (
     require_varied,
 )
 from spark_src.tables.delta import DataFile, TableWrite
-from spark_src.tables.parquet import discard, open_parquet, run_tasks, write_file
+from spark_src.tables.parquet import (
+    ROWS_PER_BLOCK,
+    discard,
+    open_parquet,
+    run_tasks,
+    write_file,
+)
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import (
     FeaturesStatistics,
@@ -176,11 +182,18 @@ def _gathered(task: Assembly) -> NDArray[np.float32]:
     """The vectors of a file's rows, each read where it is, verified: (n, 1280)."""
     gathered = np.empty((len(task.rows), FEATURES), np.float32)
     for number, location in enumerate(task.vectors):
-        mine = np.flatnonzero(task.files == number)
+        mine, start = task.files == number, 0
         with open_parquet(location, verify=True) as parquet:
-            column = parquet.read(columns=["features"], use_threads=False)["features"]
-        vectors = matrix_of(column.combine_chunks().take(pa.array(task.rows[mine])))
-        gathered[mine] = vectors
+            # In parts: another program may have compacted the table into one large file.
+            for batch in parquet.iter_batches(
+                ROWS_PER_BLOCK, columns=["features"], use_threads=False
+            ):
+                end = start + batch.num_rows
+                here = np.flatnonzero(mine & (task.rows >= start) & (task.rows < end))
+                if len(here):
+                    column = batch.column("features").take(pa.array(task.rows[here] - start))
+                    gathered[here] = matrix_of(column)
+                start = end
     return gathered
 
 

@@ -97,13 +97,12 @@ def configured_region() -> str:
     region = os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise SettingsError(
-            "No AWS region is configured in this process. Set FRUITS_REGION, and start it with one "
-            "of the project's commands."
+            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
+            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
         )
     return region
 
 
-@cache
 def client(service: str, region: str | None = None) -> Any:
     """A boto3 client: retries with back-off, short time to connect.
 
@@ -111,8 +110,13 @@ def client(service: str, region: str | None = None) -> Any:
 
     Args:
         service: `s3`, `emr`, …
-        region: the process's own (see `use_region`) by default.
+        region: the process's own at the time of the call (see `use_region`) by default.
     """
+    return _client(service, region or configured_region())
+
+
+@cache
+def _client(service: str, region: str) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -125,11 +129,15 @@ def client(service: str, region: str | None = None) -> Any:
     return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
 
 
-@cache
 def s3_files() -> fs.S3FileSystem:
     """pyarrow's S3: the region of `use_region`, boto3's variables for another endpoint."""
+    return _s3_files(configured_region())
+
+
+@cache
+def _s3_files(region: str) -> fs.S3FileSystem:
     return fs.S3FileSystem(
-        region=os.environ.get("AWS_DEFAULT_REGION"),
+        region=region,
         endpoint_override=endpoint(),
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=8),
         connect_timeout=5,
@@ -144,7 +152,7 @@ def delta_options(location: Location) -> dict[str, str]:
     import boto3
     from botocore.exceptions import NoCredentialsError
 
-    options = {"aws_conditional_put": "etag", "aws_region": os.environ["AWS_DEFAULT_REGION"]}
+    options = {"aws_conditional_put": "etag", "aws_region": configured_region()}
     options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}
@@ -166,8 +174,8 @@ def endpoint() -> str | None:
 
 def forget_clients() -> None:
     """Let the next call make clients anew: for tests that change endpoint or region."""
-    client.cache_clear()
-    s3_files.cache_clear()
+    _client.cache_clear()
+    _s3_files.cache_clear()
 
 
 def error_code(error: ClientError) -> str:

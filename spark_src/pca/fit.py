@@ -74,7 +74,7 @@ def fit_or_keep(
         model_sha256=model_sha256,
         fit_split=update.stored.split,
         n_images=sums.n_images,
-        n_new_images=_count_new(known, update),
+        n_new_images=_count_new_since_fit(before, features, update, settings),
         drift=measured,
         lost_fitted_images=erased and update.n_gone != 0,
         is_readable=current is not None,
@@ -171,6 +171,25 @@ def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
     growth = max(0, update.stored.sums.n_images - known.n_images_today)
     came = growth if update.new_images is None else update.new_images.num_rows
     return known.n_new_images + came
+
+
+def _count_new_since_fit(
+    before: Snapshot | None, features: Snapshot, update: SumsUpdate, settings: FitSettings
+) -> int:
+    """The same without those that came and went again: they lie in no file of today.
+
+    The files that the model was fitted on are only read where the number would ask for a new fit.
+    """
+    known = before.typed(PcaModelStatistics) if before else None
+    count = _count_new(known, update)
+    n_images = update.stored.sums.n_images
+    if before is None or known is None or count <= settings.refit_share * n_images:
+        return count
+    try:
+        fitted = files.load_sums(before.location / known.fitted_sums).files
+    except UnreadableVersionError:
+        return count
+    return min(count, sum(file.rows for file in features.files if file.name not in fitted))
 
 
 def _shares(asked: float) -> tuple[float, ...]:

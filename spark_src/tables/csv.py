@@ -5,13 +5,12 @@ It opens in a spreadsheet: no name of a file becomes a formula there.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv as pa_csv
 
 from spark_src.errors import AuditError
 from spark_src.io.locations import Location
@@ -177,8 +176,20 @@ def replace_file(staged: Location, folder: Location) -> Location:
 
 
 def count_rows(file: Location) -> int:
-    """Rows of a CSV file, the header not counted; a quoted line break ends no row."""
+    """Rows of a CSV file, the header not counted; a quoted line break ends no row.
+
+    A row that was cut short does not count, and a file of something else has none.
+    """
+    parse = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
+    # One column as it is written: nothing of the others is converted.
+    convert = pa_csv.ConvertOptions(
+        include_columns=["path"], column_types={"path": pa.binary()}, check_utf8=False
+    )
+    read = pa_csv.ReadOptions(use_threads=False, block_size=_BUFFER_BYTES)
     # Else each 8 kB are a call to S3.
     with file.filesystem.open_input_stream(file.path, buffer_size=_BUFFER_BYTES) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        return sum(1 for _ in csv.reader(text)) - 1
+        try:
+            with pa_csv.open_csv(stream, read, parse, convert) as batches:
+                return sum(batch.num_rows for batch in batches)
+        except (pa.ArrowInvalid, pa.ArrowKeyError):
+            return 0

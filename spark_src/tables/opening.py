@@ -109,6 +109,8 @@ def read_snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot
     found = sum(file.rows for file in files)
     if record.rows not in {None, found}:
         reason = f"version {version} has files of {found:,} rows, and was of {record.rows:,}"
+        if table.version() > version:
+            raise _changed_by_others(asset, location, reason, version)
         raise _unreadable(asset, location, reason)
     return Snapshot(asset, location, version, committed_at, record, tuple(files), statistics)
 
@@ -146,6 +148,17 @@ def _unreadable(asset: str, location: Location, why: str) -> UnreadableVersionEr
     return UnreadableVersionError(
         f"{asset}: the log of {location} cannot be read ({why}). Delete the folder and materialize "
         f"{asset} again."
+    )
+
+
+def _changed_by_others(
+    asset: str, location: Location, why: str, version: int
+) -> UnreadableVersionError:
+    folder = delta_uri(table_folder(asset, location))
+    return UnreadableVersionError(
+        f"{asset}: another program has changed rows of {location} ({why}). Take that back with "
+        f"`DeltaTable({folder!r}).restore({version})` of the library deltalake, or delete the "
+        f"folder and materialize {asset} again."
     )
 
 
