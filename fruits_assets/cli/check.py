@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fruits_assets.checks.runs import Outcome
+    from fruits_assets.checks.outcomes import Outcome
 
 
 def check() -> None:
