@@ -7,7 +7,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.resources import AssetStorage, Launcher, count_cores
+from fruits_assets.resources import AssetStorage, Launcher, count_cores, picture_counter
 from spark_src.pca import fit, project
 from spark_src.pca.refit import REFIT_SHARE, FitSettings
 from spark_src.spark.progress import Log, report_progress
@@ -109,7 +109,7 @@ def components_change(
         return Change.none(write)
     pca = fit.load_current(model)
     with report_progress(plan.n_missing, log) as progress:
-        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731
         session = lambda: pyspark.spark_session  # noqa: E731
         new, vectors = project.project(session, plan, pca, write.folder, counter)
     statistics = project.statistics(plan, pca, write.before, vectors)

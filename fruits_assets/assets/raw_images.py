@@ -9,8 +9,15 @@ from pydantic import Field
 
 from fruits_assets import catalog
 from fruits_assets.assets.partial_selection import selected_outputs
+from fruits_assets.failures import one_sentence
 from fruits_assets.io_managers import DeltaIOManager
-from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
+from fruits_assets.resources import (
+    AssetStorage,
+    Launcher,
+    PictureSource,
+    count_cores,
+    picture_counter,
+)
 from spark_src.errors import FruitsError
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
@@ -53,6 +60,7 @@ class IngestConfig(dg.Config):
     },
     can_subset=True,
 )
+@one_sentence
 def ingest(
     context: dg.AssetExecutionContext,
     config: IngestConfig,
@@ -82,7 +90,7 @@ def ingest_changes(
     plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
-        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731
         result = read_new(lambda: pyspark.spark_session, plan, raw, counter)
     rows = rejected_table(plan, result)
     uri = {"input": plan.listing.root.uri}
