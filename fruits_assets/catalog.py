@@ -100,7 +100,7 @@ class AssetDescription:
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             takes_config = "config" in inspect.signature(function).parameters
-            return dg.asset(
+            decorated: dg.AssetsDefinition = dg.asset(
                 name=self.name,
                 deps=deps,
                 pool=pool,
@@ -110,6 +110,7 @@ class AssetDescription:
                 config_schema=None if takes_config else {},
                 **self._options(),
             )(one_sentence(function))
+            return decorated
 
         return decorate
 

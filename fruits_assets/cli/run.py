@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -240,7 +241,7 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     """Print the end of the output; give the exit code."""
     from fruits_assets.failures import UNFORESEEN
 
-    say = lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False)  # noqa: E731
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     if report.canceled:
         say("canceled: what was finished stays, and the next run goes on from there.")
         say("next: uv run fruits run")
