@@ -265,7 +265,7 @@ def test_litter_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(listed(fill(tmp_path, ".DS_Store"))) == before
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system that takes any time")
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system that takes any time")  # noqa: S108
 def test_a_file_of_an_absurd_time_is_listed_with_the_nearest_that_there_is() -> None:
     with TemporaryDirectory(dir="/dev/shm") as folder:
         fill(Path(folder), "1 too early.jpg", "2 of today.jpg", "3 too late.jpg")
