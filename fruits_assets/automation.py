@@ -22,6 +22,9 @@ INTERVAL_SECONDS = 120
 MAX_EVALUATIONS = 10
 """Looks after which a batch is closed, even while pictures are still coming."""
 
+MAX_FAILURES = 3
+"""Failed runs in a row after which no other is asked for until the input changes."""
+
 EVALUATIONS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
 """Where a queue announces new objects, the input is listed all the same once in so many looks:
 messages expire, and objects that are older than the queue were never announced."""
@@ -44,6 +47,8 @@ class Watch:
     """How many looks in a row nothing was listed, as the queue announced nothing."""
     runs: int = 0
     """How many runs were asked for."""
+    failed: int = 0
+    """How many of them failed in a row, the input being what it is."""
 
     @classmethod
     def parse(cls, cursor: str | None) -> Self:
@@ -102,7 +107,7 @@ def sensor(
         description="Materializes what is new under the input, once no more pictures come.",
     )
     def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        watch = Watch.parse(context.cursor)
+        watch = _again_if_failed(context, Watch.parse(context.cursor))
         try:
             require_in_region([source, storage], region)
             notices = queue.drain() if queue else None
@@ -120,6 +125,25 @@ def sensor(
     return new_pictures
 
 
+def _again_if_failed(context: dg.SensorEvaluationContext, watch: Watch) -> Watch:
+    """Take a run that failed as not asked for: a network or a disk may be there again.
+
+    A few times: a run that fails for what the input holds would fail for ever.
+    """
+    if not watch.done or watch.failed >= MAX_FAILURES:
+        return watch
+    tags = {"dagster/run_key": _run_key(watch.runs, watch.done), "dagster/sensor_name": SENSOR}
+    runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+    if not runs or runs[0].status != dg.DagsterRunStatus.FAILURE:
+        return watch
+    return replace(watch, done="", failed=watch.failed + 1)
+
+
+def _run_key(runs: int, found: str) -> str:
+    """Numbered: Dagster makes one run a key, and the input may become what it was before."""
+    return f"{runs} {found}"
+
+
 def _is_quiet(watch: Watch, notices: Notices) -> bool:
     """Whether nothing can have changed since the last look."""
     return watch.is_settled and not notices.events and watch.quiet < EVALUATIONS_PER_DAY
@@ -130,15 +154,17 @@ def _look(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run where the input has changed and is still, or has changed for long."""
     if found == watch.done:
-        context.update_cursor(Watch(found, found, runs=watch.runs).cursor)
+        context.update_cursor(replace(watch, seen=found, looks=0, quiet=0).cursor)
         return dg.SkipReason(f"{files:,} files, none of them new")
+    failed = watch.failed if found == watch.seen else 0
     if found != watch.seen and watch.looks < MAX_EVALUATIONS:
-        context.update_cursor(Watch(watch.done, found, watch.looks + 1, runs=watch.runs).cursor)
+        waiting = replace(watch, seen=found, looks=watch.looks + 1, quiet=0, failed=0)
+        context.update_cursor(waiting.cursor)
         return dg.SkipReason(f"{files:,} files; waits until no more come")
     runs = watch.runs + 1
-    # Numbered: Dagster makes one run a key, and the input may become what it was before.
-    request = dg.RunRequest(run_key=f"{runs} {found}", asset_selection=_to_make(storage))
-    return dg.SensorResult([request], cursor=Watch(found, found, runs=runs).cursor)
+    request = dg.RunRequest(run_key=_run_key(runs, found), asset_selection=_to_make(storage))
+    cursor = Watch(found, found, runs=runs, failed=failed).cursor
+    return dg.SensorResult([request], cursor=cursor)
 
 
 def _to_make(storage: Location) -> list[dg.AssetKey]:

@@ -39,6 +39,7 @@ class Announced:
         places = (Location.parse(f"s3://{bucket}/{folder}") for folder in ("input", "data"))
         self.sensor = automation.sensor(*places, REGION, self.url)
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def put(self, name: str, announce: bool = True) -> None:
         key = f"input/{name}"
@@ -51,7 +52,7 @@ class Announced:
 
     def look(self) -> str:
         """Why nothing was asked for, or the assets that were."""
-        with dg.build_sensor_context(cursor=self.cursor) as context:
+        with dg.build_sensor_context(self.instance, self.cursor) as context:
             found = self.sensor(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         if isinstance(found, dg.SkipReason):
