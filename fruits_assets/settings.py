@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     input_queue: str | None = None
     """URL of the SQS queue to which S3 announces what comes and goes under the input."""
     poll_seconds: float = Field(default=15, gt=0)
-    """The longest pause between two looks at a step on the cluster."""
+    """The longest pause between two polls of a step on the cluster."""
 
     @field_validator("input", "storage", "weights", "cluster")
     @classmethod

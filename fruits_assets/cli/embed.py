@@ -17,6 +17,7 @@ from rich.table import Table
 from spark_src.errors import InputError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import MOBILENET_MODEL, PCA_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +60,11 @@ def embed(
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
+    from spark_src.io.residency import require_in_region
 
-    model, pca = _models(Tables(settings_in_region().storage_location))
+    settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
+    model, pca = _models(Tables(settings.storage_location))
     found: dict[str, Embedding] = {}
     for file in files:
         try:
@@ -77,7 +81,7 @@ def _models(tables: Tables) -> tuple[Any, Any]:
     from spark_src.features import files
     from spark_src.pca.fit import load_current
 
-    return files.load(tables.current("mobilenet_model")), load_current(tables.current("pca_model"))
+    return files.load(tables.current(MOBILENET_MODEL)), load_current(tables.current(PCA_MODEL))
 
 
 def _content(file: str) -> bytes:

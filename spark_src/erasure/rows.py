@@ -26,7 +26,8 @@ from spark_src.images.plan import count_values, rewrites_without, shares_of
 from spark_src.images.rewrite import rewriter
 from spark_src.tables.delta import CURRENT, Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, new_name, read_columns, run_tasks, write_file
-from spark_src.tables.schemas import REJECTED_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
 NOTE = "erasure"

@@ -1,7 +1,7 @@
 """Which features have to be computed: those of pictures that no earlier run has seen. No Spark.
 
 Each file of `raw_images` has one of `mobilenet_features`, whose name says from which it was made
-and how. So what is missing is told by names, and a file that a killed run had finished is found.
+and how. So names say what is missing, and a file that a killed run had finished is found.
 """
 
 from __future__ import annotations
@@ -194,10 +194,9 @@ def _left_behind(
     write: TableWrite, missing: dict[str, DataFile], suffix: str
 ) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
     """Whole files that are in no version, and those of single pictures."""
-    start = len(write.folder.path) + 1
     committed = {file.name for file in write.before.files} if write.before else set()
     wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
-    sizes = {info.path[start:]: info.size for info in write.folder.files()}
+    sizes = {write.folder.relative(info.path): info.size for info in write.folder.files()}
     whole = [name for name in sizes if name in wanted and name not in committed]
     parts = [name for name in sizes if name.startswith(f"{STAGED}/{suffix}/part-")]
     with ThreadPoolExecutor(READING_THREADS, "reader") as pool:

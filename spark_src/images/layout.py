@@ -1,9 +1,15 @@
-"""What the folders of a picture's path say: its split, its label, whose it is."""
+"""What the folders of a picture's path say: its split, its label, whose it is.
+
+The one home of what counts as a person's photo.
+"""
 
 from __future__ import annotations
 
 PHOTOS = "photos"
 """The folder of the input in which users' photos lie, a folder a person."""
+
+DATASET_SPLITS = frozenset({"Training", "Test"})
+"""The splits of Fruits-360, whose pictures are of fruits and nobody's."""
 
 
 def split_and_label(path: str) -> tuple[str | None, str | None]:
@@ -44,3 +50,17 @@ def person_of(path: str) -> str | None:
     """
     folders = path.split("/")[:-1]
     return folders[1] if is_photo(path) and len(folders) > 1 else None
+
+
+def may_be_personal(path: str, split: str | None) -> bool:
+    """Whether a picture may be a person's: any that is not plainly of the data set.
+
+    Wider than `is_photo`, for what is shown outside the storage: photos may lie in the wrong
+    folder, or in one that is spelled otherwise.
+
+    >>> may_be_personal("Training/Apple/1.jpg", "Training"), may_be_personal("Apple/1.jpg", None)
+    (False, True)
+    >>> may_be_personal("Training/Photos/1.jpg", "Training")
+    True
+    """
+    return split not in DATASET_SPLITS or PHOTOS in path.lower().split("/")[:-1]

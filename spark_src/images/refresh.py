@@ -188,5 +188,5 @@ def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) 
     raise InputError(
         f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "
         f"({share:.1%}); at most {max_share:.1%} may be. The table rejected_images says why for "
-        "each. Mend the input, or raise max_rejected_share in the run's config."
+        "each. Fix the input, or raise max_rejected_share in the run's config."
     )

@@ -87,7 +87,7 @@ class Reason(enum.StrEnum):
 
 
 TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
-"""Reasons that may be gone at the next look though the file has not changed."""
+"""Reasons that may be gone with the next listing though the file has not changed."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _check_pixels(content: bytes, header: Header) -> None:
 
 @contextlib.contextmanager
 def _refuse_truncated() -> Iterator[None]:
-    """Make Pillow refuse truncated images even if another library told it not to."""
+    """Make Pillow refuse truncated images even if another library changed that."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

@@ -23,7 +23,7 @@ from py4j.protocol import Py4JJavaError
 from pyarrow import fs
 from pyspark.errors import PySparkException
 
-from spark_src.errors import AwsError
+from spark_src.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
     from spark_src.io.locations import Location
@@ -100,7 +100,21 @@ def use_region(region: str) -> None:
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
 
 
-@cache
+def configured_region() -> str:
+    """The region of this process, as `use_region` set it.
+
+    Raises:
+        SettingsError: none was set.
+    """
+    region = os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise SettingsError(
+            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
+            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
+        )
+    return region
+
+
 def client(service: str, region: str | None = None) -> Any:
     """A boto3 client: retries with back-off, short time to connect.
 
@@ -108,16 +122,25 @@ def client(service: str, region: str | None = None) -> Any:
 
     Args:
         service: `s3`, `emr`, …
-        region: the process's own (see `use_region`) by default.
+        region: the process's own at the time of the call (see `use_region`) by default.
     """
-    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+    return _client(service, region or configured_region())
 
 
 @cache
+def _client(service: str, region: str) -> Any:
+    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+
+
 def s3_files() -> fs.S3FileSystem:
     """pyarrow's S3: the region of `use_region`, boto3's variables for another endpoint."""
+    return _s3_files(configured_region())
+
+
+@cache
+def _s3_files(region: str) -> fs.S3FileSystem:
     return fs.S3FileSystem(
-        region=os.environ.get("AWS_DEFAULT_REGION"),
+        region=region,
         endpoint_override=endpoint(),
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=8),
         connect_timeout=5,
@@ -129,7 +152,7 @@ def delta_options(location: Location) -> dict[str, str]:
     """What delta-rs needs to reach a location: boto3's credentials, so that SSO works there too."""
     if location.scheme != "s3":
         return {}
-    options = {"aws_conditional_put": "etag", "aws_region": os.environ["AWS_DEFAULT_REGION"]}
+    options = {"aws_conditional_put": "etag", "aws_region": configured_region()}
     options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}
@@ -149,10 +172,10 @@ def endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def forget_clients() -> None:
+def reset_clients() -> None:
     """Let the next call make clients anew: for tests that change endpoint or region."""
-    client.cache_clear()
-    s3_files.cache_clear()
+    _client.cache_clear()
+    _s3_files.cache_clear()
 
 
 def error_code(error: ClientError) -> str:

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from spark_src.errors import SettingsError, StorageError
-from spark_src.io.aws import aws_errors, repeat, s3_files
+from spark_src.errors import AwsError, SettingsError, StorageError
+from spark_src.io.aws import aws_errors, client, repeat, s3_files
 from spark_src.io.padded import PaddedFile
 
 SCHEMES = ("file", "s3")
@@ -70,6 +70,10 @@ class Location:
         """The folder it lies in."""
         return Location(self.scheme, self.path.rsplit("/", 1)[0])
 
+    def relative(self, path: str) -> str:
+        """The path of something below it, as the filesystem lists it, relative to it."""
+        return path.removeprefix(f"{self.path.rstrip('/')}/")
+
     @property
     def uri(self) -> str:
         """A valid URI, percent-encoded."""
@@ -121,9 +125,39 @@ class Location:
         with aws_errors(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
+    def create(self, content: bytes) -> None:
+        """Write a file that is not there yet, whole or not at all; its folder exists.
+
+        Raises:
+            FileExistsError: it is there. S3 itself refuses to overwrite it.
+            AwsError: S3 refused for another reason.
+        """
+        if self.scheme != "s3":
+            path = Path(self.path)
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            unfinished.write_bytes(content)
+            try:
+                os.link(unfinished, path)
+            finally:
+                unfinished.unlink()
+            return
+        bucket, key = self.bucket_and_key
+        try:
+            with aws_errors(f"writing {self}"):
+                client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        except AwsError as error:
+            if error.code != "PreconditionFailed":
+                raise
+            raise FileExistsError(str(self)) from error
+
     def make_folder(self) -> None:
-        """Make the folder and those above it, where they are not there yet."""
-        self.filesystem.create_dir(self.path, recursive=True)
+        """Make the folder and those above it, where they are not there yet.
+
+        S3 has no folders. pyarrow would put an empty object for each of them, also above the
+        storage, where no role may write.
+        """
+        if self.scheme != "s3":
+            self.filesystem.create_dir(self.path, recursive=True)
 
     def delete_folder(self) -> None:
         """Delete a folder with all that is in it, if it is there."""
@@ -148,7 +182,7 @@ class Location:
 
     @property
     def _info(self) -> fs.FileInfo:
-        with aws_errors(f"looking at {self}"):
+        with aws_errors(f"inspecting {self}"):
             return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
-from spark_src.pca import files
+from spark_src.pca import drift, files
 from spark_src.pca.model import (
     SHARES,
     PcaModel,

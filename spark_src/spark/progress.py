@@ -15,7 +15,7 @@ REPORT_SECONDS = 5.0
 """Between two lines."""
 
 POLL_SECONDS = 0.25
-"""Between two looks at the count, which goes up when a task ends."""
+"""Between two polls of the count, which goes up when a task ends."""
 
 MAX_POINTS = 200
 """Kept of the progress: 4 kB in the statistics, however long the work takes."""
@@ -71,7 +71,7 @@ def report_progress(
     started = time.monotonic()
     progress = ProgressLog()
 
-    def look() -> float:
+    def poll() -> float:
         seconds = time.monotonic() - started
         if progress.done is not None:
             progress.note(seconds, min(progress.done, images))
@@ -80,7 +80,7 @@ def report_progress(
     def report() -> None:
         reported = 0.0
         while not finished.wait(min(POLL_SECONDS, interval)):
-            seconds, done = look(), progress.done
+            seconds, done = poll(), progress.done
             if done is not None and seconds - reported >= interval:
                 log(progress_line(done, images, seconds))
                 reported = seconds
@@ -92,7 +92,7 @@ def report_progress(
     finally:
         finished.set()
         reporter.join()
-        look()  # the last tasks ended after the last look
+        poll()  # the last tasks ended after the last poll
 
 
 def rates(

@@ -58,15 +58,14 @@ def clear_replaced(tables: Tables, asset: str) -> None:
 def _newest_writes(folder: Location) -> dict[str, float]:
     """Names in an asset's folder, and when something of each was last written."""
     newest: dict[str, float] = {}
-    start = len(folder.path) + 1
     for info in folder.files():
-        name = info.path[start:].split("/")[0]
+        name = folder.relative(info.path).split("/")[0]
         newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
     return newest
 
 
-def _delete(place: Location) -> None:
-    if place.is_folder():
-        place.delete_folder()
-    elif place.exists():
-        place.filesystem.delete_file(place.path)
+def _delete(location: Location) -> None:
+    if location.is_folder():
+        location.delete_folder()
+    elif location.exists():
+        location.filesystem.delete_file(location.path)

@@ -22,8 +22,8 @@ from spark_src.errors import (
 from spark_src.io.aws import aws_errors, code_in, delta_options
 from spark_src.io.locations import Location
 from spark_src.tables.log import Commit, commits
+from spark_src.tables.registry import STORED
 from spark_src.tables.snapshot import DataFile, Snapshot, table_folder
-from spark_src.tables.statistics import MODELS
 
 _FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
 _LONGEST_REASON = 200
@@ -103,7 +103,7 @@ def read_snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot
     columns = (actions.column(name).to_pylist() for name in _FILE_COLUMNS)
     files = sorted(map(DataFile, *columns), key=lambda file: file.name)
     try:
-        statistics = MODELS[asset].model_validate(record.statistics)
+        statistics = STORED[asset].statistics.model_validate(record.statistics)
     except ValidationError as error:
         raise _unreadable(asset, location, str(error)) from error
     found = sum(file.rows for file in files)

@@ -32,7 +32,12 @@ class Watched:
         return file
 
     def look(self) -> Look:
-        with dg.build_sensor_context(self.instance, self.cursor) as context:
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            definitions=self.definitions,
+            sensor_name=automation.SENSOR,
+        ) as context:
             found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
@@ -174,7 +179,7 @@ def test_what_systems_leave_beside_pictures_is_no_reason_for_a_run(watched: Watc
     watched.add("1.jpg")
     watched.settle()
     watched.add(".DS_Store")
-    assert "1 files, none of them new" in skipped(watched.look())
+    assert "1 file, none of them new" in skipped(watched.look())
 
 
 def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watched) -> None:

@@ -39,7 +39,8 @@ from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.delta import Snapshot, Tables, is_table
 from spark_src.tables.parquet import read_columns, write_file, write_whole
-from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     CsvStatistics,

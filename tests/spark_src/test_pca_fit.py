@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
+from spark_src.pca import drift
 from spark_src.pca import files as pca_files
 from spark_src.pca.fit import Fit, is_unchanged, load_current
 from spark_src.pca.refit import FitSettings, Refresh, refit_reason
