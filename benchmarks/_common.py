@@ -23,7 +23,7 @@ from spark_src.features.plan import FeaturesPlan, plan_features
 from spark_src.images.listing import list_files
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import raw_change, read_new
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.change import Change

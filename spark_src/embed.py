@@ -14,7 +14,8 @@ from spark_src.errors import PcaError, UnusablePictureError
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import model_input
-from spark_src.images.validate import DEFAULT_LIMITS, Limits, PictureRejected, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected
+from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.model import PcaModel
 
 _ENGINES = 8

@@ -20,7 +20,7 @@ from spark_src.images.refresh import (
     rejected_table,
     require_few_rejections,
 )
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.spark.progress import report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables

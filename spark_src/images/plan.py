@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from spark_src.images.ingest import DIGEST_MODULUS, Batch, row_digest, to_stream
 from spark_src.images.layout import PHOTOS
 from spark_src.images.listing import FILES, Listing
+from spark_src.images.rejection import TRANSIENT, Limits
 from spark_src.images.rewrite import Rewrite
-from spark_src.images.validate import TRANSIENT, Limits
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES

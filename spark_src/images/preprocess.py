@@ -54,11 +54,12 @@ def model_input(
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
     """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
-    rgb = _rgb(picture)
+    rgb = to_rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture in RGB: transparency dropped, of 16-bit grey the upper 8 bits."""
     if picture.mode == "RGB":
         picture.load()  # its file may be closed by who looks at it
         return picture  # `convert` would copy it, 200 MB of a large one

@@ -17,7 +17,7 @@ from spark_src.errors import InputError
 from spark_src.images.layout import split_and_label
 from spark_src.images.listing import Listing, list_files
 from spark_src.images.refresh import require_few_rejections
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.statistics import RawImagesStatistics

@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from spark_src.images.containers import (
-    JPEG_END,
-    PNG_SIGNATURE,
-    MalformedContainer,
-    TruncatedContainer,
-    read_jpeg_header,
-    read_png_header,
-    strip_jpeg,
-    strip_png,
-)
+from spark_src.images.containers import MalformedContainer, TruncatedContainer
+from spark_src.images.jpeg import JPEG_END, read_jpeg_header, strip_jpeg
+from spark_src.images.png import PNG_SIGNATURE, read_png_header, strip_png
 
 SECRET = b"GPS-48.8566N-2.3522E"
 SAMPLE = Path(__file__).parents[2] / "sample" / "fruits-360"

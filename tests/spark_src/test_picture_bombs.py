@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from spark_src.images.containers import MAX_PARTS
-from spark_src.images.validate import Limits, PictureRejected, Reason, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected, Reason
+from spark_src.images.validate import clean_picture
 from tests.fuzz.containers import (
     END_OF_JPEG,
     END_OF_PNG,

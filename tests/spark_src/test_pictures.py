@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from spark_src.images.validate import Limits, Picture, PictureRejected, Reason, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected, Reason
+from spark_src.images.validate import Picture, clean_picture
 
 SECRET = b"GPS-48.8566N-2.3522E"
 REPOSITORY = Path(__file__).parents[2]
