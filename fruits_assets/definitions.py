@@ -45,7 +45,9 @@ def resources(settings: Settings) -> dict[str, Any]:
         "pyspark": pyspark,
         "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=settings.input_location.uri, region=region),
+        "source": PictureSource(
+            uri=settings.input_location.uri, region=region, max_side=settings.max_side
+        ),
         "weights": ModelWeights(uri=settings.weights_location.uri, region=region),
         "residency": Residency(uris=[place.uri for place in places], region=region),
         "delta": DeltaIOManager(storage=storage),

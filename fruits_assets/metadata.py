@@ -107,6 +107,7 @@ def _of_pca_model(known: PcaModelStatistics) -> Metadata:
     return {
         "model sha256": known.model_sha256,
         "n_components": known.n_components,
+        "n_components asked for": known.asked,
         "images fitted on": known.n_images,
         "images that are new since": known.n_new_images,
         "explained variance": round(known.explained_variance_today, 6),

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src import plots
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import SPLITS, is_photo
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
@@ -33,7 +33,7 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES, matrix_of
 
-DATASET_SPLITS = frozenset({"Training", "Test"})
+DATASET_SPLITS = frozenset(SPLITS.values())
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 KEYS = ("image_id", "path", "split", "label")
 
@@ -54,8 +54,7 @@ class Gallery:
 
     def may_show(self, row: dict[str, Any]) -> bool:
         """Whether a row is of the data set, not of a person's photo."""
-        folders = row["path"].lower().split("/")
-        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+        return self.show_photos or (row["split"] in DATASET_SPLITS and not is_photo(row["path"]))
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""

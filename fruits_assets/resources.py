@@ -12,6 +12,7 @@ from fruits_assets.emr.step import is_remote
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
 from spark_src.spark.scratch import make_scratch
@@ -78,6 +79,8 @@ class PictureSource(dg.ConfigurableResource[Listing]):
 
     uri: str
     region: str = REGION
+    max_side: int = Limits.max_side
+    """Larger pictures are kept at a smaller scale."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         require_in_region([self.root], self.region)

@@ -44,10 +44,10 @@ def embed(
     It may be called from several threads: each has an engine of its own.
 
     Args:
-        content: a JPEG or PNG file's bytes, as a user sends it.
+        content: a picture file's bytes, as a user sends it.
         model: the LiteRT file, or its bytes.
         pca: fitted on features of that very model.
-        limits: as ingest's.
+        limits: as ingest's; `max_side` decides the numbers of larger pictures.
 
     Returns:
         float32, shape (n_components,).

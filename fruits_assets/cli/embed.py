@@ -38,7 +38,7 @@ class Form(StrEnum):
 
 
 def embed(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     form: Annotated[
         Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
     ] = Form.TABLE,
@@ -59,12 +59,15 @@ def embed(
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
+    from spark_src.images.rejection import Limits
 
-    model, pca = _models(Tables(settings_in_region().storage_location))
+    settings = settings_in_region()
+    limits = Limits(max_side=settings.max_side)
+    model, pca = _models(Tables(settings.storage_location))
     found: dict[str, Embedding] = {}
     for file in files:
         try:
-            found[file] = embedding(_content(file), model, pca)
+            found[file] = embedding(_content(file), model, pca, limits)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True

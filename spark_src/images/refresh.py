@@ -23,6 +23,9 @@ from spark_src.tables.parquet import new_name, run_tasks, write_file
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
+MIN_FILES_FOR_SHARE = 50
+"""Of fewer files no share is taken."""
+
 
 @dataclass(frozen=True)
 class IngestResult:
@@ -183,11 +186,14 @@ def is_unchanged(
 def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) -> None:
     """Stop a run whose input is mostly not pictures.
 
+    Of few files, one that is broken is a great share: there it is reported, and the run goes on.
+
     Raises:
         InputError: the share of rejected files is greater than `max_share`, or no picture is left.
     """
     share = n_rejected / listing.n_pictures
-    if share <= max_share and n_rejected < listing.n_pictures:
+    is_judged = listing.n_pictures >= MIN_FILES_FOR_SHARE
+    if n_rejected < listing.n_pictures and not (is_judged and share > max_share):
         return
     raise InputError(
         f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "

@@ -18,6 +18,7 @@ from spark_src.pca.model import (
     MIN_EXPLAINED_VARIANCE,
     SHARES,
     PcaModel,
+    cap_components,
     components_for,
     fit_sums,
     refuse_unsound,
@@ -122,6 +123,8 @@ def fit_or_keep(
         return Fit(current, update, False, text, refresh.n_new_images, measured, note)
     model = fit_sums(sums, settings.n_components, model_sha256)
     text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
+    if model.n_components < settings.n_components:
+        text = f"{few_images_note(settings.n_components, model.n_components)}; {text}"
     return Fit(model, update, True, text, 0, measured, note)
 
 
@@ -146,8 +149,12 @@ def refit_reason(
             f"the features are those of another model, {refresh.model_sha256[:12]}",
         ),
         (
-            known.n_components != settings.n_components,
+            known.asked != settings.n_components,
             f"{settings.n_components} components are asked for, it had {known.n_components}",
+        ),
+        (
+            known.n_components < cap_components(known.asked, refresh.n_images),
+            f"{known.asked} components are asked for, it had {known.n_components} of fewer images",
         ),
         (
             known.fit_split != refresh.fit_split,
@@ -182,7 +189,7 @@ def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, feature
 
 
 def statistics(
-    fit: Fit, sums: str, before: Snapshot | None, min_explained_variance: float
+    fit: Fit, sums: str, before: Snapshot | None, settings: FitSettings
 ) -> PcaModelStatistics:
     """Of the new version of `pca_model`."""
     known = before.typed(PcaModelStatistics) if before else None
@@ -194,15 +201,17 @@ def statistics(
         rows=1,
         files=tuple(dict.fromkeys((folder_of(fit.model), sums, fitted))),
         n_components=fit.model.n_components,
+        n_components_asked=settings.n_components,
         n_images=fit.model.n_images,
         model_sha256=fit.model.model_sha256,
         explained_variance=fit.model.explained_variance,
         explained_variance_today=fit.model.explained_variance_of(today),
         n_images_today=today.n_images,
         n_new_images=fit.n_new_images,
-        min_explained_variance=min_explained_variance,
+        min_explained_variance=settings.min_explained_variance,
         components_for={
-            str(share): components_for(ratios, share) for share in _shares(min_explained_variance)
+            str(share): components_for(ratios, share)
+            for share in _shares(settings.min_explained_variance)
         },
         fit_split=fit.update.stored.split,
         sums=sums,
@@ -233,7 +242,7 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
         return False
     known = before.typed(PcaModelStatistics)
     asked = (settings.n_components, settings.min_explained_variance)
-    same = (known.n_components, known.min_explained_variance) == asked
+    same = (known.asked, known.min_explained_variance) == asked
     if not same or before.record.inputs.get(features.asset) != features.version:
         return False
     if features.committed_at > before.committed_at:  # a table made anew counts from 0 again
@@ -241,6 +250,11 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
     if known.n_new_images > settings.refit_share * known.n_images_today:
         return False
     return _current_model(before) is not None
+
+
+def few_images_note(asked: int, kept: int) -> str:
+    """Why fewer components are kept than were asked for."""
+    return f"{asked} components are asked for and {kept} kept: there are {kept + 1} images"
 
 
 def _named(split: str | None) -> str:
