@@ -12,13 +12,13 @@ from fruits_assets.assets._together import selected_outputs
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
 from spark_src.errors import FruitsError
-from spark_src.images.listing import require_apart
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
     raw_change,
     read_new,
     rejected_change,
     rejected_table,
+    require_apart,
     require_few_rejections,
 )
 from spark_src.images.rejection import Limits

@@ -10,7 +10,8 @@ from fruits_assets.resources import AssetStorage, Residency
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding
-from spark_src.pca.fit import few_images_note, load_current
+from spark_src.pca.fit import load_current
+from spark_src.pca.model import few_images_note
 from spark_src.tables import csv
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, open_parquet

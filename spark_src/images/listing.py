@@ -122,32 +122,6 @@ def require_some_file(root: Location) -> None:
         raise _nothing_there(root)
 
 
-def require_apart(source: Location, storage: Location) -> None:
-    """See that neither of input and storage lies under the other.
-
-    Raises:
-        InputError: they are the same folder, or one holds the other.
-    """
-    one, other = (_comparable(place) for place in (source, storage))
-    if other.startswith(one):
-        raise InputError(
-            f"The storage {storage} lies under the input {source}: what is stored would be read "
-            "as pictures. Set FRUITS_STORAGE to a folder outside of it."
-        )
-    if one.startswith(other):
-        raise InputError(
-            f"The input {source} lies under the storage {storage}: what is cleared there would be "
-            "pictures. Move the pictures, or set FRUITS_STORAGE to another folder."
-        )
-
-
-def _comparable(place: Location) -> str:
-    """The place as text that begins with that of each folder above it, links resolved."""
-    if place.scheme == "s3":
-        return f"s3://{place.path.strip('/')}/"
-    return f"{os.path.realpath(place.path).rstrip('/')}/"
-
-
 def _nothing_there(root: Location) -> InputError:
     if not root.exists():
         return InputError(

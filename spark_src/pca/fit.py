@@ -20,6 +20,7 @@ from spark_src.pca.model import (
     PcaModel,
     cap_components,
     components_for,
+    few_images_note,
     fit_sums,
     refuse_unsound,
     variance_ratios,
@@ -250,11 +251,6 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
     if known.n_new_images > settings.refit_share * known.n_images_today:
         return False
     return _current_model(before) is not None
-
-
-def few_images_note(asked: int, kept: int) -> str:
-    """Why fewer components are kept than were asked for."""
-    return f"{asked} components are asked for and {kept} kept: there are {kept + 1} images"
 
 
 def _named(split: str | None) -> str:

@@ -180,6 +180,11 @@ def cap_components(asked: int, n_images: int) -> int:
     return max(1, min(asked, n_images - 1))
 
 
+def few_images_note(asked: int, kept: int) -> str:
+    """Why fewer components are kept than were asked for."""
+    return f"{asked} components are asked for and {kept} kept: there are {kept + 1} images"
+
+
 def refuse_unsound(sums: Sums) -> None:
     """Refuse sums of features that cannot be counted.
 
