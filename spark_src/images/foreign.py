@@ -25,6 +25,8 @@ READERS = {
 UNKNOWN_SCALE = frozenset({"I", "F"})
 SUBFILE_TYPE, REDUCED = 254, 1  # a smaller copy of the page before
 MOST_COPIES = 8
+# Of the most pixels. Pillow's WebP decoder keeps several copies: 926 MB of 52 megapixels.
+PIXEL_SHARES = {Format.WEBP: 0.5}
 
 
 @dataclass(frozen=True)

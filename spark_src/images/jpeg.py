@@ -3,9 +3,12 @@
 No pixel is decoded here. What tables hold is read in `jpeg_tables`.
 """
 
+from __future__ import annotations
+
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from spark_src.images.containers import MAX_PARTS, Header, MalformedContainer, TruncatedContainer
@@ -57,7 +60,15 @@ class Segment(NamedTuple):
     end: int
 
 
-def strip_jpeg(data: bytes) -> bytes:
+@dataclass(frozen=True)
+class Structure:
+    """The segments of a file as far as they could be followed, and what is wrong then."""
+
+    segments: tuple[Segment, ...]
+    error: MalformedContainer | None = None
+
+
+def strip_jpeg(data: bytes, structure: Structure | None = None) -> bytes:
     """Return the primary JPEG picture without metadata, its coded pixels untouched.
 
     Kept are frame, scans, and the tables that a scan refers to; of the segments of applications
@@ -66,7 +77,10 @@ def strip_jpeg(data: bytes) -> bytes:
     A missing end-of-image marker is left missing: whether enough was read is the decoder's call.
     Raises MalformedContainer (TruncatedContainer when the bytes end before the picture data).
     """
-    segments = list(_segments(data))
+    structure = structure or find_segments(data)
+    if structure.error:
+        raise structure.error
+    segments = structure.segments
     tables = {
         number: parse_tables(found.marker, data[found.start + 4 : found.end])
         for number, found in enumerate(segments)
@@ -74,12 +88,13 @@ def strip_jpeg(data: bytes) -> bytes:
     }
     used = _used_tables(data, segments, tables)
     colours = _colour_segments(data, segments)
-    kept = [data[:2]]
+    view = memoryview(data)  # a photo's scan is copied once, not twice
+    kept: list[bytes | memoryview] = [data[:2]]
     for number, (marker, start, end) in enumerate(segments):
         if marker in TABLES:
             kept += [table.segment for table in _joined(tables[number], used)]
         elif marker == START_OF_SCAN:
-            kept.append(data[start:end].rstrip(b"\xff"))  # fill bytes before the next marker
+            kept.append(view[start : _without_fill(data, end)])
         elif marker in FRAMES or marker == END_OF_IMAGE:
             kept.append(data[start:end])
         elif number in colours:
@@ -91,6 +106,13 @@ def strip_jpeg(data: bytes) -> bytes:
     raise TruncatedContainer("the JPEG ends before its picture data")
 
 
+def _without_fill(data: bytes, end: int) -> int:
+    """Where a scan ends without the fill bytes before the next marker."""
+    while data[end - 1] == 0xFF:
+        end -= 1
+    return end
+
+
 def has_only_pixels(content: bytes) -> bool:
     """Tell whether nothing but the picture can be in a stripped JPEG's scans and Huffman tables.
 
@@ -98,7 +120,7 @@ def has_only_pixels(content: bytes) -> bool:
     pixel of a scan.
     """
     interval = 0
-    for marker, start, end in _segments(content):
+    for marker, start, end in find_segments(content).segments:
         payload = content[start + 4 : end]
         if marker == HUFFMAN and not all(map(has_plain_symbols, parse_tables(marker, payload))):
             return False
@@ -117,26 +139,25 @@ def _has_plain_scan(scan: bytes, interval: int) -> bool:
     return codes == expected
 
 
-def read_jpeg_header(data: bytes) -> Header:
+def read_jpeg_header(data: bytes, structure: Structure | None = None) -> Header:
     """Read the frame header, count the scans; damage after the frame header is not reported.
 
     Raises MalformedContainer when no frame header can be reached.
     """
     frame, exif, xmp = b"", b"", b""
     scan_count = 0
-    try:
-        for marker, start, end in _segments(data):
-            if marker == START_OF_SCAN:
-                scan_count += 1
-            elif marker in FRAMES and not scan_count:
-                frame = data[start:end]
-            elif marker == APP1 and not scan_count:
-                payload = data[start + 4 : end]
-                exif = exif or (payload if payload.startswith(EXIF_PREFIX) else b"")
-                xmp = payload if payload.startswith(XMP_PREFIX) else xmp
-    except MalformedContainer:
-        if not frame:
-            raise
+    structure = structure or find_segments(data)
+    for marker, start, end in structure.segments:
+        if marker == START_OF_SCAN:
+            scan_count += 1
+        elif marker in FRAMES and not scan_count:
+            frame = data[start:end]
+        elif marker == APP1 and not scan_count:
+            payload = data[start + 4 : end]
+            exif = exif or (payload if payload.startswith(EXIF_PREFIX) else b"")
+            xmp = payload if payload.startswith(XMP_PREFIX) else xmp
+    if structure.error and not frame:
+        raise structure.error
     if not frame:
         raise TruncatedContainer("the JPEG ends before its frame header")
     width, height = _frame_size(frame)
@@ -148,6 +169,16 @@ def read_jpeg_header(data: bytes) -> Header:
         scan_count=scan_count,
         coefficient_bytes=coefficients * BYTES_PER_COEFFICIENT,
     )
+
+
+def find_segments(data: bytes) -> Structure:
+    """Find the segments, up to the first that cannot be one."""
+    found: list[Segment] = []
+    try:
+        found.extend(_segments(data))
+    except MalformedContainer as error:
+        return Structure(tuple(found), error)
+    return Structure(tuple(found))
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
@@ -190,7 +221,7 @@ def _segment_end(data: bytes, marker: int, position: int) -> int:
 
 
 def _used_tables(
-    data: bytes, segments: list[Segment], tables: dict[int, list[Table]]
+    data: bytes, segments: Sequence[Segment], tables: dict[int, list[Table]]
 ) -> set[Table]:
     """Which tables a scan refers to before another one takes their place."""
     uses = Uses()
@@ -211,13 +242,13 @@ def _joined(tables: list[Table], used: set[Table]) -> list[Table]:
     return [Table.join(kept)] if kept else []
 
 
-def _colour_segments(data: bytes, segments: list[Segment]) -> dict[int, bytes]:
+def _colour_segments(data: bytes, segments: Sequence[Segment]) -> dict[int, bytes]:
     """The number of the JFIF segment, and of the Adobe segment that counts, with what is kept."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for number, (marker, start, end) in enumerate(segments):
-        payload = data[start + 4 : end]
         if marker == START_OF_SCAN:
             break
+        payload = data[start + 4 : end]
         if marker == APP0 and payload.startswith(b"JFIF\x00") and len(payload) >= 14:
             found.setdefault(JFIF, (number, JFIF))
         # It says whether colours are YCbCr, RGB, CMYK or YCCK; the last one counts.

@@ -32,8 +32,8 @@ TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
 class Limits:
     """The largest file accepted, in bytes, the largest picture, and what is kept of one.
 
-    By default what a 50-megapixel phone makes (8192 x 6144) is accepted, so that no JPEG or PNG
-    takes a worker of ingest over 500 MB.
+    By default what a 50-megapixel phone makes (8192 x 6144) is accepted, so that no file takes a
+    worker of ingest over 600 MB (500 MB of JPEG and PNG).
     """
 
     max_bytes: int = 50 * 2**20

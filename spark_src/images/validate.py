@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import simplejpeg
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from spark_src.images import jpeg, png
 from spark_src.images.containers import Header, MalformedContainer, TruncatedContainer
-from spark_src.images.foreign import open_picture
+from spark_src.images.foreign import PIXEL_SHARES, open_picture
 from spark_src.images.formats import READABLE, Format, format_of, is_animation
 from spark_src.images.reduce import lossless, reduced
 from spark_src.images.rejection import Limits, PictureRejected, Reason
@@ -121,9 +121,10 @@ def _readable_format(data: bytes) -> Format:
 
 def _clean_own(data: bytes, file_format: Format, limits: Limits) -> Picture:
     is_jpeg = file_format is Format.JPEG
-    header = jpeg.read_jpeg_header(data) if is_jpeg else png.read_png_header(data)
+    structure = jpeg.find_segments(data) if is_jpeg else None
+    header = jpeg.read_jpeg_header(data, structure) if is_jpeg else png.read_png_header(data)
     _check_header(header, limits)
-    content = jpeg.strip_jpeg(data) if is_jpeg else png.strip_png(data)
+    content = jpeg.strip_jpeg(data, structure) if is_jpeg else png.strip_png(data)
     # Without an end, libjpeg takes the zeros of a half-done download for pixels.
     if is_jpeg and not content.endswith(jpeg.JPEG_END):
         raise PictureRejected(Reason.TRUNCATED, "The JPEG ends before its end-of-image marker.")
@@ -136,7 +137,8 @@ def _clean_own(data: bytes, file_format: Format, limits: Limits) -> Picture:
 
 def _clean_foreign(data: bytes, file_format: Format, limits: Limits) -> Picture:
     opened = open_picture(data, file_format)
-    _check_header(Header(*opened.size), limits)
+    share = PIXEL_SHARES.get(file_format, 1.0)
+    _check_header(Header(*opened.size), replace(limits, max_pixels=int(limits.max_pixels * share)))
     image, orientation = opened.decode()
     is_large = max(image.size) > limits.max_side
     return _picture(reduced(image, limits.max_side) if is_large else lossless(image), orientation)
