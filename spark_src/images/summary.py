@@ -33,7 +33,8 @@ class Summary:
     def __str__(self) -> str:
         parts = [f"{count:,} {noun}" for count, noun in self._counts() if count]
         splits = _listed(self.splits)
-        text = f"{self.n_pictures:,} pictures: " + "; ".join(
+        noun = "picture" if self.n_pictures == 1 else "pictures"
+        text = f"{self.n_pictures:,} {noun}: " + "; ".join(
             [f"splits {splits}" if splits else "no splits", *parts]
         )
         if self.ignored:
