@@ -31,7 +31,9 @@ _ORIENTATION = _column("orientation", pa.int32(), "EXIF orientation, 1 to 8")
 RAW_IMAGES = pa.schema(
     [
         *_KEYS,
-        _column("content", pa.binary(), "a JPEG or PNG without metadata, no larger than FRUITS_MAX_SIDE"),
+        _column(
+            "content", pa.binary(), "a JPEG or PNG without metadata, no larger than FRUITS_MAX_SIDE"
+        ),
         _column("width", pa.int32(), "pixels, as stored"),
         _column("height", pa.int32(), "pixels, as stored"),
         _ORIENTATION,

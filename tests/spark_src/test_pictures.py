@@ -60,9 +60,9 @@ def with_chunk(data: bytes, extra: bytes) -> bytes:
     return data[:position] + extra + data[position:]
 
 
-def pixels(data: bytes) -> bytes:
+def pixels(data: bytes, mode: str | None = None) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
-        return image.tobytes()
+        return (image.convert(mode) if mode else image).tobytes()
 
 
 def rejection(data: bytes, limits: Limits | None = None) -> PictureRejected:
@@ -282,7 +282,7 @@ def test_each_odd_image_has_its_known_outcome() -> None:
         accepted = clean_picture(data)
         assert isinstance(accepted, Picture)
         if max(accepted.width, accepted.height) < Limits.max_side // 2 or path.suffix == ".png":
-            assert pixels(accepted.content) == pixels(data), path.name
+            assert pixels(accepted.content, "RGB") == pixels(data, "RGB"), path.name
         assert accepted.orientation == (6 if "orientation" in path.name else 1), path.name
         for trace in METADATA_PREFIXES:
             assert trace not in accepted.content, path.name
