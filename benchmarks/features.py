@@ -32,8 +32,8 @@ from benchmarks.photos import compare_photos
 from spark_src.features.inference import BATCH, Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import INPUT_SIZE, model_input
-from spark_src.spark.session import read_files
 from spark_src.tables.delta import Snapshot
+from spark_src.tables.frames import read_files
 
 PROCESSES = 2
 

@@ -6,14 +6,14 @@ every Python of the project's environment imports this package at its start.
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` would take longer than the rest
 if TYPE_CHECKING:
-    from fruits_assets.reading import load
+    from fruits_assets.loading import load
 
 __all__ = ["load"]
 
 
 def __getattr__(name: str) -> object:
     if name == "load":
-        from fruits_assets.reading import load
+        from fruits_assets.loading import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

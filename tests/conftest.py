@@ -34,6 +34,28 @@ DEAR = ("spark", "environment")
 LONG = ("browser", "host", "emr")
 
 
+FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
+"""Folders whose tests have a marker of that name."""
+
+SLOW_FIXTURES = frozenset(
+    {"aws_url", "environment", "fruits_360", "materialized", "mobilenet", "run", "shared"}
+)
+"""Fixtures that start a server, build an environment, convert the model or run the graph."""
+
+
+def kind_of(item: pytest.Item) -> str:
+    """A test's marker: of its folder, or of what it takes; `unit` needs nothing but its process."""
+    if item.path.parent.name in FOLDERS:
+        return item.path.parent.name
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if fixtures & {"spark", "materialized", "run"}:
+        return "spark"
+    starts_processes = {"subprocess", "multiprocessing"} & vars(
+        getattr(item, "module", None)
+    ).keys()
+    return "integration" if fixtures & SLOW_FIXTURES or starts_processes else "unit"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the tests out to two processes: by a dear fixture or by file, what is long first."""
@@ -43,6 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(dear(item) or item.path.stem))
+        item.add_marker(kind_of(item))
     items.sort(key=lambda item: (not dear(item), item.path.parent.name not in LONG))
 
 

@@ -6,14 +6,14 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets import catalog
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.pca import fit, project
-from spark_src.pca.fit import FitSettings
+from spark_src.pca.refit import REFIT_SHARE, FitSettings
 from spark_src.spark.progress import Log, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 
 
 class PcaConfig(dg.Config):
@@ -29,22 +29,14 @@ class PcaConfig(dg.Config):
         False, description="Fit again, whatever the rules say, and sum up all images for it."
     )
     refit_share: float = Field(
-        fit.REFIT_SHARE,
+        REFIT_SHARE,
         gt=0,
         le=1,
         description="Fit again when a greater share of the training images is new.",
     )
 
 
-@dg.asset(
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("pca", "spark", "derived"),
-    kinds={"pyspark", "numpy"},
-    code_version="1",
-    automation_condition=ON_UPSTREAM_UPDATE,
-)
+@catalog.PCA_MODEL.asset()
 def pca_model(
     context: dg.AssetExecutionContext,
     config: PcaConfig,
@@ -59,7 +51,7 @@ def pca_model(
     sums; it is fitted again only when too many are new or unlike, or when k or the features' model
     changes, because a new fit changes every number. A Spark ML PCAModel lies beside it.
     """
-    write = storage.tables.begin("pca_model", context.run_id, [mobilenet_features])
+    write = storage.tables.begin(PCA_MODEL, context.run_id, [mobilenet_features])
     settings = FitSettings(
         config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
@@ -67,15 +59,7 @@ def pca_model(
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
-@dg.asset(
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("pca", "spark", "derived"),
-    kinds={"pyspark", "deltalake"},
-    code_version="1",
-    automation_condition=ON_UPSTREAM_UPDATE,
-)
+@catalog.PCA_COMPONENTS.asset()
 def pca_components(
     context: dg.AssetExecutionContext,
     pyspark: LazyPySparkResource,
@@ -90,7 +74,7 @@ def pca_components(
     to the model keep their numbers.
     """
     inputs = (mobilenet_features, pca_model)
-    write = storage.tables.begin("pca_components", context.run_id, inputs)
+    write = storage.tables.begin(PCA_COMPONENTS, context.run_id, inputs)
     change = components_change(write, *inputs, pyspark, context.log.info)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 

@@ -16,9 +16,10 @@ def check() -> None:
     Exits with 0 when all pass, with 1 when one of severity ERROR fails, with 2 when they
     cannot be run.
     """
-    from fruits_assets.checks.runs import run_checks
+    from fruits_assets.checks.outcomes import run_checks
+    from fruits_assets.definitions import build_defs
 
-    outcomes = run_checks()
+    outcomes = run_checks(build_defs())
     table = Table("asset", "check", "outcome", "what was found", title="Asset checks")
     for outcome in outcomes:
         table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))

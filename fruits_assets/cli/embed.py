@@ -60,9 +60,11 @@ def embed(
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
     from spark_src.images.rejection import Limits
+    from spark_src.io.residency import require_in_region
 
     settings = settings_in_region()
     limits = Limits(max_side=settings.max_side)
+    require_in_region([Location.parse(file) for file in files], settings.region)
     model, pca = _models(Tables(settings.storage_location))
     found: dict[str, Embedding] = {}
     for file in files:

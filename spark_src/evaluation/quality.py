@@ -29,6 +29,8 @@ NEIGHBOURS = 5
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1280)
 """Numbers of components that the curve of explained variance is given for."""
 
+_TEXTS_AT_ONCE = 50_000
+
 Matrix = NDArray[np.float32]
 Names = NDArray[np.str_]
 
@@ -108,12 +110,8 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    keys = read_rows(components, ["path", "image_id"]).to_pandas()
-    keys = keys.sort_values("path").drop_duplicates("image_id")
-    if len(keys) > most:
-        digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
-        keys = keys.iloc[np.argsort(digests)[:most]]
-    chosen = pc.field("path").isin(pa.array(keys["path"], pa.string()))
+    paths = _sample(read_rows(components, ["path", "image_id"]), most)
+    chosen = pc.field("path").isin(paths)
     wide = read_rows(features, ["path", "features"], chosen)
     narrow = read_rows(components, ["image_id", "path", "label", "pca"], chosen)
     both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
@@ -135,6 +133,27 @@ def measure(vectors: Vectors, pca: PcaModel) -> Quality:
         },
         curve={str(count): float(shares[count - 1]) for count in CURVE},
     )
+
+
+def _sample(keys: pa.Table, most: int) -> pa.Array:
+    """Paths of at most so many different pictures. No Python object an image stays in memory."""
+    keys = keys.sort_by("path").combine_chunks()
+    pictures = pc.dictionary_encode(keys["image_id"]).combine_chunks().indices.to_numpy()
+    _, first = np.unique(pictures, return_index=True)
+    paths = keys["path"].take(pa.array(np.sort(first))).combine_chunks()
+    if len(paths) > most:
+        paths = paths.take(pa.array(np.argsort(_digests(paths), kind="stable")[:most]))
+    return paths
+
+
+def _digests(texts: pa.Array) -> NDArray[np.uint64]:
+    """The first eight bytes of each text's sha256."""
+    parts = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = texts.slice(start, _TEXTS_AT_ONCE).to_pylist()
+        digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in some)
+        parts.append(np.frombuffer(digests, ">u8"))
+    return np.concatenate(parts).astype(np.uint64)
 
 
 def _answer(folds: Folds, vectors: Vectors) -> Answer:

@@ -91,6 +91,20 @@ def person_of(path: str) -> str | None:
     return below[0] if below else None
 
 
+def may_be_personal(path: str, split: str | None) -> bool:
+    """Whether a picture may be a person's: any that is not plainly of the data set.
+
+    Wider than `is_photo`, for what is shown outside the storage: photos may lie in the wrong
+    folder, or in one that is spelled otherwise.
+
+    >>> may_be_personal("Training/Apple/1.jpg", "Training"), may_be_personal("Apple/1.jpg", None)
+    (False, True)
+    >>> may_be_personal("Training/Photos/1.jpg", "Training")
+    True
+    """
+    return split is None or is_photo(path)
+
+
 def _photos_index(path: str) -> int:
     """Which of a photo's folders is `photos`: the first one."""
     found = _IN_PHOTOS.search(path)

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -23,7 +24,7 @@ from spark_src.images.listing import FILES, Listing
 from spark_src.images.rejection import TRANSIENT, Limits
 from spark_src.images.rewrite import Rewrite
 from spark_src.tables.delta import DataFile, Snapshot
-from spark_src.tables.parquet import new_name, read_columns
+from spark_src.tables.parquet import READING_THREADS, new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
@@ -178,9 +179,7 @@ def rewrites_without(
     alone = [[n] for n in whole if n not in merged]
     rewrites = []
     for number, group in enumerate([*alone, *_groups(raw, [n for n in whole if n in merged])]):
-        sources = tuple(
-            (raw.locations[n], dropped.get(n, np.empty(0, np.int64)).tolist()) for n in group
-        )
+        sources = tuple((raw.locations[n], dropped.get(n, np.empty(0, np.int64))) for n in group)
         rewrites.append(Rewrite(new_name(number), sources))
     return tuple(rewrites), tuple(raw.files[n] for n in removed)
 
@@ -216,13 +215,18 @@ def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counte
     """What the rows that go have in the table's digest and counts."""
     digest, splits, labels = 0, Counter[str](), Counter[str]()
     columns = ["path", "image_id", "orientation", "split", "label"]
-    for number, rows in _rows_by_file(stale).items():
-        found = read_columns([raw.locations[number]], columns).take(pa.array(rows))
-        keys = (found[name].to_pylist() for name in columns[:3])
-        digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
-        splits.update(count_values(found["split"]))
-        photos = are_photos(found["path"])
-        labels.update(count_values(pc.if_else(photos, "", found["label"])))
+
+    def read(number: int, rows: NDArray[np.int64]) -> pa.Table:
+        return read_columns([raw.locations[number]], columns).take(pa.array(rows))
+
+    theirs = _rows_by_file(stale)
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        for found in pool.map(read, theirs.keys(), theirs.values()):
+            keys = (found[name].to_pylist() for name in columns[:3])
+            digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
+            splits.update(count_values(found["split"]))
+            photos = are_photos(found["path"])
+            labels.update(count_values(pc.if_else(photos, "", found["label"])))
     return digest % DIGEST_MODULUS, splits, labels
 
 

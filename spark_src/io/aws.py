@@ -23,7 +23,7 @@ from py4j.protocol import Py4JJavaError
 from pyarrow import fs
 from pyspark.errors import PySparkException
 
-from spark_src.errors import AwsError
+from spark_src.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
     from spark_src.io.locations import Location
@@ -98,6 +98,21 @@ answer was lost; those are repeated where they are made."""
 def use_region(region: str) -> None:
     """Make it the region of this process and its children: boto3, pyarrow and Spark's workers."""
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
+
+
+def configured_region() -> str:
+    """The region of this process, as `use_region` set it.
+
+    Raises:
+        SettingsError: none was set.
+    """
+    region = os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise SettingsError(
+            "No AWS region is configured in this process. Set FRUITS_REGION, and start it with one "
+            "of the project's commands."
+        )
+    return region
 
 
 @cache

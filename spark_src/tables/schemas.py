@@ -76,14 +76,6 @@ ARTIFACT = pa.schema(
 )
 """Of assets that are a file and no table: the one row of the table that makes it current."""
 
-TABLES = {
-    "raw_images": RAW_IMAGES,
-    "rejected_images": REJECTED_IMAGES,
-    "mobilenet_features": MOBILENET_FEATURES,
-    "pca_components": PCA_COMPONENTS,
-}
-"""The assets that are tables."""
-
 
 def csv_schema(n_components: int) -> pa.Schema:
     """The columns of `csv_export`: the keys and a number for each component."""

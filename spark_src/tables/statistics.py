@@ -206,18 +206,6 @@ class QualityStatistics(Statistics):
     compared: int
 
 
-MODELS: dict[str, type[Statistics]] = {
-    "raw_images": RawImagesStatistics,
-    "rejected_images": RejectedImagesStatistics,
-    "mobilenet_model": MobilenetModelStatistics,
-    "mobilenet_features": FeaturesStatistics,
-    "pca_model": PcaModelStatistics,
-    "pca_components": ComponentsStatistics,
-    "csv_export": CsvStatistics,
-    "embedding_quality": QualityStatistics,
-}
-
-
 def joint_digest(*digests: str) -> str:
     """The digest of something that is made of several things, and of nothing else."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()

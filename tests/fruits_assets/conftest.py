@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from fruits_assets.checks.runs import Outcome, run_checks
+from fruits_assets.checks.outcomes import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES

@@ -32,14 +32,15 @@ from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.pca import fit
 from spark_src.pca.files import load_sums
-from spark_src.pca.fit import FitSettings
 from spark_src.pca.model import fit_sums
+from spark_src.pca.refit import FitSettings
 from spark_src.pca.sums import sum_files
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.delta import Snapshot, Tables, is_table
 from spark_src.tables.parquet import read_columns, write_file, write_whole
-from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     CsvStatistics,

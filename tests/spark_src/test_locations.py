@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import SettingsError
 from spark_src.io.locations import Location
-from spark_src.spark.session import read_files
 from spark_src.tables.delta import Tables
+from spark_src.tables.frames import read_files
 from tests.small_tables import add
 
 AWKWARD_NAMES = [

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
+from spark_src.pca import drift
 from spark_src.pca import files as pca_files
-from spark_src.pca.fit import (
-    Fit,
-    FitSettings,
-    Refresh,
-    is_unchanged,
-    load_current,
-    refit_reason,
-)
+from spark_src.pca.fit import Fit, is_unchanged, load_current
+from spark_src.pca.refit import FitSettings, Refresh, refit_reason
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 from tests.spark_src.vectors import FIVE, Row, VectorStorage, image, images
@@ -80,6 +74,17 @@ def test_new_images_of_several_refreshes_add_up(storage: VectorStorage) -> None:
         assert_kept(storage.refresh_pca()[0])
     assert statistics(storage).n_new_images == 6
     storage.features({"last": images([66])})
+    fit, _ = storage.refresh_pca()
+    assert "7 of 67 images are new since the last fit" in fit.description
+
+
+def test_images_that_come_and_go_again_do_not_add_up(storage: VectorStorage) -> None:
+    for day in range(3):
+        storage.features({f"day {day}": images(range(60, 65))})
+        assert_kept(storage.refresh_pca()[0])
+        storage.features({}, [f"day {day}"])
+        assert_kept(storage.refresh_pca()[0])
+    storage.features({"many": images(range(60, 67))})
     fit, _ = storage.refresh_pca()
     assert "7 of 67 images are new since the last fit" in fit.description
 

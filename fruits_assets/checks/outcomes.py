@@ -6,8 +6,7 @@ import dagster as dg
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from dagster_shared.error import SerializableErrorInfo
 
-from fruits_assets.checks.files import CHECK_JOB
-from fruits_assets.definitions import build_defs
+from fruits_assets.checks.file_integrity import CHECK_JOB_NAME
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -23,9 +22,9 @@ class Outcome:
     exit_code: int
 
 
-def run_checks(definitions: dg.Definitions | None = None) -> list[Outcome]:
+def run_checks(definitions: dg.Definitions) -> list[Outcome]:
     """Run every check once; none that fails or cannot be run keeps the others from running."""
-    job = (definitions or build_defs()).resolve_job_def(CHECK_JOB)
+    job = definitions.resolve_job_def(CHECK_JOB_NAME)
     with get_possibly_temporary_instance_for_cli("fruits check") as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
     outcomes = {outcome.asset + outcome.check: outcome for outcome in _evaluated(result)}

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import dagster as dg
 import pyarrow as pa
 
+from fruits_assets.catalog import CATALOG
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet
 
-CHECK_JOB = "asset_checks"
+CHECK_JOB_NAME = "asset_checks"
 """The job of all checks: it reads every file. After a materialization only new ones are read."""
 
 READING_THREADS = 2
@@ -23,13 +24,13 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
     def files_are_whole(
         context: dg.AssetCheckExecutionContext, storage: AssetStorage
     ) -> dg.AssetCheckResult:
-        """Every file of the current version is what was written: no page's checksum is wrong.
+        """No stored file is damaged: each still has the checksums it was written with.
 
-        After a materialization it reads the files that the run has added; `fruits check` reads all.
+        After a materialization it reads the files that the run added; `fruits check` reads all.
         """
         snapshot = storage.tables.current(asset)
         run = context.run
-        files = snapshot.files if run.job_name == CHECK_JOB else _added(snapshot, run.run_id)
+        files = snapshot.files if run.job_name == CHECK_JOB_NAME else _added(snapshot, run.run_id)
         damaged = _damaged(snapshot, files)
         return dg.AssetCheckResult(
             passed=not damaged,
@@ -68,6 +69,4 @@ def _is_whole(file: Location, rows: int) -> bool:
         return False
 
 
-FILE_CHECKS = [
-    _files_are_whole(asset) for asset in ("raw_images", "mobilenet_features", "pca_components")
-]
+FILE_CHECKS = [_files_are_whole(asset.name) for asset in CATALOG.values() if asset.pages_checked]

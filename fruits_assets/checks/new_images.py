@@ -1,26 +1,28 @@
-"""The check that tells when the pictures that come are no longer like those PCA was fitted on."""
+"""The check that warns when new pictures are unlike those that PCA was fitted on (drift)."""
 
 import dagster as dg
 import pyarrow as pa
 
+from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
-from spark_src.evaluation.drift import MAX_SHIFT_DEVIATIONS
-from spark_src.images.layout import is_photo
+from spark_src.images.layout import may_be_personal
+from spark_src.pca.drift import MAX_SHIFT_DEVIATIONS
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import open_parquet
+from spark_src.tables.registry import MOBILENET_FEATURES, PCA_COMPONENTS, PCA_MODEL
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 
 HIDDEN = "a person's photo"
 
 
-@dg.asset_check(asset="pca_components")
+@dg.asset_check(asset=PCA_COMPONENTS)
 def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Images that came last are like those that the PCA before them was fitted on.
+    """The newest pictures look like those that PCA was fitted on.
 
-    Where they are not, it warns and names the worst.
+    Where they do not, it warns and names the most unusual ones: broken pictures, or a new kind.
     """
-    known = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    known = storage.tables.current(PCA_MODEL).typed(PcaModelStatistics)
     drift = known.drift
     if drift is None:
         return dg.AssetCheckResult(passed=True, description=known.drift_note)
@@ -37,38 +39,33 @@ def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=text,
         metadata={
-            "images that came": drift.new_images,
-            "looked at": drift.compared,
-            "beyond": drift.beyond,
-            "median outside, times the old ones'": round(drift.residual, 3),
-            "mean shift": round(drift.shift, 3),
-            "worst": _table(worst),
+            "new images": drift.new_images,
+            "new images compared": drift.compared,
+            "new images beyond the old ones' 99 %": drift.beyond,
+            "median residual ratio": round(drift.residual, 3),
+            "shift of the mean in standard deviations": round(drift.shift, 3),
+            "most unusual images": _table(worst),
         },
     )
 
 
 def _worst(tables: Tables, drift: DriftStatistics, show_photos: bool) -> list[tuple[str, float]]:
     """Paths and ratios of the images that are farthest outside, as far as they are still there."""
-    folder = tables.prefix("mobilenet_features")
-    found = []
+    folder, found = tables.prefix(MOBILENET_FEATURES), []
     for name, row, ratio in drift.worst:
         try:
             with open_parquet(folder / name) as parquet:
-                paths: pa.Table = parquet.read(columns=["path"])
+                rows: pa.Table = parquet.read(columns=["path", "split"])
         except UnreadableVersionError:
             continue  # a later version does not have that file any more
-        path = paths["path"][row].as_py()
-        found.append((HIDDEN if is_photo(path) and not show_photos else path, ratio))
+        path, split = (rows[column][row].as_py() for column in ("path", "split"))
+        shown = show_photos or not may_be_personal(path, split)
+        found.append((path if shown else HIDDEN, ratio))
     return found
 
 
 def _table(worst: list[tuple[str, float]]) -> dg.TableMetadataValue:
-    records = [
-        dg.TableRecord({"path": path, "times the end of the old ones'": round(ratio, 2)})
-        for path, ratio in worst
+    rows: list[dict[str, str | float]] = [
+        {"path": path, "residual ratio": round(ratio, 2)} for path, ratio in worst
     ]
-    columns = [
-        dg.TableColumn("path", "string"),
-        dg.TableColumn("times the end of the old ones'", "float"),
-    ]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+    return rows_table(rows, {"path": "string", "residual ratio": "float"})

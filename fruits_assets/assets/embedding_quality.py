@@ -6,14 +6,20 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets import catalog
+from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
 from spark_src.pca.fit import load_current
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import (
+    EMBEDDING_QUALITY,
+    MOBILENET_FEATURES,
+    PCA_COMPONENTS,
+    PCA_MODEL,
+)
 from spark_src.tables.statistics import joint_digest
 
 
@@ -25,15 +31,8 @@ class QualityConfig(dg.Config):
     )
 
 
-@dg.asset(
-    deps=["mobilenet_features", "pca_model", "pca_components"],
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("results", "host", "none"),
-    kinds={"scikitlearn", "json"},
-    code_version="1",
-    automation_condition=ON_UPSTREAM_UPDATE,
+@catalog.EMBEDDING_QUALITY.asset(
+    deps=[MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS],
 )
 def embedding_quality(
     context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
@@ -51,42 +50,46 @@ def quality_change(
 ) -> tuple[Change, dict[str, Any]]:
     """The answers to every question, and what the UI shows of them."""
     started = time.monotonic()
-    names = ("mobilenet_features", "pca_model", "pca_components")
+    names = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
     features, model, components = (tables.current(name) for name in names)
-    write = tables.begin("embedding_quality", run_id, [features, model, components])
+    write = tables.begin(EMBEDDING_QUALITY, run_id, [features, model, components])
     digest = joint_digest(components.statistics.digest, str(most_images))
     if quality_files.is_current(write, digest):
         return Change.none(write), {}
     quality = measure(read(features, components, most_images), load_current(model))
     statistics = quality_files.save(quality, write.location, digest)
     metadata = {
-        "quality": _table(quality),
-        "explained variance by components": _curve(quality),
+        "accuracy": _accuracy_table(quality),
+        "questions not asked": _skipped_table(quality),
+        "explained variance by components": _variance_table(quality),
         "images compared": quality.sampled,
     }
     return Change(write, statistics, images=quality.sampled, started=started), metadata
 
 
-def _table(quality: Quality) -> dg.MarkdownMetadataValue:
-    """The shares told right; questions that cannot be asked are named below."""
-    few, held_out = f"{quality.n_components} components", "on both sides never the same"
-    columns = ["what is told", held_out, "images", "classes", "most frequent class"]
-    columns += ["5-NN, 1,280 features", f"5-NN, {few}", "linear, 1,280 features", f"linear, {few}"]
-    lines = [" | ".join(columns), " | ".join(["---"] * 2 + ["---:"] * 7)]
-    lines += [
-        " | ".join(_cells(answer, answer.scores)) for answer in quality.answers if answer.scores
-    ]
-    notes = [
-        f"- *{answer.question}, other {answer.held_out}*: cannot be computed, "
-        f"{answer.reason_not_asked}."
+def _accuracy_table(quality: Quality) -> dg.TableMetadataValue:
+    """The share of held-out images that are classified correctly, by question."""
+    k = f"{quality.n_components} components"
+    columns = {
+        "question": "string",
+        "held out together": "string",
+        "images": "int",
+        "classes": "int",
+        "most frequent class": "string",
+        "5-NN, 1,280 features": "string",
+        f"5-NN, {k}": "string",
+        "linear, 1,280 features": "string",
+        f"linear, {k}": "string",
+    }
+    rows = [
+        dict(zip(columns, _cells(answer, answer.scores), strict=True))
         for answer in quality.answers
-        if answer.reason_not_asked
+        if answer.scores
     ]
-    table = "\n".join(f"| {line} |" for line in lines)
-    return dg.MetadataValue.md("\n".join([table, "", *notes]))
+    return rows_table(rows, columns)
 
 
-def _cells(answer: Answer, scores: Scores) -> list[str]:
+def _cells(answer: Answer, scores: Scores) -> list[str | int]:
     shares = [
         scores.most_frequent,
         scores.neighbours_of_features,
@@ -94,14 +97,26 @@ def _cells(answer: Answer, scores: Scores) -> list[str]:
         scores.probe_of_features,
         scores.probe_of_components,
     ]
-    counts = [f"{scores.images:,}", str(scores.classes)]
+    counts = [scores.images, scores.classes]
     return [answer.question, answer.held_out, *counts, *(f"{share:.1%}" for share in shares)]
 
 
-def _curve(quality: Quality) -> dg.MarkdownMetadataValue:
-    lines = ["| components | explained variance |", "| ---: | ---: |"]
-    lines += [f"| {count} | {share:.4f} |" for count, share in quality.curve.items()]
-    lines += [
-        f"| **{count}** | {float(share):.0%} |" for share, count in quality.components_for.items()
+def _skipped_table(quality: Quality) -> dg.TableMetadataValue:
+    """Questions that the images cannot answer, and why."""
+    rows = [
+        {"question": answer.question, "held out together": answer.held_out, "reason": reason}
+        for answer in quality.answers
+        if (reason := answer.reason_not_asked)
     ]
-    return dg.MetadataValue.md("\n".join(lines))
+    return rows_table(rows, dict.fromkeys(("question", "held out together", "reason"), "string"))
+
+
+def _variance_table(quality: Quality) -> dg.TableMetadataValue:
+    """The variance that the first components keep, and how many keep the usual shares."""
+    points = {int(count): f"{share:.2%}" for count, share in quality.curve.items()}
+    points |= {count: f"{float(share):.0%}" for share, count in quality.components_for.items()}
+    rows: list[dict[str, str | int]] = [
+        {"components": count, "explained variance": share}
+        for count, share in sorted(points.items())
+    ]
+    return rows_table(rows, {"components": "int", "explained variance": "string"})

@@ -7,16 +7,15 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets import catalog
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.features import files
 from spark_src.features.incremental import audit, clear_staged, compute, statistics
 from spark_src.features.plan import plan_features
-from spark_src.images.preprocess import PIXELS
 from spark_src.spark.progress import Log, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.registry import MOBILENET_FEATURES
 from spark_src.tables.statistics import MobilenetModelStatistics
 
 
@@ -28,14 +27,7 @@ class FeaturesConfig(dg.Config):
     )
 
 
-@dg.asset(
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("features", "spark", "derived"),
-    kinds={"pyspark", "deltalake"},
-    code_version=PIXELS,
-    automation_condition=ON_UPSTREAM_UPDATE,
+@catalog.MOBILENET_FEATURES.asset(
     pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
@@ -52,7 +44,7 @@ def mobilenet_features(
     Only new pictures are computed; those known to the same model keep their numbers.
     """
     inputs = (raw_images, mobilenet_model)
-    write = storage.tables.begin("mobilenet_features", context.run_id, inputs)
+    write = storage.tables.begin(MOBILENET_FEATURES, context.run_id, inputs)
     change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
@@ -76,8 +68,8 @@ def features_change(
         counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
         session = lambda: pyspark.spark_session  # noqa: E731
         new = compute(session, plan, files.load(model), write.folder, counter)
-    vectors = audit(session, plan, new, write.folder)
-    found = statistics(plan, write.before, vectors)
+    vectors = audit(session, plan, new, write)
+    found = statistics(plan, vectors)
     found = found.model_copy(update={"progress": progress.recorded})
     return Change(
         write,

@@ -7,8 +7,8 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.assets._together import selected_outputs
+from fruits_assets import catalog
+from fruits_assets.assets.partial_selection import selected_outputs
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import AssetStorage, Launcher, PictureSource, count_cores
 from spark_src.errors import FruitsError
@@ -27,8 +27,7 @@ from spark_src.spark.progress import report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import discard
-
-ASSET = "raw_images"
+from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES
 
 
 class IngestConfig(dg.Config):
@@ -48,30 +47,17 @@ class IngestConfig(dg.Config):
 
 @dg.multi_asset(
     outs={
-        "rejected_images": dg.AssetOut(
-            description="One row for each file under FRUITS_INPUT that is no usable picture, and "
+        REJECTED_IMAGES: catalog.REJECTED_IMAGES.out(
+            "One row for each file under FRUITS_INPUT that is no usable picture, and "
             "why. Together with `raw_images` these are all the files there.",
-            io_manager_key="delta",
-            owners=OWNERS,
-            tags=tags("ingest", "spark", "paths"),
-            kinds={"pyspark", "deltalake"},
-            code_version="1",
-            is_required=False,
         ),
-        "raw_images": dg.AssetOut(
-            description="Every picture under FRUITS_INPUT, one row each, without its metadata "
-            "(EXIF and the like). Its pixels are untouched up to FRUITS_MAX_SIDE (1,024); a larger "
-            "one is reduced to it.",
-            io_manager_key="delta",
-            owners=OWNERS,
-            tags=tags("ingest", "spark", "photos"),
-            kinds={"pyspark", "deltalake"},
-            code_version="1",
-            is_required=False,
+        RAW_IMAGES: catalog.RAW_IMAGES.out(
+            "Every picture under FRUITS_INPUT, one row each, without its metadata (EXIF and the "
+            "like). Its pixels are untouched up to FRUITS_MAX_SIDE (1,024); a larger one is "
+            "reduced to it.",
         ),
     },
     can_subset=True,
-    group_name=GROUP,
 )
 def ingest(
     context: dg.AssetExecutionContext,
@@ -105,7 +91,7 @@ def ingest_changes(
 ) -> Iterator[dg.Output[Change]]:
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
-    rejected, raw = (tables.begin(name, context.run_id) for name in ("rejected_images", ASSET))
+    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
     require_apart(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))
@@ -117,7 +103,7 @@ def ingest_changes(
     rows = rejected_table(plan, result)
     uri = {"input": plan.listing.root.uri}
     change = rejected_change(plan, rejected, rows, started)
-    yield dg.Output(change, "rejected_images", metadata=uri)
+    yield dg.Output(change, REJECTED_IMAGES, metadata=uri)
 
     try:
         require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
@@ -126,4 +112,4 @@ def ingest_changes(
         discard(raw.folder, result.files)
         raise
     version = dg.DataVersion(change.digest)
-    yield dg.Output(change, ASSET, metadata=uri, data_version=version)
+    yield dg.Output(change, RAW_IMAGES, metadata=uri, data_version=version)
