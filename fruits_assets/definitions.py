@@ -49,7 +49,7 @@ def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) ->
         "pyspark": _spark(settings),
         "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=input_uri, queue_url=queue),
+        "source": PictureSource(uri=input_uri, queue_url=queue, max_side=settings.max_side),
         "weights": ModelWeights(uri=weights_uri),
         "residency": Residency(uris=[storage_uri, input_uri, weights_uri]),
         "delta": DeltaIOManager(storage=storage),

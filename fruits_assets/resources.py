@@ -15,6 +15,7 @@ from fruits_assets.notifications import InputQueue
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
@@ -114,6 +115,9 @@ class InputFolder(dg.ConfigurableResource[Any]):
 
 class PictureSource(InputFolder):
     """The folder of pictures to ingest. A run fails at once where it is missing or empty."""
+
+    max_side: int = Limits.max_side
+    """Larger pictures are kept at a smaller scale."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         super().setup_for_execution(context)

@@ -19,7 +19,9 @@ from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 class PcaConfig(dg.Config):
     """How far to reduce, how much has to be kept, and when to fit again."""
 
-    n_components: int = Field(50, ge=1, le=1280, description="How many components to keep.")
+    n_components: int = Field(
+        50, ge=1, le=1280, description="How many components to keep; of n images at most n - 1."
+    )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
     )
@@ -92,7 +94,7 @@ def pca_model_change(
     found = fit.fit_or_keep(session, features, write.before, settings, erased)
     log(f"PCA: {found.description}")
     sums = fit.save(session, found, write, features)
-    statistics = fit.statistics(found, sums, write.before, settings.min_explained_variance)
+    statistics = fit.statistics(found, sums, write.before, settings)
     new, gone = found.update.new_images, found.update.n_gone
     images = statistics.n_images_today if new is None else new.num_rows + (gone or 0)
     note = found.description
