@@ -10,35 +10,27 @@ from dataclasses import dataclass, replace
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import metadata
-from fruits_assets.assets import (
-    csv_export,
-    data_health,
-    embedding_quality,
-    fruit_classifier,
-    ingest,
-    label_issues,
-    mobilenet_features,
+from fruits_assets import materialization, metadata
+from fruits_assets.assets.csv_export import csv_change, csv_export
+from fruits_assets.assets.data_health import data_health, health_change
+from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
+from fruits_assets.assets.fruit_classifier import classifier_change, fruit_classifier
+from fruits_assets.assets.label_issues import label_issues, label_issues_change
+from fruits_assets.assets.mobilenet_features import features_change, mobilenet_features
+from fruits_assets.assets.pca import (
+    components_change,
     pca_components,
     pca_model,
+    pca_model_change,
 )
-from fruits_assets.assets._together import materialization
-from fruits_assets.assets.classifier import classifier_change
-from fruits_assets.assets.export import csv_change
-from fruits_assets.assets.features import features_change
-from fruits_assets.assets.health import health_change
-from fruits_assets.assets.label_issues import label_issues_change
-from fruits_assets.assets.pca import components_change, pca_model_change
-from fruits_assets.assets.quality import quality_change
+from fruits_assets.assets.raw_images import ingest
 from fruits_assets.io_managers import DeltaIOManager
-from fruits_assets.resources import AssetStorage, Launcher
+from fruits_assets.resources import AssetStorage, InputFolder, Launcher
 from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
 from spark_src.erasure.purge import purge
 from spark_src.erasure.rows import NOTE
 from spark_src.errors import ErasureError, FruitsError, PcaError
-from spark_src.io.locations import Location
-from spark_src.io.residency import require_in_region
 from spark_src.pca.refit import FitSettings
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
@@ -66,83 +58,79 @@ IN_PROGRESS = [
 ]
 
 
-def job(source: Location, region: str) -> dg.JobDefinition:
-    """The job for an input: the host deletes files, the cluster rewrites tables, the host looks.
+@dg.op(out=dg.Out(dg.Nothing))
+def erase_inputs(
+    context: dg.OpExecutionContext, storage: AssetStorage, input_folder: InputFolder
+) -> None:
+    """Delete the pictures under the input, with all their versions."""
+    require_no_run(context.instance)
+    for request in requests.pending(storage.tables):
+        try:
+            removed = requests.erase_inputs(storage.tables, input_folder.root, request)
+        except FruitsError as error:  # one request does not hold up another
+            context.log.error(f"request {request.name}: {error}")
+        else:
+            context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
 
-    Args:
-        source: the input; it may be empty, or be so afterwards.
-        region: that its bucket has to be in.
-    """
 
-    @dg.op(out=dg.Out(dg.Nothing))
-    def erase_inputs(context: dg.OpExecutionContext, storage: AssetStorage) -> None:
-        """Delete the pictures under the input, with all their versions."""
-        require_in_region([source], region)
-        require_no_run(context.instance)
-        for request in requests.pending(storage.tables):
-            try:
-                removed = requests.erase_inputs(storage.tables, source, request)
-            except FruitsError as error:  # one request does not hold up another
-                context.log.error(f"request {request.name}: {error}")
-            else:
-                context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
+@dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def erase_rows(
+    context: dg.OpExecutionContext,
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
+    storage: AssetStorage,
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> None:
+    """Take the rows out of the tables of pictures; make the downstream assets anew."""
+    tables = storage.tables
+    for request in requests.pending(tables):
+        if "inputs" not in request.done:
+            continue
+        removed = requests.erase_rows(
+            lambda: pyspark.spark_session, tables, request, context.run_id
+        )
+        context.log.info(f"request {request.name}: rows deleted: {removed}")
+    for asset in SOURCES:
+        snapshot = tables.find(asset)
+        if snapshot is not None:
+            shown = materialization.version_metadata(snapshot)
+            _report(context, ingest, asset, snapshot.statistics.digest, shown)
+    Downstream(context, tables, delta, pyspark).make()
 
-    @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def erase_rows(
-        context: dg.OpExecutionContext,
-        pyspark: LazyPySparkResource,
-        step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
-        storage: AssetStorage,
-        delta: dg.ResourceParam[DeltaIOManager],
-    ) -> None:
-        """Take the rows out of the tables of pictures; make the downstream assets anew."""
-        tables = storage.tables
-        for request in requests.pending(tables):
-            if "inputs" not in request.done:
-                continue
-            removed = requests.erase_rows(
-                lambda: pyspark.spark_session, tables, request, context.run_id
-            )
-            context.log.info(f"request {request.name}: rows deleted: {removed}")
-        for asset in SOURCES:
-            snapshot = tables.find(asset)
-            if snapshot is not None:
-                shown = metadata.from_snapshot(snapshot)
-                _report(context, ingest, asset, snapshot.statistics.digest, shown)
-        Downstream(context, tables, delta, pyspark).make()
 
-    @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def prove_erasure(
-        context: dg.OpExecutionContext,
-        storage: AssetStorage,
-        delta: dg.ResourceParam[DeltaIOManager],
-    ) -> None:
-        """Delete earlier versions and leftovers, look into every file, write the receipts."""
-        require_no_run(context.instance)
-        tables, failures = storage.tables, []
-        _make_on_host(context, tables, delta)
-        purged = purge(tables, context.run_id)
-        context.log.info(f"{purged:,} files of no current version deleted")
-        for request in requests.pending(tables):
-            if "rows" not in request.done:
-                continue
-            try:
-                receipt = proof.prove(tables, source, request, purged)
-            except ErasureError as error:
-                failures.append(str(error))
-            else:
-                context.log.info(f"request {request.name}: receipt {receipt}")
-        requests.require_all_done(tables, failures)
+@dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def prove_erasure(
+    context: dg.OpExecutionContext,
+    storage: AssetStorage,
+    input_folder: InputFolder,
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> None:
+    """Delete earlier versions and leftovers, look into every file, write the receipts."""
+    require_no_run(context.instance)
+    tables, failures = storage.tables, []
+    _make_on_host(context, tables, delta)
+    purged = purge(tables, context.run_id)
+    context.log.info(f"{purged:,} files of no current version deleted")
+    for request in requests.pending(tables):
+        if "rows" not in request.done:
+            continue
+        try:
+            receipt = proof.prove(tables, input_folder.root, request, purged)
+        except ErasureError as error:
+            failures.append(str(error))
+        else:
+            context.log.info(f"request {request.name}: receipt {receipt}")
+    requests.require_all_done(tables, failures)
 
-    @dg.job(
-        name=JOB,
-        description="Erase the data of every request that `fruits erase` has made: pictures, and "
-        "all that was made of them; then look into every file.",
-    )
-    def erase() -> None:
-        prove_erasure(erase_rows(erase_inputs()))
 
-    return erase
+@dg.job(
+    name=JOB,
+    description="Erase the data of every request that `fruits erase` has made: pictures, and "
+    "all that was made of them; then look into every file.",
+)
+def erase() -> None:
+    """The host deletes files, the cluster rewrites tables, the host proves it."""
+    prove_erasure(erase_rows(erase_inputs()))
 
 
 def require_no_run(instance: dg.DagsterInstance) -> None:
@@ -174,7 +162,7 @@ def _may_write(run: dg.DagsterRun) -> bool:
 
 @dataclass(frozen=True)
 class Downstream:
-    """Makes what follows from the pictures that are left, as far as it was ever made.
+    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
 
     Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
     """
@@ -208,7 +196,7 @@ class Downstream:
             self._delete(OF_PCA, "there is no PCA model to make them with")
             return False
         known = before.typed(PcaModelStatistics)
-        settings = FitSettings(known.n_components, known.min_explained_variance, refit_share=1)
+        settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
         features = self.tables.current("mobilenet_features")
         write = self.tables.begin("pca_model", self.context.run_id, [features])
         try:
@@ -236,7 +224,7 @@ class Downstream:
             return
         components = self.tables.current("pca_components")
         write = self.tables.begin("csv_export", self.context.run_id, [components])
-        self._store(csv_export, csv_change(write, components, self.pyspark))
+        self._store(csv_export, csv_change(write, components))
 
     def _delete(self, assets: Sequence[str], reason: str) -> None:
         """Delete what can't be made without the person's data."""
@@ -290,4 +278,4 @@ def _report(
     shown: metadata.Metadata,
 ) -> None:
     output = dg.Output(None, asset, data_version=dg.DataVersion(digest))
-    context.log_event(materialization(context.instance, assets_def, output, shown, asset))
+    context.log_event(materialization.event(context.instance, assets_def, output, shown, asset))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,16 +18,16 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from spark_src import plots
-from spark_src.evaluation import classifier_files, drawing, health_files, label_issue_files
-from spark_src.images.layout import PHOTOS, split_and_label
+from fruits_assets.metadata import rows_table
+from spark_src.images.layout import may_be_personal
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
 from spark_src.tables.csv import FILE
 from spark_src.tables.delta import Snapshot, Tables
-from spark_src.tables.pictures import pictures_of
+from spark_src.tables.registry import PCA_MODEL, RAW_IMAGES
 from spark_src.tables.sampling import sample_rows
+from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     FeaturesStatistics,
@@ -35,37 +35,23 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES, matrix_of
 
-DATASET_SPLITS = frozenset({"Training", "Test"})
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
-PAIRS = 24
-"""Of duplicates that are shown."""
-CONFUSED, ISSUES = 10, 50
-"""Labels that are shown, and images whose label is in doubt."""
-KEYS = ("image_id", "path", "split", "label")
+MAX_CELL = 80
+"""Characters of a cell: details of rejected files can be long."""
 
 Drawn = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Draws what a version is like."""
+    """The rows of tables that may be shown."""
 
     tables: Tables
     show_photos: bool = False
 
-    def draw(self, snapshot: Snapshot) -> Drawn:
-        """Metadata of the version; none where its asset has no picture or its table no row."""
-        draw = DRAWN.get(snapshot.asset)
-        return draw(self, snapshot) if draw else {}
-
     def may_show(self, row: dict[str, Any]) -> bool:
-        """Whether a row is of the data set, not of a person's photo."""
-        folders = row["path"].lower().split("/")
-        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
-
-    def may_show_path(self, path: str) -> bool:
-        """The same of a path alone."""
-        return self.may_show({"path": path, "split": split_and_label(path)[0]})
+        """Whether a row may be shown: it is of the data set, or the setting allows all."""
+        return self.show_photos or not may_be_personal(row["path"], row["split"])
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""
@@ -90,12 +76,14 @@ def raw_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """One picture of each label."""
     rows = gallery.pictures(snapshot)
     if not rows:
-        return {"pictures": _hidden()}
-    return {"pictures": _image(one_of_each_label(rows), "a picture of each label")}
+        return {"pictures": hidden()}
+    return {"pictures": image(one_of_each_label(rows), "a picture of each label")}
 
 
 def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
     """A sheet with the first picture of each label; rows as `Gallery.pictures` gives them."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
         first.setdefault(row["label"] or "(none)", row)
@@ -106,11 +94,13 @@ def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
 def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rejected files, without their paths where those may be a person's."""
     rows = gallery.rejected(snapshot)
-    return {"first rejected files": _table_of(rows)} if rows else {}
+    return {"first rejected files": table_of(rows)} if rows else {}
 
 
 def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """How quickly they came, how large they are, and which pictures they make neighbours."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     drawn = _throughput(snapshot)
     if not _sound(snapshot.typed(FeaturesStatistics).vectors, FEATURES):
         return drawn
@@ -118,12 +108,12 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     if table is None:
         return drawn
     vectors = matrix_of(table["features"].combine_chunks())
-    drawn["activations"] = _image(plots.histogram(vectors.ravel()), "histogram")
-    images = gallery.tables.find("raw_images")
+    drawn["activations"] = image(plots.histogram(vectors.ravel()), "histogram")
+    images = gallery.tables.find(RAW_IMAGES)
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
-    known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
+    known = [index for index, name in enumerate(table["image_id"].to_pylist()) if name in rows]
     if len(known) <= NEIGHBOURS:
-        return drawn | {"nearest neighbours": _hidden()}
+        return drawn | {"nearest neighbours": hidden()}
     names = table["image_id"].take(pa.array(known)).to_pylist()
     sheet = _neighbours(vectors[known], [rows[name] for name in names])
     return drawn | {"nearest neighbours": sheet}
@@ -131,16 +121,20 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def _throughput(snapshot: Snapshot) -> Drawn:
     """Pictures a second over the run; nothing where it featurized none."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     points = snapshot.typed(FeaturesStatistics).progress
     if not points:
         return {}
     edges, rates = progress.rates(points)
     drawn = plots.throughput(edges, rates, images=points[-1][1])
-    return {"throughput": _image(drawn, "pictures a second over the run")}
+    return {"throughput": image(drawn, "pictures a second over the run")}
 
 
 def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
     """A row for each of a few pictures: itself, then the pictures with the greatest cosine."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     sheet = []
     by_label = np.argsort([row["path"] for row in rows], kind="stable")
@@ -148,25 +142,29 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
     for query in asked:
         nearest = np.argsort(-(units @ units[query]), kind="stable")
         nearest = nearest[nearest != query][:NEIGHBOURS]
-        for place in (query, *nearest):
-            row = rows[place]
+        for index in (query, *nearest):
+            row = rows[index]
             sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
     title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
-    return _image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
+    return image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
 
 
 def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
     """Where the variance lies."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     model = load_current(snapshot)
     ratios, share = model.explained_variance_ratio, SHARES[0]
     reached = np.flatnonzero(np.cumsum(ratios) >= share)
     needed = int(reached[0]) + 1 if len(reached) else None
-    return {"variance": _image(plots.scree(ratios, model.n_components, needed, share), "variance")}
+    return {"variance": image(plots.scree(ratios, model.n_components, needed, share), "variance")}
 
 
 def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """A map of the pictures, and the variance of the model that made it."""
-    model = gallery.tables.find("pca_model")
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    model = gallery.tables.find(PCA_MODEL)
     drawn = pca_model(gallery, model) if model else {}
     known = snapshot.typed(ComponentsStatistics)
     n_components = known.n_components
@@ -177,83 +175,13 @@ def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
         return drawn
     points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
     labels = [label or "" for label in table["label"].to_pylist()]
-    return drawn | {"map": _image(plots.label_map(points, labels), "map of the pictures")}
+    return drawn | {"map": image(plots.label_map(points, labels), "map of the pictures")}
 
 
 def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rows and columns of the file."""
     rows = gallery.csv_rows(snapshot)
-    return {"first rows": _table_of(rows) if rows else _hidden()}
-
-
-def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """The worst pairs side by side, those first that have two labels."""
-    findings = health_files.load(snapshot, health_files.FINDINGS)
-    order = findings["crosses"].map(lambda crosses: "label" not in crosses).argsort(kind="stable")
-    every = findings.iloc[order][["path", "other_path"]].itertuples(index=False, name=None)
-    shown = (pair for pair in every if all(map(gallery.may_show_path, pair)))
-    pairs = list(islice(shown, PAIRS))
-    images = gallery.tables.find("raw_images")
-    if not pairs or images is None:
-        return {"worst pairs": _hidden()} if len(findings) else {}
-    rows = pictures_of(images, {path for pair in pairs for path in pair})
-    sheet = [
-        (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
-        for pair in pairs
-        if rows.keys() >= set(pair)
-        for path in pair
-    ]
-    return {"worst pairs": _image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
-
-
-def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """Which labels are confused, and which are told worst."""
-    of_labels = [
-        answer
-        for answer in classifier_files.load_evaluation(snapshot)
-        if answer["question"] == "fruit"
-        or (gallery.show_photos and answer["question"] != "kind of fruit")
-    ]
-    if not of_labels:
-        return {}
-    answer = of_labels[0]
-    shares = [(label, share) for label, (_, share) in answer["per_class"].items()]
-    worst = sorted(shares, key=lambda item: (item[1], item[0]))[:CONFUSED]
-    drawn = drawing.confusions(answer["confusions"], worst)
-    return {"confusions": _image(drawn, "labels that are confused")}
-
-
-def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """The labels that are likeliest to be wrong, as pictures and as a table."""
-    every = label_issue_files.load(snapshot).to_dict("records")
-    rows = list(islice((row for row in every if gallery.may_show_path(row["path"])), ISSUES))
-    images = gallery.tables.find("raw_images")
-    if not rows or images is None:
-        return {"doubtful labels": _hidden()} if every else {}
-    found = pictures_of(images, [row["path"] for row in rows])
-    columns = ("path", "label", "suggested", "score", "probability", "neighbours")
-    sheet = [
-        (row["label"], row["suggested"], picture["content"], picture["orientation"])
-        for row in rows
-        if (picture := found.get(row["path"]))
-    ]
-    return {
-        "doubtful labels": _image(drawing.labelled_sheet(sheet), "label, and what is suggested"),
-        "list": _table_of([{name: row[name] for name in columns} for row in rows]),
-    }
-
-
-DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
-    "raw_images": raw_images,
-    "rejected_images": rejected_images,
-    "mobilenet_features": mobilenet_features,
-    "pca_model": pca_model,
-    "pca_components": pca_components,
-    "csv_export": csv_export,
-    "data_health": data_health,
-    "fruit_classifier": fruit_classifier,
-    "label_issues": label_issues,
-}
+    return {"first rows": table_of(rows) if rows else hidden()}
 
 
 def _sound(vectors: VectorStatistics, length: int) -> bool:
@@ -266,18 +194,18 @@ def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
     return table.to_pylist() if table else []
 
 
-def _image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
+def image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A WebP picture as metadata."""
     data = base64.b64encode(content).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/webp;base64,{data})")
 
 
-def _hidden() -> dg.MarkdownMetadataValue:
+def hidden() -> dg.MarkdownMetadataValue:
+    """What stands in place of photos that may not be shown."""
     return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
 
 
-def _table_of(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
-    lines = [
-        " | ".join(str(value).replace("|", "\\|")[:80] for value in row.values()) for row in rows
-    ]
-    head = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in head + lines))
+def table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table of texts."""
+    cells = [{name: str(value)[:MAX_CELL] for name, value in row.items()} for row in rows]
+    return rows_table(cells, dict.fromkeys(rows[0], "string"))

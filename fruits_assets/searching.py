@@ -55,6 +55,6 @@ def search(
 
 
 def _content(file: str) -> bytes:
-    from fruits_assets.cli.embed import read_picture
+    from fruits_assets.embedding import read_picture
 
     return read_picture(file)

@@ -5,27 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from fruits_assets.assets._labels import GROUP, OWNERS, tags
-from fruits_assets.automation import ON_UPSTREAM_UPDATE
+from fruits_assets import catalog
+from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import label_issue_files
 from spark_src.images.layout import is_photo
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, RAW_IMAGES
 
-INPUTS = ("raw_images", "pca_components")
+INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
 
 
-@dg.asset(
-    deps=INPUTS,
-    io_manager_key="delta",
-    group_name=GROUP,
-    owners=OWNERS,
-    tags=tags("results", "host", "paths"),
-    kinds={"numpy", "csv"},
-    code_version="1",
-    automation_condition=ON_UPSTREAM_UPDATE,
-)
+@catalog.LABEL_ISSUES.asset(deps=INPUTS)
 def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
     """Each label's probability by what other fruits' images teach, the doubtful ones first.
 
@@ -40,7 +32,7 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     """The issues of today's labels, and what the UI shows of them."""
     started = time.monotonic()
     raw, components = (tables.current(name) for name in INPUTS)
-    write = tables.begin("label_issues", run_id, [raw, components])
+    write = tables.begin(LABEL_ISSUES, run_id, [raw, components])
     digest = label_issue_files.digest_of(components)
     if label_issue_files.is_current(write, digest):
         return Change.none(write), {}
@@ -49,6 +41,9 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     change = Change(write, statistics, images=len(judged.rows), started=started)
     found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
-    lines = [f"| {given} | {other} | {count:,} |" for (given, other), count in pairs.items()]
-    head = ["| label | suggested | images |", "| --- | --- | ---: |"]
-    return change, {"labels in doubt": dg.MetadataValue.md("\n".join([*head, *lines]))}
+    rows = [
+        {"label": str(given), "suggested": str(other), "images": int(count)}
+        for (given, other), count in pairs.items()
+    ]
+    columns = {"label": "string", "suggested": "string", "images": "int"}
+    return change, {"labels in doubt": rows_table(rows, columns)}

@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
 from spark_src.tables.delta import Snapshot
+from spark_src.tables.registry import DATA_HEALTH
 from spark_src.tables.statistics import HealthStatistics
 
 BALANCE = 10.0
@@ -15,20 +17,23 @@ _SHOWN = 20
 """Pairs that a check lists."""
 
 
-def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.MetadataValue]:
+def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
     """The worst pairs; their paths, which can be a person's, where that is allowed."""
     findings = health_files.load(snapshot, health_files.FINDINGS)
     named = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
     rows = findings[named].head(_SHOWN)
     names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
     cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
-    lines = [f"| {one} | {other} | {cosine:.4f} |" for one, other, cosine in cells]
-    head = ["| picture | the same, or nearly | cosine |", "| --- | --- | ---: |"]
-    return {"pairs": dg.MetadataValue.md("\n".join([*head, *lines]))} if lines else {}
+    columns = {"image": "string", "the same, or nearly": "string", "cosine": "float"}
+    found = [
+        dict(zip(columns, (one, other, round(float(cosine), 4)), strict=True))
+        for one, other, cosine in cells
+    ]
+    return {"pairs": rows_table(found, columns)} if found else {}
 
 
 def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.AssetCheckResult:
-    snapshot = storage.tables.current("data_health")
+    snapshot = storage.tables.current(DATA_HEALTH)
     known = snapshot.typed(HealthStatistics)
     exact, near = (
         known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near")
@@ -47,22 +52,22 @@ def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.Asset
     )
 
 
-@dg.asset_check(asset="data_health")
+@dg.asset_check(asset=DATA_HEALTH)
 def no_picture_in_two_splits(storage: AssetStorage) -> dg.AssetCheckResult:
     """No picture is in two splits: a test that was trained on tells nothing. Near ones warn."""
     return _crosses(storage, "split", exact_is_error=True)
 
 
-@dg.asset_check(asset="data_health")
+@dg.asset_check(asset=DATA_HEALTH)
 def no_picture_under_two_labels(storage: AssetStorage) -> dg.AssetCheckResult:
     """No picture, nor one that is nearly the same, has two labels: one of them is wrong."""
     return _crosses(storage, "label", exact_is_error=False)
 
 
-@dg.asset_check(asset="data_health")
+@dg.asset_check(asset=DATA_HEALTH)
 def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
     """The greatest class has at most ten times the images of the smallest."""
-    labels = storage.tables.current("data_health").typed(HealthStatistics).labels
+    labels = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).labels
     if not labels:
         return dg.AssetCheckResult(passed=True, description="no image has a label")
     ordered = sorted(labels.items(), key=lambda item: (item[1], item[0]))
@@ -76,10 +81,10 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="data_health")
+@dg.asset_check(asset=DATA_HEALTH)
 def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
     """Of no label more than nine in ten images have a near duplicate of that label."""
-    shares = storage.tables.current("data_health").typed(HealthStatistics).near_share
+    shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
     worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     above = [f"{label} {share:.0%}" for label, share in worst if share > NEAR_SHARE]
     text = f"{len(above):,} of {len(shares):,} labels consist of near duplicates"

@@ -27,7 +27,7 @@ def classify(
 
     Exits with 1 when a file is no usable picture; the others are printed all the same.
     """
-    from fruits_assets.cli.embed import read_picture
+    from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.classifier import classify as probabilities_of
     from spark_src.evaluation.classifier_files import load_model

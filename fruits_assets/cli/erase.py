@@ -96,24 +96,23 @@ def _ask_again(target: Target) -> None:
 
 
 def _require_no_run() -> None:
-    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
-
+    from fruits_assets.dagster_internals import cli_instance
     from fruits_assets.erasure_job import require_no_run
 
-    with get_possibly_temporary_instance_for_cli("fruits erase") as instance:
+    with cli_instance("fruits erase") as instance:
         require_no_run(instance)
 
 
 def _run(job: str, definitions: dg.Definitions) -> None:
     """In this process, recorded as any run; the request is in the storage, not in its config."""
-    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+    from fruits_assets.dagster_internals import cli_instance
 
-    with get_possibly_temporary_instance_for_cli("fruits erase") as instance:
+    with cli_instance("fruits erase") as instance:
         resolved = definitions.resolve_job_def(job)
         result = resolved.execute_in_process(instance=instance, raise_on_error=False)
     if not result.success:
         raise ErasureError(
-            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Mend "
+            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Fix "
             "that and run `fruits erase` again: it completes what is pending."
         )
 

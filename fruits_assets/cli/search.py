@@ -36,7 +36,7 @@ def search(
 
     Exits with 1 when a file is no usable picture; the others are searched for all the same.
     """
-    from fruits_assets.cli.embed import read_picture
+    from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.search import Searcher
     from spark_src.tables.delta import Tables

@@ -39,7 +39,8 @@ from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.delta import Snapshot, Tables, is_table
 from spark_src.tables.parquet import read_columns, write_file, write_whole
-from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES, RAW_IMAGES
 from spark_src.tables.statistics import (
     ClassifierStatistics,
     ComponentsStatistics,
@@ -352,7 +353,7 @@ def make_pca(spark: SparkSession, tables: Tables, erased: bool = False) -> Snaps
     write = tables.begin("pca_model", "run-1", [features])
     found = fit.fit_or_keep(lambda: spark, features, write.before, SETTINGS, erased)
     sums = fit.save(lambda: spark, found, write, features)
-    return commit_artifact(write, fit.statistics(found, sums, write.before, 0.9))
+    return commit_artifact(write, fit.statistics(found, sums, write.before, SETTINGS))
 
 
 @pytest.fixture(scope="module")
