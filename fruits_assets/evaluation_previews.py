@@ -43,7 +43,7 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """Which labels are confused, and which are told worst."""
-    from spark_src.evaluation import drawing  # Matplotlib takes 0.7 s
+    from spark_src import plots  # Matplotlib takes 0.7 s
 
     of_labels = [
         answer
@@ -56,13 +56,13 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     answer = of_labels[0]
     shares = [(label, share) for label, (_, share) in answer["per_class"].items()]
     worst = sorted(shares, key=lambda item: (item[1], item[0]))[:CONFUSED]
-    drawn = drawing.confusions(answer["confusions"], worst)
+    drawn = plots.confusions(answer["confusions"], worst)
     return {"confusions": image(drawn, "labels that are confused")}
 
 
 def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The labels that are likeliest to be wrong, as pictures and as a table."""
-    from spark_src.evaluation import drawing  # Matplotlib takes 0.7 s
+    from spark_src import plots  # Matplotlib takes 0.7 s
 
     every = label_issue_files.load(snapshot).to_dict("records")
     rows = list(islice((row for row in every if _may_show(gallery, row["path"])), ISSUES))
@@ -77,6 +77,6 @@ def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
         if (picture := found.get(row["path"]))
     ]
     return {
-        "doubtful labels": image(drawing.labelled_sheet(sheet), "label, and what is suggested"),
+        "doubtful labels": image(plots.labelled_sheet(sheet), "label, and what is suggested"),
         "list": table_of([{name: row[name] for name in columns} for row in rows]),
     }
