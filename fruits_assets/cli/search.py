@@ -22,7 +22,7 @@ UNUSABLE = 1
 
 
 def search(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     matches: Annotated[
         int, typer.Option("-k", "--matches", min=1, help="Images to find for each.")
     ] = 12,
@@ -39,9 +39,12 @@ def search(
     from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.search import Searcher
+    from spark_src.images.rejection import Limits
+    from spark_src.io.locations import Location
     from spark_src.tables.delta import Tables
 
-    settings = settings_in_region()
+    settings = settings_in_region(*map(Location.parse, files))
+    limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     searcher = Searcher.open(tables, settings.show_photos)
     asked: dict[str, bytes] = {}
@@ -49,7 +52,7 @@ def search(
     for file in files:
         try:
             content = read_picture(file)
-            found[file] = searcher.search(content, matches)
+            found[file] = searcher.search(content, matches, limits)
             asked[file] = content
         except InputError as error:
             Console(stderr=True).print(
