@@ -40,20 +40,24 @@ def search(
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.search import Searcher
     from spark_src.images.rejection import Limits
+    from spark_src.images.validate import clean_picture
     from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    settings = settings_in_region(*map(Location.parse, files))
+    settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
     limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     searcher = Searcher.open(tables, settings.show_photos)
-    asked: dict[str, bytes] = {}
+    asked: dict[str, tuple[bytes, int]] = {}
     found: dict[str, pd.DataFrame] = {}
     for file in files:
         try:
             content = read_picture(file)
             found[file] = searcher.search(content, matches, limits)
-            asked[file] = content
+            clean = clean_picture(content, limits)
+            asked[file] = clean.content, clean.orientation
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
@@ -74,7 +78,7 @@ def _print(found: dict[str, pd.DataFrame]) -> None:
 
 
 def _write(
-    html: Path, asked: dict[str, bytes], found: dict[str, pd.DataFrame], tables: Tables
+    html: Path, asked: dict[str, tuple[bytes, int]], found: dict[str, pd.DataFrame], tables: Tables
 ) -> None:
     from spark_src.evaluation.search_page import page
     from spark_src.tables.pictures import pictures_of

@@ -19,7 +19,8 @@ from spark_src.embed import embedding
 from spark_src.features import files
 from spark_src.features.model import MobilenetModel
 from spark_src.images.layout import are_photos
-from spark_src.images.rejection import DEFAULT_LIMITS, Limits
+from spark_src.images.rejection import Limits
+from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
