@@ -23,7 +23,7 @@ def mobilenet_model(
     Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
     kept while weights and converter are the same.
     """
-    write = storage.tables.begin(MOBILENET_MODEL, context.run_id)
+    write = storage.tables.begin(MOBILENET_MODEL, context.run.run_id)
     change = model_change(write, weights)
     version = dg.DataVersion(change.digest)
     return dg.Output(change, data_version=version, metadata={"weights": str(weights)})

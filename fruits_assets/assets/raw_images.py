@@ -78,7 +78,7 @@ def ingest_changes(
 ) -> Iterator[dg.Output[Change]]:
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
-    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
+    rejected, raw = (tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
     plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
