@@ -25,7 +25,7 @@ WAIT_SECONDS = 1
 """How long a call waits for messages. Without a wait SQS asks some of its servers only."""
 
 DRAIN_SECONDS = 20.0
-"""After so long `drain` begins no further call: Dagster gives a sensor's evaluation 60 s."""
+"""After so long `drain` begins no further call: the listing has to fit into the same evaluation."""
 
 _TEST_EVENT = "s3:TestEvent"
 """What S3 sends once, to see whether it may, when notifications are configured."""

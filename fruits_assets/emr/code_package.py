@@ -8,8 +8,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import aws_errors, client, error_code
@@ -76,6 +74,8 @@ def push(staging: Location, region: str, package: CodePackage | None = None) -> 
     location = staging / package.name
     if object_exists(location, region):
         return location
+    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+
     bucket, key = location.bucket_and_key
     with aws_errors(f"uploading {location.uri}"):
         try:
@@ -100,6 +100,8 @@ def object_exists(location: Location, region: str) -> bool:
         raise SettingsError(
             f"A cluster cannot read {location}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
         )
+    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+
     bucket, key = location.bucket_and_key
     with aws_errors(f"looking for {location.uri}"):
         try:

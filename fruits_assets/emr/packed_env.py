@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fruits_assets.emr.code_package import object_exists
-from fruits_assets.settings import PROJECT
+from fruits_assets.settings import PROJECT, ROOT
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
@@ -29,7 +29,7 @@ PLATFORM = "x86_64-manylinux_2_34"
 LIMIT_BYTES = 250 * 10**6
 """Every node downloads and unpacks the archive before it can work."""
 
-CACHE = PROJECT / ".cache" / "cluster-env"
+CACHE = ROOT / ".cache" / "cluster-env"
 
 _COMPRESSION = 4
 """Gzip's level: 6 takes twice as long for 3 %."""

@@ -53,7 +53,17 @@ def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
     s3, key = client("s3", region), f"{folder}/{EVENTS_FILE}"
     with EventUploader(lambda content: s3.put_object(Bucket=bucket, Key=key, Body=content)) as sent:
         events = run_step(order.step_reference(), sent.put)
+    stop_spark()
     return not any(event.is_step_failure or event.is_step_up_for_retry for event in events)
+
+
+def stop_spark() -> None:
+    """End Spark in order, where there is one: else its executors are lost and started again."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
 
 
 def adopt(settings: Mapping[str, str]) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +32,8 @@ class Engine:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._shape: tuple[int, ...] = ()
@@ -52,6 +57,28 @@ class Engine:
         self._interpreter.set_tensor(self._input, pictures)
         self._interpreter.invoke()
         return np.array(self._interpreter.get_tensor(self._output))
+
+
+@contextmanager
+def native_stderr_hidden() -> Iterator[None]:
+    """Inside the block nothing that C++ writes to standard error is seen.
+
+    Python's exceptions are raised as ever; these libraries have no switch for what they print.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # this process has no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 _engines: dict[str, Engine] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from pyspark import Accumulator
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pyspark import Accumulator
 
 REPORT_SECONDS = 5.0
 """Between two lines."""
@@ -23,6 +26,21 @@ MAX_POINTS = 200
 
 Log = Callable[[str], None]
 """Takes a line."""
+
+Listener = Callable[[int, int, float], None]
+"""Takes images done, images in all, seconds since the start."""
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Inside the block all progress of this process is reported to `listener`, every 0.25 s."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class ProgressLog:
@@ -56,6 +74,32 @@ class ProgressLog:
         return tuple(self.points) if len(self.points) > 1 else ()
 
 
+class FileCounter:
+    """Counts what workers on this machine have done, picture by picture: the size of a file.
+
+    Spark's own accumulators change when a task ends, and a first run has few of them.
+
+    Args:
+        file: an empty file, or one to be made.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def add(self, count: int) -> None:
+        """Count; a count that cannot be written is lost, as nothing depends on it."""
+        with suppress(OSError), open(self._file, "ab", buffering=0) as file:
+            file.write(b"." * count)
+
+    @property
+    def value(self) -> int:
+        """How many were counted."""
+        try:
+            return os.path.getsize(self._file)
+        except OSError:
+            return 0
+
+
 @contextmanager
 def report_progress(
     images: int, log: Log, interval: float = REPORT_SECONDS
@@ -81,6 +125,8 @@ def report_progress(
         reported = 0.0
         while not finished.wait(min(POLL_SECONDS, interval)):
             seconds, done = poll(), progress.done
+            for listener in _listeners:
+                listener(min(done or 0, images), images, seconds)
             if done is not None and seconds - reported >= interval:
                 log(progress_line(done, images, seconds))
                 reported = seconds
@@ -103,6 +149,8 @@ def rates(
     Counts come in lumps, a task's images at once, so each span is as long as several of them; in
     between, images are taken to have been done evenly.
     """
+    import numpy as np
+
     seconds, done = np.array(points, np.float64).T
     spans = int(np.clip((len(points) - 1) // 4, 1, most))
     edges = np.linspace(0, seconds[-1], spans + 1)

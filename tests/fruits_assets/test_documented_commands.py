@@ -34,9 +34,9 @@ OWN = ("fruits", "dagster asset materialize")
 """What is run here, in this process: Spark and TensorFlow are there already."""
 
 ELSEWHERE = {
-    "pip install uv && uv run dagster asset materialize --select '*'": (
-        ".ci/run",
-        "uv run dagster asset materialize --select '*'",
+    "pip install uv && uv run fruits run": (
+        "tests/fruits_assets/test_run_command.py",
+        '[FRUITS, "run", *arguments]',
     ),
     "pip install uv && uv run --group dev pytest": (".ci/run", "uv run --group dev pytest"),
     "uv run pytest -m unit -q": (".github/workflows/ci.yaml", "marker: unit"),

@@ -14,7 +14,7 @@ from fruits_assets.definitions import build_defs
 from fruits_assets.settings import PROJECT, Settings
 from spark_src import errors
 from spark_src.contract import PREFIXES
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.tables.registry import TABLES
 from spark_src.tables.schemas import type_name
 

@@ -13,7 +13,7 @@ import pytest
 from spark_src.errors import AwsError
 from spark_src.images import reader
 from spark_src.images.reader import SourceFile, Unread, read_ahead
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from tests.emr.faulty_s3 import Fault, FaultyS3

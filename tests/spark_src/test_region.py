@@ -28,7 +28,7 @@ def region_of_pyarrow() -> str:
 
 @pytest.mark.parametrize("region_of", [region_of_boto3, region_of_pyarrow])
 def test_a_client_without_a_region_is_refused(region_of: Callable[[], Any]) -> None:
-    with pytest.raises(SettingsError, match="No AWS region is known"):
+    with pytest.raises(SettingsError, match="No AWS region is configured"):
         region_of()
 
 
