@@ -39,7 +39,7 @@ def _require_no_failure(context: dg.AssetExecutionContext) -> None:
     )
     if failed.records:
         raise dg.Failure(
-            "The weights were not converted, because another asset of this run failed: mend that, "
+            "The weights were not converted, because another asset of this run failed: fix that, "
             "and start the run again.",
             allow_retries=False,
         )
