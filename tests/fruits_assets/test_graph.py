@@ -18,11 +18,11 @@ TAGS = ("personal_data", "runs_on")
 
 SNAPSHOT = """\
 asset csv_export <- pca_components, pca_model (group results, code 1)
-  csv, pyspark; team:data; personal_data=derived, runs_on=spark
+  csv; team:data; personal_data=derived, runs_on=spark
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group evaluation, code 1)
   json, scikitlearn; team:data; personal_data=none, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
-(group features, code pillow-rgb-upright-bicubic-224-v1)
+(group features, code pillow-rgb-upright-bicubic-224-reduced-v2)
   deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
 asset mobilenet_model <- nothing (group model, code 1)
   tensorflow, tflite; team:data; personal_data=none, runs_on=host
