@@ -20,7 +20,7 @@ class PcaConfig(dg.Config):
     """How far to reduce, how much has to be kept, and when to fit again."""
 
     n_components: int = Field(
-        50, ge=1, le=1280, description="How many components to keep; of n images at most n - 1."
+        50, ge=1, le=1280, description="How many components to keep. Of n images, at most n - 1."
     )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
