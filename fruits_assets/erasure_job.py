@@ -152,7 +152,7 @@ def _may_write(run: dg.DagsterRun) -> bool:
 
 @dataclass(frozen=True)
 class Downstream:
-    """Makes what follows from the pictures that are left, as far as it was ever made.
+    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
 
     Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
     """
@@ -186,7 +186,7 @@ class Downstream:
             self._delete(OF_PCA, "there is no PCA model to make them with")
             return False
         known = before.typed(PcaModelStatistics)
-        settings = FitSettings(known.n_components, known.min_explained_variance, refit_share=1)
+        settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
         features = self.tables.current("mobilenet_features")
         write = self.tables.begin("pca_model", self.context.run_id, [features])
         try:

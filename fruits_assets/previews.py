@@ -111,7 +111,7 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     drawn["activations"] = _image(plots.histogram(vectors.ravel()), "histogram")
     images = gallery.tables.find(RAW_IMAGES)
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
-    known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
+    known = [index for index, name in enumerate(table["image_id"].to_pylist()) if name in rows]
     if len(known) <= NEIGHBOURS:
         return drawn | {"nearest neighbours": _hidden()}
     names = table["image_id"].take(pa.array(known)).to_pylist()
@@ -142,8 +142,8 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
     for query in asked:
         nearest = np.argsort(-(units @ units[query]), kind="stable")
         nearest = nearest[nearest != query][:NEIGHBOURS]
-        for place in (query, *nearest):
-            row = rows[place]
+        for index in (query, *nearest):
+            row = rows[index]
             sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
     title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
     return _image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)

@@ -24,7 +24,7 @@ from spark_src.tables.statistics import joint_digest
 
 
 class QualityConfig(dg.Config):
-    """How many images are looked at."""
+    """How many images are compared."""
 
     most_images: int = Field(
         MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."

@@ -19,16 +19,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spark_src.images.ingest import DIGEST_MODULUS, Batch, row_digest, to_stream
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import are_photos
 from spark_src.images.listing import FILES, Listing
+from spark_src.images.rejection import TRANSIENT, Limits
 from spark_src.images.rewrite import Rewrite
-from spark_src.images.validate import TRANSIENT, Limits
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import READING_THREADS, new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
-RULES = "1"
+RULES = "2"
 """Version of the rules by which files are accepted. Another one reads every file again."""
 
 MIN_ROWS, MAX_ROWS, FILES_PER_RUN = 128, 1024, 32
@@ -76,7 +76,7 @@ class IngestPlan:
 
 def fingerprint_of(limits: Limits) -> str:
     """Names the rules by which files are accepted."""
-    text = f"{RULES} {limits.max_bytes} {limits.max_pixels}"
+    text = f"{RULES} {limits.max_bytes} {limits.max_pixels} {limits.max_side}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -225,7 +225,7 @@ def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counte
             keys = (found[name].to_pylist() for name in columns[:3])
             digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
             splits.update(count_values(found["split"]))
-            photos = pc.starts_with(found["path"], f"{PHOTOS}/")
+            photos = are_photos(found["path"])
             labels.update(count_values(pc.if_else(photos, "", found["label"])))
     return digest % DIGEST_MODULUS, splits, labels
 

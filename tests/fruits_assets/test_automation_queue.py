@@ -38,6 +38,7 @@ class Announced:
         )
         self.input, self.storage = (f"s3://{bucket}/{folder}" for folder in ("input", "data"))
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def put(self, name: str, announce: bool = True) -> None:
         key = f"input/{name}"
@@ -54,7 +55,9 @@ class Announced:
             "input_folder": InputFolder(uri=self.input, queue_url=self.url),
             "storage": AssetStorage(root=self.storage),
         }
-        with dg.build_sensor_context(cursor=self.cursor, resources=resources) as context:
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=resources
+        ) as context:
             found = automation.new_pictures(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         if isinstance(found, dg.SkipReason):

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from spark_src.errors import SettingsError
-from spark_src.io.aws import client, forget_clients, s3_files, use_region
+from spark_src.io.aws import client, reset_clients, s3_files, use_region
 
 
 @pytest.fixture(autouse=True)
 def _no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "")
-    forget_clients()
+    reset_clients()
 
 
 def region_of_boto3() -> str:
