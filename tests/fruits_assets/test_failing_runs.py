@@ -64,7 +64,9 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
     managers = {"delta": RunsOutOfSpace}
     result = run(copied, asset, io_managers=managers, raise_on_error=False)
     assert not result.success
-    assert "No space left on device" in error_text(result)
+    text = error_text(result)
+    assert f"The disk of {before.location} is full (" in text
+    assert "make room, or set FRUITS_STORAGE to a folder on a larger disk" in text
     assert current(copied, asset) == before
     assert files.items() <= digests(copied).items()
     assert run(copied, asset).success
