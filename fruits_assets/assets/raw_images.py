@@ -19,6 +19,7 @@ from fruits_assets.resources import (
     picture_counter,
 )
 from spark_src.errors import FruitsError
+from spark_src.images.labels import read_labels
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
     raw_change,
@@ -105,7 +106,8 @@ def ingest_changes(
     require_apart(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))
-    plan = plan_ingest(listing, limits, raw.before, rejected.before)
+    labels = read_labels(source.root)
+    plan = plan_ingest(listing, limits, raw.before, rejected.before, labels)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
         counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731

@@ -220,7 +220,8 @@ def test_an_input_that_is_missing_is_named_and_asked_for_nothing(watched: Watche
 
 
 def test_new_pictures_are_carried_through_the_whole_graph(watched: Watched) -> None:
-    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", "embedding_quality"}
+    on_host = {"embedding_quality", "data_health", "fruit_classifier", "label_issues"}
+    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", *on_host}
     with dg.DagsterInstance.ephemeral() as instance:
         for asset in ("raw_images", "rejected_images", "mobilenet_model", *sorted(graph)):
             instance.report_runless_asset_event(dg.AssetMaterialization(asset))

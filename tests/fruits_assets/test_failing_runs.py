@@ -31,6 +31,9 @@ UPSTREAM = {
     "pca_components": "pca_model",
     "csv_export": "key:pca_model or key:pca_components",
     "embedding_quality": "key:pca_model or key:pca_components",
+    "data_health": "key:pca_model",
+    "fruit_classifier": "key:pca_model or key:pca_components",
+    "label_issues": "key:pca_model or key:pca_components",
 }
 """What a run with three components has to make first, so that the asset is to be made anew."""
 
