@@ -100,7 +100,9 @@ def ingest_changes(
 ) -> Iterator[dg.Output[Change]]:
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
-    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
+    rejected, raw = (
+        tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES)
+    )
     require_apart(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))

@@ -18,7 +18,7 @@ TAGS = ("personal_data", "runs_on")
 
 SNAPSHOT = """\
 asset csv_export <- pca_components, pca_model (group results, code 1)
-  csv, pyspark; team:data; personal_data=derived, runs_on=spark
+  csv; team:data; personal_data=derived, runs_on=spark
 asset data_health <- mobilenet_features, pca_model, raw_images (group evaluation, code 1)
   numpy, parquet; team:data; personal_data=paths, runs_on=host
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group evaluation, code 1)
@@ -29,7 +29,7 @@ raw_images (group evaluation, code 1)
 asset label_issues <- pca_components, raw_images (group evaluation, code 1)
   csv, numpy; team:data; personal_data=paths, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
-(group features, code pillow-rgb-upright-bicubic-224-v1)
+(group features, code pillow-rgb-upright-bicubic-224-reduced-v2)
   deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
 asset mobilenet_model <- nothing (group model, code 1)
   tensorflow, tflite; team:data; personal_data=none, runs_on=host
