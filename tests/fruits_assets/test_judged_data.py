@@ -14,7 +14,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from fruits_assets.checks.runs import Outcome
+from fruits_assets.checks.outcomes import Outcome
 from PIL import Image, ImageOps
 
 from fruits_assets import search
