@@ -45,7 +45,7 @@ main()
 """
 
 
-FILMS = {"no_picture_in_two_splits", "labels_are_varied"}
+FILMS = {"no_picture_in_two_splits"}
 """Checks that warn of the sample: its pictures are neighbouring frames of films."""
 
 
@@ -235,7 +235,7 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 17
+    assert output.count(" holds ") == 18
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
@@ -260,7 +260,7 @@ def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" holds ") == 18
+    assert done.stdout.count(" holds ") == 19
     assert "JVM started: False" in done.stdout
     assert digests(stored) == before
 
