@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from spark_src.contract import PREFIXES
-from spark_src.erasure import rows
+from spark_src.erasure import erased, rows
 from spark_src.erasure.lookup import pending_prefix, require_same_input
+from spark_src.erasure.people import people
 from spark_src.erasure.requests import RECEIPT, Request
-from spark_src.erasure.scan import Needles, Scan, earlier_versions, scan
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.scan import Scan, earlier_versions, scan
 from spark_src.errors import ErasureError
 from spark_src.io import object_versions
 from spark_src.io.locations import Location
@@ -21,14 +24,27 @@ from spark_src.tables.parquet import read_columns, write_whole
 _SHOWN = 5
 
 
-def prove(tables: Tables, source: Location, request: Request, purged_files: int = 0) -> Location:
-    """Look into every file for what has to be gone, and write the receipt.
+def needles_of(tables: Tables, source: Location, request: Request) -> Needles:
+    """What must not be found any more once a request's rows are gone."""
+    others = people(tables, source)
+    return Needles.from_target(request.target, source, _own_image_ids(tables, request), others)
+
+
+def prove(
+    tables: Tables,
+    source: Location,
+    request: Request,
+    counts: Mapping[str, int] | None = None,
+    records: Callable[[Needles], Scan] | None = None,
+) -> Location:
+    """Look into every file for what has to be gone, add it to the list, and write the receipt.
 
     Args:
         tables: the storage, after `purge`.
         source: the input.
         request: what was to be erased.
-        purged_files: how many files `purge` deleted.
+        counts: what was deleted besides, for the receipt: by `purge`, in Dagster's records.
+        records: looks into Dagster's own records.
 
     Raises:
         ErasureError: something of the target is still there; the message names files where their
@@ -36,19 +52,20 @@ def prove(tables: Tables, source: Location, request: Request, purged_files: int 
     """
     require_same_input(tables, source)
     started = time.monotonic()
-    needles = Needles.from_target(request.target, source, _own_image_ids(tables, request))
+    needles = needles_of(tables, source, request)
     stored = scan(tables.root, needles, pending_prefix(tables))
     _require_readable(stored, tables)
     supplied = scan(source, needles, pending_prefix(tables))
+    recorded = records(needles) if records else Scan()
     earlier = earlier_versions(tables.root) + earlier_versions(source, needles)
-    if stored.n_hits or supplied.n_hits or earlier:
-        raise ErasureError(_left_over(stored, supplied, earlier, request))
-    request = request.counted("proof", started, purged_files=purged_files)
+    if stored.n_hits or supplied.n_hits or recorded.n_hits or earlier:
+        raise ErasureError(_left_over(stored, supplied, recorded, earlier, request))
+    erased.note(tables, request.name, request.target)
+    request = request.counted("proof", started, **(counts or {}))
     now = datetime.now(UTC)
     receipt = request.file.parent / f"{RECEIPT}{now:%Y%m%dT%H%M%SZ}-{request.name}.json"
-    write_whole(
-        receipt, json.dumps(_receipt(tables, request, stored + supplied), indent=2).encode()
-    )
+    content = _receipt(tables, request, stored + supplied + recorded)
+    write_whole(receipt, json.dumps(content, indent=2).encode())
     object_versions.delete(request.file)
     return receipt
 
@@ -71,7 +88,7 @@ def _require_readable(found: Scan, tables: Tables) -> None:
         )
 
 
-def _left_over(stored: Scan, supplied: Scan, earlier: int, request: Request) -> str:
+def _left_over(stored: Scan, supplied: Scan, recorded: Scan, earlier: int, request: Request) -> str:
     """What is still there; names that can be somebody's are counted, for messages are kept."""
     parts = [f"Something of request {request.name} is still there:"]
     if stored.hits:
@@ -80,7 +97,8 @@ def _left_over(stored: Scan, supplied: Scan, earlier: int, request: Request) -> 
     for count, where in (
         (stored.named_hits, "under the storage in {} of the names"),
         (supplied.n_hits, "under the input in {} of the files or names"),
-        (earlier, "in {} of the objects' earlier versions"),
+        (recorded.n_hits, "in {} of Dagster's records"),
+        (earlier, "in {} of the objects' earlier versions or incomplete uploads"),
     ):
         if count:
             parts.append(where.format(count))

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_src.erasure.inputs import look_through, remove_inputs
-from spark_src.erasure.scan import Needles, scan
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.scan import scan
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.aws import client
