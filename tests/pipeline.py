@@ -120,8 +120,8 @@ def featurize(
         return plan, Change.none(write).commit()
     counter = spark.sparkContext.accumulator(0)
     new = incremental.compute(lambda: spark, plan, model, write.folder, lambda: counter)
-    vectors = incremental.audit(lambda: spark, plan, new, write.folder)
-    found = incremental.statistics(plan, write.before, vectors)
+    vectors = incremental.audit(lambda: spark, plan, new, write)
+    found = incremental.statistics(plan, vectors)
     gone = tuple(file.name for file in plan.removed)
     change = Change(
         write,

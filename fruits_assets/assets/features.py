@@ -76,8 +76,8 @@ def features_change(
         counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
         session = lambda: pyspark.spark_session  # noqa: E731
         new = compute(session, plan, files.load(model), write.folder, counter)
-    vectors = audit(session, plan, new, write.folder)
-    found = statistics(plan, write.before, vectors)
+    vectors = audit(session, plan, new, write)
+    found = statistics(plan, vectors)
     found = found.model_copy(update={"progress": progress.recorded})
     return Change(
         write,

@@ -10,7 +10,7 @@ from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
 from fruits_assets.resources import AssetStorage, Launcher, count_cores
 from spark_src.pca import fit, project
-from spark_src.pca.fit import FitSettings
+from spark_src.pca.refit import REFIT_SHARE, FitSettings
 from spark_src.spark.progress import Log, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
@@ -27,7 +27,7 @@ class PcaConfig(dg.Config):
         False, description="Fit again, whatever the rules say, and sum up all images for it."
     )
     refit_share: float = Field(
-        fit.REFIT_SHARE,
+        REFIT_SHARE,
         gt=0,
         le=1,
         description="Fit again when a greater share of the training images is new.",

@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
+from spark_src.errors import AuditError
 from spark_src.features.inference import engine_of_this_worker, features_of
 from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import STAGED, Assembly, Computation, FeaturesPlan
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
-from spark_src.tables.audit import Audit, audit_files, faults_of, require_sound
-from spark_src.tables.delta import DataFile, Snapshot, TableWrite
+from spark_src.tables.audit import (
+    Audit,
+    audit_files,
+    faults_of,
+    require_sound,
+    require_varied,
+)
+from spark_src.tables.delta import DataFile, TableWrite
 from spark_src.tables.parquet import discard, open_parquet, run_tasks, write_file
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import (
@@ -65,7 +72,7 @@ def compute(
 
 
 def audit(
-    spark: Callable[[], SparkSession], plan: FeaturesPlan, new: list[DataFile], folder: Location
+    spark: Callable[[], SparkSession], plan: FeaturesPlan, new: list[DataFile], write: TableWrite
 ) -> VectorStatistics:
     """See that the new version would be whole, by the files themselves.
 
@@ -75,8 +82,10 @@ def audit(
         Statistics of the vectors of the whole new version.
 
     Raises:
-        AuditError: rows are missing, or a vector has another length, another model or no number.
+        AuditError: rows are missing, a vector has another length, another model or no number, or
+            each image has the same vector.
     """
+    folder = write.folder
     found = Audit()
     for added in (plan.adopted, new):
         if not added:
@@ -88,15 +97,19 @@ def audit(
         found = found.merged(part)
     rows = sum(file.rows for file in plan.kept) + found.rows
     require_sound("mobilenet_features", found, FEATURES, plan.model_sha256, rows, plan.images.rows)
-    return found.vectors
+    vectors = found.vectors
+    if write.before is not None and plan.kept:
+        vectors = write.before.typed(FeaturesStatistics).vectors.merged(vectors)
+    try:
+        require_varied("mobilenet_features", vectors, rows)
+    except AuditError:
+        discard(folder, (*plan.adopted, *new))
+        raise
+    return vectors
 
 
-def statistics(
-    plan: FeaturesPlan, before: Snapshot | None, vectors: VectorStatistics
-) -> FeaturesStatistics:
-    """Of the new version of `mobilenet_features`."""
-    if before is not None and plan.kept:
-        vectors = before.typed(FeaturesStatistics).vectors.merged(vectors)
+def statistics(plan: FeaturesPlan, vectors: VectorStatistics) -> FeaturesStatistics:
+    """Of the new version of `mobilenet_features`; the vectors are those of the whole version."""
     images = plan.images.typed(RawImagesStatistics)
     return FeaturesStatistics(
         digest=joint_digest(images.digest, plan.model_sha256, PIXELS),

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel
-from spark_src.tables.audit import Audit, audit_files, require_sound
+from spark_src.tables.audit import Audit, audit_files, require_sound, require_varied
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet, run_tasks, write_file
 from spark_src.tables.schemas import KEYS, PCA_COMPONENTS
@@ -105,9 +105,14 @@ def project(
 def statistics(
     plan: Projection, pca: PcaModel, before: Snapshot | None, vectors: VectorStatistics
 ) -> ComponentsStatistics:
-    """Of the new version of `pca_components`."""
+    """Of the new version of `pca_components`.
+
+    Raises:
+        AuditError: each image has the same vector.
+    """
     if before is not None and plan.kept:
         vectors = before.typed(ComponentsStatistics).vectors.merged(vectors)
+    require_varied("pca_components", vectors, plan.features.rows)
     features = plan.features.typed(FeaturesStatistics)
     return ComponentsStatistics(
         digest=joint_digest(features.digest, pca.digest),

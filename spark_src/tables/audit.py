@@ -87,6 +87,25 @@ def require_sound(  # noqa: PLR0913, PLR0917 - what is compared with what
         )
 
 
+def require_varied(asset: str, vectors: VectorStatistics, rows: int) -> None:
+    """Refuse a version in which each image has the same vector, as a broken model makes them.
+
+    Args:
+        asset: the table.
+        vectors: of the whole new version.
+        rows: of the new version.
+
+    Raises:
+        AuditError: all vectors have the same norm.
+    """
+    if rows > 1 and vectors.smallest_norm == vectors.largest_norm:
+        raise AuditError(
+            f"{asset}: each of {rows:,} images has the same vector. Nothing was committed, and "
+            "the previous version is still current. If the pictures differ, the model is damaged: "
+            "materialize mobilenet_model again."
+        )
+
+
 def faults_of(found: Audit, length: int, model: str) -> list[str]:
     """What is wrong with the vectors of files, each in a few words.
 

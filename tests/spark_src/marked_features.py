@@ -83,8 +83,8 @@ class Features:
             lambda: counter,
         )
         new = [*computed, *assembled]
-        vectors = incremental.audit(lambda: self.spark, plan, new, write.folder)
-        found = incremental.statistics(plan, write.before, vectors)
+        vectors = incremental.audit(lambda: self.spark, plan, new, write)
+        found = incremental.statistics(plan, vectors)
         removed = [file.name for file in plan.removed]
         snapshot = write.commit(found, [*plan.adopted, *new], removed)
         incremental.clear_staged(write)

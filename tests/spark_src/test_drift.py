@@ -18,7 +18,8 @@ from spark_src.evaluation import drift
 from spark_src.evaluation.drift import chance
 from spark_src.io.locations import Location
 from spark_src.pca import fit
-from spark_src.pca.fit import Fit, FitSettings
+from spark_src.pca.fit import Fit
+from spark_src.pca.refit import FitSettings
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import read_columns
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics

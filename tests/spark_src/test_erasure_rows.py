@@ -32,8 +32,8 @@ from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.pca import fit
 from spark_src.pca.files import load_sums
-from spark_src.pca.fit import FitSettings
 from spark_src.pca.model import fit_sums
+from spark_src.pca.refit import FitSettings
 from spark_src.pca.sums import sum_files
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.audit import vector_statistics

@@ -231,11 +231,30 @@ def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew
     new = compute(spark, write, plan, mobilenet)
     rewritten(write, new[0], **columns)
     with pytest.raises(AuditError, match=said):
-        incremental.audit(lambda: spark, plan, new, write.folder)
+        incremental.audit(lambda: spark, plan, new, write)
     assert tables.find("mobilenet_features") is None
     _, made = refresh()
     assert made.rows == 40
     assert made.typed(FeaturesStatistics).vectors.not_finite == 0
+
+
+def test_vectors_that_are_all_the_same_are_refused_before_the_commit_and_made_anew(
+    refresh: Any,
+    spark: SparkSession,
+    planned: tuple[TableWrite, FeaturesPlan],
+    mobilenet: MobilenetModel,
+    tables: Tables,
+) -> None:
+    write, plan = planned
+    new = compute(spark, write, plan, mobilenet)
+    for file in new:
+        rewritten(write, file, features=float_lists(np.ones((file.rows, 1280), np.float32)))
+    with pytest.raises(AuditError, match="each of 40 images has the same vector"):
+        incremental.audit(lambda: spark, plan, new, write)
+    assert tables.find("mobilenet_features") is None
+    _, made = refresh()
+    vectors = made.typed(FeaturesStatistics).vectors
+    assert vectors.smallest_norm != vectors.largest_norm
 
 
 def test_rows_that_are_missing_are_refused_before_the_commit(
@@ -246,7 +265,7 @@ def test_rows_that_are_missing_are_refused_before_the_commit(
     write, plan = planned
     new = compute(spark, write, plan, mobilenet)
     with pytest.raises(AuditError, match="30 rows were made of 40"):
-        incremental.audit(lambda: spark, plan, new[1:], write.folder)
+        incremental.audit(lambda: spark, plan, new[1:], write)
 
 
 def test_no_pictures_give_no_features(refresh: Any, source: Path) -> None:

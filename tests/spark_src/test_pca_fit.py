@@ -10,14 +10,8 @@ import pytest
 from spark_src.errors import PcaError, UnreadableVersionError
 from spark_src.evaluation import drift
 from spark_src.pca import files as pca_files
-from spark_src.pca.fit import (
-    Fit,
-    FitSettings,
-    Refresh,
-    is_unchanged,
-    load_current,
-    refit_reason,
-)
+from spark_src.pca.fit import Fit, is_unchanged, load_current
+from spark_src.pca.refit import FitSettings, Refresh, refit_reason
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 from tests.spark_src.vectors import FIVE, Row, VectorStorage, image, images

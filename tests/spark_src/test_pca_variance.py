@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import explained_variance_score
 
 from spark_src.pca import files as pca_files
-from spark_src.pca.fit import FitSettings, folder_of, is_unchanged, load_current
+from spark_src.pca.fit import folder_of, is_unchanged, load_current
+from spark_src.pca.refit import FitSettings
 from spark_src.tables.statistics import PcaModelStatistics
 from tests.spark_src.vectors import VectorStorage, features_of, image, images
 

@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.pca import fit, project
-from spark_src.pca.fit import FitSettings
 from spark_src.pca.model import PcaModel
+from spark_src.pca.refit import FitSettings
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, Tables

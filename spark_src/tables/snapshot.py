@@ -1,0 +1,109 @@
+"""A version of an asset: its files and what its commit says. Delta's log is read in `opening`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import TypeVar
+
+import pyarrow as pa
+
+from spark_src.io.locations import Location
+from spark_src.tables.log import CommitRecord
+from spark_src.tables.schemas import ARTIFACT, TABLES
+from spark_src.tables.statistics import Statistics
+
+CURRENT = "_current"
+"""Folder of the one-row table of an asset that is no table. Parquet readers skip such names."""
+
+S = TypeVar("S", bound=Statistics)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file of a table; `name` is relative to the table's folder."""
+
+    name: str
+    bytes: int
+    rows: int
+    added_ms: int = field(default=0, compare=False)
+    """When a commit added it, in milliseconds; the same for all files of a commit."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A version of an asset: immutable, whatever is committed later."""
+
+    asset: str
+    location: Location
+    """The asset's folder."""
+    version: int
+    committed_at: datetime
+    record: CommitRecord
+    files: tuple[DataFile, ...]
+    statistics: Statistics
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table has, by its files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def added(self) -> tuple[DataFile, ...]:
+        """The files that the commit of this version added."""
+        if not self.record.files_added:
+            return ()
+        latest = max(file.added_ms for file in self.files)
+        return tuple(file for file in self.files if file.added_ms == latest)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the table's files, or of those that an asset that is no table consists of."""
+        if is_table(self.asset):
+            return sum(file.bytes for file in self.files)
+        return sum(_size_of(self.location / name) for name in self.statistics.files)
+
+    def typed(self, kind: type[S]) -> S:
+        """The statistics as the asset's own type."""
+        if not isinstance(self.statistics, kind):
+            raise TypeError(f"{self.asset} has {type(self.statistics).__name__}, no {kind}")
+        return self.statistics
+
+    @property
+    def data_location(self) -> Location:
+        """Where a person finds the data: the table's folder, or the file."""
+        if is_table(self.asset):
+            return self.location
+        return self.location / self.statistics.files[0]
+
+    def file_location(self, file: DataFile) -> Location:
+        """Where one of its files is."""
+        return table_folder(self.asset, self.location) / file.name
+
+    @cached_property
+    def locations(self) -> list[Location]:
+        """Where its files are, by name."""
+        return [self.file_location(file) for file in self.files]
+
+
+def is_table(asset: str) -> bool:
+    """Whether the asset is a table, and no file that a table of one row names."""
+    return asset in TABLES
+
+
+def schema_of(asset: str) -> pa.Schema:
+    """The columns of the asset's Delta table."""
+    return TABLES.get(asset, ARTIFACT)
+
+
+def table_folder(asset: str, location: Location) -> Location:
+    """Where the asset's Delta table lies."""
+    return location if is_table(asset) else location / CURRENT
+
+
+def _size_of(place: Location) -> int:
+    """Bytes of a file, or of all that lies in a folder."""
+    if place.is_folder():
+        return sum(file.size for file in place.files())
+    return place.size or 0

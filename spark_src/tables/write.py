@@ -1,0 +1,192 @@
+"""A change of one asset, from the version that was current when it began to one Delta commit."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from deltalake import CommitProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from spark_src.errors import (
+    ConcurrentWriteError,
+    FruitsError,
+    StorageError,
+    UnreadableVersionError,
+)
+from spark_src.io.aws import delta_options, repeat
+from spark_src.io.locations import Location
+from spark_src.tables.log import KEY, CommitRecord, commits
+from spark_src.tables.opening import (
+    delta_errors,
+    delta_uri,
+    find,
+    open_table,
+    prefix,
+    read_snapshot,
+    require_versions,
+)
+from spark_src.tables.snapshot import DataFile, Snapshot, schema_of, table_folder
+from spark_src.tables.statistics import Statistics
+
+_APPLICATION = "fruits"
+_PROPERTIES = {
+    "delta.dataSkippingNumIndexedCols": "0",  # column statistics would hold paths
+    "delta.checkpointInterval": "10",  # commits since then are read one by one
+    "delta.enableExpiredLogCleanup": "false",  # what our commits say must outlive other writers'
+}
+
+
+@dataclass(frozen=True)
+class TableWrite:
+    """A change that a run is making: of the version that was current when it began."""
+
+    root: Location
+    """Of the storage."""
+    asset: str
+    run_id: str
+    before: Snapshot | None
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    head: int | None = None
+    """Delta's own version when the change began; its vacuum makes versions, too."""
+
+    @property
+    def location(self) -> Location:
+        """The asset's folder."""
+        return prefix(self.root, self.asset)
+
+    @property
+    def folder(self) -> Location:
+        """Where the table's files go."""
+        return table_folder(self.asset, self.location)
+
+    def commit(
+        self,
+        statistics: Statistics,
+        add: Sequence[DataFile] = (),
+        remove: Sequence[str] = (),
+        note: str = "",
+        code_version: str = "",
+    ) -> Snapshot:
+        """Make the change current: all of it at once.
+
+        Args:
+            statistics: of the whole new version.
+            add: files that lie in `folder`.
+            remove: names of files that are no longer part of the table; they are not deleted.
+            note: why, where there is a reason to give. Nothing personal.
+            code_version: of the code that made it.
+
+        Raises:
+            ConcurrentWriteError: another run committed since this one began.
+        """
+        gone = set(remove)
+        known = self.before.files if self.before else ()
+        kept = sum(file.rows for file in known if file.name not in gone)
+        added = sum(file.rows for file in add)
+        record = CommitRecord(
+            id=uuid.uuid4().hex,
+            run_id=self.run_id,
+            code_version=code_version,
+            inputs=dict(self.inputs),
+            rows=kept + added,
+            rows_added=added,
+            rows_removed=sum(file.rows for file in known) - kept,
+            files_added=len(add),
+            files_removed=len(gone),
+            note=note,
+            statistics=statistics.model_dump(mode="json"),
+        )
+        if self.head is None:  # no commit that an erasure made meanwhile can be in the way
+            require_versions(self.root, self.inputs, self.asset, self.run_id)
+        with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
+            return repeat(lambda: self._write_once(record, add, sorted(gone)))
+
+    def _write_once(
+        self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
+    ) -> Snapshot:
+        """Commit, unless it is there already: the answer to an earlier try may have been lost."""
+        try:
+            self._write(record, add, remove)
+        except (DeltaError, StorageError, OSError) as error:
+            with suppress(FruitsError):
+                if (after := self._find_commit(record.id)) is not None:
+                    return after
+            if isinstance(error, CommitFailedError | FileExistsError) or (
+                isinstance(error, DeltaError) and "already exists" in str(error)
+            ):
+                raise self._lost_race() from error
+            if isinstance(error, UnreadableVersionError) and self._is_overtaken():
+                raise self._lost_race() from error  # an erasure has dropped the log up to then
+            raise
+        if (after := self._find_commit(record.id)) is None:
+            raise StorageError(f"{self.asset}: the commit to {self.location} is not there.")
+        return after
+
+    def _is_overtaken(self) -> bool:
+        now = find(self.asset, self.location)
+        return now is not None and now.version > (self.before.version if self.before else -1)
+
+    def _find_commit(self, commit_id: str) -> Snapshot | None:
+        table = open_table(self.asset, self.location)
+        if table is None:
+            return None
+        for commit in commits(self.folder, table.version()):
+            if commit.record.id == commit_id and commit.version == table.version():
+                return read_snapshot(self.asset, self.location, table)
+            if commit.record.id == commit_id:
+                return find(self.asset, self.location, commit.version)
+            if commit.version <= (-1 if self.head is None else self.head):
+                break
+        return None
+
+    def _write(self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]) -> None:
+        # Opened again at that version: credentials of long ago may have expired.
+        table = None if self.head is None else open_table(self.asset, self.location, self.head)
+        if table is None and (self.head is not None or open_table(self.asset, self.location)):
+            raise self._lost_race()
+        number = 0 if table is None else table.transaction_version(_APPLICATION) or 0
+        properties = CommitProperties(
+            custom_metadata={KEY: record.model_dump_json()},
+            # A second creator would be put on top of the first, which it never read.
+            max_commit_retries=0 if table is None else None,
+            app_transactions=[Transaction(_APPLICATION, number + 1)],
+        )
+        now = int(time.time() * 1000)
+        known = self.before.files if self.before else ()
+        later = max([now, *(file.added_ms + 1 for file in known)])  # whose clock ever was wrong
+        adding = [
+            AddAction(file.name, file.bytes, {}, later, True, json.dumps({"numRecords": file.rows}))
+            for file in add
+        ]
+        schema = Schema.from_arrow(schema_of(self.asset))
+        if table is None:
+            if self.folder.scheme == "file":
+                self.folder.make_folder()
+            create_table_with_add_actions(
+                delta_uri(self.folder),
+                schema,
+                adding,
+                name=self.asset,
+                configuration=_PROPERTIES,
+                storage_options=delta_options(self.folder),
+                commit_properties=properties,
+            )
+            return
+        removing = [RemoveAction(name, True, now) for name in remove]
+        table.create_write_transaction(
+            [*removing, *adding], "append", schema, commit_properties=properties
+        )
+
+    def _lost_race(self) -> ConcurrentWriteError:
+        winner = find(self.asset, self.location)
+        by = f"run {winner.record.run_id} committed version {winner.version}" if winner else "a run"
+        return ConcurrentWriteError(
+            f"{self.asset}: {by} while run {self.run_id} was working on it. Nothing of the former "
+            "was changed; materialize again, one run at a time."
+        )
