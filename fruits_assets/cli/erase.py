@@ -32,7 +32,7 @@ Ids = Annotated[
 ]
 
 
-def erase(
+def erase(  # noqa: PLR0913, PLR0917 - the command's options
     subject: Annotated[str | None, typer.Option(help="A person: the folder under photos/.")] = None,
     image_ids: Ids = None,
     all_owners: Annotated[

@@ -67,7 +67,7 @@ class Redaction:
         return self.text(text).encode("utf-8", "surrogatepass")
 
     def binary(self, content: bytes) -> bytes:
-        """Bytes whose lengths may be noted in them, as in a pickle: what is taken out is blanked."""
+        """Bytes that may say how long a text is, as a pickle does: what is taken out is blanked."""
         return self._anywhere.sub(lambda found: b"x" * len(found[0]), content)
 
     def lines(self, content: bytes) -> bytes:

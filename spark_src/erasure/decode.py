@@ -34,11 +34,15 @@ class UndecodableError(Exception):
     """The file is not what its first bytes or its name say."""
 
 
+def _zstd(stream: BinaryIO) -> Any:
+    return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+
+
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zX": lzma.open,
-    b"\x28\xb5\x2f\xfd": lambda stream: _zstd(stream),
+    b"\x28\xb5\x2f\xfd": _zstd,
 }
 
 
@@ -52,24 +56,29 @@ def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
     Raises:
         UndecodableError: now or while iterating: the file is damaged, or of another format.
     """
-    head = stream.read(4)
+    texts = _by_first_bytes(stream) or _by_name(stream, name)
+    return _decoded(texts) if texts else None
+
+
+def _by_first_bytes(stream: BinaryIO) -> Iterator[bytes] | None:
+    head = stream.read(len(SQLITE))
     stream.seek(0)
-    if head == b"PAR1":
-        return _decoded(_parquet(stream))
-    if head == b"PK\3\4":
-        return _decoded(_zip(stream))
+    if head.startswith(b"PAR1"):
+        return _parquet(stream)
+    if head.startswith(b"PK\3\4"):
+        return _zip(stream)
+    if head == SQLITE:
+        return _sqlite(stream)
     for magic, opener in _COMPRESSED.items():
         if head.startswith(magic):
-            return _decoded(_decompressed(opener, stream))
-    if head == SQLITE[:4] and stream.read(len(SQLITE)) == SQLITE:
-        stream.seek(0)
-        return _decoded(_sqlite(stream))
-    stream.seek(0)
-    if name.endswith((".json", ".jsonl", ".ipynb")):
-        return _decoded(_json(stream))
-    if name.endswith(".csv"):
-        return _decoded(_csv(stream))
+            return _decompressed(opener, stream)
     return None
+
+
+def _by_name(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
+    if name.endswith((".json", ".jsonl", ".ipynb")):
+        return _json(stream)
+    return _csv(stream) if name.endswith(".csv") else None
 
 
 def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -156,10 +165,6 @@ def _zip(stream: BinaryIO) -> Iterator[bytes]:
 def _decompressed(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterator[bytes]:
     with opener(stream) as content:
         yield from _chunks(content)
-
-
-def _zstd(stream: BinaryIO) -> Any:
-    return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
 
 
 def _sqlite(stream: BinaryIO) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Whose photos there are: names of folders under `photos/`, in the input and in any table's file."""
+"""Whose photos there are: names of folders under `photos/`, in the input and in every table."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from typing import Any
 from spark_src.contract import PREFIXES
 from spark_src.erasure import erased, rows
 from spark_src.erasure.lookup import pending_prefix, require_same_input
+from spark_src.erasure.needles import Needles
 from spark_src.erasure.people import people
 from spark_src.erasure.requests import RECEIPT, Request
-from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import Scan, earlier_versions, scan
 from spark_src.errors import ErasureError
 from spark_src.io import object_versions
