@@ -186,7 +186,7 @@ def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict
         featurize(spark(), tables, tables.current("raw_images"), MODEL, run_id="erase-1")
     deleted = purge(tables, "erase-1")
     [request] = requests.pending(tables)
-    receipt = proof.prove(tables, source, request, deleted)
+    receipt = proof.prove(tables, source, request, {"purged_files": deleted})
     requests.require_all_done(tables)
     return dict(json.loads(receipt.read()))
 

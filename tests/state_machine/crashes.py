@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from pyarrow import fs
 
 from spark_src.io.locations import Location
-from spark_src.tables import delta
+from spark_src.tables import write
 
 
 class Crash(BaseException):
@@ -108,7 +108,7 @@ def crashing_operations() -> Iterator[Operations]:
     changes: list[tuple[Any, str, Any]] = [
         (Path, "write_bytes", _write_bytes(operations)),
         (Location, "filesystem", property(lambda _: _Files(operations))),
-        (delta, "create_table_with_add_actions", _create(operations)),
+        (write, "create_table_with_add_actions", _create(operations)),
         (DeltaTable, "create_write_transaction", _commit(operations)),
         (DeltaTable, "vacuum", _vacuum(operations)),
         (DeltaTable, "create_checkpoint", _checkpoint(operations)),
@@ -152,7 +152,7 @@ def _leave_half(log: Path, name: str) -> None:
 
 
 def _create(operations: Operations) -> Callable[..., None]:
-    real = delta.create_table_with_add_actions
+    real = write.create_table_with_add_actions
 
     def create(table_uri: str, *arguments: Any, **named: Any) -> None:
         operations.process.step(lambda: _leave_half(Path(table_uri, "_delta_log"), f"{0:020}.json"))
