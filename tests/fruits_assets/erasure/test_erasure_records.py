@@ -1,7 +1,5 @@
 """Dagster's own records forget a person: rows, pages, logs, pickles, pictures."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle
