@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -38,7 +39,9 @@ def public_folder() -> Iterator[Path]:
     """A folder that every user can reach and write into; pytest's own are closed."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
+    before = os.umask(0o022)  # the project's processes have one that closes what they make
     yield folder
+    os.umask(before)
     shutil.rmtree(folder)
 
 
