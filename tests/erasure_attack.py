@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=12, help="how often the erasure is killed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chance = random.Random(options.seed)
+    chance = random.Random(options.seed)  # noqa: S311 - it is to be repeatable
     with tempfile.TemporaryDirectory(prefix="erasure-attack-") as parent:
         attack = Attack(Path(tempfile.mkdtemp(dir=parent)))
         attack.materialize("*")

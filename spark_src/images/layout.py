@@ -44,3 +44,12 @@ def person_of(path: str) -> str | None:
     """
     folders = path.split("/")[:-1]
     return folders[1] if is_photo(path) and len(folders) > 1 else None
+
+
+def shown(path: str) -> str:
+    """How messages, which are kept, name a picture: a person's by nothing that says whose it is.
+
+    >>> shown("Training/Apple/1.jpg"), shown("photos/4711/Apple/1.jpg")
+    ('Training/Apple/1.jpg', "a person's photo")
+    """
+    return "a person's photo" if is_photo(path) else path
