@@ -64,8 +64,12 @@ def rows_with(marker: str, dsn: str) -> list[str]:
 
 def is_in(content: bytes, marker: str, depth: int = 0) -> bool:
     """Whether bytes have the marker, however they are packed and quoted."""
+    run = max(
+        re.findall("[A-Za-z0-9]+", marker), key=len
+    )  # whatever quotes it leaves letters alone
+    may_be = run.encode() in content or run.encode("utf-16-le") in content
     wanted = unicodedata.normalize("NFC", marker)
-    if any(wanted in text for text in _unquoted(content)):
+    if may_be and any(wanted in text for text in _unquoted(content)):
         return True
     if depth == _DEPTH:
         return False
