@@ -106,7 +106,7 @@ class Downstream:
             return
         components = self.tables.current("pca_components")
         write = self.tables.begin("csv_export", self.context.run_id, [components])
-        self._store(csv_export, csv_change(write, components, self.pyspark))
+        self._store(csv_export, csv_change(write, components))
 
     def _delete(self, assets: Sequence[str], reason: str) -> None:
         """Delete what can't be made without the person's data."""

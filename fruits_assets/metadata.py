@@ -28,7 +28,7 @@ LIBRARIES = {
     "mobilenet_features": ("ai-edge-litert", "pillow", "numpy", "pyspark"),
     "pca_model": ("numpy", "pyspark"),
     "pca_components": ("numpy", "pyspark"),
-    "csv_export": ("pyspark",),
+    "csv_export": ("pyarrow",),
     "embedding_quality": ("scikit-learn", "numpy"),
 }
 """The libraries that shape each asset's numbers."""

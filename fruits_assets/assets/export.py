@@ -4,12 +4,10 @@ import time
 from functools import partial
 
 import dagster as dg
-from dagster_pyspark import LazyPySparkResource
-from pyspark.sql import SparkSession
 
 from fruits_assets.assets._labels import GROUP, OWNERS, tags
 from fruits_assets.automation import ON_UPSTREAM_UPDATE
-from fruits_assets.resources import AssetStorage, Launcher, count_cores
+from fruits_assets.resources import AssetStorage, Launcher
 from spark_src.tables import csv
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
@@ -22,13 +20,12 @@ from spark_src.tables.statistics import ComponentsStatistics, joint_digest
     group_name=GROUP,
     owners=OWNERS,
     tags=tags("results", "spark", "derived"),
-    kinds={"pyspark", "csv"},
+    kinds={"csv"},
     code_version="1",
     automation_condition=ON_UPSTREAM_UPDATE,
 )
 def csv_export(
     context: dg.AssetExecutionContext,
-    pyspark: LazyPySparkResource,
     step_launcher: Launcher,
     storage: AssetStorage,
     pca_components: Snapshot,
@@ -38,26 +35,23 @@ def csv_export(
     A header, then a row for each image.
     """
     write = storage.tables.begin("csv_export", context.run_id, [pca_components])
-    change = csv_change(write, pca_components, pyspark)
+    change = csv_change(write, pca_components)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
-def csv_change(write: TableWrite, components: Snapshot, pyspark: LazyPySparkResource) -> Change:
+def csv_change(write: TableWrite, components: Snapshot) -> Change:
     """The file, written beside the one that is current."""
     started, known = time.monotonic(), components.typed(ComponentsStatistics)
     digest = joint_digest(known.digest)
     if csv.is_current(write, digest):
         return Change.none(write)
-    spark: SparkSession = pyspark.spark_session
-    rows = csv.flatten(spark, components, known.n_components)
-    staged = csv.write_staged(rows, write.location, write.run_id)
+    staged = csv.write_staged(components, write.location, write.run_id)
     statistics = csv.statistics_of(staged, digest, components)
     replace = partial(csv.replace_file, staged, write.location)
     return Change(
         write,
         statistics,
         images=components.rows,
-        cores=count_cores(pyspark),
         started=started,
         cleanup=replace,
     )

@@ -21,7 +21,7 @@ _PLOTS = frozenset({"activations", "throughput", "variance"})
 """Pictures of numbers alone, by their labels in the metadata."""
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
-_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config", "tags"})
+_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config"})
 """Where a text that is nothing but a person's name can be that person: labels, settings."""
 
 _REST_OF_PATH = rb"[^\n\r\"'|,;<>)\]]*"
@@ -121,7 +121,7 @@ class Redaction:
     def _without_names(self, text: str) -> str:
         """Without a text that is a name, or a cell of a Markdown table that is."""
         for name in self.subjects:
-            if text.strip() == name.strip():
+            if text == name or text.strip() == name.strip() != "":
                 return ERASED
             if "|" in text:
                 cell = rf"(\|\s*){re.escape(name)}(?=\s*\|)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from spark_src.tables import csv
 from spark_src.tables.audit import vector_statistics
@@ -67,19 +66,19 @@ def store(tables: Tables, rows: Sequence[Row], digest: str = "digest") -> Snapsh
     return write.commit(found, new, gone)
 
 
-def export(spark: SparkSession, tables: Tables, run_id: str = "run") -> Snapshot:
+def export(tables: Tables, run_id: str = "run") -> Snapshot:
     """Bring `csv_export` up to date with `pca_components`."""
-    change = change_of(spark, tables, run_id)
+    change = change_of(tables, run_id)
     return change.commit()
 
 
-def change_of(spark: SparkSession, tables: Tables, run_id: str) -> Change:
+def change_of(tables: Tables, run_id: str) -> Change:
     """The export, staged: it only has to be committed."""
     components = tables.current("pca_components")
     write = tables.begin("csv_export", run_id, [components])
     digest = components.statistics.digest
     if csv.is_current(write, digest):
         return Change.none(write)
-    staged = csv.write_staged(csv.flatten(spark, components, 3), write.location, run_id)
+    staged = csv.write_staged(components, write.location, run_id)
     found = csv.statistics_of(staged, digest, components)
     return Change(write, found, cleanup=lambda: csv.replace_file(staged, write.location))

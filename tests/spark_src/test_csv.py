@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
 
 from spark_src.io.locations import Location
 from spark_src.tables import csv as csv_file
@@ -27,8 +26,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def file(spark: SparkSession, tables: Tables) -> Location:
-    return export(spark, tables).data_location
+def file(tables: Tables) -> Location:
+    return export(tables).data_location
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +41,9 @@ def test_the_folder_shows_one_file(file: Location) -> None:
     assert file.name == "pca_components.csv"
 
 
-def test_columns_are_keys_then_components_in_order(
-    spark: SparkSession, file: Location, tables: Tables
-) -> None:
+def test_columns_are_keys_then_components_in_order(file: Location) -> None:
     header = file.read().decode().split("\n", 1)[0].strip()
     assert header == "image_id,path,split,label,pca_0,pca_1,pca_2"
-    many = csv_file.flatten(spark, tables.current("pca_components"), 12).columns
-    assert many[4:] == [f"pca_{index}" for index in range(12)]
 
 
 def test_the_header_is_there_once(file: Location) -> None:
@@ -75,6 +70,15 @@ def test_pandas_reads_what_went_in(file: Location, engine: str) -> None:
         assert (row.path, row.split, row.label) == (path, split or "", label or "")
         values = row[["pca_0", "pca_1", "pca_2"]].to_numpy(np.float32)
         np.testing.assert_array_equal(values, np.array(pca, np.float32))
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, len(ROWS)])
+def test_the_file_is_the_same_however_many_rows_are_sorted_at_once(
+    tables: Tables, file: Location, tmp_path: Path, rows_at_once: int
+) -> None:
+    folder, components = Location.parse(str(tmp_path)), tables.current("pca_components")
+    staged = csv_file.write_staged(components, folder, "run", rows_at_once)
+    assert staged.read() == file.read()
 
 
 def test_a_missing_split_or_label_stays_empty(
