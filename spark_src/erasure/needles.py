@@ -21,8 +21,8 @@ _WORD = frozenset(
 )
 
 
-PERSON = re.compile(rb"(?<![\w-])photos/([^/\"\\\n|]+)/")
-"""Where a text names a person's folder."""
+PERSON = re.compile(rb"(?<![\w-])photos/([^/]{1,255})/")
+"""Where a text can name a person's folder: names have any character but a slash."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class Needles:
 
 
 def _spellings(path: str) -> tuple[bytes, ...]:
-    """A path as texts may have it: as it is, and quoted as URLs, JSON, Python, CSV and HTML do.
+    r"""A path as texts may have it: as it is, and quoted as URLs, JSON, Python, CSV and HTML do.
 
-    >>> _spellings('a"b')[:4]
-    (b'a"b', b'a%22b', b'a\\"b', b'a\\\\\\"b')
+    >>> [form.decode() for form in _spellings('a"b')]
+    ['a"b', 'a%22b', 'a\\"b', 'a\\\\\\"b', 'a""b', 'a&quot;b']
     """
     raw = _BYTE.sub(lambda match: bytes([int(match[1], 16)]), path.encode())
     texts = dict.fromkeys((path, raw.decode("utf-8", "surrogateescape")))
