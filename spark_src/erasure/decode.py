@@ -38,11 +38,16 @@ def _zstd(stream: BinaryIO) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
 
 
+def _zlib(stream: BinaryIO) -> Any:
+    return io.BytesIO(zlib.decompress(stream.read()))
+
+
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zX": lzma.open,
     b"\x28\xb5\x2f\xfd": _zstd,
+    **dict.fromkeys((b"x\1", b"x\x5e", b"x\x9c", b"x\xda"), _zlib),
 }
 
 

@@ -56,9 +56,8 @@ def look_through(source: Location, target: Target) -> InputTraces:
             for one in known:
                 _compare(traces, one, target)
     if target.folder is not None:
-        folder = source / target.folder
-        traces.earlier = len(object_versions.leftovers(folder))
-        traces.earlier += len(object_versions.uploads(folder))
+        theirs = source / target.folder
+        traces.earlier = len(object_versions.leftovers(theirs) + object_versions.uploads(theirs))
     return traces
 
 
