@@ -37,6 +37,8 @@ _OPENERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 ]
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _DEPTH = 4
+_SHORT = 2**16
+"""Bytes of a file in which any run of letters is tried as base64; in longer ones what says so."""
 
 
 def files_with(marker: str, *roots: Path | str) -> list[str]:
@@ -114,7 +116,7 @@ def _unpacked(content: bytes) -> Iterator[bytes]:
         yield from _parquet(content)
     if content.startswith(b"SQLite format 3\0"):
         yield from _sqlite(content)
-    for found in _BASE64.findall(content[: 4 * 2**20]):
+    for found in _BASE64.findall(content) if len(content) < _SHORT or b"base64," in content else ():
         try:
             yield base64.b64decode(found, validate=True)
         except binascii.Error:

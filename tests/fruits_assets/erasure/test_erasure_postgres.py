@@ -54,7 +54,8 @@ def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]
     config = {"storage": {"postgres": {"postgres_db": connection}}}
     (tmp_path / "dagster_home" / "dagster.yaml").write_text(yaml.safe_dump(config))
     with dg.DagsterInstance.get() as instance:
-        run = dg.DagsterRun("job", tags={"path": PATH}, run_config={"subject": NAME})
+        ended = dg.DagsterRunStatus.SUCCESS
+        run = dg.DagsterRun("job", status=ended, tags={"path": PATH}, run_config={"subject": NAME})
         instance.add_run(run)
         labels = dg.MetadataValue.md(f"| label | rows |\n| --- | ---: |\n| {NAME} | 40 |")
         shown = {"worst": PATH, "labels": labels, "other": "photos/ben-22c/1.jpg"}
