@@ -1,5 +1,5 @@
 # Commands for AWS: see infra/README.md. Everything else is `uv run …`: see README.md.
-.PHONY: up down pause status env key check
+.PHONY: up down pause status env key check smoke
 
 up: ## make everything, or bring it up to date
 	@infra/commands/up
@@ -21,3 +21,6 @@ key: ## an SSH key on this machine, for those who need one
 
 check: ## all checks of infra/, without an account
 	@infra/check
+
+smoke: ## try everything on an account, under 2 USD, and write a report
+	@infra/commands/smoke

@@ -23,7 +23,7 @@ from spark_src.features.plan import FeaturesPlan, plan_features
 from spark_src.images.listing import list_files
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import raw_change, read_new
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.change import Change
@@ -73,14 +73,18 @@ def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 
 
 
 def stored_pictures(
-    spark: SparkSession, files: Sequence[Path], count: int, folder: Path
+    spark: SparkSession,
+    files: Sequence[Path],
+    count: int,
+    folder: Path,
+    limits: Limits | None = None,
 ) -> Snapshot:
     """Ingest `count` pictures (the files, over again where there are fewer) into storage."""
     source = folder / "input"
     link_pictures(files, count, source)
     tables = Tables(Location.parse(str(folder / "storage")))
     write = tables.begin("raw_images", "benchmark")
-    plan = plan_ingest(list_files(Location.parse(str(source))), Limits(), None, None)
+    plan = plan_ingest(list_files(Location.parse(str(source))), limits or Limits(), None, None)
     found = read_new(lambda: spark, plan, write, lambda: spark.sparkContext.accumulator(0))
     images = raw_change(plan, found, write, 0, time.monotonic()).commit()
     for file in images.locations:

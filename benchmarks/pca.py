@@ -35,10 +35,10 @@ from spark_src.images.preprocess import PIXELS, model_input
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel, fit_sums
 from spark_src.pca.sums import update_sums
-from spark_src.spark.session import read_files
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.frames import read_files
 from spark_src.tables.parquet import new_name, write_file
 from spark_src.tables.schemas import MOBILENET_FEATURES
 from spark_src.tables.statistics import FeaturesStatistics

@@ -1,128 +1,174 @@
-"""What runs by itself once it is switched on: a look at the input, and the downstream assets."""
+"""What runs by itself once it is switched on: the sensor of the input."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
 
-from fruits_assets.notifications import InputQueue, Notices
+from fruits_assets.notifications import Notices
+from fruits_assets.resources import InputFolder
 from spark_src.errors import FruitsError
-from spark_src.images.listing import fingerprint, list_files
-from spark_src.io.locations import Location
-from spark_src.io.residency import require_in_region
+from spark_src.images.listing import fingerprint
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import MOBILENET_MODEL, RAW_IMAGES, REJECTED_IMAGES
 
 SENSOR = "new_pictures"
 
 INTERVAL_SECONDS = 120
-"""Between two looks at the input."""
+"""Between two evaluations."""
 
 MAX_EVALUATIONS = 10
-"""Looks after which a batch is closed, even while pictures are still coming."""
+"""Evaluations after which a batch is closed, even while pictures are still coming."""
+
+MAX_FAILURES = 3
+"""Failed runs in a row after which no other is requested until the input changes."""
 
 EVALUATIONS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
-"""Where a queue announces new objects, the input is listed all the same once in so many looks:
-messages expire, and objects that are older than the queue were never announced."""
-
-ON_UPSTREAM_UPDATE = dg.AutomationCondition.eager()
-"""An asset that is made when what it is made of was made."""
+"""Where a queue announces new objects, the input is listed all the same once in so many
+evaluations: messages expire, and objects that are older than the queue were never announced."""
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What the sensor remembers between two looks: a few digests, however many files there are."""
+class SensorCursor:
+    """What the sensor keeps between evaluations: a few digests, however many files there are."""
 
     done: str = ""
-    """Fingerprint of the input that was last asked to be materialized."""
+    """Fingerprint of the input for which a run was last requested."""
     seen: str = ""
-    """Fingerprint at the last look."""
-    looks: int = 0
-    """How often it was found changed since."""
+    """Fingerprint at the last evaluation."""
+    evaluations: int = 0
+    """How often the input was found changed since."""
     quiet: int = 0
-    """How many looks in a row nothing was listed, as the queue announced nothing."""
+    """Evaluations in a row without a listing, as the queue announced nothing."""
     runs: int = 0
-    """How many runs were asked for."""
+    """How many runs were requested."""
+    failed: int = 0
+    """How many of them failed in a row, the input being what it is."""
 
     @classmethod
-    def parse(cls, cursor: str | None) -> Self:
-        """What a cursor holds; other releases may have written other fields."""
-        known = json.loads(cursor or "{}")
-        return cls(**{item.name: known[item.name] for item in fields(cls) if item.name in known})
+    def parse(cls, text: str | None) -> Self:
+        """Read a cursor; other releases may have written other fields, or anything.
+
+        Where it holds nothing of use, runs are numbered from the time on: Dagster makes no second
+        run of a key, also after somebody has reset the cursor.
+        """
+        known: dict[str, Any] = {"runs": time.time_ns() // 1_000_000} | _parse_object(text)
+        return cls(
+            **{
+                item.name: known[item.name]
+                for item in fields(cls)
+                if isinstance(known.get(item.name), type(item.default))
+            }
+        )
 
     @property
-    def cursor(self) -> str:
-        """What Dagster keeps until the next look."""
+    def text(self) -> str:
+        """As Dagster keeps it."""
         return json.dumps(asdict(self))
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run was asked for, and nothing was found changed since."""
+        """Whether a run was requested, and nothing was found changed since."""
         return bool(self.done) and self.seen == self.done
 
 
-def sensor(
-    source: Location, storage: Location, region: str, queue_url: str | None = None
-) -> dg.SensorDefinition:
-    """The sensor of an input: it asks for one run a batch, not for one a picture.
-
-    Args:
-        source: the input.
-        storage: where the assets lie.
-        region: that the input's bucket has to be in.
-        queue_url: of the SQS queue to which S3 announces what comes and goes; None: list.
-    """
-    # No queue announces what comes into a folder of this machine.
-    queue = InputQueue(queue_url, region) if queue_url and source.scheme == "s3" else None
-
-    @dg.sensor(
-        name=SENSOR,
-        target=dg.AssetSelection.assets("raw_images", "rejected_images", "mobilenet_model"),
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        description="Materializes what is new under the input, once no more pictures come.",
-    )
-    def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        watch = Watch.parse(context.cursor)
-        try:
-            require_in_region([source, storage], region)
-            notices = queue.drain() if queue else None
-            if notices is not None and _is_quiet(watch, notices):
-                context.update_cursor(replace(watch, quiet=watch.quiet + 1).cursor)
-                return dg.SkipReason("nothing was announced: the input was not listed")
-            listing = list_files(source)
-            found = fingerprint(listing)
-            if queue and notices and found == watch.done:
-                queue.acknowledge(notices)  # a run was asked for that finds all they announce
-            return _look(context, watch, found, listing.n_pictures, storage)
-        except FruitsError as error:
-            return dg.SkipReason(str(error))
-
-    return new_pictures
+def _parse_object(text: str | None) -> dict[str, Any]:
+    """The object that a text holds as JSON; an empty one where it holds anything else."""
+    try:
+        known = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
-def _is_quiet(watch: Watch, notices: Notices) -> bool:
-    """Whether nothing can have changed since the last look."""
-    return watch.is_settled and not notices.events and watch.quiet < EVALUATIONS_PER_DAY
+@dg.sensor(
+    name=SENSOR,
+    target=dg.AssetSelection.assets(RAW_IMAGES, REJECTED_IMAGES, MOBILENET_MODEL),
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    required_resource_keys={"input_folder", "storage"},
+    description="Requests a run for the pictures that are new under the input, one for each batch: "
+    f"once two evaluations in a row, {INTERVAL_SECONDS // 60} minutes apart, found the same files.",
+)
+def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Evaluate the input; what cannot be read is the reason for a skip."""
+    try:
+        resources = context.resources  # initialized here: each inspects its bucket
+        return _evaluate(context, resources.input_folder, resources.storage.tables)
+    except dg.DagsterResourceFunctionError as error:
+        if not isinstance(error.__cause__, FruitsError):
+            raise
+        return dg.SkipReason(str(error.__cause__))
+    except FruitsError as error:
+        return dg.SkipReason(str(error))
 
 
-def _look(
-    context: dg.SensorEvaluationContext, watch: Watch, found: str, files: int, storage: Location
+def _evaluate(
+    context: dg.SensorEvaluationContext, source: InputFolder, tables: Tables
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for a run where the input has changed and is still, or has changed for long."""
-    if found == watch.done:
-        context.update_cursor(Watch(found, found, runs=watch.runs).cursor)
-        return dg.SkipReason(f"{files:,} files, none of them new")
-    if found != watch.seen and watch.looks < MAX_EVALUATIONS:
-        context.update_cursor(Watch(watch.done, found, watch.looks + 1, runs=watch.runs).cursor)
-        return dg.SkipReason(f"{files:,} files; waits until no more come")
-    runs = watch.runs + 1
-    # Numbered: Dagster makes one run a key, and the input may become what it was before.
-    request = dg.RunRequest(run_key=f"{runs} {found}", asset_selection=_to_make(storage))
-    return dg.SensorResult([request], cursor=Watch(found, found, runs=runs).cursor)
+    """List the input, unless its queue says that nothing came or went."""
+    cursor, queue = _retried(context, SensorCursor.parse(context.cursor)), source.queue
+    notices = queue.drain() if queue else None
+    if notices is not None and _is_quiet(cursor, notices):
+        context.update_cursor(replace(cursor, quiet=cursor.quiet + 1).text)
+        return dg.SkipReason("nothing was announced: the input was not listed")
+    listing = source.listing()
+    found = fingerprint(listing)
+    if queue and notices and found == cursor.done:
+        queue.acknowledge(notices)  # a run was requested that finds all they announce
+    return _request(context, cursor, found, listing.n_pictures, tables)
 
 
-def _to_make(storage: Location) -> list[dg.AssetKey]:
+def _retried(context: dg.SensorEvaluationContext, cursor: SensorCursor) -> SensorCursor:
+    """Take a run that failed as not requested: a network or a disk may be there again.
+
+    A few times: a run that fails for what the input holds would fail for ever.
+    """
+    if not cursor.done or cursor.failed >= MAX_FAILURES:
+        return cursor
+    tags = {"dagster/run_key": _run_key(cursor.runs, cursor.done), "dagster/sensor_name": SENSOR}
+    runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+    if not runs or runs[0].status != dg.DagsterRunStatus.FAILURE:
+        return cursor
+    return replace(cursor, done="", failed=cursor.failed + 1)
+
+
+def _run_key(runs: int, found: str) -> str:
+    """Numbered: Dagster makes one run a key, and the input may become what it was before."""
+    return f"{runs} {found}"
+
+
+def _is_quiet(cursor: SensorCursor, notices: Notices) -> bool:
+    """Whether nothing can have changed since the last evaluation."""
+    return cursor.is_settled and not notices.events and cursor.quiet < EVALUATIONS_PER_DAY
+
+
+def _request(
+    context: dg.SensorEvaluationContext,
+    cursor: SensorCursor,
+    found: str,
+    files: int,
+    tables: Tables,
+) -> dg.SensorResult | dg.SkipReason:
+    """Request a run once the changed input has settled, or has been changing for long."""
+    word = "file" if files == 1 else "files"
+    if found == cursor.done:
+        context.update_cursor(replace(cursor, seen=found, evaluations=0, quiet=0).text)
+        return dg.SkipReason(f"{files:,} {word}, none of them new")
+    if found != cursor.seen and cursor.evaluations < MAX_EVALUATIONS:
+        waiting = SensorCursor(cursor.done, found, cursor.evaluations + 1, runs=cursor.runs)
+        context.update_cursor(waiting.text)
+        return dg.SkipReason(f"{files:,} {word}; waits until no more come")
+    failed = cursor.failed if found == cursor.seen else 0
+    requested = SensorCursor(found, found, runs=cursor.runs + 1, failed=failed)
+    key = _run_key(requested.runs, found)
+    request = dg.RunRequest(run_key=key, asset_selection=_selection(tables))
+    return dg.SensorResult([request], cursor=requested.text)
+
+
+def _selection(tables: Tables) -> list[dg.AssetKey]:
     """The pictures, and the model where there is none: without it nothing downstream is made."""
-    model = Tables(storage).find("mobilenet_model")
-    names = ["raw_images", "rejected_images", *([] if model else ["mobilenet_model"])]
+    model = tables.find(MOBILENET_MODEL)
+    names = [RAW_IMAGES, REJECTED_IMAGES, *([] if model else [MOBILENET_MODEL])]
     return [dg.AssetKey(name) for name in names]

@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import automation, erasure_job
-from fruits_assets.assets import ASSETS
-from fruits_assets.checks.content import CHECKS
-from fruits_assets.checks.files import CHECK_JOB, FILE_CHECKS
+from fruits_assets import assets, automation, erasure_job
+from fruits_assets.checks import CHECK_JOB, CHECKS
 from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
     AssetStorage,
     ClusterSpark,
+    InputFolder,
     LocalSpark,
     ModelWeights,
     PictureSource,
     Residency,
 )
 from fruits_assets.settings import Deployment, Settings, load_settings
+from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
-# The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
+# The lock file pins what is in beta (data versions); a reader of a run's log cannot act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 # Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
 
 
-def resources(settings: Settings) -> dict[str, Any]:
-    """The resources that the settings ask for."""
+def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The resources that the settings ask for; `overrides` take the place of some by key.
+
+    The region travels one way: it becomes the process's, and the resources go by that.
+    """
     use_region(settings.region)
-    pyspark = _spark(settings)
-    region = settings.region
-    root, show = settings.storage_location.uri, settings.show_photos
-    storage = AssetStorage(root=root, region=region, show_photos=show)
-    places = (settings.storage_location, settings.input_location, settings.weights_location)
-    return {
-        "pyspark": pyspark,
+    input_uri, storage_uri = settings.input_location.uri, settings.storage_location.uri
+    weights_uri, queue = settings.weights_location.uri, settings.input_queue
+    storage = AssetStorage(root=storage_uri, show_photos=settings.show_photos)
+    found: dict[str, Any] = {
+        "pyspark": _spark(settings),
         "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=settings.input_location.uri, region=region),
-        "weights": ModelWeights(uri=settings.weights_location.uri, region=region),
-        "residency": Residency(uris=[place.uri for place in places], region=region),
+        "source": PictureSource(uri=input_uri, queue_url=queue, max_side=settings.max_side),
+        "weights": ModelWeights(uri=weights_uri),
+        "residency": Residency(uris=[storage_uri, input_uri, weights_uri]),
         "delta": DeltaIOManager(storage=storage),
     }
+    found |= overrides or {}
+    # The same folder, which may be empty: for the sensor and the erase job.
+    source = found["source"]
+    found.setdefault("input_folder", InputFolder(uri=source.uri, queue_url=source.queue_url))
+    return found
 
 
 def _spark(settings: Settings) -> LazyPySparkResource:
@@ -64,7 +73,6 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     """What takes steps to the cluster; nothing on one machine, and nothing on the cluster."""
     if settings.deployment is not Deployment.EMR or is_remote():
         return dg.ResourceDefinition.none_resource()
-    # dagster-aws takes 1.6 s: only who deploys to a cluster pays for it.
     from fruits_assets.emr.launcher import FruitsStepLauncher, Polling, launched_spark_config
 
     launcher = FruitsStepLauncher(
@@ -83,29 +91,27 @@ def build_defs(
 ) -> dg.Definitions:
     """The whole graph for these settings (the environment's by default)."""
     settings = settings or load_settings()
+    found = dg.load_assets_from_package_module(assets)
     return dg.Definitions(
-        assets=dg.with_source_code_references(ASSETS),
-        asset_checks=[*CHECKS, *FILE_CHECKS],
-        jobs=[
-            dg.define_asset_job(
-                CHECK_JOB,
-                selection=dg.AssetSelection.all_asset_checks(),
-                description="All checks on what is stored; nothing is materialized.",
-            ),
-            erasure_job.job(settings.input_location, settings.region),
-        ],
-        sensors=[
-            automation.sensor(
-                settings.input_location,
-                settings.storage_location,
-                settings.region,
-                settings.input_queue,
-            )
-        ],
-        resources=resources(settings) | dict(resource_overrides or {}),
+        assets=dg.with_source_code_references(found),
+        asset_checks=CHECKS,
+        jobs=[CHECK_JOB, erasure_job.erase],
+        sensors=[automation.new_pictures],
+        resources=resources(settings, resource_overrides),
         # One process a run: it has one Spark, which is what spreads the work.
         executor=dg.in_process_executor,
     )
 
 
-defs = build_defs()
+def _defs() -> dg.Definitions:
+    """The environment's graph; `dagster asset …` and `dagster job …` say a bad setting short."""
+    try:
+        return build_defs()
+    except SettingsError as error:
+        program, *words = [Path(word).name for word in sys.argv[:2]]
+        if program == "dagster" and words and words[0] in ("asset", "job"):
+            raise click.ClickException(str(error)) from None
+        raise
+
+
+defs = _defs()

@@ -6,20 +6,17 @@ from dataclasses import dataclass, replace
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import metadata
-from fruits_assets.assets import (
-    csv_export,
-    embedding_quality,
-    ingest,
-    mobilenet_features,
+from fruits_assets import materialization, metadata
+from fruits_assets.assets.csv_export import csv_change, csv_export
+from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
+from fruits_assets.assets.mobilenet_features import features_change, mobilenet_features
+from fruits_assets.assets.pca import (
+    components_change,
     pca_components,
     pca_model,
+    pca_model_change,
 )
-from fruits_assets.assets._together import materialization
-from fruits_assets.assets.export import csv_change
-from fruits_assets.assets.features import features_change
-from fruits_assets.assets.pca import components_change, pca_model_change
-from fruits_assets.assets.quality import quality_change
+from fruits_assets.assets.raw_images import ingest
 from fruits_assets.io_managers import DeltaIOManager
 from spark_src.erasure.rows import NOTE
 from spark_src.errors import PcaError
@@ -38,13 +35,13 @@ def report_sources(context: dg.OpExecutionContext, tables: Tables) -> None:
     for asset in SOURCES:
         snapshot = tables.find(asset)
         if snapshot is not None:
-            shown = metadata.from_snapshot(snapshot)
+            shown = materialization.version_metadata(snapshot)
             _report(context, ingest, asset, snapshot.statistics.digest, shown)
 
 
 @dataclass(frozen=True)
 class Downstream:
-    """Makes what follows from the pictures that are left, as far as it was ever made.
+    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
 
     Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
     """
@@ -78,7 +75,7 @@ class Downstream:
             self._delete(OF_PCA, "there is no PCA model to make them with")
             return False
         known = before.typed(PcaModelStatistics)
-        settings = FitSettings(known.n_components, known.min_explained_variance, refit_share=1)
+        settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
         features = self.tables.current("mobilenet_features")
         write = self.tables.begin("pca_model", self.context.run_id, [features])
         try:
@@ -158,4 +155,4 @@ def _report(
     shown: metadata.Metadata,
 ) -> None:
     output = dg.Output(None, asset, data_version=dg.DataVersion(digest))
-    context.log_event(materialization(context.instance, assets_def, output, shown, asset))
+    context.log_event(materialization.event(context.instance, assets_def, output, shown, asset))

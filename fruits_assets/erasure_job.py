@@ -12,14 +12,13 @@ from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.records.home import Records
 from fruits_assets.records.pause import CODE_LOCATION, pause, resume
 from fruits_assets.records.redaction import Redaction
-from fruits_assets.resources import AssetStorage, Launcher
+from fruits_assets.resources import AssetStorage, InputFolder, Launcher
 from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.purge import purge
 from spark_src.errors import ErasureError, FruitsError
 from spark_src.io.locations import Location
-from spark_src.io.residency import require_in_region
 from spark_src.tables.delta import Tables
 
 JOB = "erase"
@@ -33,83 +32,81 @@ IN_PROGRESS = [
 ]
 
 
-def job(source: Location, region: str) -> dg.JobDefinition:
-    """The job for an input: the host deletes files, the cluster rewrites tables, the host looks.
+@dg.op(out=dg.Out(dg.Nothing))
+def erase_inputs(
+    context: dg.OpExecutionContext, storage: AssetStorage, input_folder: InputFolder
+) -> None:
+    """Delete the pictures under the input, with all their versions."""
+    switched_off = pause(context.instance)
+    if switched_off:
+        context.log.info(f"switched off until the end: {', '.join(switched_off)}")
+    require_no_run(context.instance)
+    for request in requests.pending(storage.tables):
+        try:
+            removed = requests.erase_inputs(storage.tables, input_folder.root, request)
+        except FruitsError as error:  # one request does not hold up another
+            context.log.error(f"request {request.name}: {error}")
+        else:
+            context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
 
-    Args:
-        source: the input; it may be empty, or be so afterwards.
-        region: that its bucket has to be in.
+
+@dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def erase_rows(
+    context: dg.OpExecutionContext,
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
+    storage: AssetStorage,
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> None:
+    """Take the rows out of the tables of pictures; make the downstream assets anew."""
+    tables = storage.tables
+    for request in requests.pending(tables):
+        if "inputs" not in request.done:
+            continue
+        removed = requests.erase_rows(
+            lambda: pyspark.spark_session, tables, request, context.run_id
+        )
+        context.log.info(f"request {request.name}: rows deleted: {removed}")
+    report_sources(context, tables)
+    Downstream(context, tables, delta, pyspark).make()
+
+
+@dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def prove_erasure(
+    context: dg.OpExecutionContext,
+    storage: AssetStorage,
+    input_folder: InputFolder,
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> None:
+    """Delete earlier versions and leftovers, redact Dagster's records, look into every file.
+
+    Then it writes the receipts.
     """
+    require_no_run(context.instance)
+    tables = storage.tables
+    make_quality(context, tables, delta)
+    purged = purge(tables, context.run_id)
+    context.log.info(f"{purged:,} files of no current version deleted")
+    failures = _prove(context, tables, input_folder.root, purged)
+    requests.require_all_done(tables, failures)
+    resume(context.instance)
 
-    @dg.op(out=dg.Out(dg.Nothing))
-    def erase_inputs(context: dg.OpExecutionContext, storage: AssetStorage) -> None:
-        """Delete the pictures under the input, with all their versions."""
-        require_in_region([source], region)
-        switched_off = pause(context.instance)
-        if switched_off:
-            context.log.info(f"switched off until the end: {', '.join(switched_off)}")
-        require_no_run(context.instance)
-        for request in requests.pending(storage.tables):
-            try:
-                removed = requests.erase_inputs(storage.tables, source, request)
-            except FruitsError as error:  # one request does not hold up another
-                context.log.error(f"request {request.name}: {error}")
-            else:
-                context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
 
-    @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def erase_rows(
-        context: dg.OpExecutionContext,
-        pyspark: LazyPySparkResource,
-        step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
-        storage: AssetStorage,
-        delta: dg.ResourceParam[DeltaIOManager],
-    ) -> None:
-        """Take the rows out of the tables of pictures; make the downstream assets anew."""
-        tables = storage.tables
-        for request in requests.pending(tables):
-            if "inputs" not in request.done:
-                continue
-            removed = requests.erase_rows(
-                lambda: pyspark.spark_session, tables, request, context.run_id
-            )
-            context.log.info(f"request {request.name}: rows deleted: {removed}")
-        report_sources(context, tables)
-        Downstream(context, tables, delta, pyspark).make()
+@dg.failure_hook(name="switch_on_again")
+def switch_on_again(context: dg.HookContext) -> None:
+    """Sensor and automation, after a step that failed."""
+    resume(context.instance)
 
-    @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
-    def prove_erasure(
-        context: dg.OpExecutionContext,
-        storage: AssetStorage,
-        delta: dg.ResourceParam[DeltaIOManager],
-    ) -> None:
-        """Delete earlier versions and leftovers, redact Dagster's records, look into every file.
 
-        Then it writes the receipts.
-        """
-        require_no_run(context.instance)
-        tables = storage.tables
-        make_quality(context, tables, delta)
-        purged = purge(tables, context.run_id)
-        context.log.info(f"{purged:,} files of no current version deleted")
-        failures = _prove(context, tables, source, purged)
-        requests.require_all_done(tables, failures)
-        resume(context.instance)
-
-    @dg.failure_hook(name="switch_on_again")
-    def switch_on_again(context: dg.HookContext) -> None:
-        resume(context.instance)
-
-    @dg.job(
-        name=JOB,
-        hooks={switch_on_again},
-        description="Erase the data of every request that `fruits erase` has made: pictures, and "
-        "all that was made of them; then look into every file.",
-    )
-    def erase() -> None:
-        prove_erasure(erase_rows(erase_inputs()))
-
-    return erase
+@dg.job(
+    name=JOB,
+    hooks={switch_on_again},
+    description="Erase the data of every request that `fruits erase` has made: pictures, and "
+    "all that was made of them; then look into every file.",
+)
+def erase() -> None:
+    """The host deletes files, the cluster rewrites tables, the host proves it."""
+    prove_erasure(erase_rows(erase_inputs()))
 
 
 def _prove(

@@ -1,105 +1,78 @@
-"""What the UI shows of a materialization, built from a version's statistics."""
+"""Metadata values for Dagster's UI: tables, schemas, and what each asset's statistics say.
+
+Which asset shows what: `catalog.py`. What a materialization records: `materialization.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from typing import Any
 
 import dagster as dg
 import pyspark
 
-from spark_src.tables.delta import Snapshot, is_table
-from spark_src.tables.schemas import TABLES, csv_schema, type_name
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import csv_schema, type_name
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     CsvStatistics,
     FeaturesStatistics,
+    MobilenetModelStatistics,
     PcaModelStatistics,
     RawImagesStatistics,
     RejectedImagesStatistics,
-    Statistics,
 )
 
-LIBRARIES = {
-    "raw_images": ("pillow", "pyspark"),
-    "rejected_images": ("pillow", "pyspark"),
-    "mobilenet_model": ("tensorflow", "keras", "ai-edge-litert"),
-    "mobilenet_features": ("ai-edge-litert", "pillow", "numpy", "pyspark"),
-    "pca_model": ("numpy", "pyspark"),
-    "pca_components": ("numpy", "pyspark"),
-    "csv_export": ("pyarrow",),
-    "embedding_quality": ("scikit-learn", "numpy"),
-}
-"""The libraries that shape each asset's numbers."""
+MAX_TABLE_ROWS = 50
+"""Rows of a table of counts: an input may have thousands of labels."""
 
 Metadata = dict[str, Any]
 
 
-def from_snapshot(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
-    """Metadata that every asset has, and what its statistics add."""
-    known = snapshot.statistics
-    metadata: Metadata = {
-        "dagster/uri": snapshot.data_location.uri,
-        "version": snapshot.version,
-        "unchanged": unchanged,
-        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
-        "bytes": dg.MetadataValue.int(snapshot.bytes),
-        "seconds": known.seconds,
-        "libraries": _libraries(snapshot.asset),
+def raw_images(known: RawImagesStatistics) -> Metadata:
+    """The accounting of the input."""
+    ignored = {"ignored files by kind": counts_table(known.ignored, "kind", "files")}
+    return {
+        "files listed": known.n_listed,
+        "files read": known.n_read,
+        **(ignored if known.ignored else {}),
+        "images by split": counts_table(known.splits, "split", "images"),
+        "images by label": counts_table(known.labels, "label", "images"),
     }
-    if snapshot.record.note:
-        metadata["note"] = snapshot.record.note
-    if is_table(snapshot.asset) or isinstance(known, CsvStatistics):
-        metadata["dagster/row_count"] = known.rows
-        metadata["dagster/column_schema"] = column_schema(snapshot)
-    if known.measured.images and known.measured.seconds:
-        metadata["images per second"] = round(known.measured.images / known.measured.seconds, 1)
-    return metadata | _own(known)
 
 
-def shown_before(context: Any, asset: str) -> Metadata:
-    """What the last materialization showed: an asset that did not change looks as it did."""
-    instance: dg.DagsterInstance = getattr(context, "step_context", context).instance
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    made = event.asset_materialization if event else None
-    return dict(made.metadata) if made else {}
+def rejected_images(known: RejectedImagesStatistics) -> Metadata:
+    """Why files were rejected."""
+    if not known.reasons:
+        return {}
+    return {"rejected files by reason": counts_table(known.reasons, "reason", "files")}
 
 
-def _own(known: Statistics) -> Metadata:
-    """What is of one asset alone."""
-    if isinstance(known, RawImagesStatistics):
-        ignored = {"ignored": counts_table(known.ignored, "kind")} if known.ignored else {}
-        return {
-            "files listed": known.n_listed,
-            "files read": known.n_read,
-            **ignored,
-            "splits": counts_table(known.splits, "split"),
-            "labels": counts_table(known.labels, "label"),
-        }
-    if isinstance(known, RejectedImagesStatistics):
-        return {"reasons": counts_table(known.reasons, "reason")} if known.reasons else {}
-    if isinstance(known, FeaturesStatistics):
-        return {
-            "model sha256": known.model_sha256,
-            "pictures computed": known.computed,
-            "images carried over": known.carried_over,
-            "images of an interrupted run": known.resumed,
-            "splits": counts_table(known.splits, "split"),
-        }
-    if isinstance(known, PcaModelStatistics):
-        return _of_pca_model(known)
-    if isinstance(known, ComponentsStatistics):
-        return {
-            "model sha256": known.model_sha256,
-            "PCA model": known.pca_model,
-            "n_components": known.n_components,
-            "images projected": known.projected,
-        }
-    return {}
+def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
+    """Which model it is, and how close to Keras."""
+    return {
+        "model sha256": known.sha256,
+        "weights sha256": known.weights_sha256,
+        "converter": known.converter,
+        "greatest difference to Keras": round(known.greatest_difference, 6),
+    }
 
 
-def _of_pca_model(known: PcaModelStatistics) -> Metadata:
+def mobilenet_features(known: FeaturesStatistics) -> Metadata:
+    """What was computed, and what was known already."""
+    return {
+        "model sha256": known.model_sha256,
+        "images computed": known.computed,
+        "images reused": known.carried_over,
+        "images recovered from an interrupted run": known.resumed,
+        "images by split": counts_table(known.splits, "split", "images"),
+    }
+
+
+def pca_model(known: PcaModelStatistics) -> Metadata:
+    """What the model was fitted on and how much variance it keeps."""
     needed = {
         f"components for {float(share):.0%}".replace("%", " %"): count
         for share, count in known.components_for.items()
@@ -107,12 +80,23 @@ def _of_pca_model(known: PcaModelStatistics) -> Metadata:
     return {
         "model sha256": known.model_sha256,
         "n_components": known.n_components,
+        "n_components asked for": known.asked,
         "images fitted on": known.n_images,
-        "images that are new since": known.n_new_images,
+        "images added since the fit": known.n_new_images,
         "explained variance": round(known.explained_variance_today, 6),
-        "explained variance when it was fitted": round(known.explained_variance, 6),
+        "explained variance at the fit": round(known.explained_variance, 6),
         "fit": known.description,
         **needed,
+    }
+
+
+def pca_components(known: ComponentsStatistics) -> Metadata:
+    """Which models made the components, and of how many images."""
+    return {
+        "model sha256": known.model_sha256,
+        "PCA model": known.pca_model,
+        "n_components": known.n_components,
+        "images projected": known.projected,
     }
 
 
@@ -135,16 +119,34 @@ def column_schema(snapshot: Snapshot) -> dg.TableSchema:
     )
 
 
-def counts_table(counts: Mapping[str, int], column: str) -> dg.MarkdownMetadataValue:
-    """Counts as a small table, the greatest first."""
+def counts_table(counts: Mapping[str, int], column: str, unit: str) -> dg.TableMetadataValue:
+    """Counts by name, the largest first; what does not fit is summed up in the last row."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    rows = [f"| {name or '(none)'} | {count:,} |" for name, count in ordered]
-    return dg.MetadataValue.md("\n".join([f"| {column} | rows |", "| --- | ---: |", *rows]))
+    shown, rest = ordered[:MAX_TABLE_ROWS], ordered[MAX_TABLE_ROWS:]
+    rows: list[dict[str, str | int]] = [
+        {column: name or "(none)", unit: count} for name, count in shown
+    ]
+    if rest:
+        rows.append({column: f"({len(rest):,} more)", unit: sum(count for _, count in rest)})
+    return rows_table(rows, {column: "string", unit: "int"})
 
 
-def _libraries(asset: str) -> dg.MarkdownMetadataValue:
-    names = LIBRARIES[asset]
-    return dg.MetadataValue.md(", ".join(f"{name} {_version_of(name)}" for name in names))
+def rows_table(
+    rows: Sequence[Mapping[str, str | int | float | bool | None]], columns: Mapping[str, str]
+) -> dg.TableMetadataValue:
+    """Rows as a table of the UI, which shows every value as text: nothing has to be escaped.
+
+    Args:
+        rows: values by column.
+        columns: the type of each column (`string`, `int`, `float`, `bool`), in order.
+    """
+    schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema)
+
+
+def libraries(names: Sequence[str]) -> str:
+    """Libraries with their installed versions."""
+    return ", ".join(f"{name} {_version_of(name)}" for name in names)
 
 
 def _version_of(library: str) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fruits_assets.previews import Gallery
-from spark_src.errors import SettingsError
+from spark_src.errors import FruitsError, SettingsError
 from spark_src.tables.delta import Snapshot
 
 
@@ -45,6 +45,28 @@ class Picture:
         """Write the picture."""
         with Image.open(io.BytesIO(self._content)) as image:
             image.save(file, format)
+
+
+class NotDrawn:
+    """Stands for a picture until a cell draws it. Sparkmagic goes on after a cell that failed.
+
+    Args:
+        name: the variable that will hold the picture.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def gcf(self) -> Picture:
+        """Say which cell to look at, where Livy would say `KeyError`.
+
+        Raises:
+            FruitsError: always.
+        """
+        raise FruitsError(
+            f"There is no picture `{self._name}`: the cell that draws it failed or was not run, "
+            "or one above it. The first error above says why; fix that and run the cells again."
+        )
 
 
 def register_matplot() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,14 +18,16 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from spark_src import plots
-from spark_src.images.layout import PHOTOS
+from fruits_assets.metadata import rows_table
+from spark_src.images.layout import may_be_personal
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
 from spark_src.tables.csv import FILE
 from spark_src.tables.delta import Snapshot, Tables
+from spark_src.tables.registry import PCA_MODEL, RAW_IMAGES
 from spark_src.tables.sampling import sample_rows
+from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     FeaturesStatistics,
@@ -33,29 +35,23 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES, matrix_of
 
-DATASET_SPLITS = frozenset({"Training", "Test"})
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
-KEYS = ("image_id", "path", "split", "label")
+MAX_CELL = 80
+"""Characters of a cell: details of rejected files can be long."""
 
 Drawn = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Draws what a version is like."""
+    """The rows of tables that may be shown."""
 
     tables: Tables
     show_photos: bool = False
 
-    def draw(self, snapshot: Snapshot) -> Drawn:
-        """Metadata of the version; none where its asset has no picture or its table no row."""
-        draw = DRAWN.get(snapshot.asset)
-        return draw(self, snapshot) if draw else {}
-
     def may_show(self, row: dict[str, Any]) -> bool:
-        """Whether a row is of the data set, not of a person's photo."""
-        folders = row["path"].lower().split("/")
-        return self.show_photos or (row["split"] in DATASET_SPLITS and PHOTOS not in folders)
+        """Whether a row may be shown: it is of the data set, or the setting allows all."""
+        return self.show_photos or not may_be_personal(row["path"], row["split"])
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
         """Some of the pictures that may be shown, as rows."""
@@ -86,6 +82,8 @@ def raw_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
     """A sheet with the first picture of each label; rows as `Gallery.pictures` gives them."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
         first.setdefault(row["label"] or "(none)", row)
@@ -101,6 +99,8 @@ def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """How quickly they came, how large they are, and which pictures they make neighbours."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     drawn = _throughput(snapshot)
     if not _sound(snapshot.typed(FeaturesStatistics).vectors, FEATURES):
         return drawn
@@ -109,9 +109,9 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
         return drawn
     vectors = matrix_of(table["features"].combine_chunks())
     drawn["activations"] = _image(plots.histogram(vectors.ravel()), "histogram")
-    images = gallery.tables.find("raw_images")
+    images = gallery.tables.find(RAW_IMAGES)
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
-    known = [place for place, name in enumerate(table["image_id"].to_pylist()) if name in rows]
+    known = [index for index, name in enumerate(table["image_id"].to_pylist()) if name in rows]
     if len(known) <= NEIGHBOURS:
         return drawn | {"nearest neighbours": _hidden()}
     names = table["image_id"].take(pa.array(known)).to_pylist()
@@ -121,6 +121,8 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 def _throughput(snapshot: Snapshot) -> Drawn:
     """Pictures a second over the run; nothing where it featurized none."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     points = snapshot.typed(FeaturesStatistics).progress
     if not points:
         return {}
@@ -131,6 +133,8 @@ def _throughput(snapshot: Snapshot) -> Drawn:
 
 def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
     """A row for each of a few pictures: itself, then the pictures with the greatest cosine."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     sheet = []
     by_label = np.argsort([row["path"] for row in rows], kind="stable")
@@ -138,8 +142,8 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
     for query in asked:
         nearest = np.argsort(-(units @ units[query]), kind="stable")
         nearest = nearest[nearest != query][:NEIGHBOURS]
-        for place in (query, *nearest):
-            row = rows[place]
+        for index in (query, *nearest):
+            row = rows[index]
             sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
     title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
     return _image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
@@ -147,6 +151,8 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
 
 def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
     """Where the variance lies."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
     model = load_current(snapshot)
     ratios, share = model.explained_variance_ratio, SHARES[0]
     reached = np.flatnonzero(np.cumsum(ratios) >= share)
@@ -156,7 +162,9 @@ def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
 
 def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """A map of the pictures, and the variance of the model that made it."""
-    model = gallery.tables.find("pca_model")
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    model = gallery.tables.find(PCA_MODEL)
     drawn = pca_model(gallery, model) if model else {}
     known = snapshot.typed(ComponentsStatistics)
     n_components = known.n_components
@@ -174,16 +182,6 @@ def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rows and columns of the file."""
     rows = gallery.csv_rows(snapshot)
     return {"first rows": _table_of(rows) if rows else _hidden()}
-
-
-DRAWN: dict[str, Callable[[Gallery, Snapshot], Drawn]] = {
-    "raw_images": raw_images,
-    "rejected_images": rejected_images,
-    "mobilenet_features": mobilenet_features,
-    "pca_model": pca_model,
-    "pca_components": pca_components,
-    "csv_export": csv_export,
-}
 
 
 def _sound(vectors: VectorStatistics, length: int) -> bool:
@@ -205,9 +203,6 @@ def _hidden() -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
 
 
-def _table_of(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
-    lines = [
-        " | ".join(str(value).replace("|", "\\|")[:80] for value in row.values()) for row in rows
-    ]
-    head = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in head + lines))
+def _table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    cells = [{name: str(value)[:MAX_CELL] for name, value in row.items()} for row in rows]
+    return rows_table(cells, dict.fromkeys(rows[0], "string"))

@@ -1,7 +1,8 @@
 """The tags by which Dagster knows what an asset was made from, for events that lack them."""
 
 import dagster as dg
-from dagster._core.definitions.data_version import extract_data_version_from_entry
+
+from fruits_assets.dagster_internals import extract_data_version_from_entry
 
 
 def tags(

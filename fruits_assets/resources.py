@@ -1,25 +1,29 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
 import os
+import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pyspark import Accumulator
 
 from fruits_assets.emr.step import is_remote
+from fruits_assets.notifications import InputQueue
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
+from spark_src.images.rejection import Limits
+from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.spark import cores
+from spark_src.spark.progress import FileCounter
 from spark_src.spark.scratch import make_scratch
-from spark_src.spark.session import use_bundled_java
+from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
-
-REGION = "eu-west-1"
-
 
 Launcher = dg.ResourceParam[Any]
 """An asset that takes it runs on the cluster where there is one: Dagster looks for launchers."""
@@ -32,9 +36,9 @@ class LocalSpark(LazyPySparkResource):
     """Folder for what Spark spills."""
 
     def _init_session(self) -> None:
-        use_bundled_java()
-        os.environ["SPARK_LOCAL_DIRS"] = str(make_scratch(Path(self.scratch)))
-        super()._init_session()
+        if self._spark_session is None:
+            scratch = make_scratch(Path(self.scratch))
+            self._spark_session = start_local(self.spark_config, scratch)
 
 
 class ClusterSpark(LazyPySparkResource):
@@ -49,23 +53,32 @@ class ClusterSpark(LazyPySparkResource):
         super()._init_session()
 
 
+def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
+    """A counter for the work of Spark, which is started: by picture where it is on this machine."""
+    context = pyspark.spark_context
+    folder = os.environ.get("SPARK_LOCAL_DIRS")
+    if folder is None or not context.master.startswith("local["):
+        return context.accumulator(0)  # type: ignore[no-any-return]
+    counter = FileCounter(str(Path(folder) / f"count-{uuid.uuid4().hex}"))
+    return cast("Accumulator[int]", counter)  # `add` and `value` are all that is used
+
+
 def count_cores(pyspark: LazyPySparkResource) -> int:
-    """How many cores Spark has; 1 where nothing has started it."""
+    """How many cores Spark worked with; 1 where nothing has started it."""
     if pyspark._spark_session is None:
         return 1
-    return int(pyspark.spark_context.defaultParallelism)
+    return cores.count_cores(pyspark.spark_context)
 
 
-class AssetStorage(dg.ConfigurableResource[Tables]):
+class AssetStorage(dg.ConfigurableResource[Any]):
     """Where the assets lie. A run fails at once where its bucket is not fit for data."""
 
     root: str
-    region: str = REGION
     show_photos: bool = False
     """Whether metadata may show what can be a person's: Dagster keeps it, also after an erasure."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        require_in_region([Location.parse(self.root)], self.region)
+        require_in_region([self.tables.root], configured_region())
 
     @cached_property
     def tables(self) -> Tables:
@@ -73,47 +86,60 @@ class AssetStorage(dg.ConfigurableResource[Tables]):
         return Tables(Location.parse(self.root))
 
 
-class PictureSource(dg.ConfigurableResource[Listing]):
-    """The folder of pictures. A run that needs it fails at once where it is missing or empty."""
+class InputFolder(dg.ConfigurableResource[Any]):
+    """The folder of pictures, whatever is in it: the sensor and the erase job work with it."""
 
     uri: str
-    region: str = REGION
+    queue_url: str | None = None
+    """URL of the SQS queue to which S3 announces what comes and goes."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        require_in_region([self.root], self.region)
-        require_some_file(self.root)
+        require_in_region([self.root], configured_region())
 
     @property
     def root(self) -> Location:
         """The folder."""
         return Location.parse(self.uri)
 
+    @cached_property
+    def queue(self) -> InputQueue | None:
+        """Its queue; None where there is none, or where the folder is on this machine."""
+        if self.queue_url and self.root.scheme == "s3":
+            return InputQueue(self.queue_url, configured_region())
+        return None
+
     def listing(self) -> Listing:
         """Everything in it, listed now."""
         return list_files(self.root)
 
 
-class ModelWeights(dg.ConfigurableResource[Location]):
-    """The Keras weights. A run that needs them fails at once where they do not fit."""
+class PictureSource(InputFolder):
+    """The folder of pictures to ingest. A run fails at once where it is missing or empty."""
 
-    uri: str
-    region: str = REGION
+    max_side: int = Limits.max_side
+    """Larger pictures are kept at a smaller scale."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        require_in_region([self.location], self.region)
-        weights_alpha(self.location)
-
-    @property
-    def location(self) -> Location:
-        """The .h5 file."""
-        return Location.parse(self.uri)
+        super().setup_for_execution(context)
+        require_some_file(self.root)
 
 
-class Residency(dg.ConfigurableResource[list[Finding]]):
-    """Every place that a deployment reads or writes, to be inspected without reading it."""
+class ModelWeights(dg.ConfigurableResource[Location]):
+    """The Keras weights' .h5 file. A run that needs it fails at once where it does not fit."""
+
+    uri: str
+
+    def create_resource(self, context: dg.InitResourceContext) -> Location:
+        location = Location.parse(self.uri)
+        require_in_region([location], configured_region())
+        weights_alpha(location)
+        return location
+
+
+class Residency(dg.ConfigurableResource[Any]):
+    """Every location that a deployment reads or writes, to be inspected, not read."""
 
     uris: list[str]
-    region: str = REGION
 
     def findings(self) -> list[Finding]:
         """What their buckets are like; none where all are on this machine.
@@ -121,4 +147,4 @@ class Residency(dg.ConfigurableResource[list[Finding]]):
         Raises:
             AwsError: a bucket could not be inspected.
         """
-        return inspect_buckets([Location.parse(uri) for uri in self.uris], self.region)
+        return inspect_buckets([Location.parse(uri) for uri in self.uris], configured_region())

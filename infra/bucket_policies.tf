@@ -69,6 +69,27 @@ locals {
     ]
   }
 
+  # Whoever it is, an administrator too. `make down` deletes the bucket with them.
+  keep_receipts = {
+    data = [for statement in [
+      {
+        Sid       = "ReceiptsStay"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+        Resource  = "${local.data}/${local.erasures}/receipt-*"
+      },
+      {
+        Sid       = "ReceiptsAreNotOverwritten"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.data}/${local.erasures}/receipt-*"
+        Condition = { Null = { "s3:if-none-match" = "true" } }
+      },
+    ] : statement if !var.allow_data_loss]
+  }
+
   let_services_write = {
     trail = [
       {
@@ -131,6 +152,7 @@ resource "aws_s3_bucket_policy" "this" {
     Statement = flatten([
       local.refuse_all[each.key],
       lookup(local.refuse_other_keys, each.key, []),
+      lookup(local.keep_receipts, each.key, []),
       lookup(local.let_services_write, each.key, []),
     ])
   })

@@ -10,7 +10,11 @@ locals {
   asset_folders = [for folder in values(local.contract.prefixes) : "${local.storage}/${folder}"]
   staging       = "${local.storage}/${local.contract.folders.staging}"
   locks         = "${local.storage}/${local.contract.folders.locks}"
-  environments  = "${local.storage}/${local.contract.folders.environments}"
+  erasures      = "${local.storage}/${local.contract.folders.erasures}"
+
+  # Made by Terraform and `make up`, read by everybody, written by nobody on the cluster.
+  cluster_arguments = local.contract.folders.cluster
+  environments      = "${local.storage}/${local.contract.folders.environments}"
 
   # Where people's photos are, as they came and decoded.
   photo_folders = [local.input, "${local.storage}/${local.contract.prefixes.raw_images}"]

@@ -1,4 +1,5 @@
-# The cluster. Once it has ended itself, `fruits` starts one like it; Terraform's is the model.
+# The cluster. Once it has ended itself, `fruits` starts the next one with the arguments that are kept
+# in the bucket (job_flow.tf): both come from the same locals.
 
 locals {
   python = "${local.contract.environment_path}/bin/python"
@@ -13,9 +14,34 @@ locals {
 
   environment_uri = "s3://${local.bucket_names["data"]}/${local.environments}/${var.environment_archive}"
   certificates    = "s3://${local.bucket_names["data"]}/cluster/certificates.zip"
-  script_runner   = "s3://${var.region}.elasticmapreduce/libs/script-runner/script-runner.jar"
+  applications    = ["Hadoop", "Spark", "Livy", "JupyterHub"]
+  log_uri         = "s3://${local.bucket_names["logs"]}/emr/"
+  root_volume_gb  = 40
+  disk            = { type = "gp3", size = 64, volumes_per_instance = 1 }
 
-  configurations = [
+  # An xlarge has 4 vCPUs, a 2xlarge 8, and so on.
+  size           = regex("\\.([0-9]*)xlarge$", var.instance_type)[0]
+  vcpus_at_start = (1 + var.core_count) * 4 * (local.size == "" ? 1 : tonumber(local.size))
+
+  # With spot nodes whatever is more than the first core nodes is spot.
+  ondemand_nodes = var.spot_bid_usd == null ? var.max_nodes : var.core_count
+
+  bootstrap_actions = [
+    { name = "environment", script = "bootstrap.sh", args = [local.environment_uri] },
+    { name = "session manager", script = "session-manager.sh", args = [] },
+    { name = "JupyterHub", script = "jupyterhub.sh", args = ["install", local.password_hash_uri] },
+  ]
+
+  # JupyterHub's container acts as the nodes' role, as every program on the cluster does.
+  notebook_configurations = var.keep_notebooks ? [{
+    Classification = "jupyter-s3-conf"
+    Properties = {
+      "s3.persistence.enabled" = "true"
+      "s3.persistence.bucket"  = local.bucket_names["data"]
+    }
+  }] : []
+
+  configurations = concat([
     {
       Classification = "spark-defaults"
       Properties = {
@@ -40,14 +66,7 @@ locals {
       Classification = "livy-conf"
       Properties     = { "livy.server.session.timeout" = "30m" }
     },
-    {
-      Classification = "jupyter-s3-conf"
-      Properties = {
-        "s3.persistence.enabled" = "true"
-        "s3.persistence.bucket"  = local.bucket_names["data"]
-      }
-    },
-  ]
+  ], local.notebook_configurations)
 }
 
 resource "aws_emr_security_configuration" "this" {
@@ -93,13 +112,13 @@ resource "aws_emr_cluster" "this" {
 
   name                              = var.name
   release_label                     = var.release
-  applications                      = ["Hadoop", "Spark", "Livy", "JupyterHub"]
+  applications                      = local.applications
   service_role                      = aws_iam_role.service.arn
   security_configuration            = aws_emr_security_configuration.this.name
   configurations_json               = jsonencode(local.configurations)
-  log_uri                           = "s3://${local.bucket_names["logs"]}/emr/"
+  log_uri                           = local.log_uri
   log_encryption_kms_key_id         = aws_kms_key.data.arn
-  ebs_root_volume_size              = 40
+  ebs_root_volume_size              = local.root_volume_gb
   step_concurrency_level            = var.step_concurrency
   keep_job_flow_alive_when_no_steps = true
   termination_protection            = false
@@ -127,9 +146,9 @@ resource "aws_emr_cluster" "this" {
     instance_count = 1
 
     ebs_config {
-      type                 = "gp3"
-      size                 = 64
-      volumes_per_instance = 1
+      type                 = local.disk.type
+      size                 = local.disk.size
+      volumes_per_instance = local.disk.volumes_per_instance
     }
   }
 
@@ -139,41 +158,19 @@ resource "aws_emr_cluster" "this" {
     instance_count = var.core_count
 
     ebs_config {
-      type                 = "gp3"
-      size                 = 64
-      volumes_per_instance = 1
+      type                 = local.disk.type
+      size                 = local.disk.size
+      volumes_per_instance = local.disk.volumes_per_instance
     }
   }
 
-  bootstrap_action {
-    name = "environment"
-    path = local.script_uri["bootstrap.sh"]
-    args = [local.environment_uri]
-  }
-
-  bootstrap_action {
-    name = "session manager"
-    path = local.script_uri["session-manager.sh"]
-  }
-
-  # Before JupyterHub starts: its well-known password must not be reachable for a second.
   dynamic "bootstrap_action" {
-    for_each = aws_security_group.operators
+    for_each = local.bootstrap_actions
 
     content {
-      name = "close JupyterHub"
-      path = local.script_uri["close-jupyterhub.sh"]
-    }
-  }
-
-  # The name's start says that a cluster started like this one does it again: see cluster_copy.py.
-  step {
-    name              = "setup: JupyterHub's password"
-    action_on_failure = "TERMINATE_CLUSTER"
-
-    hadoop_jar_step {
-      jar  = local.script_runner
-      args = [local.script_uri["jupyterhub-password.sh"], var.region, local.secret_name]
+      name = bootstrap_action.value.name
+      path = local.script_uri[bootstrap_action.value.script]
+      args = bootstrap_action.value.args
     }
   }
 
@@ -207,13 +204,12 @@ resource "aws_emr_managed_scaling_policy" "this" {
 
   cluster_id = aws_emr_cluster.this[0].id
 
-  # With spot nodes whatever is more than the first core nodes is spot.
   compute_limits {
     unit_type                       = "Instances"
     minimum_capacity_units          = var.core_count
     maximum_capacity_units          = var.max_nodes
-    maximum_core_capacity_units     = var.spot_bid_usd == null ? var.max_nodes : var.core_count
-    maximum_ondemand_capacity_units = var.spot_bid_usd == null ? var.max_nodes : var.core_count
+    maximum_core_capacity_units     = local.ondemand_nodes
+    maximum_ondemand_capacity_units = local.ondemand_nodes
   }
 }
 
@@ -227,9 +223,9 @@ resource "aws_emr_instance_group" "spot" {
   bid_price      = tostring(var.spot_bid_usd)
 
   ebs_config {
-    type                 = "gp3"
-    size                 = 64
-    volumes_per_instance = 1
+    type                 = local.disk.type
+    size                 = local.disk.size
+    volumes_per_instance = local.disk.volumes_per_instance
   }
 
   lifecycle {

@@ -5,7 +5,6 @@ locals {
   interface_services = [
     "elasticmapreduce",                  # managed scaling reports to it
     "kms",                               # keys of the nodes' own disks
-    "secretsmanager",                    # JupyterHub's password
     "ssm", "ssmmessages", "ec2messages", # Session Manager, the only way in
     "sts",                               # credentials of whoever works in a notebook
     "logs",                              # where Session Manager's sessions are recorded, if the account does so

@@ -5,11 +5,32 @@ locals {
   node_role    = "${var.name}-emr-node"
   data         = local.bucket_arns["data"]
 
-  # Hadoop puts an empty object `folder_$folder$` beside each folder that it makes.
-  written_by_runs = flatten([
-    for folder in concat(local.asset_folders, [local.staging]) :
-    ["${local.data}/${folder}/*", "${local.data}/${folder}_$folder$"]
-  ])
+  # Readers ask for the key of a folder itself, too: pyarrow before it lists, S3A at each path. Without
+  # the right to read that key the answer would be "access denied" instead of "not found".
+  readable = [for folder in [local.input, local.storage] : ["${local.data}/${folder}", "${local.data}/${folder}/*"]]
+
+  # Delta tables: files and commits are put, what a vacuum or a compaction no longer needs is deleted.
+  written_by_runs = [for folder in concat(local.asset_folders, [local.staging]) : "${local.data}/${folder}/*"]
+}
+
+# Only where it was asked for: all programs on the cluster are one role, so everybody's notebooks are
+# open to everybody who runs code there.
+locals {
+  keep_notebooks = [for statement in [
+    {
+      Sid      = "KeepNotebooks"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+      Resource = "${local.data}/jupyter/*"
+    },
+    {
+      Sid       = "ListNotebooks"
+      Effect    = "Allow"
+      Action    = "s3:ListBucket"
+      Resource  = local.data
+      Condition = { StringLike = { "s3:prefix" = ["jupyter", "jupyter/*"] } }
+    },
+  ] : statement if var.keep_notebooks]
 }
 
 resource "aws_iam_role" "service" {
@@ -86,52 +107,40 @@ resource "aws_iam_instance_profile" "node" {
   tags = local.tags
 }
 
-# What a program on a node may do. It deletes objects but no version: mistakes can be undone.
-# It changes neither photos nor what nodes are started from.
+# What a program on a node may do: steps, and everything that somebody runs in a notebook. It deletes
+# objects but no version: mistakes can be undone. It changes neither photos nor what nodes start from.
 resource "aws_iam_role_policy" "node" {
   name = "what-runs-need"
   role = aws_iam_role.node.id
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "SeeThatTheBucketIsSafe"
         Effect   = "Allow"
         Action   = ["s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration"]
         Resource = local.data
       },
-      {
-        Sid      = "ListFolders"
-        Effect   = "Allow"
-        Action   = "s3:ListBucket"
-        Resource = local.data
-        # `IfExists`: a get of what is not there names no prefix, and without the right to list it
-        # would be "access denied" instead of "not found".
-        Condition = {
-          StringLikeIfExists = {
-            "s3:prefix" = flatten([for folder in [local.input, local.storage, "cluster", "jupyter"] : [folder, "${folder}/*"]])
-          }
-        }
-      },
+      merge(local.list_input_and_storage, { Sid = "ListFolders" }),
       {
         Sid      = "Read"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = [for folder in [local.input, local.storage, "cluster", "jupyter"] : "${local.data}/${folder}/*"]
+        Resource = flatten([local.readable, ["${local.data}/cluster/*"]])
       },
       {
-        Sid    = "WriteAssets"
-        Effect = "Allow"
-        Action = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-        # The first: Hadoop's mark for the storage's own folder.
-        Resource = concat(["${local.data}/${local.storage}_$folder$"], local.written_by_runs)
-      },
-      {
-        Sid      = "KeepNotebooks"
+        Sid      = "WriteAssets"
         Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:DeleteObject"]
-        Resource = "${local.data}/jupyter/*"
+        Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        Resource = local.written_by_runs
+      },
+      {
+        # The code of steps is put there by Dagster's host: nothing on the cluster changes it.
+        Sid      = "LeaveTheCodeAlone"
+        Effect   = "Deny"
+        Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+        Resource = "${local.data}/${local.staging}/code/*"
       },
       {
         Sid      = "WriteLogs"
@@ -152,12 +161,6 @@ resource "aws_iam_role_policy" "node" {
         Resource = aws_kms_key.data.arn
       },
       {
-        Sid      = "ReadJupyterHubsPassword"
-        Effect   = "Allow"
-        Action   = "secretsmanager:GetSecretValue"
-        Resource = local.secret_arn
-      },
-      {
         # What Session Manager needs; AWS names no resources for these.
         Sid    = "SessionManager"
         Effect = "Allow"
@@ -169,6 +172,6 @@ resource "aws_iam_role_policy" "node" {
         ]
         Resource = "*"
       },
-    ]
+    ], local.keep_notebooks)
   })
 }

@@ -18,22 +18,22 @@ locals {
     Effect   = "Allow"
     Action   = "s3:ListBucket"
     Resource = local.data
-    # `IfExists`: without it what is not there is "access denied" instead of "not found".
+    # `IfExists`: S3 asks for this right, without a prefix, to tell "not found" from "access denied"
+    # when a key is read that is not there, which every reader of Delta tables does (`_last_checkpoint`).
+    # A listing without a prefix cannot be told from that: it shows names, and no content.
     Condition = { StringLikeIfExists = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
   }
   read_input_and_storage = {
     Sid      = "Read"
     Effect   = "Allow"
     Action   = "s3:GetObject"
-    Resource = [for folder in [local.input, local.storage] : "${local.data}/${folder}/*"]
+    Resource = flatten(local.readable)
   }
   look_at_clusters = {
     Sid    = "LookAtClusters"
     Effect = "Allow"
     Action = [
       "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
-      "elasticmapreduce:GetAutoTerminationPolicy", "elasticmapreduce:GetManagedScalingPolicy",
-      "elasticmapreduce:ListBootstrapActions", "elasticmapreduce:ListInstanceFleets",
       "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
     ]
     Resource  = local.clusters_arn
@@ -49,7 +49,7 @@ locals {
   hear_of_photos = [for queue in aws_sqs_queue.input : {
     Sid      = "HearOfPhotos"
     Effect   = "Allow"
-    Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
     Resource = queue.arn
   }]
 }
@@ -123,6 +123,12 @@ resource "aws_iam_role_policy" "dagster" {
       local.list_input_and_storage,
       local.read_input_and_storage,
       {
+        Sid      = "ReadHowTheClusterStarts"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${local.data}/${local.cluster_arguments}/${var.name}.json"
+      },
+      {
         Sid      = "WriteAssets"
         Effect   = "Allow"
         Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
@@ -183,17 +189,49 @@ resource "aws_iam_role_policy" "erasure" {
         Condition = local.list_input_and_storage.Condition
       },
       {
-        Sid      = "ReadAndDeleteEveryVersion"
+        Sid      = "Read"
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"]
-        Resource = local.read_input_and_storage.Resource
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = flatten(local.readable)
       },
       {
-        # Tables without the person's rows, and the receipt.
-        Sid      = "WriteWhatIsLeft"
+        # Photos, rows of tables, what was staged, locks, and requests that are done; no receipt. Every
+        # start of a cluster leaves versions of a lock, and after an erasure there are no earlier versions.
+        Sid    = "DeleteEveryVersion"
+        Effect = "Allow"
+        Action = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+        Resource = [
+          for folder in concat([local.input], local.asset_folders, [local.staging, local.locks, "${local.erasures}/pending-"]) :
+          endswith(folder, "-") ? "${local.data}/${folder}*" : "${local.data}/${folder}/*"
+        ]
+      },
+      {
+        # Uploads that somebody began and never ended hold a person's bytes, too.
+        Sid      = "FindUnfinishedUploads"
         Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-        Resource = "${local.data}/${local.storage}/*"
+        Action   = "s3:ListBucketMultipartUploads"
+        Resource = local.data
+      },
+      {
+        Sid      = "EndUnfinishedUploads"
+        Effect   = "Allow"
+        Action   = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        Resource = flatten(["${local.data}/${local.input}/*", "${local.data}/${local.storage}/*"])
+      },
+      {
+        # Tables without the person's rows, and how far a request has come.
+        Sid      = "WriteTablesAndRequests"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = concat([for folder in local.asset_folders : "${local.data}/${folder}/*"], ["${local.data}/${local.erasures}/pending-*"])
+      },
+      {
+        # A receipt is put once: `If-None-Match` makes S3 refuse a second one of that name.
+        Sid       = "WriteReceiptsOnce"
+        Effect    = "Allow"
+        Action    = "s3:PutObject"
+        Resource  = "${local.data}/${local.erasures}/receipt-*"
+        Condition = { Null = { "s3:if-none-match" = "false" } }
       },
       local.use_of_data_key,
     ]
@@ -245,10 +283,14 @@ resource "aws_iam_role_policy" "ci" {
       local.list_input_and_storage,
       {
         # Checks count the photos by listing them; they read what was made from them.
-        Sid      = "ReadAssets"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = [for folder in local.asset_folders : "${local.data}/${folder}/*"]
+        Sid    = "ReadAssets"
+        Effect = "Allow"
+        Action = "s3:GetObject"
+        Resource = concat(
+          ["${local.data}/${local.input}", "${local.data}/${local.storage}"],
+          [for folder in local.asset_folders : "${local.data}/${folder}/*" if folder != "${local.storage}/${local.contract.prefixes.raw_images}"],
+          ["${local.data}/${local.storage}/${local.contract.prefixes.raw_images}/_delta_log/*"],
+        )
       },
       {
         Sid      = "UseTheKeyToRead"

@@ -1,10 +1,10 @@
 # Ways to JupyterHub: a port forward (always), ranges of operators (if asked for), SSH's key (if wanted).
 
 # `infra/commands/jupyterhub-password` makes the secret and its value: neither is ever in Terraform's state.
+# No node reads it: nodes get its hash, an object beside the certificates.
 locals {
-  secret_name = "${var.name}/jupyterhub"
-  # Secrets Manager adds a hyphen and six characters to a name.
-  secret_arn = "arn:${local.partition}:secretsmanager:${var.region}:${local.account}:secret:${local.secret_name}-??????"
+  secret_name       = "${var.name}/jupyterhub"
+  password_hash_uri = "s3://${local.bucket_names["data"]}/cluster/jupyterhub-password.hash"
 }
 
 resource "aws_security_group" "operators" {
@@ -16,7 +16,7 @@ resource "aws_security_group" "operators" {
   tags        = merge(local.tags, { Name = "${var.name}-operators" })
 }
 
-# After the cluster; and the node itself refuses 9443 until the password is replaced.
+# After the cluster; and the node itself refuses port 9443 until the password is replaced.
 resource "aws_vpc_security_group_ingress_rule" "operators" {
   for_each = var.paused ? [] : toset(var.operator_cidrs)
 

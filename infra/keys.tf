@@ -60,12 +60,16 @@ resource "aws_kms_key" "audit" {
         Condition = { StringEquals = { "aws:SourceArn" = local.trail_arn } }
       },
       {
+        # The actions of AWS's own sample, "Required key policy for use with SSE-KMS buckets".
         Sid       = "FlowLogsEncrypt"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
-        Action    = ["kms:GenerateDataKey*", "kms:Decrypt", "kms:DescribeKey"]
+        Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+        Condition = {
+          StringEquals = { "aws:SourceAccount" = local.account }
+          ArnLike      = { "aws:SourceArn" = "arn:${local.partition}:logs:${var.region}:${local.account}:*" }
+        }
       },
       {
         Sid       = "CloudWatchEncryptsTheTrailsGroup"

@@ -1,4 +1,5 @@
-# What the rest of the project reads. `eval "$(make -s env)"` sets all of it.
+# What the rest of the project reads. `eval "$(make -s env)"` sets all of it. What infra/commands/ reads
+# is an output of terraform_data.storage: see there.
 
 locals {
   settings = merge(
@@ -15,27 +16,27 @@ locals {
 
 output "settings" {
   description = "The project's environment variables."
-  value       = local.settings
+  value       = terraform_data.storage.output.settings
 }
 
 output "exports" {
   description = "The same for a shell."
-  value       = join("\n", [for name, value in local.settings : "export ${name}='${value}'"])
+  value       = join("\n", [for name, value in terraform_data.storage.output.settings : "export ${name}='${value}'"])
 }
 
 output "region" {
   description = "AWS region."
-  value       = var.region
+  value       = terraform_data.storage.output.region
 }
 
 output "bucket" {
   description = "Bucket of photos, assets and notebooks."
-  value       = local.bucket_names["data"]
+  value       = terraform_data.storage.output.buckets["data"]
 }
 
 output "storage" {
   description = "Where the assets are kept."
-  value       = local.settings.FRUITS_STORAGE
+  value       = terraform_data.storage.output.settings.FRUITS_STORAGE
 }
 
 output "input_queue_url" {
@@ -45,17 +46,17 @@ output "input_queue_url" {
 
 output "log_bucket" {
   description = "Bucket of the cluster's logs."
-  value       = local.bucket_names["logs"]
+  value       = terraform_data.storage.output.buckets["logs"]
 }
 
 output "buckets" {
   description = "All buckets, by use."
-  value       = local.bucket_names
+  value       = terraform_data.storage.output.buckets
 }
 
 output "cluster_name" {
   description = "Name of the cluster."
-  value       = var.name
+  value       = terraform_data.storage.output.cluster_name
 }
 
 output "release" {
@@ -70,17 +71,27 @@ output "environment_uri" {
 
 output "certificates_uri" {
   description = "Where the certificates for encryption between nodes have to be."
-  value       = local.certificates
+  value       = terraform_data.storage.output.certificates_uri
 }
 
 output "data_key" {
   description = "ARN of the key of the data."
-  value       = aws_kms_key.data.arn
+  value       = terraform_data.storage.output.data_key
 }
 
 output "jupyterhub_secret" {
   description = "Name of the secret with JupyterHub's password. Not the password."
-  value       = local.secret_name
+  value       = terraform_data.storage.output.jupyterhub_secret
+}
+
+output "jupyterhub_hash_uri" {
+  description = "Where the hash of JupyterHub's password has to be. Nodes read it, and never the password."
+  value       = terraform_data.storage.output.jupyterhub_hash
+}
+
+output "quota_vcpus" {
+  description = "vCPUs of on-demand instances that the cluster needs at its start."
+  value       = terraform_data.storage.output.quota_vcpus
 }
 
 output "jupyterhub" {

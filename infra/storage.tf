@@ -22,6 +22,24 @@ resource "aws_s3_bucket" "this" {
   bucket        = local.bucket_names[each.key]
   force_destroy = var.allow_data_loss
   tags          = local.tags
+
+  # It can be switched on for a bucket and never off.
+  object_lock_enabled = each.key == "trail" && var.trail_lock_days != null
+}
+
+# An option: it binds the owner of the account as well.
+resource "aws_s3_bucket_object_lock_configuration" "trail" {
+  count = var.trail_lock_days == null ? 0 : 1
+
+  bucket     = aws_s3_bucket.this["trail"].id
+  depends_on = [aws_s3_bucket_versioning.this]
+
+  rule {
+    default_retention {
+      mode = "COMPLIANCE"
+      days = var.trail_lock_days
+    }
+  }
 }
 
 resource "aws_s3_bucket_public_access_block" "this" {
@@ -208,8 +226,20 @@ resource "aws_s3_object" "cluster_scripts" {
 }
 
 # What has to be there before anything is put into a bucket: `make up` makes this first.
+# Terraform keeps no output of an `apply -target` that depends on variables alone, so what the commands
+# read before the rest is there passes through here.
 resource "terraform_data" "storage" {
-  input = local.bucket_names
+  input = {
+    buckets           = local.bucket_names
+    certificates_uri  = local.certificates
+    cluster_name      = var.name
+    data_key          = aws_kms_key.data.arn
+    jupyterhub_secret = local.secret_name
+    jupyterhub_hash   = local.password_hash_uri
+    quota_vcpus       = tostring(local.vcpus_at_start)
+    region            = var.region
+    settings          = local.settings
+  }
 
   depends_on = [
     aws_s3_bucket_lifecycle_configuration.data,

@@ -46,8 +46,8 @@ variable "environment_archive" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^env-[0-9a-f]{16}\\.tar\\.gz$", var.environment_archive))
-    error_message = "environment_archive: wants env-<16 hex digits>.tar.gz, the name that `uv run fruits cluster-env build` prints."
+    condition     = can(regex("^env-[0-9a-f]{64}\\.tar\\.gz$", var.environment_archive))
+    error_message = "environment_archive: wants env-<sha256>.tar.gz, the name that `uv run fruits cluster-env build` prints."
   }
 }
 
@@ -161,6 +161,13 @@ variable "step_concurrency" {
   }
 }
 
+variable "keep_notebooks" {
+  description = "Let JupyterHub keep notebooks in the bucket. Everybody who runs code on the cluster can then read and change everybody's notebooks, as all of it acts as the nodes' role. false: they end with the cluster."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "operator_cidrs" {
   description = "IPv4 ranges, /24 or narrower, that may open JupyterHub (9443) without a port forward, e.g. over a VPN. Empty: nobody."
   type        = list(string)
@@ -239,6 +246,17 @@ variable "trail_days" {
   validation {
     condition     = var.trail_days >= 90 && var.trail_days <= 1100
     error_message = "trail_days: 90 to 1100."
+  }
+}
+
+variable "trail_lock_days" {
+  description = "S3 Object Lock: for so many days nobody, not even the account's root, can delete or overwrite a file of the audit trail. null: no lock. It cannot be taken back, and `make down` fails until the days are over."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.trail_lock_days == null ? true : var.trail_lock_days >= 1 && var.trail_lock_days <= var.trail_days
+    error_message = "trail_lock_days: 1 to trail_days; null for no lock."
   }
 }
 

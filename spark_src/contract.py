@@ -18,7 +18,7 @@ PREFIXES: dict[str, str] = _CONTRACT["prefixes"]
 """Each asset's folder under the storage."""
 
 FOLDERS: dict[str, str] = _CONTRACT["folders"]
-"""Folders of a bucket: `input` and `storage`; the others are under the storage."""
+"""Folders of a bucket: `input`, `storage` and `cluster`; the others are under the storage."""
 
 ENVIRONMENT_PATH: str = _CONTRACT["environment_path"]
 """Where the packed environment lies on every node of a cluster."""

@@ -2,7 +2,7 @@
 
 
 class FruitsError(Exception):
-    """Base of every error that is the user's to mend, so that callers can catch just these."""
+    """Base of every error that the user can fix, so that callers can catch just these."""
 
 
 class SettingsError(FruitsError):

@@ -39,8 +39,8 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12)
     width, height = SIDE + _GAP, SIDE + _CAPTION + _GAP
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for place, (caption, content, orientation) in enumerate(pictures):
-        left, top = _GAP + place % columns * width, _GAP + place // columns * height
+    for index, (caption, content, orientation) in enumerate(pictures):
+        left, top = _GAP + index % columns * width, _GAP + index // columns * height
         small = _thumbnail(content, orientation)
         sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
         draw.text((left + SIDE // 2, top + SIDE + 1), _short(caption), "black", font, anchor="ma")
@@ -48,7 +48,7 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12)
 
 
 def histogram(values: NDArray[np.float32]) -> bytes:
-    """How often a feature has which value; zeros, which ReLU makes many of, are told apart."""
+    """How often a feature has which value; ReLU's many zeros are counted separately."""
     zeros = float((values == 0).mean())
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from fruits_assets.emr import code_package
 from spark_src.features.model import MobilenetModel, convert
-from spark_src.io.aws import client, forget_clients
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.delta import Snapshot, Tables
@@ -33,6 +33,30 @@ DEAR = ("spark", "environment")
 
 LONG = ("browser", "host", "emr")
 
+ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
+
+
+FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
+"""Folders whose tests have a marker of that name."""
+
+SLOW_FIXTURES = frozenset(
+    {"aws_url", "environment", "fruits_360", "materialized", "mobilenet", "run", "shared"}
+)
+"""Fixtures that start a server, build an environment, convert the model or run the graph."""
+
+
+def kind_of(item: pytest.Item) -> str:
+    """A test's marker: of its folder, or of what it takes; `unit` needs nothing but its process."""
+    if item.path.parent.name in FOLDERS:
+        return item.path.parent.name
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if fixtures & {"spark", "materialized", "run"}:
+        return "spark"
+    starts_processes = {"subprocess", "multiprocessing"} & vars(
+        getattr(item, "module", None)
+    ).keys()
+    return "integration" if fixtures & SLOW_FIXTURES or starts_processes else "unit"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(dear(item) or item.path.stem))
+        item.add_marker(kind_of(item))
     items.sort(key=lambda item: (not dear(item), item.path.parent.name not in LONG))
 
 
@@ -62,7 +87,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def aws_url() -> Iterator[str]:
-    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread."""
+    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread.
+
+    FRUITS_TEST_S3 names another S3 on this machine, for tests of storage: docs/emr.md.
+    """
+    if ANOTHER_S3:
+        yield ANOTHER_S3
+        return
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -78,9 +109,9 @@ def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "test")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-west-1")
-    forget_clients()
+    reset_clients()
     yield aws_url
-    forget_clients()
+    reset_clients()
 
 
 @pytest.fixture
@@ -94,6 +125,8 @@ def new_bucket(region: str) -> str:
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    if ANOTHER_S3:
+        return name  # the one that was tried has neither of the names below
     closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
@@ -172,7 +205,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of larger data beside the checkout; who has none skips what needs it."""
+    """The folder of larger data beside the checkout; without it tests are skipped."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip("There is no folder `shared` beside the checkout.")
@@ -181,7 +214,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def fruits_360(shared: Path) -> Path:
-    """5,360 real pictures of 67 varieties; who has none skips what needs them."""
+    """5,360 real pictures of 67 varieties; without them the tests that need them are skipped."""
     folder = shared / "data" / "fruits-360"
     if not folder.is_dir():
         pytest.skip("There is no folder `data/fruits-360` in the shared data.")

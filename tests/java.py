@@ -6,9 +6,12 @@ import fcntl
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+from spark_src.spark.session import s3_config
+
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """For a JVM of half a minute: what better code takes to compile is never won back."""
 
 _TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
@@ -16,27 +19,66 @@ _TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 
 _TRUST = f"-Djavax.net.ssl.trustStore={_TRUST_STORE}" if _TRUST_STORE.exists() else ""
 
-OPTIONS = f"{_QUICK_START} {_TRUST}"
+OPTIONS = f"{QUICK_START} {_TRUST}"
 
 _S3A = ("*_hadoop-aws-*.jar", "*_aws-java-sdk-bundle-*.jar", "*_wildfly-openssl-*.jar")
 
+_YARN = (
+    "org.apache.hadoop:hadoop-client-minicluster:3.3.4",
+    "org.bouncycastle:bcpkix-jdk15on:1.60",
+    "org.mockito:mockito-core:3.12.4",
+)
+"""YARN's servers in one jar, and what they start with; 46 MB. Spark has the rest."""
+
+_YARN_CACHE = Path(__file__).resolve().parents[1] / ".cache" / "yarn"
+
 _FETCH = """
+import sys
 from pyspark.sql import SparkSession
-from spark_src.spark.session import s3_config, use_bundled_java
+from spark_src.spark.session import use_bundled_java
 use_bundled_java()
-packages = s3_config()["spark.jars.packages"]
-SparkSession.builder.config("spark.jars.packages", packages).getOrCreate().stop()
+builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+for setting in sys.argv[1:]:
+    builder = builder.config(*setting.split("=", 1))
+builder.getOrCreate().stop()
 """
 
 
 def s3a_jars() -> list[Path]:
     """S3A as Maven has it; fetched the first time, by one process, as Ivy keeps none other out."""
-    with Path(tempfile.gettempdir(), "fruits-s3a.lock").open("w") as lock:
+    folder = Path.home() / ".ivy2"
+
+    def is_there() -> bool:
+        return len(_found(folder, _S3A)) == len(_S3A)
+
+    _fetch("s3a", is_there, s3_config()["spark.jars.packages"])
+    return _found(folder, _S3A)
+
+
+def yarn_jars() -> list[Path]:
+    """Hadoop's YARN as Maven has it, kept in .cache; fetched the first time."""
+    excluded = "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime"
+
+    def is_there() -> bool:
+        return bool(_found(_YARN_CACHE, ["*_hadoop-client-minicluster-*.jar"]))
+
+    _fetch(
+        "yarn",
+        is_there,
+        ",".join(_YARN),
+        f"spark.jars.ivy={_YARN_CACHE}",
+        f"spark.jars.excludes={excluded}",
+    )
+    return _found(_YARN_CACHE, ["*.jar"])
+
+
+def _fetch(name: str, is_there: Callable[[], bool], packages: str, *settings: str) -> None:
+    with Path(tempfile.gettempdir(), f"fruits-{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if len(_found()) < len(_S3A):
-            subprocess.run([sys.executable, "-c", _FETCH], check=True)
-    return _found()
+        if not is_there():
+            wanted = [f"spark.jars.packages={packages}", *settings]
+            subprocess.run([sys.executable, "-c", _FETCH, *wanted], check=True)
 
 
-def _found() -> list[Path]:
-    return [jar for name in _S3A for jar in (Path.home() / ".ivy2" / "jars").glob(name)]
+def _found(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [jar for name in names for jar in sorted((folder / "jars").glob(name))]

@@ -5,15 +5,28 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
-from fruits_assets.checks.drift import new_images_are_familiar
+from fruits_assets.catalog import CATALOG
+from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage, Residency
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
+from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding
 from spark_src.pca.fit import load_current
+from spark_src.pca.model import few_images_note
 from spark_src.tables import csv
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, open_parquet
+from spark_src.tables.registry import (
+    CSV_EXPORT,
+    MOBILENET_FEATURES,
+    MOBILENET_MODEL,
+    PCA_COMPONENTS,
+    PCA_MODEL,
+    RAW_IMAGES,
+    REJECTED_IMAGES,
+    STORED,
+)
 from spark_src.tables.statistics import (
     ComponentsStatistics,
     FeaturesStatistics,
@@ -24,36 +37,43 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES
 
-VECTOR_COLUMNS = {"mobilenet_features": "features", "pca_components": "pca"}
 
-
-@dg.asset_check(asset="mobilenet_features", blocking=True)
+@dg.asset_check(asset=MOBILENET_FEATURES, blocking=True)
 def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Each vector has 1,280 finite numbers, and the pictures' vectors are not all the same."""
-    snapshot = storage.tables.current("mobilenet_features")
+    """Every picture has its 1,280 feature numbers, all of them real numbers.
+
+    It also fails where all pictures got the same numbers, as with a broken model.
+    """
+    snapshot = storage.tables.current(MOBILENET_FEATURES)
     return _vectors_are_sound(snapshot, snapshot.typed(FeaturesStatistics).vectors, FEATURES)
 
 
-@dg.asset_check(asset="pca_components", blocking=True)
+@dg.asset_check(asset=PCA_COMPONENTS, blocking=True)
 def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Each vector has `n_components` finite numbers, and they are not all the same."""
-    snapshot = storage.tables.current("pca_components")
+    """Every picture has its `n_components` (50) numbers, all of them real numbers.
+
+    It also fails where all pictures got the same numbers.
+    """
+    snapshot = storage.tables.current(PCA_COMPONENTS)
     known = snapshot.typed(ComponentsStatistics)
     return _vectors_are_sound(snapshot, known.vectors, known.n_components)
 
 
-@dg.asset_check(asset="pca_components")
+@dg.asset_check(asset=PCA_COMPONENTS)
 def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The components keep at least `min_explained_variance` (0.9) of today's images' variance.
+    """The few numbers of each picture keep enough of the information in its 1,280 features.
 
-    Where they do not, it says how many would.
+    Enough is `min_explained_variance` (0.9) of the variance of today's images. Where they keep
+    less, it says how many components would be needed.
     """
-    snapshot = storage.tables.current("pca_model")
+    snapshot = storage.tables.current(PCA_MODEL)
     load_current(snapshot)  # a model that cannot be read explains nothing
     known = snapshot.typed(PcaModelStatistics)
     wanted, explained = known.min_explained_variance, known.explained_variance_today
     needed = known.components_for[str(wanted)]
     text = f"{known.n_components} components explain {explained:.4f} of the variance"
+    if known.n_components < known.asked:
+        text += f" ({few_images_note(known.asked, known.n_components)})"
     if explained < wanted:
         text += f"; {wanted:g} is asked for and takes n_components = {needed}"
     return dg.AssetCheckResult(
@@ -64,32 +84,39 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
             "explained variance when PCA was fitted": known.explained_variance,
             "asked for": wanted,
             "n_components": known.n_components,
+            "n_components asked for": known.asked,
             "n_components needed": needed,
         },
     )
 
 
-@dg.asset_check(asset="mobilenet_model")
+@dg.asset_check(asset=MOBILENET_MODEL)
 def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The model was made of the ImageNet weights in `weights/`; other weights are a warning."""
-    known = storage.tables.current("mobilenet_model").typed(MobilenetModelStatistics)
+    """The model was made from the ImageNet weights that come with the project.
+
+    Other weights are allowed, and give a warning.
+    """
+    known = storage.tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
     passed = known.weights_sha256 == IMAGENET_WEIGHTS_SHA256
     other = f"other weights were chosen: sha256 {known.weights_sha256}"
     text = "the pinned ImageNet weights" if passed else other
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
-@dg.asset_check(asset="pca_components")
+@dg.asset_check(asset=PCA_COMPONENTS)
 def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Model, features and PCA name the same model by its sha256: no two models are mixed."""
+    """All numbers come from one and the same model: no results of two models are mixed.
+
+    Model, features and PCA name the model by its sha256.
+    """
     tables = storage.tables
-    model = tables.current("mobilenet_model").typed(MobilenetModelStatistics)
-    features = tables.current("mobilenet_features").typed(FeaturesStatistics)
-    pca = tables.current("pca_model").typed(PcaModelStatistics)
+    model = tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
+    features = tables.current(MOBILENET_FEATURES).typed(FeaturesStatistics)
+    pca = tables.current(PCA_MODEL).typed(PcaModelStatistics)
     digests = {
-        "mobilenet_model": model.sha256,
-        "mobilenet_features": features.model_sha256,
-        "pca_model": pca.model_sha256,
+        MOBILENET_MODEL: model.sha256,
+        MOBILENET_FEATURES: features.model_sha256,
+        PCA_MODEL: pca.model_sha256,
     }
     passed = len(set(digests.values())) == 1
     text = (
@@ -101,9 +128,9 @@ def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=passed, description=text, metadata=digests)
 
 
-@dg.asset_check(asset="raw_images")
+@dg.asset_check(asset=RAW_IMAGES)
 def data_stays_in_eu(residency: Residency) -> dg.AssetCheckResult:
-    """Storage, input and weights are in the region of the EU, closed to the public, encrypted."""
+    """All data is in the configured region of the EU, closed to the public and encrypted."""
     findings = residency.findings()
     if not findings:
         return dg.AssetCheckResult(passed=True, description="all data is on this machine")
@@ -112,26 +139,29 @@ def data_stays_in_eu(residency: Residency) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not faults,
         description=" ".join(faults)
-        or f"{names}: in {residency.region}, public access blocked, encrypted by default",
+        or f"{names}: in {configured_region()}, public access blocked, encrypted by default",
         metadata={"buckets": _buckets_table(findings)},
     )
 
 
-def _buckets_table(findings: Sequence[Finding]) -> dg.MarkdownMetadataValue:
-    header = ["| bucket | region | public access | default encryption |", "| --- " * 4 + "|"]
+def _buckets_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:
     rows = [
-        f"| {finding.bucket} | {finding.region} "
-        f"| {'blocked' if finding.public_access_blocked else 'NOT BLOCKED'} "
-        f"| {finding.encryption or 'NONE'} |"
+        {
+            "bucket": finding.bucket,
+            "region": finding.region,
+            "public access": "blocked" if finding.public_access_blocked else "NOT BLOCKED",
+            "default encryption": finding.encryption or "NONE",
+        }
         for finding in findings
     ]
-    return dg.MetadataValue.md("\n".join(header + rows))
+    columns = ("bucket", "region", "public access", "default encryption")
+    return rows_table(rows, dict.fromkeys(columns, "string"))
 
 
 def _no_image_lost(
     asset: str, count: Callable[[Tables], dict[str, int]], equal: str
 ) -> dg.AssetChecksDefinition:
-    meaning = f"As many images come out as went in: {equal}, counted in storage."
+    meaning = f"No picture was lost on the way: {equal}, counted in the stored files."
 
     @dg.asset_check(asset=asset, name="no_image_lost", blocking=True, description=meaning)
     def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
@@ -150,12 +180,12 @@ def _no_image_lost(
 
 
 def _ingested(tables: Tables) -> dict[str, int]:
-    raw, rejected = tables.current("raw_images"), tables.current("rejected_images")
+    raw, rejected = tables.current(RAW_IMAGES), tables.current(REJECTED_IMAGES)
     known = raw.typed(RawImagesStatistics)
     counts = {
         "files under the input": known.n_listed,
-        "raw_images": _stored_rows(raw),
-        "rejected_images": _stored_rows(rejected),
+        RAW_IMAGES: _stored_rows(raw),
+        REJECTED_IMAGES: _stored_rows(rejected),
     }
     ignored = sum(known.ignored.values())
     return counts | ({"ignored": ignored} if ignored else {})
@@ -170,7 +200,7 @@ def _handed_on(source: str, target: str) -> dg.AssetChecksDefinition:
 
 def _stored_rows(snapshot: Snapshot) -> int:
     """Rows by what lies in storage, not by what was noted when it was written."""
-    if snapshot.asset == "csv_export":
+    if snapshot.asset == CSV_EXPORT:
         return csv.count_rows(snapshot.location / csv.FILE)
     with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
         return sum(pool.map(_rows_of, snapshot.locations))
@@ -198,7 +228,7 @@ def _vectors_are_sound(
         ),
     ]
     found = [text for fault, text in faults if fault]
-    column = VECTOR_COLUMNS[snapshot.asset]
+    column = STORED[snapshot.asset].vector_column
     return dg.AssetCheckResult(
         passed=not found,
         description="; ".join(found) or f"{rows:,} vectors of {length} finite numbers in {column}",
@@ -211,18 +241,16 @@ def _vectors_are_sound(
     )
 
 
-CHECKS = [
+CONTENT_CHECKS = [
     features_have_1280_finite_numbers,
     components_have_n_finite_numbers,
     variance_is_explained,
     weights_are_imagenet,
     one_model_throughout,
-    new_images_are_familiar,
     data_stays_in_eu,
     _no_image_lost(
-        "raw_images", _ingested, "raw_images + rejected_images + ignored = files under the input"
+        RAW_IMAGES, _ingested, "raw_images + rejected_images + ignored = files under the input"
     ),
-    _handed_on("raw_images", "mobilenet_features"),
-    _handed_on("mobilenet_features", "pca_components"),
-    _handed_on("pca_components", "csv_export"),
+    *(_handed_on(asset.rows_equal, asset.name) for asset in CATALOG.values() if asset.rows_equal),
 ]
+"""Checks of what the tables and models contain."""

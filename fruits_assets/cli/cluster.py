@@ -1,4 +1,4 @@
-"""`fruits cluster …`: look at the EMR cluster, start it, stop it. What EMR is asked is not here."""
+"""`fruits cluster …`: show the EMR cluster, start it, stop it. Calls of EMR: `emr/cluster.py`."""
 
 import sys
 from pathlib import Path
@@ -10,22 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fruits_assets.emr import cluster, cluster_notebook, code_package
-from fruits_assets.settings import Settings, load_settings, settings_in_region
+from fruits_assets.settings import load_settings, settings_in_region
 from spark_src.contract import FOLDERS
-from spark_src.io.locations import Location
 
 app = typer.Typer(
     help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.",
     no_args_is_help=True,
 )
-
-
-def lock_of(settings: Settings) -> Location | None:
-    """The object that lets one run start the cluster; None where the storage is local."""
-    storage = settings.storage_location
-    if storage.scheme != "s3":
-        return None
-    return storage / FOLDERS["locks"] / f"cluster-{settings.cluster}.json"
 
 
 @app.command()
@@ -55,13 +46,14 @@ def status() -> None:
 
 @app.command()
 def start() -> None:
-    """Start the cluster as it last was, unless it lives, and wait until it takes steps.
+    """Start the cluster as `make up` wrote it down, unless it lives, and wait until it is ready.
 
     About eight minutes; runs on EMR do it by themselves.
     """
     settings = load_settings()
-    lock = lock_of(settings)
-    found = cluster.ensure_ready(settings.cluster, settings.region, _say, lock=lock)
+    found = cluster.ensure_ready(
+        settings.cluster, settings.region, _say, storage=settings.storage_location
+    )
     _say(f"cluster {settings.cluster} is ready: {found}")
 
 
@@ -99,8 +91,10 @@ def notebook(
     settings = settings_in_region()
     # Not in staging, which is emptied after days: the copy is of use for longer.
     folder = settings.storage_location / FOLDERS["environments"]
-    code = code_package.push(folder, settings.region)
-    output.write_text(cluster_notebook.for_cluster(code, settings.variables), encoding="utf-8")
+    package = code_package.build()
+    code = code_package.push(folder, settings.region, package)
+    notebook = cluster_notebook.for_cluster(code, package.sha256, settings.variables)
+    output.write_text(notebook, encoding="utf-8")
     _say(f"{output} is written: upload it in JupyterHub and run it with the kernel PySpark")
 
 

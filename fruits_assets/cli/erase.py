@@ -173,9 +173,9 @@ def _ask_again(target: Target) -> None:
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
-    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+    from fruits_assets.dagster_internals import cli_instance
 
-    return get_possibly_temporary_instance_for_cli("fruits erase")
+    return cli_instance("fruits erase")
 
 
 def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
@@ -184,7 +184,7 @@ def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) ->
     result = resolved.execute_in_process(instance=instance, raise_on_error=False)
     if not result.success:
         raise ErasureError(
-            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Mend "
+            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Fix "
             "that and run `fruits erase` again: it completes what is pending."
         )
 

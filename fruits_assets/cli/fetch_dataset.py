@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from fruits_assets.settings import PROJECT, settings_in_region
+from fruits_assets.settings import ROOT, settings_in_region
 from spark_src.io.locations import Location
 
 COMMIT = "019ab6f4eec0f6b9bdae4efe8ee55f377bef8812"
 """Version 2025.03.09.0 of Fruits-360. Git names content by its digest: it cannot change."""
 FRUITS_360 = f"https://github.com/fruits-360/fruits-360-100x100/archive/{COMMIT}.zip"
-TARGET = str(PROJECT / "data" / "fruits-360")
+TARGET = str(ROOT / "data" / "fruits-360")
 
 
 def fetch_dataset(

@@ -14,9 +14,7 @@ from rich.table import Table
 from spark_src.contract import PREFIXES
 from spark_src.tables.delta import Tables, is_table
 from spark_src.tables.log import CommitRecord
-
-WITHOUT_ROWS = ("mobilenet_model", "pca_model", "embedding_quality")
-"""Files that do not hold rows."""
+from spark_src.tables.registry import STORED
 
 
 def history(
@@ -46,7 +44,7 @@ def history(
 
 
 def _rows(asset: str, record: CommitRecord) -> str:
-    return "" if asset in WITHOUT_ROWS else f"{record.statistics.get('rows', 0):,}"
+    return f"{record.statistics.get('rows', 0):,}" if STORED[asset].has_rows else ""
 
 
 def _change(asset: str, record: CommitRecord, before: CommitRecord | None) -> str:

@@ -1,4 +1,4 @@
-"""The EMR cluster, found by its name: started again as it was, waited for, stopped. No steps."""
+"""The EMR cluster, found by its name: started again, waited for, stopped. No steps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fruits_assets.emr import cluster_copy
+from fruits_assets.emr import job_flow
 from fruits_assets.emr.lock import acquire_lock
 from spark_src.contract import rejection_reason
-from spark_src.errors import AwsError, ClusterError
+from spark_src.errors import ClusterError
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
@@ -25,9 +25,6 @@ USUALLY = "usually 6 to 10 minutes"
 
 PROGRESS_SECONDS = 10.0
 """The least time between two lines that say how a start goes."""
-
-IDLE_SECONDS = 3600
-"""When a started cluster ends itself where the last one's policy is not to be had any more."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def find(name: str, region: str) -> ClusterState | None:
 
 
 def find_last(name: str, region: str) -> ClusterState | None:
-    """The newest cluster of that name in any state; EMR forgets after two months."""
+    """The newest cluster of that name in any state; EMR lists it for two months."""
     return _newest(name, region)
 
 
@@ -83,30 +80,31 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
     *,
     poll_seconds: float = 15,
     timeout_seconds: float = 1800,
-    lock: Location | None,
+    storage: Location,
 ) -> str:
-    """The id of a cluster that takes steps; one that was terminated is started again as it was.
+    """The id of a cluster that takes steps; one that was terminated is started again.
 
     Args:
         name: the cluster's name.
         region: AWS's region.
         say: takes a line about how it goes, at most every 10 seconds while waiting.
-        poll_seconds: time between two looks.
+        poll_seconds: time between two polls.
         timeout_seconds: time after which waiting ends with an error.
-        lock: the S3 object that lets one of several runs start it; None: no other run is feared.
+        storage: where the assets lie. In S3 it holds the arguments that start the cluster, and the
+            lock that lets one of several runs do so.
 
     Raises:
-        ClusterError: there never was such a cluster, it fails to start, or it takes too long.
+        ClusterError: nobody said how to start it, it fails to start, or it takes too long.
         AwsError: AWS refused or did not answer.
     """
     until = time.monotonic() + timeout_seconds
-    say_seldom = _seldom(say)
+    say_seldom, lock = _seldom(say), job_flow.lock(storage, name)
     while (found := find(name, region)) is None:
         started = None
         with acquire_lock(lock, region) as holder:
-            # Between the look and the lock another run may have started one and let go.
+            # Between the call and the lock another run may have started one and let go.
             if holder is None and find(name, region) is None:
-                started = _start_again(name, region, say)
+                started = _start(name, region, say, storage)
                 _until_listed(name, region, started, poll_seconds, until)
         if started is not None:
             return _until_ready(started, region, say_seldom, poll_seconds, until)
@@ -156,58 +154,17 @@ def status(name: str, region: str) -> ClusterStatus | None:
     )
 
 
-def _start_again(name: str, region: str, say: Say) -> str:
-    old = find_last(name, region)
-    if old is None:
-        raise ClusterError(
-            f"There is no EMR cluster named {name!r} in {region}, and there was none in the last "
-            "two months. Make it with `make up`, or correct FRUITS_CLUSTER "
-            "and FRUITS_REGION."
-        )
-    arguments = _arguments(old.id, region)
-    why = f": {old.reason.rstrip('.')}" if old.reason else ""
-    when = f"{old.since:%Y-%m-%d %H:%M} UTC"
-    say(f"cluster {name} was terminated ({when}{why}); starting an identical one, {USUALLY}")
-    if "AutoTerminationPolicy" not in arguments:
-        arguments["AutoTerminationPolicy"] = {"IdleTimeout": IDLE_SECONDS}
-        say(f"{old.id} shows no auto-termination policy; the new one ends after an idle hour")
+def _start(name: str, region: str, say: Say, storage: Location) -> str:
+    arguments = job_flow.arguments(storage, name, region)
+    last = find_last(name, region)
+    if last is None:
+        say(f"starting cluster {name}, {USUALLY}")
+    else:
+        why = f": {last.reason.rstrip('.')}" if last.reason else ""
+        when = f"{last.since:%Y-%m-%d %H:%M} UTC"
+        say(f"cluster {name} was terminated ({when}{why}); starting it again, {USUALLY}")
     with aws_errors(f"starting cluster {name}"):
         return str(client("emr", region).run_job_flow(**arguments)["JobFlowId"])
-
-
-def _arguments(cluster_id: str, region: str) -> dict[str, Any]:
-    cluster, which = _described(cluster_id, region), {"ClusterId": cluster_id}
-    if cluster.get("InstanceCollectionType") == "INSTANCE_FLEET":
-        nodes = {
-            "InstanceFleets": _every("list_instance_fleets", "InstanceFleets", region, **which)
-        }
-    else:
-        nodes = {
-            "InstanceGroups": _every("list_instance_groups", "InstanceGroups", region, **which)
-        }
-    actions = _every("list_bootstrap_actions", "BootstrapActions", region, **which)
-    arguments = cluster_copy.arguments_like(cluster, nodes, actions)
-    if setup := cluster_copy.setup_steps(_every("list_steps", "Steps", region, **which)):
-        arguments["Steps"] = setup
-    for policy in ("AutoTerminationPolicy", "ManagedScalingPolicy"):
-        arguments |= _policy(policy, cluster_id, region)
-    return arguments
-
-
-def _policy(policy: str, cluster_id: str, region: str) -> dict[str, Any]:
-    emr = client("emr", region)
-    asks = {
-        "AutoTerminationPolicy": emr.get_auto_termination_policy,
-        "ManagedScalingPolicy": emr.get_managed_scaling_policy,
-    }
-    try:
-        with aws_errors(f"reading the {policy} of {cluster_id}"):
-            return cluster_copy.pick(asks[policy](ClusterId=cluster_id), [policy])
-    except AwsError as error:
-        # A cluster that has ended may have none any more, which EMR may call a bad request.
-        if error.code not in ("InvalidRequestException", "ValidationException"):
-            raise
-        return {}
 
 
 def _newest(name: str, region: str, **which: Any) -> ClusterState | None:
@@ -231,7 +188,7 @@ def _described(cluster_id: str, region: str) -> dict[str, Any]:
 
 
 def _until_listed(name: str, region: str, started: str, poll: float, until: float) -> None:
-    """Whoever waits for the lock must see the cluster in the list before the lock is let go."""
+    """A process that waits for the lock must see the cluster in the list before it is released."""
     while started not in {found["Id"] for found in _every("list_clusters", "Clusters", region)}:
         _pause(poll, until, f"Cluster {name} ({started}) was started, but EMR does not list it.")
 
@@ -248,7 +205,7 @@ def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: flo
         if now.state not in LIVING:
             raise ClusterError(
                 f"C{called[1:]} did not start, it is {now.state}: {now.reason or 'EMR says no why'}"
-                " Its logs in S3 (LogUri) tell more; mend what they name and start it again."
+                " Its logs in S3 (LogUri) say more; fix what they name and start it again."
             )
         say(f"{called} is {now.state.lower()}, since {now.since:%H:%M} UTC; {USUALLY} in all")
         _pause(poll, until, f"C{called[1:]} is still {now.state}. Look at it in EMR's console.")

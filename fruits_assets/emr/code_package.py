@@ -1,4 +1,4 @@
-"""The project's own code as one small zip for the cluster. Libraries are in `cluster_env.py`."""
+"""The project's own code as one small zip for the cluster. Libraries are in `packed_env.py`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-
-from botocore.exceptions import ClientError
 
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
@@ -33,6 +31,12 @@ class CodePackage:
     content: bytes
     sha256: str
 
+    @classmethod
+    def from_content(cls, content: bytes) -> CodePackage:
+        """The package of these bytes, named by them."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        return cls(f"code-{sha256[:16]}.zip", content, sha256)
+
 
 def build(root: Path = PROJECT) -> CodePackage:
     """Zip the two packages that lie in `root`.
@@ -48,25 +52,32 @@ def build(root: Path = PROJECT) -> CodePackage:
             entry.external_attr = _READABLE_FILE
             entry.create_system = _UNIX
             archive.writestr(entry, file.read_bytes())
-    content = buffer.getvalue()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return CodePackage(f"code-{sha256[:16]}.zip", content, sha256)
+    return CodePackage.from_content(buffer.getvalue())
 
 
-def push(staging: Location, region: str) -> Location:
+def push(staging: Location, region: str, package: CodePackage | None = None) -> Location:
     """Upload the zip to the folder `staging` unless this version of it is there.
+
+    Who runs it verifies its digest: a name can be trusted by nobody.
+
+    Args:
+        staging: in S3.
+        region: the bucket's.
+        package: what to upload; by default the code that runs.
 
     Raises:
         SettingsError: the staging folder is not in S3.
         ClusterError: one of the packages is not there.
         AwsError: S3 refused.
     """
-    package = build()
-    place = staging / package.name
-    if object_exists(place, region):
-        return place
-    bucket, key = place.bucket_and_key
-    with aws_errors(f"uploading {place.uri}"):
+    package = package or build()
+    location = staging / package.name
+    if object_exists(location, region):
+        return location
+    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+
+    bucket, key = location.bucket_and_key
+    with aws_errors(f"uploading {location.uri}"):
         try:
             client("s3", region).put_object(
                 Bucket=bucket, Key=key, Body=package.content, IfNoneMatch="*"
@@ -75,22 +86,24 @@ def push(staging: Location, region: str) -> Location:
             # Another run has just uploaded the same bytes: the name says what is in it.
             if error_code(error) != "PreconditionFailed":
                 raise
-    return place
+    return location
 
 
-def object_exists(place: Location, region: str) -> bool:
+def object_exists(location: Location, region: str) -> bool:
     """Whether a file lies there, in S3.
 
     Raises:
-        SettingsError: the place is not in S3.
+        SettingsError: the location is not in S3.
         AwsError: S3 refused to say.
     """
-    if place.scheme != "s3":
+    if location.scheme != "s3":
         raise SettingsError(
-            f"A cluster cannot read {place}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
+            f"A cluster cannot read {location}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
         )
-    bucket, key = place.bucket_and_key
-    with aws_errors(f"looking for {place.uri}"):
+    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+
+    bucket, key = location.bucket_and_key
+    with aws_errors(f"looking for {location.uri}"):
         try:
             client("s3", region).head_object(Bucket=bucket, Key=key)
         except ClientError as error:

@@ -8,17 +8,12 @@ from typing import Any
 
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import STORED
 
 PER_IMAGES = 100_000
 PRICED_REGION = "eu-west-1"
 
-STAGES = {
-    "ingest": "raw_images",
-    "features": "mobilenet_features",
-    "PCA fit": "pca_model",
-    "projection": "pca_components",
-    "CSV": "csv_export",
-}
+STAGES = {stored.cost_stage: stored.name for stored in STORED.values() if stored.cost_stage}
 """The asset whose version says how long each stage took."""
 
 

@@ -1,19 +1,25 @@
 """One step of a run, on the cluster: settings first, then Dagster, and its events back to S3."""
 
+from __future__ import annotations
+
 import os
-import pickle
-from queue import Queue
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 from spark_src.errors import SettingsError
-from spark_src.io.aws import client
 
 REMOTE = "FRUITS_REMOTE_STEP"
 """Set in a step's process on the cluster, nowhere else."""
 
-Order = dict[str, Any]
-"""What the launcher sends: `settings` (variables by name) and Dagster's `step` reference."""
+EVENTS_FILE = "events.json"
+"""All events of the step so far, beside its other files in S3."""
+
+UPLOAD_SECONDS = 1.0
+"""Between two uploads of the events."""
 
 
 def is_remote() -> bool:
@@ -21,26 +27,51 @@ def is_remote() -> bool:
     return REMOTE in os.environ
 
 
-def run(bucket: str, key: str) -> None:
-    """Do the step that the file at this key describes.
+def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
+    """Run the step that the file describes.
+
+    Args:
+        region: of the bucket and of all that the step works with.
+        bucket: where the events go.
+        folder: of the step's files in the bucket.
+        order_file: on this machine; its digest was verified.
+
+    Returns:
+        Whether it succeeded; its events say why it did not.
 
     Raises:
         SettingsError: the settings did not come with it.
     """
-    s3 = client("s3")
-    order: Order = pickle.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())  # noqa: S301
-    adopt(order)
-    step = pickle.loads(order["step"])  # noqa: S301 - after the settings: it imports definitions
-    _execute(step, bucket, f"{os.path.dirname(key)}/events.pkl")
+    from fruits_assets.emr.order import Order
+    from spark_src.io.aws import client, use_region
+
+    use_region(region)  # before any client is made
+    order = Order.parse(order_file.read_bytes())
+    adopt(order.settings)
+    from fruits_assets.dagster_internals import run_step
+
+    s3, key = client("s3", region), f"{folder}/{EVENTS_FILE}"
+    with EventUploader(lambda content: s3.put_object(Bucket=bucket, Key=key, Body=content)) as sent:
+        events = run_step(order.step_reference(), sent.put)
+    stop_spark()
+    return not any(event.is_step_failure or event.is_step_up_for_retry for event in events)
 
 
-def adopt(order: Order) -> None:
+def stop_spark() -> None:
+    """End Spark in order, where there is one: else its executors are lost and started again."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
+
+
+def adopt(settings: Mapping[str, str]) -> None:
     """Take over the deployment that was chosen on the host; there is no default for it here.
 
     Raises:
         SettingsError: it is missing.
     """
-    settings = order.get("settings") or {}
     if settings.get("FRUITS_DEPLOYMENT") != "emr":
         raise SettingsError(
             "This step came without its settings (FRUITS_DEPLOYMENT=emr and what belongs to it), "
@@ -48,30 +79,51 @@ def adopt(order: Order) -> None:
         )
     for name in [name for name in os.environ if name.startswith("FRUITS_")]:
         del os.environ[name]
-    os.environ.update(settings | {REMOTE: "1"})
+    os.environ.update({**settings, REMOTE: "1"})
 
 
-def _execute(step: Any, bucket: str, events_key: str) -> None:
-    from dagster._core.execution.plan.external_step import (
-        external_instance_from_step_run_ref,
-        run_step_from_ref,
-    )
-    from dagster._serdes import serialize_value
-    from dagster_aws.emr.emr_step_main import DONE, event_writing_loop
+class EventUploader:
+    """Writes all events so far, at most once a second, in a thread of its own."""
 
-    s3 = client("s3")
+    def __init__(self, upload: Callable[[bytes], object]) -> None:
+        self._upload = upload
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._error: Exception | None = None
+        self._thread = Thread(target=self._work, name="events", daemon=True)
 
-    def put_events(events: list[Any]) -> None:
-        s3.put_object(Bucket=bucket, Key=events_key, Body=pickle.dumps(serialize_value(events)))
+    def __enter__(self) -> EventUploader:
+        self._thread.start()
+        return self
 
-    events: Queue[Any] = Queue()
-    loop = {"events_queue": events, "put_events_fn": put_events}
-    writer = Thread(target=event_writing_loop, kwargs=loop)
-    writer.start()
-    try:
-        instance = external_instance_from_step_run_ref(step, event_listener_fn=events.put)
-        for _ in run_step_from_ref(step, instance):
-            pass
-    finally:
-        events.put(DONE)
-        writer.join()
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def put(self, event: Any) -> None:
+        """Take an event."""
+        self._queue.put(event)
+
+    def _work(self) -> None:
+        from fruits_assets.emr.order import dump_events
+
+        events, sent, ended = [], 0, False
+        uploaded = time.monotonic()
+        while not ended:
+            try:
+                event = self._queue.get(timeout=UPLOAD_SECONDS)
+                ended = event is None
+                events += [] if ended else [event]
+            except Empty:
+                pass
+            due = ended or time.monotonic() - uploaded >= UPLOAD_SECONDS
+            if not due or len(events) == sent:
+                continue
+            try:
+                self._upload(dump_events(events))
+            except Exception as error:  # noqa: BLE001 - the next upload has these events, too
+                self._error = error
+            else:
+                self._error, sent = None, len(events)
+            uploaded = time.monotonic()

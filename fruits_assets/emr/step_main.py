@@ -1,32 +1,19 @@
 """The file that spark-submit starts on the cluster. Alone, so that a broken environment can speak.
 
-It needs nothing of the project until `run`: what goes wrong before is put beside the step's other
-files, where the launcher reads it at once (EMR copies its own logs every five minutes).
+It ends with an error where its asset failed, so that EMR calls the step failed, too.
 """
 
-import os
 import sys
-import traceback
-
-CRASH_FILE = "crash.txt"
+from pathlib import Path
 
 
-def main(bucket: str, key: str) -> None:
-    """Run the step that the file at this key describes."""
-    try:
-        from fruits_assets.emr.step import run
+def main(region: str, bucket: str, folder: str, order_file: str) -> None:
+    """Run the step that the file describes."""
+    from fruits_assets.emr.step import run
 
-        run(bucket, key)
-    except BaseException:
-        _report(bucket, f"{os.path.dirname(key)}/{CRASH_FILE}", traceback.format_exc())
-        raise
-
-
-def _report(bucket: str, key: str, text: str) -> None:
-    import boto3
-
-    boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode())
+    if not run(region, bucket, folder, Path(order_file)):
+        sys.exit("The asset failed; its events, which the run has, say why.")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:5])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._grpc.types import GetCurrentRunsResult
-from dagster._serdes import deserialize_value
+
+from fruits_assets.dagster_internals import (
+    CheckRunHealthResult,
+    WorkerStatus,
+    runs_of_code_server,
+)
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
+class WatchedRunLauncher(dg.DefaultRunLauncher):
     """Starts each run as a process of the code server, and can say whether it is still there.
 
     Run monitoring asks for that. The stock launcher has no answer, so that a run whose code
@@ -25,12 +28,11 @@ class WatchedRunLauncher(DefaultRunLauncher):
         Raises:
             DagsterUserCodeUnreachableError: it does not answer; monitoring asks again.
         """
-        code_server = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if code_server is None:
+        current = runs_of_code_server(self, run.run_id)
+        if current is None:
             # Ended by now, or started by hand from a shell: nobody can tell, and it may be well.
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No code server has this run.")
-        answer = deserialize_value(code_server.get_current_runs(), GetCurrentRunsResult)
-        if run.run_id in answer.current_runs:
+        if run.run_id in current:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(
             WorkerStatus.NOT_FOUND,

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
+
+from fruits_assets.dagster_internals import (
+    InstigatorState,
+    InstigatorStatus,
+    automates_without_sensors,
+    set_automation_paused,
+)
 
 CODE_LOCATION = "fruits"
 AUTOMATION = "automation of assets"
@@ -36,13 +42,13 @@ def pause(instance: dg.DagsterInstance) -> list[str]:
     running = [state for state in _states(instance) if state.is_running]
     for state in running:
         known.setdefault(state.instigator_origin_id, (state.name, state.status.value))
-    if _automates_without_sensors(instance):
+    if automates_without_sensors(instance):
         known.setdefault(AUTOMATION, (AUTOMATION, ""))
     _store(instance, known)  # before anything is off
     for state in running:
         instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
     if AUTOMATION in known:
-        _set_automation(instance, paused=True)
+        set_automation_paused(instance, paused=True)
     return sorted(name for name, _ in known.values())
 
 
@@ -54,7 +60,7 @@ def resume(instance: dg.DagsterInstance) -> list[str]:
         if status and not state.is_running:
             instance.update_instigator_state(state.with_status(InstigatorStatus(status)))
     if AUTOMATION in known:
-        _set_automation(instance, paused=False)
+        set_automation_paused(instance, paused=False)
     _store(instance, {})
     return sorted(name for name, _ in known.values())
 
@@ -65,20 +71,6 @@ def _states(instance: dg.DagsterInstance) -> list[InstigatorState]:
         for state in instance.all_instigator_state()
         if state.repository_selector.location_name == CODE_LOCATION
     ]
-
-
-def _automates_without_sensors(instance: dg.DagsterInstance) -> bool:
-    if instance.auto_materialize_use_sensors:
-        return False
-    from dagster._daemon.asset_daemon import get_auto_materialize_paused  # 0.2 s, seldom needed
-
-    return not get_auto_materialize_paused(instance)
-
-
-def _set_automation(instance: dg.DagsterInstance, paused: bool) -> None:
-    from dagster._daemon.asset_daemon import set_auto_materialize_paused
-
-    set_auto_materialize_paused(instance, paused)
 
 
 def _stored(instance: dg.DagsterInstance) -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fruits_assets.io_managers import PHOTOS_SHOWN
+from fruits_assets.materialization import PHOTOS_SHOWN
 from spark_src.erasure.decode import texts_of_value
 from spark_src.erasure.needles import Needles
 

@@ -2,7 +2,9 @@
 # EMR bootstrap action, on every node: unpacks the Python environment that `fruits cluster-env
 # push` uploaded. Nothing is installed from the internet. What needs Spark or JupyterHub is a step.
 #
-#   bootstrap.sh s3://bucket/…/environments/env-<key>.tar.gz
+#   bootstrap.sh s3://bucket/…/environments/env-<sha256>.tar.gz
+#
+# The name comes from Terraform: what does not have that digest is not unpacked.
 #
 # FRUITS_ENV_PATH (default /opt/fruits/env) and SUDO (default sudo; empty: none) are for tests.
 set -euo pipefail
@@ -13,8 +15,8 @@ fail() {
     exit 1
 }
 
-[[ $# -eq 1 && $1 == s3://*/*.tar.gz ]] \
-    || fail "wants one argument, the s3:// URI of the environment's .tar.gz; got: $*"
+[[ $# -eq 1 && $1 =~ ^s3://.+/env-[0-9a-f]{64}\.tar\.gz$ ]] \
+    || fail "wants one argument, the s3:// URI of the environment's env-<sha256>.tar.gz; got: $*"
 
 uri=$1
 key=$(basename "$uri" .tar.gz)
@@ -42,6 +44,8 @@ download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
 aws s3 cp --only-show-errors "$uri" "$download/env.tar.gz" \
     || fail "cannot download $uri: is it there, and may this cluster's role read it?"
+[[ env-$(sha256sum <"$download/env.tar.gz" | cut -d " " -f 1) == "$key" ]] \
+    || fail "$uri does not have the digest in its name: delete it and run \`fruits cluster-env push\` again"
 
 as_root rm -rf "$fresh"
 as_root mkdir -p "$fresh"

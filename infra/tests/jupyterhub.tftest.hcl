@@ -17,7 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
@@ -27,17 +27,20 @@ run "as_it_comes" {
   # The well known password is replaced in a step.
 
   assert {
-    condition = try(
-      aws_emr_cluster.this[0].step[0].action_on_failure == "TERMINATE_CLUSTER"
-      && startswith(aws_emr_cluster.this[0].step[0].name, "setup: ")
-      && aws_emr_cluster.this[0].step[0].hadoop_jar_step[0].args == tolist(["s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.sh", "eu-west-1", "fruits-features/jupyterhub"]),
-      false,
+    condition = (
+      aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub.sh"
+      && aws_emr_cluster.this[0].bootstrap_action[2].args == tolist(["install", "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"])
     )
-    error_message = "The default password stays, or a cluster that kept it lives on."
+    error_message = "The default password stays, and the port is open with it."
   }
 
   assert {
-    condition     = length(aws_emr_cluster.this[0].bootstrap_action) == 2 && length(aws_vpc_security_group_ingress_rule.operators) == 0
+    condition     = length(aws_emr_cluster.this[0].step) == 0
+    error_message = "A step needs a jar of a bucket that nodes may not read, or is refused at step concurrency over 1."
+  }
+
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.operators) == 0
     error_message = "There is a door that nobody asked for."
   }
 

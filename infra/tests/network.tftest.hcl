@@ -17,7 +17,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
@@ -85,7 +85,7 @@ run "as_it_comes" {
   }
 
   assert {
-    condition     = length(setsubtract(["elasticmapreduce", "kms", "secretsmanager", "ssm", "ssmmessages"], keys(aws_vpc_endpoint.interface))) == 0
+    condition     = length(setsubtract(["elasticmapreduce", "kms", "ssm", "ssmmessages"], keys(aws_vpc_endpoint.interface))) == 0
     error_message = "An endpoint that the cluster cannot do without is missing."
   }
 

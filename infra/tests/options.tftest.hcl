@@ -18,7 +18,7 @@ override_resource {
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
@@ -109,7 +109,7 @@ run "operators_come_in_by_their_ranges_alone_and_after_the_password" {
   }
 
   assert {
-    condition     = try(aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/close-jupyterhub.sh", false)
+    condition     = try(aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub.sh", false)
     error_message = "JupyterHub can be reached before its password is replaced."
   }
 

@@ -1,28 +1,87 @@
 # What the rest of the project reads.
 
+# Nothing is known before it is applied, as in an account.
 mock_provider "aws" {
-  source = "./tests/mocks"
-}
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
 
-override_resource {
-  override_during = plan
-  target          = aws_kms_key.data
-  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
-}
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
 
-override_resource {
-  override_during = plan
-  target          = aws_kms_key.audit
-  values          = { arn = "arn:aws:kms:eu-west-1:123456789012:key/a0d17000-0000-0000-0000-000000000000" }
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000" }
+  }
+
+  mock_resource "aws_sqs_queue" {
+    defaults = {
+      arn = "arn:aws:sqs:eu-west-1:123456789012:a-queue"
+      url = "https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue"
+    }
+  }
+
+  mock_resource "aws_s3_bucket" {
+    defaults = { arn = "arn:aws:s3:::a-bucket" }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/a-role" }
+  }
+
+  mock_resource "aws_iam_instance_profile" {
+    defaults = { arn = "arn:aws:iam::123456789012:instance-profile/a-profile" }
+  }
+
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-west-1:123456789012:log-group:a-group" }
+  }
+
+  mock_resource "aws_sns_topic" {
+    defaults = { arn = "arn:aws:sns:eu-west-1:123456789012:a-topic" }
+  }
 }
 
 variables {
-  environment_archive = "env-0123456789abcdef.tar.gz"
+  environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+# What `make up` applies first, and reads before the rest is there. Terraform keeps no output of a targeted
+# apply that depends on variables alone.
+run "storage_first" {
+  command = apply
+
+  plan_options {
+    target = [terraform_data.storage]
+  }
+}
+
+# An output that was not kept is not known to the next run: it stops at the reference.
+run "what_up_reads_after_it" {
   command = plan
+
+  variables {
+    name   = run.storage_first.cluster_name
+    region = run.storage_first.region
+  }
+
+  assert {
+    condition = (
+      run.storage_first.storage == "s3://fruits-features-123456789012-eu-west-1-data/data"
+      && run.storage_first.bucket == "fruits-features-123456789012-eu-west-1-data"
+      && run.storage_first.certificates_uri == "s3://fruits-features-123456789012-eu-west-1-data/cluster/certificates.zip"
+      && run.storage_first.jupyterhub_secret == "fruits-features/jupyterhub"
+      && run.storage_first.jupyterhub_hash_uri == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"
+      && run.storage_first.data_key == "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000"
+      && run.storage_first.quota_vcpus == "12"
+    )
+    error_message = "make up stops after the buckets: a value that it reads is not there."
+  }
+}
+
+run "everything" {
+  command = apply
 
   # The projects settings come out.
 

@@ -19,7 +19,6 @@ from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.parquet import write_whole
 
 ERASED = "erased-"
 """How the files of the list begin."""
@@ -65,7 +64,9 @@ def note(tables: Tables, request: str, target: Target) -> None:
         "subject": None if target.subject is None else _hash_name(salt, target.subject),
         "image_ids": sorted(_hash_id(salt, image_id) for image_id in target.image_ids),
     }
-    write_whole(file, json.dumps(content, indent=2).encode())
+    if folder.scheme == "file":
+        folder.make_folder()
+    file.create(json.dumps(content, indent=2).encode())  # as receipts: never over another one
 
 
 def load(folder: Location) -> list[Entry]:

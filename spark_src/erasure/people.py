@@ -14,7 +14,7 @@ from spark_src.images.layout import PHOTOS
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.schemas import TABLES
+from spark_src.tables.registry import TABLES
 
 
 def people(tables: Tables, source: Location) -> set[str]:

@@ -20,7 +20,7 @@ from spark_src.errors import ErasureError
 from spark_src.io import object_versions
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.parquet import read_columns, write_whole
+from spark_src.tables.parquet import read_columns
 
 _SHOWN = 5
 
@@ -103,7 +103,8 @@ def prove(
     now = datetime.now(UTC)
     receipt = request.file.parent / f"{RECEIPT}{now:%Y%m%dT%H%M%SZ}-{request.name}.json"
     content = _receipt(tables, request, found.stored + found.supplied + found.recorded)
-    write_whole(receipt, json.dumps(content, indent=2).encode())
+    # Never over another one: the role that erases may not, and the bucket refuses it.
+    receipt.create(json.dumps(content, indent=2).encode())
     object_versions.delete(request.file)
     return receipt
 
@@ -121,7 +122,7 @@ def _require_readable(found: Scan, tables: Tables) -> None:
     if found.unreadable:
         raise ErasureError(
             f"{len(found.unreadable)} files or folders under {tables.root} cannot be opened, so "
-            f"what is in them cannot be told: {', '.join(found.unreadable[:_SHOWN])}. Give this "
+            f"what is in them is unknown: {', '.join(found.unreadable[:_SHOWN])}. Give this "
             "user the right to read them, or delete them, and call again."
         )
 

@@ -7,7 +7,6 @@ files of `raw_images` by name, and the sums of PCA lose just the files that went
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,13 +19,15 @@ from pyspark.sql import SparkSession
 from spark_src.erasure.files import Entry, Kind, walk
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
+from spark_src.images.counts import update_counts
 from spark_src.images.ingest import DIGEST_MODULUS, to_stream
 from spark_src.images.layout import PHOTOS, person_of
 from spark_src.images.plan import count_values, rewrites_without, shares_of
 from spark_src.images.rewrite import rewriter
 from spark_src.tables.delta import CURRENT, Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, new_name, read_columns, run_tasks, write_file
-from spark_src.tables.schemas import REJECTED_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
 NOTE = "erasure"
@@ -188,16 +189,10 @@ def _statistics_without(
             "rows": rows,
             "rejected": n_rejected,
             "n_listed": rows + n_rejected + sum(known.ignored.values()),
-            "splits": _less(known.splits, splits),
-            "labels": _less(known.labels, labels),
+            "splits": update_counts(known.splits, splits, ()),
+            "labels": update_counts(known.labels, labels, ()),
         }
     )
-
-
-def _less(counts: Counts, gone: Counter[str]) -> Counts:
-    left = Counter(counts)
-    left.subtract(gone)
-    return {name: number for name, number in left.items() if number > 0}
 
 
 def may_hold_rows(entry: Entry) -> bool:

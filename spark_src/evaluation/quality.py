@@ -29,6 +29,8 @@ NEIGHBOURS = 5
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1280)
 """Numbers of components that the curve of explained variance is given for."""
 
+_TEXTS_AT_ONCE = 50_000
+
 Matrix = NDArray[np.float32]
 Names = NDArray[np.str_]
 
@@ -49,7 +51,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Scores:
-    """How many were asked for, and which shares of them were told right, 0 to 1."""
+    """How many were asked for, and the shares of them that were predicted correctly, 0 to 1."""
 
     images: int
     classes: int
@@ -79,7 +81,7 @@ class Quality:
     images: int
     """How many there are."""
     sampled: int
-    """How many of them were looked at."""
+    """How many of them were compared."""
     n_components: int
     components_for: dict[str, int]
     """The share of the variance -> how many components it takes."""
@@ -108,12 +110,8 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
     Raises:
         UnreadableVersionError: a file is damaged or gone.
     """
-    keys = read_rows(components, ["path", "image_id"]).to_pandas()
-    keys = keys.sort_values("path").drop_duplicates("image_id")
-    if len(keys) > most:
-        digests = [hashlib.sha256(path.encode()).digest() for path in keys["path"]]
-        keys = keys.iloc[np.argsort(digests)[:most]]
-    chosen = pc.field("path").isin(pa.array(keys["path"], pa.string()))
+    paths = _sample(read_rows(components, ["path", "image_id"]), most)
+    chosen = pc.field("path").isin(paths)
     wide = read_rows(features, ["path", "features"], chosen)
     narrow = read_rows(components, ["image_id", "path", "label", "pca"], chosen)
     both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
@@ -137,6 +135,27 @@ def measure(vectors: Vectors, pca: PcaModel) -> Quality:
     )
 
 
+def _sample(keys: pa.Table, most: int) -> pa.Array:
+    """Paths of at most so many different pictures. No Python object an image stays in memory."""
+    keys = keys.sort_by("path").combine_chunks()
+    pictures = pc.dictionary_encode(keys["image_id"]).combine_chunks().indices.to_numpy()
+    _, first = np.unique(pictures, return_index=True)
+    paths = keys["path"].take(pa.array(np.sort(first))).combine_chunks()
+    if len(paths) > most:
+        paths = paths.take(pa.array(np.argsort(_digests(paths), kind="stable")[:most]))
+    return paths
+
+
+def _digests(texts: pa.Array) -> NDArray[np.uint64]:
+    """The first eight bytes of each text's sha256."""
+    parts = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = texts.slice(start, _TEXTS_AT_ONCE).to_pylist()
+        digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in some)
+        parts.append(np.frombuffer(digests, ">u8"))
+    return np.concatenate(parts).astype(np.uint64)
+
+
 def _answer(folds: Folds, vectors: Vectors) -> Answer:
     scores = None if folds.reason_not_asked else _scores(folds, vectors)
     return Answer(folds.question, folds.held_out, folds.reason_not_asked, scores)
@@ -158,21 +177,21 @@ def _scores(folds: Folds, vectors: Vectors) -> Scores:
 
 
 def share_right(
-    folds: Folds, vectors: Matrix, tell: Callable[[Matrix, Names, Matrix], Names]
+    folds: Folds, vectors: Matrix, predict: Callable[[Matrix, Names, Matrix], Names]
 ) -> float:
-    """The share told right, 0 to 1, each fold from all that is not in it.
+    """The share predicted correctly, 0 to 1, each fold from all that is not in it.
 
     Args:
         folds: who is asked for what, and when.
         vectors: those of `folds.rows`, in their order.
-        tell: takes the vectors and names to learn from, and the vectors to name.
+        predict: takes the vectors and names to learn from, and the vectors to name.
     """
     names = folds.target.astype(str)
     right = 0
     for number in np.unique(folds.fold[folds.fold >= 0]):
         asked = folds.fold == number
-        told = tell(vectors[~asked], names[~asked], vectors[asked])
-        right += int((told == names[asked]).sum())
+        predicted = predict(vectors[~asked], names[~asked], vectors[asked])
+        right += int((predicted == names[asked]).sum())
     return right / int((folds.fold >= 0).sum())
 
 
@@ -180,8 +199,8 @@ def _by_neighbours(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     from sklearn.neighbors import KNeighborsClassifier  # 1 s; a cluster has no scikit-learn
 
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(learnt)), algorithm="brute")
-    told: Names = nearest.fit(learnt, names).predict(asked)
-    return told
+    predicted: Names = nearest.fit(learnt, names).predict(asked)
+    return predicted
 
 
 def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
@@ -198,14 +217,14 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
     weights = np.linalg.solve(covariance, means.T)
     offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
-    told: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
-    return told
+    predicted: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
+    return predicted
 
 
 def _rows(table: pa.Table, paths: list[str]) -> pa.Table:
     """The rows of these paths, in their order."""
-    places = {path: place for place, path in enumerate(table["path"].to_pylist())}
-    return table.take(pa.array([places[path] for path in paths], pa.int64()))
+    rows = {path: row for row, path in enumerate(table["path"].to_pylist())}
+    return table.take(pa.array([rows[path] for path in paths], pa.int64()))
 
 
 def _matrix(column: pa.ChunkedArray) -> Matrix:

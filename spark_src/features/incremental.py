@@ -17,6 +17,7 @@ from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import STAGED, Assembly, Computation, FeaturesPlan
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
+from spark_src.tables import registry
 from spark_src.tables.audit import (
     Audit,
     audit_files,
@@ -25,7 +26,13 @@ from spark_src.tables.audit import (
     require_varied,
 )
 from spark_src.tables.delta import DataFile, TableWrite
-from spark_src.tables.parquet import discard, open_parquet, run_tasks, write_file
+from spark_src.tables.parquet import (
+    ROWS_PER_BLOCK,
+    discard,
+    open_parquet,
+    run_tasks,
+    write_file,
+)
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import (
     FeaturesStatistics,
@@ -96,12 +103,14 @@ def audit(
             discard(folder, added)
         found = found.merged(part)
     rows = sum(file.rows for file in plan.kept) + found.rows
-    require_sound("mobilenet_features", found, FEATURES, plan.model_sha256, rows, plan.images.rows)
+    require_sound(
+        registry.MOBILENET_FEATURES, found, FEATURES, plan.model_sha256, rows, plan.images.rows
+    )
     vectors = found.vectors
     if write.before is not None and plan.kept:
         vectors = write.before.typed(FeaturesStatistics).vectors.merged(vectors)
     try:
-        require_varied("mobilenet_features", vectors, rows)
+        require_varied(registry.MOBILENET_FEATURES, vectors, rows)
     except AuditError:
         discard(folder, (*plan.adopted, *new))
         raise
@@ -176,11 +185,18 @@ def _gathered(task: Assembly) -> NDArray[np.float32]:
     """The vectors of a file's rows, each read where it is, verified: (n, 1280)."""
     gathered = np.empty((len(task.rows), FEATURES), np.float32)
     for number, location in enumerate(task.vectors):
-        mine = np.flatnonzero(task.files == number)
+        mine, start = task.files == number, 0
         with open_parquet(location, verify=True) as parquet:
-            column = parquet.read(columns=["features"], use_threads=False)["features"]
-        vectors = matrix_of(column.combine_chunks().take(pa.array(task.rows[mine])))
-        gathered[mine] = vectors
+            # In parts: another program may have compacted the table into one large file.
+            for batch in parquet.iter_batches(
+                ROWS_PER_BLOCK, columns=["features"], use_threads=False
+            ):
+                end = start + batch.num_rows
+                here = np.flatnonzero(mine & (task.rows >= start) & (task.rows < end))
+                if len(here):
+                    column = batch.column("features").take(pa.array(task.rows[here] - start))
+                    gathered[here] = matrix_of(column)
+                start = end
     return gathered
 
 

@@ -1,7 +1,7 @@
 """Which features have to be computed: those of pictures that no earlier run has seen. No Spark.
 
 Each file of `raw_images` has one of `mobilenet_features`, whose name says from which it was made
-and how. So what is missing is told by names, and a file that a killed run had finished is found.
+and how. So names say what is missing, and a file that a killed run had finished is found.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from spark_src.errors import UnreadableVersionError
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
-from spark_src.tables.parquet import open_parquet, read_columns
+from spark_src.tables.parquet import READING_THREADS, open_parquet, read_columns
 from spark_src.tables.statistics import FeaturesStatistics
 
 STAGED = "_staged"
@@ -117,15 +118,16 @@ def plan_features(
     fingerprint = fingerprint_of(model_sha256)
     suffix = f"{fingerprint}.{write.run_id[:8]}" if recompute else fingerprint
     wanted = {file.name.removesuffix(".parquet"): file for file in images.files}
-    usable = [] if recompute else [f for f in before if f.name.split(".")[1] == fingerprint]
-    kept = tuple(file for file in usable if file.name.split(".")[0] in wanted)
-    done = {file.name.split(".")[0] for file in kept}
+    usable = () if recompute or not _is_of(write.before, model_sha256) else before
+    sources = {file.name: _source_of(file.name, fingerprint) for file in usable}
+    kept = tuple(file for file in usable if sources[file.name] in wanted)
+    done = {sources[file.name] for file in kept}
     missing = {stem: file for stem, file in wanted.items() if stem not in done}
     adopted: tuple[DataFile, ...] = ()
     staged: tuple[Location, ...] = ()
     if missing and not recompute:
         adopted, staged = _left_behind(write, missing, suffix)
-    finished = {file.name.split(".")[0] for file in adopted}
+    finished = {file.name.removesuffix(f".{suffix}.parquet") for file in adopted}
     todo = [file for stem, file in missing.items() if stem not in finished]
     left = [*(write.folder / file.name for file in adopted), *staged]
     computations, assemblies, carried, resumed = _share_out(
@@ -147,6 +149,26 @@ def plan_features(
         resumed=resumed + sum(file.rows for file in adopted),
         reuse_note=_reuse_note(write.before, model_sha256, recompute),
     )
+
+
+def _is_of(before: Snapshot | None, model_sha256: str) -> bool:
+    """Whether a version has the features of this model, whatever program wrote its files."""
+    if before is None:
+        return False
+    known = before.typed(FeaturesStatistics)
+    return (known.model_sha256, known.preprocessing) == (model_sha256, PIXELS)
+
+
+def _source_of(name: str, fingerprint: str) -> str | None:
+    """Of which file of `raw_images` a file of features was made, by its name.
+
+    The name of the former may have dots, where another program has compacted the table.
+
+    Returns:
+        None where the name does not say it: a file that another program has written.
+    """
+    made_of, dot, _ = name.rpartition(f".{fingerprint}.")
+    return made_of if dot else None
 
 
 def _new_file(images: Snapshot, file: DataFile, suffix: str) -> _NewFile:
@@ -172,22 +194,23 @@ def _left_behind(
     write: TableWrite, missing: dict[str, DataFile], suffix: str
 ) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
     """Whole files that are in no version, and those of single pictures."""
-    adopted, staged = [], []
-    start = len(write.folder.path) + 1
     committed = {file.name for file in write.before.files} if write.before else set()
     wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
-    for info in write.folder.files():
-        name = info.path[start:]
-        location = Location(write.folder.scheme, info.path)
-        is_staged = name.startswith(f"{STAGED}/{suffix}/part-")
-        if not is_staged and (name not in wanted or name in committed):
-            continue
-        rows = _rows_of(location)
-        if is_staged and rows:
-            staged.append(location)
-        elif not is_staged and rows == wanted[name]:
-            adopted.append(DataFile(name, info.size, rows))
-    return tuple(adopted), tuple(staged)
+    sizes = {write.folder.relative(info.path): info.size for info in write.folder.files()}
+    whole = [name for name in sizes if name in wanted and name not in committed]
+    parts = [name for name in sizes if name.startswith(f"{STAGED}/{suffix}/part-")]
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        rows = dict(
+            zip(
+                [*whole, *parts],
+                pool.map(_rows_of, [write.folder / name for name in (*whole, *parts)]),
+                strict=True,
+            )
+        )
+    adopted = (
+        DataFile(name, sizes[name], wanted[name]) for name in whole if rows[name] == wanted[name]
+    )
+    return tuple(adopted), tuple(write.folder / name for name in parts if rows[name])
 
 
 def _rows_of(location: Location) -> int | None:

@@ -17,7 +17,8 @@ from pyspark import Accumulator
 
 from spark_src.images.layout import is_photo, split_and_label
 from spark_src.images.reader import SourceFile, Unread, read_ahead
-from spark_src.images.validate import Limits, PictureRejected, Reason, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected, Reason
+from spark_src.images.validate import clean_picture
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile
 from spark_src.tables.parquet import write_file

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from spark_src.errors import InputError
 from spark_src.images.litter import litter_kind
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
@@ -48,6 +48,9 @@ REFUSED = pa.schema(
 """What is there but is no file that can be read: columns of `rejected_images`."""
 
 _LIKE_A_BYTE = re.compile(rb"\\(?=x[0-9a-f]{2})")
+
+_FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Of the years 1 to 9999, which Python and databases know: file systems may have any number."""
 
 _ROWS_AT_ONCE = 50_000
 """Names are Python objects only until there are so many."""
@@ -214,7 +217,7 @@ def _list_local(root: Location) -> Listing:
         except OSError as problem:
             refused.add(path, 0, *_why_unknown(problem), None, None)
             continue
-        modified = found.st_mtime_ns // 1000
+        modified = min(max(found.st_mtime_ns // 1000, _FIRST_MICROSECOND), _LAST_MICROSECOND)
         reason = _refusal(found.st_mode)
         if reason:
             refused.add(path, found.st_size, *reason, modified, None)

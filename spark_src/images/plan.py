@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -18,16 +19,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spark_src.images.ingest import DIGEST_MODULUS, Batch, row_digest, to_stream
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import are_photos
 from spark_src.images.listing import FILES, Listing
+from spark_src.images.rejection import TRANSIENT, Limits
 from spark_src.images.rewrite import Rewrite
-from spark_src.images.validate import TRANSIENT, Limits
 from spark_src.tables.delta import DataFile, Snapshot
-from spark_src.tables.parquet import new_name, read_columns
+from spark_src.tables.parquet import READING_THREADS, new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
-RULES = "1"
+RULES = "2"
 """Version of the rules by which files are accepted. Another one reads every file again."""
 
 MIN_ROWS, MAX_ROWS, FILES_PER_RUN = 128, 1024, 32
@@ -75,7 +76,7 @@ class IngestPlan:
 
 def fingerprint_of(limits: Limits) -> str:
     """Names the rules by which files are accepted."""
-    text = f"{RULES} {limits.max_bytes} {limits.max_pixels}"
+    text = f"{RULES} {limits.max_bytes} {limits.max_pixels} {limits.max_side}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -178,9 +179,7 @@ def rewrites_without(
     alone = [[n] for n in whole if n not in merged]
     rewrites = []
     for number, group in enumerate([*alone, *_groups(raw, [n for n in whole if n in merged])]):
-        sources = tuple(
-            (raw.locations[n], dropped.get(n, np.empty(0, np.int64)).tolist()) for n in group
-        )
+        sources = tuple((raw.locations[n], dropped.get(n, np.empty(0, np.int64))) for n in group)
         rewrites.append(Rewrite(new_name(number), sources))
     return tuple(rewrites), tuple(raw.files[n] for n in removed)
 
@@ -216,13 +215,18 @@ def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counte
     """What the rows that go have in the table's digest and counts."""
     digest, splits, labels = 0, Counter[str](), Counter[str]()
     columns = ["path", "image_id", "orientation", "split", "label"]
-    for number, rows in _rows_by_file(stale).items():
-        found = read_columns([raw.locations[number]], columns).take(pa.array(rows))
-        keys = (found[name].to_pylist() for name in columns[:3])
-        digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
-        splits.update(count_values(found["split"]))
-        photos = pc.starts_with(found["path"], f"{PHOTOS}/")
-        labels.update(count_values(pc.if_else(photos, "", found["label"])))
+
+    def read(number: int, rows: NDArray[np.int64]) -> pa.Table:
+        return read_columns([raw.locations[number]], columns).take(pa.array(rows))
+
+    theirs = _rows_by_file(stale)
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        for found in pool.map(read, theirs.keys(), theirs.values()):
+            keys = (found[name].to_pylist() for name in columns[:3])
+            digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
+            splits.update(count_values(found["split"]))
+            photos = are_photos(found["path"])
+            labels.update(count_values(pc.if_else(photos, "", found["label"])))
     return digest % DIGEST_MODULUS, splits, labels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,15 +13,20 @@ from pyspark import Accumulator
 from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError, InputError
+from spark_src.images.counts import update_counts
 from spark_src.images.ingest import DIGEST_MODULUS, Ingested, from_stream, ingester, to_stream
 from spark_src.images.listing import Listing
 from spark_src.images.plan import IngestPlan, batches_of, count_values, same_source
 from spark_src.images.rewrite import rewriter
+from spark_src.io.locations import Location
 from spark_src.tables.change import Change
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
 from spark_src.tables.parquet import new_name, run_tasks, write_file
 from spark_src.tables.schemas import REJECTED_IMAGES
-from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
+from spark_src.tables.statistics import RawImagesStatistics, RejectedImagesStatistics
+
+MIN_FILES_FOR_SHARE = 50
+"""Of fewer files no share is taken."""
 
 
 @dataclass(frozen=True)
@@ -131,19 +136,15 @@ def raw_statistics(
 ) -> RawImagesStatistics:
     """Of the new version of `raw_images`."""
     known = before.typed(RawImagesStatistics) if before and not plan.starts_over else None
-    splits, labels = Counter[str](), Counter[str]()
     digest, rows = 0, 0
     if known is not None and before is not None:
-        splits, labels = Counter(known.splits), Counter(known.labels)
         digest, rows = int(known.digest), before.rows - plan.n_stale
-    splits.subtract(plan.removed_splits)
-    labels.subtract(plan.removed_labels)
     digest -= plan.removed_digest
     for batch in result.ingested:
-        splits.update(batch.splits)
-        labels.update(batch.labels)
         digest += batch.digest
         rows += batch.written.rows if batch.written else 0
+    splits = (batch.splits for batch in result.ingested)
+    labels = (batch.labels for batch in result.ingested)
     listing = plan.listing
     largest = min(pc.max(listing.files["source_bytes"]).as_py() or 0, plan.limits.max_bytes)
     return RawImagesStatistics(
@@ -154,8 +155,8 @@ def raw_statistics(
         n_listed=listing.n_listed,
         rejected=n_rejected,
         ignored=listing.ignored,
-        splits=_positive(splits),
-        labels=_positive(labels),
+        splits=update_counts(known.splits if known else {}, plan.removed_splits, splits),
+        labels=update_counts(known.labels if known else {}, plan.removed_labels, labels),
         largest_file=largest,
         n_read=plan.to_read.num_rows,
     )
@@ -180,21 +181,46 @@ def is_unchanged(
     )
 
 
+def require_apart(source: Location, storage: Location) -> None:
+    """See that neither of input and storage lies under the other.
+
+    Raises:
+        InputError: they are the same folder, or one holds the other.
+    """
+    one, other = (_comparable(place) for place in (source, storage))
+    if other.startswith(one):
+        raise InputError(
+            f"The storage {storage} lies under the input {source}: what is stored would be read "
+            "as pictures. Set FRUITS_STORAGE to a folder outside of it."
+        )
+    if one.startswith(other):
+        raise InputError(
+            f"The input {source} lies under the storage {storage}: what is cleared there would be "
+            "pictures. Move the pictures, or set FRUITS_STORAGE to another folder."
+        )
+
+
+def _comparable(place: Location) -> str:
+    """The place as text that begins with that of each folder above it, links resolved."""
+    if place.scheme == "s3":
+        return f"s3://{place.path.strip('/')}/"
+    return f"{os.path.realpath(place.path).rstrip('/')}/"
+
+
 def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) -> None:
     """Stop a run whose input is mostly not pictures.
+
+    Of few files, one that is broken is a great share: there it is reported, and the run goes on.
 
     Raises:
         InputError: the share of rejected files is greater than `max_share`, or no picture is left.
     """
     share = n_rejected / listing.n_pictures
-    if share <= max_share and n_rejected < listing.n_pictures:
+    is_judged = listing.n_pictures >= MIN_FILES_FOR_SHARE
+    if n_rejected < listing.n_pictures and not (is_judged and share > max_share):
         return
     raise InputError(
         f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "
         f"({share:.1%}); at most {max_share:.1%} may be. The table rejected_images says why for "
-        "each. Mend the input, or raise max_rejected_share in the run's config."
+        "each. Fix the input, or raise max_rejected_share in the run's config."
     )
-
-
-def _positive(counts: Counter[str]) -> Counts:
-    return {name: number for name, number in sorted(counts.items()) if number > 0}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spark_src.images.ingest import ROWS_PER_GROUP
 from spark_src.io.locations import Location
@@ -15,12 +16,12 @@ from spark_src.tables.parquet import open_parquet, write_file
 from spark_src.tables.schemas import RAW_IMAGES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rewrite:
     """A new file, and the files that it is made of, each with the rows that are left out."""
 
     name: str
-    sources: tuple[tuple[Location, list[int]], ...]
+    sources: tuple[tuple[Location, NDArray[np.int64]], ...]
 
 
 def rewriter(folder: Location) -> Callable[[Iterable[Rewrite]], Iterator[DataFile]]:
@@ -46,9 +47,9 @@ def rewriter(folder: Location) -> Callable[[Iterable[Rewrite]], Iterator[DataFil
 
 def _kept(item: Rewrite) -> Iterator[pa.RecordBatch]:
     for location, dropped in item.sources:
-        gone, start = np.array(dropped, np.int64), 0
+        start = 0
         with open_parquet(location, verify=True) as parquet:
             for batch in parquet.iter_batches(ROWS_PER_GROUP, use_threads=False):
                 rows = np.arange(start, start + batch.num_rows)
                 start += batch.num_rows
-                yield batch.filter(pa.array(~np.isin(rows, gone)))
+                yield batch.filter(pa.array(~np.isin(rows, dropped)))

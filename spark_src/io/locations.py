@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -10,11 +11,14 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from spark_src.errors import SettingsError
-from spark_src.io.aws import aws_errors, repeat, s3_files
+from spark_src.errors import AwsError, SettingsError, StorageError
+from spark_src.io.aws import aws_errors, client, repeat, s3_files
 from spark_src.io.padded import PaddedFile
 
 SCHEMES = ("file", "s3")
+
+_COLOURED_ARROW = re.compile(r"\x1b\[\d+m|↳ ?")
+"""Before each cause that delta-rs names."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Location:
     def parent(self) -> Location:
         """The folder it lies in."""
         return Location(self.scheme, self.path.rsplit("/", 1)[0])
+
+    def relative(self, path: str) -> str:
+        """The path of something below it, as the filesystem lists it, relative to it."""
+        return path.removeprefix(f"{self.path.rstrip('/')}/")
 
     @property
     def uri(self) -> str:
@@ -117,9 +125,39 @@ class Location:
         with aws_errors(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
+    def create(self, content: bytes) -> None:
+        """Write a file that is not there yet, whole or not at all; its folder exists.
+
+        Raises:
+            FileExistsError: it is there. S3 itself refuses to overwrite it.
+            AwsError: S3 refused for another reason.
+        """
+        if self.scheme != "s3":
+            path = Path(self.path)
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            unfinished.write_bytes(content)
+            try:
+                os.link(unfinished, path)
+            finally:
+                unfinished.unlink()
+            return
+        bucket, key = self.bucket_and_key
+        try:
+            with aws_errors(f"writing {self}"):
+                client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        except AwsError as error:
+            if error.code != "PreconditionFailed":
+                raise
+            raise FileExistsError(str(self)) from error
+
     def make_folder(self) -> None:
-        """Make the folder and those above it, where they are not there yet."""
-        self.filesystem.create_dir(self.path, recursive=True)
+        """Make the folder and those above it, where they are not there yet.
+
+        S3 has no folders. pyarrow would put an empty object for each of them, also above the
+        storage, where no role may write.
+        """
+        if self.scheme != "s3":
+            self.filesystem.create_dir(self.path, recursive=True)
 
     def delete_folder(self) -> None:
         """Delete a folder with all that is in it, if it is there."""
@@ -144,7 +182,7 @@ class Location:
 
     @property
     def _info(self) -> fs.FileInfo:
-        with aws_errors(f"looking at {self}"):
+        with aws_errors(f"inspecting {self}"):
             return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:
@@ -153,6 +191,23 @@ class Location:
         with aws_errors(f"listing {self}"):
             found = self.filesystem.get_file_info(selector)
         return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)
+
+
+def unwritable_error(place: Location, error: OSError) -> StorageError:
+    """What to raise where the system refuses to write a file.
+
+    Args:
+        place: the file, or its folder.
+        error: Python's, or one of delta-rs, whose last line has the reason.
+    """
+    text = _COLOURED_ARROW.sub("", error.strerror or str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    reason = lines[-1] if lines else type(error).__name__
+    return StorageError(
+        f"{place} cannot be written ({reason}). Nothing was committed, and the "
+        "previous version is still current. Free space on the disk, or give this user the right to "
+        "write there, and start the run again."
+    )
 
 
 def _resolved(path: str) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
-from spark_src.pca import files
+from spark_src.pca import drift, files
 from spark_src.pca.model import (
     SHARES,
     PcaModel,
     components_for,
+    few_images_note,
     fit_sums,
     refuse_unsound,
     variance_ratios,
@@ -75,7 +75,7 @@ def fit_or_keep(
         model_sha256=model_sha256,
         fit_split=update.stored.split,
         n_images=sums.n_images,
-        n_new_images=_count_new(known, update),
+        n_new_images=_count_new_since_fit(before, features, update, settings),
         drift=measured,
         lost_fitted_images=erased and _has_lost_fitted(known, update),
         is_readable=current is not None,
@@ -86,6 +86,8 @@ def fit_or_keep(
         return Fit(current, update, False, text, refresh.n_new_images, measured, note)
     model = fit_sums(sums, settings.n_components, model_sha256)
     text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
+    if model.n_components < settings.n_components:
+        text = f"{few_images_note(settings.n_components, model.n_components)}; {text}"
     return Fit(model, update, True, text, 0, measured, note)
 
 
@@ -104,7 +106,7 @@ def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, feature
 
 
 def statistics(
-    fit: Fit, sums: str, before: Snapshot | None, min_explained_variance: float
+    fit: Fit, sums: str, before: Snapshot | None, settings: FitSettings
 ) -> PcaModelStatistics:
     """Of the new version of `pca_model`."""
     known = before.typed(PcaModelStatistics) if before else None
@@ -116,15 +118,17 @@ def statistics(
         rows=1,
         files=tuple(dict.fromkeys((folder_of(fit.model), sums, fitted))),
         n_components=fit.model.n_components,
+        n_components_asked=settings.n_components,
         n_images=fit.model.n_images,
         model_sha256=fit.model.model_sha256,
         explained_variance=fit.model.explained_variance,
         explained_variance_today=fit.model.explained_variance_of(today),
         n_images_today=today.n_images,
         n_new_images=fit.n_new_images,
-        min_explained_variance=min_explained_variance,
+        min_explained_variance=settings.min_explained_variance,
         components_for={
-            str(share): components_for(ratios, share) for share in _shares(min_explained_variance)
+            str(share): components_for(ratios, share)
+            for share in _shares(settings.min_explained_variance)
         },
         fit_split=fit.update.stored.split,
         sums=sums,
@@ -155,7 +159,7 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
         return False
     known = before.typed(PcaModelStatistics)
     asked = (settings.n_components, settings.min_explained_variance)
-    same = (known.n_components, known.min_explained_variance) == asked
+    same = (known.asked, known.min_explained_variance) == asked
     if not same or before.record.inputs.get(features.asset) != features.version:
         return False
     if features.committed_at > before.committed_at:  # a table made anew counts from 0 again
@@ -180,6 +184,25 @@ def _has_lost_fitted(known: PcaModelStatistics | None, update: SumsUpdate) -> bo
         return False
     left = update.stored.sums.n_images - _count_new(known, update)
     return update.n_gone != 0 or left < known.n_images
+
+
+def _count_new_since_fit(
+    before: Snapshot | None, features: Snapshot, update: SumsUpdate, settings: FitSettings
+) -> int:
+    """The same without those that came and went again: they lie in no file of today.
+
+    The files that the model was fitted on are only read where the number would ask for a new fit.
+    """
+    known = before.typed(PcaModelStatistics) if before else None
+    count = _count_new(known, update)
+    n_images = update.stored.sums.n_images
+    if before is None or known is None or count <= settings.refit_share * n_images:
+        return count
+    try:
+        fitted = files.load_sums(before.location / known.fitted_sums).files
+    except UnreadableVersionError:
+        return count
+    return min(count, sum(file.rows for file in features.files if file.name not in fitted))
 
 
 def _shares(asked: float) -> tuple[float, ...]:

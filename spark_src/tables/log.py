@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -76,6 +77,24 @@ def commits(folder: Location, version: int) -> Iterator[Commit]:
             return
         if (commit := _commit(folder, number, content)) is not None:
             yield commit
+
+
+def is_untouched(folder: Location, since: int, version: int) -> bool:
+    """Whether commits after a version changed nothing: those of a vacuum only note that it was.
+
+    Args:
+        folder: of the table.
+        since: Delta's version.
+        version: Delta's later one.
+    """
+    contents = islice(_contents(folder, version), version - since)
+    return version >= since and all(
+        content is not None and all(map(_is_note, content.splitlines())) for _, content in contents
+    )
+
+
+def _is_note(line: bytes) -> bool:
+    return not line.strip() or json.loads(line).keys() <= {"commitInfo"}
 
 
 def _contents(folder: Location, version: int) -> Iterator[tuple[int, bytes | None]]:

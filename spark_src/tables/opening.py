@@ -22,8 +22,8 @@ from spark_src.errors import (
 from spark_src.io.aws import aws_errors, code_in, delta_options
 from spark_src.io.locations import Location
 from spark_src.tables.log import Commit, commits
+from spark_src.tables.registry import STORED
 from spark_src.tables.snapshot import DataFile, Snapshot, table_folder
-from spark_src.tables.statistics import MODELS
 
 _FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
 _LONGEST_REASON = 200
@@ -103,12 +103,14 @@ def read_snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot
     columns = (actions.column(name).to_pylist() for name in _FILE_COLUMNS)
     files = sorted(map(DataFile, *columns), key=lambda file: file.name)
     try:
-        statistics = MODELS[asset].model_validate(record.statistics)
+        statistics = STORED[asset].statistics.model_validate(record.statistics)
     except ValidationError as error:
         raise _unreadable(asset, location, str(error)) from error
     found = sum(file.rows for file in files)
     if record.rows not in {None, found}:
         reason = f"version {version} has files of {found:,} rows, and was of {record.rows:,}"
+        if table.version() > version:
+            raise _changed_by_others(asset, location, reason, version)
         raise _unreadable(asset, location, reason)
     return Snapshot(asset, location, version, committed_at, record, tuple(files), statistics)
 
@@ -146,6 +148,17 @@ def _unreadable(asset: str, location: Location, why: str) -> UnreadableVersionEr
     return UnreadableVersionError(
         f"{asset}: the log of {location} cannot be read ({why}). Delete the folder and materialize "
         f"{asset} again."
+    )
+
+
+def _changed_by_others(
+    asset: str, location: Location, why: str, version: int
+) -> UnreadableVersionError:
+    folder = delta_uri(table_folder(asset, location))
+    return UnreadableVersionError(
+        f"{asset}: another program has changed rows of {location} ({why}). Take that back with "
+        f"`DeltaTable({folder!r}).restore({version})` of the library deltalake, or delete the "
+        f"folder and materialize {asset} again."
     )
 
 

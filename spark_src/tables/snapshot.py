@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from spark_src.io.locations import Location
 from spark_src.tables.log import CommitRecord
-from spark_src.tables.schemas import ARTIFACT, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import ARTIFACT
 from spark_src.tables.statistics import Statistics
 
 CURRENT = "_current"
@@ -102,8 +103,8 @@ def table_folder(asset: str, location: Location) -> Location:
     return location if is_table(asset) else location / CURRENT
 
 
-def _size_of(place: Location) -> int:
+def _size_of(location: Location) -> int:
     """Bytes of a file, or of all that lies in a folder."""
-    if place.is_folder():
-        return sum(file.size for file in place.files())
-    return place.size or 0
+    if location.is_folder():
+        return sum(file.size for file in location.files())
+    return location.size or 0

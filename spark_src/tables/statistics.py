@@ -147,6 +147,9 @@ class PcaModelStatistics(Statistics):
     """Of `pca_model`. `digest` is the model's."""
 
     n_components: int
+    n_components_asked: int | None = None
+    """What the settings ask for; fewer are kept where the images are few. None in older commits,
+    where both are the same."""
     n_images: int
     """How many images it was fitted on."""
     model_sha256: str
@@ -170,6 +173,11 @@ class PcaModelStatistics(Statistics):
     drift: DriftStatistics | None = None
     drift_note: str = ""
     """Why drift was not measured, where it was not."""
+
+    @property
+    def asked(self) -> int:
+        """How many components were asked for."""
+        return self.n_components_asked or self.n_components
 
 
 class ComponentsStatistics(Statistics):
@@ -196,18 +204,6 @@ class QualityStatistics(Statistics):
     """Of `embedding_quality`; the answers are in its file."""
 
     compared: int
-
-
-MODELS: dict[str, type[Statistics]] = {
-    "raw_images": RawImagesStatistics,
-    "rejected_images": RejectedImagesStatistics,
-    "mobilenet_model": MobilenetModelStatistics,
-    "mobilenet_features": FeaturesStatistics,
-    "pca_model": PcaModelStatistics,
-    "pca_components": ComponentsStatistics,
-    "csv_export": CsvStatistics,
-    "embedding_quality": QualityStatistics,
-}
 
 
 def joint_digest(*digests: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from deltalake import CommitProperties, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
@@ -20,8 +20,8 @@ from spark_src.errors import (
     UnreadableVersionError,
 )
 from spark_src.io.aws import delta_options, repeat
-from spark_src.io.locations import Location
-from spark_src.tables.log import KEY, CommitRecord, commits
+from spark_src.io.locations import Location, unwritable_error
+from spark_src.tables.log import KEY, CommitRecord, commits, is_untouched
 from spark_src.tables.opening import (
     delta_errors,
     delta_uri,
@@ -35,6 +35,7 @@ from spark_src.tables.snapshot import DataFile, Snapshot, schema_of, table_folde
 from spark_src.tables.statistics import Statistics
 
 _APPLICATION = "fruits"
+_COMMIT_TRIES = 8  # a vacuum makes two versions, and another may have it in hand
 _PROPERTIES = {
     "delta.dataSkippingNumIndexedCols": "0",  # column statistics would hold paths
     "delta.checkpointInterval": "10",  # commits since then are read one by one
@@ -84,6 +85,7 @@ class TableWrite:
 
         Raises:
             ConcurrentWriteError: another run committed since this one began.
+            StorageError: the disk is full or read-only, or this user may not write there.
         """
         gone = set(remove)
         known = self.before.files if self.before else ()
@@ -104,15 +106,18 @@ class TableWrite:
         )
         if self.head is None:  # no commit that an erasure made meanwhile can be in the way
             require_versions(self.root, self.inputs, self.asset, self.run_id)
-        with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
-            return repeat(lambda: self._write_once(record, add, sorted(gone)))
+        try:
+            with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
+                return repeat(lambda: self._write_once(record, add, sorted(gone)))
+        except OSError as error:
+            raise unwritable_error(self.folder, error) from error
 
     def _write_once(
         self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
     ) -> Snapshot:
         """Commit, unless it is there already: the answer to an earlier try may have been lost."""
         try:
-            self._write(record, add, remove)
+            self._write_at_head(record, add, remove)
         except (DeltaError, StorageError, OSError) as error:
             with suppress(FruitsError):
                 if (after := self._find_commit(record.id)) is not None:
@@ -145,16 +150,42 @@ class TableWrite:
                 break
         return None
 
-    def _write(self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]) -> None:
-        # Opened again at that version: credentials of long ago may have expired.
-        table = None if self.head is None else open_table(self.asset, self.location, self.head)
-        if table is None and (self.head is not None or open_table(self.asset, self.location)):
-            raise self._lost_race()
+    def _write_at_head(
+        self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
+    ) -> None:
+        """Commit as the next version, or after those that a vacuum makes meanwhile."""
+        for number in range(_COMMIT_TRIES):
+            # Opened again: credentials of long ago may have expired.
+            table = open_table(self.asset, self.location)
+            if not self._is_head(table):
+                raise self._lost_race()
+            try:
+                return self._write(table, record, add, remove)
+            except CommitFailedError:
+                if self.head is None or number == _COMMIT_TRIES - 1:
+                    raise
+
+    def _is_head(self, table: DeltaTable | None) -> bool:
+        """Whether a table is as it was when the change began.
+
+        delta-rs does not see it: it takes a removal of a file that an `OPTIMIZE` of another
+        program has just removed, and then the rows are there twice.
+        """
+        if table is None or self.head is None:
+            return table is None and self.head is None
+        return is_untouched(self.folder, self.head, table.version())
+
+    def _write(
+        self,
+        table: DeltaTable | None,
+        record: CommitRecord,
+        add: Sequence[DataFile],
+        remove: list[str],
+    ) -> None:
         number = 0 if table is None else table.transaction_version(_APPLICATION) or 0
         properties = CommitProperties(
             custom_metadata={KEY: record.model_dump_json()},
-            # A second creator would be put on top of the first, which it never read.
-            max_commit_retries=0 if table is None else None,
+            max_commit_retries=0,  # what others have committed is judged by `_is_head`
             app_transactions=[Transaction(_APPLICATION, number + 1)],
         )
         now = int(time.time() * 1000)
@@ -185,7 +216,11 @@ class TableWrite:
 
     def _lost_race(self) -> ConcurrentWriteError:
         winner = find(self.asset, self.location)
-        by = f"run {winner.record.run_id} committed version {winner.version}" if winner else "a run"
+        by = "a run committed"
+        if winner is not None:
+            by = f"run {winner.record.run_id} committed version {winner.version}"
+        if winner is not None and self.before and winner.version == self.before.version:
+            by = "another program changed the table"
         return ConcurrentWriteError(
             f"{self.asset}: {by} while run {self.run_id} was working on it. Nothing of the former "
             "was changed; materialize again, one run at a time."

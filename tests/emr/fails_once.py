@@ -20,7 +20,7 @@ def pictures(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(metadata={"try": context.retry_number})
 
 
-def job() -> dg.JobDefinition:
-    again = dg.define_asset_job("again", "*", executor_def=dg.in_process_executor)
-    definitions = dg.Definitions([pictures], jobs=[again], resources={"launcher": launcher})
+def again() -> dg.JobDefinition:
+    job = dg.define_asset_job("again", "*", executor_def=dg.in_process_executor)
+    definitions = dg.Definitions([pictures], jobs=[job], resources={"launcher": launcher})
     return definitions.resolve_job_def("again")

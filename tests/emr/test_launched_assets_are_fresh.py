@@ -10,15 +10,14 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.execution.context.system import StepExecutionContext
-from dagster._core.execution.plan.external_step import (
-    external_instance_from_step_run_ref,
-    run_step_from_ref,
-    step_context_to_step_run_ref,
-)
 from dagster._core.loader import LoadingContextForTest
 from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 
+from fruits_assets.dagster_internals import run_step, step_reference
+from fruits_assets.emr.event_relay import EventRelay
 from fruits_assets.emr.launcher import FruitsStepLauncher
+from fruits_assets.emr.order import Order, dump_events, parse_events
+from fruits_assets.emr.submission import StepFiles
 from spark_src.io.locations import Location
 from tests.emr.emulated_cluster import REGION
 
@@ -26,12 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 
 
 def events_of_the_cluster(step_context: StepExecutionContext) -> list[Any]:
-    """Run the step as dagster-aws's main file does there: with an instance of its own."""
-    step, events = step_context_to_step_run_ref(step_context), list[Any]()
-    instance = external_instance_from_step_run_ref(step, event_listener_fn=events.append)
-    for _ in run_step_from_ref(step, instance):
-        pass
-    return events
+    """Run the step as on the cluster: from its order, with an instance of its own."""
+    order, events = Order.for_step({}, step_reference(step_context)), list[Any]()
+    run_step(Order.parse(order.dump()).step_reference(), events.append)
+    return parse_events(dump_events(events))
 
 
 class Stock(EmrPySparkStepLauncher):
@@ -49,8 +46,9 @@ class Ours(FruitsStepLauncher):
     """This project's, from there too."""
 
     def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
+        relay = EventRelay(step_context, StepFiles(self.storage), "none", REGION)
         for event in events_of_the_cluster(step_context):
-            yield from self._handle(step_context, event)
+            yield from relay.take(event)
 
 
 @dg.resource

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from datetime import timedelta
@@ -19,7 +20,9 @@ from spark_src.io.locations import Location
 
 REGION = "eu-west-1"
 NAME = "fruits-features"
-LOCK = Location.parse(f"s3://fruits-bucket/data/locks/cluster-{NAME}.json")
+STORAGE = Location.parse("s3://fruits-bucket/data")
+LOCK = STORAGE / "locks" / f"cluster-{NAME}.json"
+JOB_FLOW = Location.parse(f"s3://fruits-bucket/cluster/{NAME}.json")
 _ACCOUNT = "123456789012"
 
 WANTED: dict[str, Any] = {
@@ -121,6 +124,14 @@ class Emulated:
         self.clusters[cluster_id].state = state
         self.clusters[cluster_id].last_state_change_reason = reason
 
+    def write_job_flow(self, content: bytes | None) -> None:
+        """Put what Terraform writes: the arguments that start the cluster; None: take it away."""
+        bucket, key = JOB_FLOW.bucket_and_key
+        if content is None:
+            aws.client("s3", REGION).delete_object(Bucket=bucket, Key=key)
+        else:
+            aws.client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=content)
+
     def write_lock(self, content: bytes, minutes_old: float) -> None:
         bucket, key = LOCK.path.split("/", 1)
         aws.client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=content)
@@ -144,6 +155,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
     _mend(monkeypatch, state)
     where = {"LocationConstraint": REGION}
     aws.client("s3", REGION).create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
+    state.write_job_flow(json.dumps(WANTED).encode())
     return state
 
 

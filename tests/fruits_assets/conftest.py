@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from fruits_assets.checks.runs import Outcome, run_checks
+from fruits_assets.checks.outcomes import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES
@@ -34,7 +34,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @pytest.fixture(autouse=True)
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting and no Dagster home of whoever runs the tests reaches them."""
+    """The settings and the Dagster home of the developer do not reach the tests."""
     for name in [name for name in os.environ if name.startswith("FRUITS_")]:
         monkeypatch.delenv(name)
     home = tmp_path / "dagster_home"

@@ -23,6 +23,7 @@ class Watched:
         settings = Settings(storage=str(folder / "data"), input=str(self.input))
         self.definitions = build_defs(settings)
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def add(self, name: str) -> Path:
         self.input.mkdir(exist_ok=True)
@@ -31,7 +32,12 @@ class Watched:
         return file
 
     def look(self) -> Look:
-        with dg.build_sensor_context(cursor=self.cursor) as context:
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            definitions=self.definitions,
+            sensor_name=automation.SENSOR,
+        ) as context:
             found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
@@ -126,11 +132,54 @@ def test_the_same_look_asks_for_the_same_run_so_that_a_crash_makes_no_second_one
     assert request(watched.look()).run_key == key
 
 
+def test_after_the_cursor_was_reset_the_same_input_is_materialized_again(watched: Watched) -> None:
+    watched.add("1.jpg")
+    key = watched.settle()
+    watched.cursor = None
+    assert watched.settle() != key
+
+
+def finish(watched: Watched, key: str, status: dg.DagsterRunStatus) -> None:
+    """The run of that key, as Dagster keeps it."""
+    tags = {"dagster/run_key": key, "dagster/sensor_name": automation.SENSOR}
+    watched.instance.create_run_for_job(
+        watched.definitions.resolve_implicit_global_asset_job_def(), tags=tags, status=status
+    )
+
+
+def test_a_run_that_failed_is_asked_for_again_a_few_times(watched: Watched) -> None:
+    watched.add("1.jpg")
+    keys = [watched.settle()]
+    for _ in range(automation.MAX_FAILURES):
+        assert "none of them new" in skipped(watched.look())
+        finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+        keys.append(request(watched.look()).run_key or "")
+    finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+    assert "none of them new" in skipped(watched.look())
+    watched.add("2.jpg")
+    keys.append(watched.settle())
+    finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+    keys.append(request(watched.look()).run_key or "")
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED],
+)
+def test_a_run_that_did_not_fail_is_not_repeated(
+    watched: Watched, status: dg.DagsterRunStatus
+) -> None:
+    watched.add("1.jpg")
+    finish(watched, watched.settle(), status)
+    assert "none of them new" in skipped(watched.look())
+
+
 def test_what_systems_leave_beside_pictures_is_no_reason_for_a_run(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.settle()
     watched.add(".DS_Store")
-    assert "1 files, none of them new" in skipped(watched.look())
+    assert "1 file, none of them new" in skipped(watched.look())
 
 
 def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watched) -> None:
@@ -145,9 +194,19 @@ def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watch
     assert len(watched.cursor or "") < 300
 
 
-def test_what_another_release_remembered_is_no_obstacle(watched: Watched) -> None:
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        '{"done": "a", "seen": "a", "looks": 0, "listed": ["1.jpg"]}',
+        '{"done": null, "looks": "3", "runs": [1]}',
+        '["1.jpg"]',
+        "5",
+        "2024-01-01T00:00:00",
+    ],
+)
+def test_what_another_release_remembered_is_no_obstacle(watched: Watched, cursor: str) -> None:
     watched.add("1.jpg")
-    watched.cursor = '{"done": "a", "seen": "a", "looks": 0, "listed": ["1.jpg"]}'
+    watched.cursor = cursor
     assert "waits until no more come" in skipped(watched.look())
     assert "raw_images" in asked(watched.look())
 

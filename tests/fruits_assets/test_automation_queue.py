@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from fruits_assets import automation, notifications
+from fruits_assets.resources import AssetStorage, InputFolder
 from fruits_assets.settings import load_settings
 from spark_src.errors import SettingsError
 from spark_src.io.aws import client
-from spark_src.io.locations import Location
 from tests.conftest import new_bucket
 
 REGION = "eu-west-1"
@@ -30,15 +30,15 @@ class Announced:
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
-        self.url = str(
+        self.url: str | None = str(
             client("sqs", REGION).create_queue(
                 QueueName=f"fruits-{uuid.uuid4().hex[:12]}",
                 Attributes={"VisibilityTimeout": str(HIDDEN_SECONDS)},
             )["QueueUrl"]
         )
-        places = (Location.parse(f"s3://{bucket}/{folder}") for folder in ("input", "data"))
-        self.sensor = automation.sensor(*places, REGION, self.url)
+        self.input, self.storage = (f"s3://{bucket}/{folder}" for folder in ("input", "data"))
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def put(self, name: str, announce: bool = True) -> None:
         key = f"input/{name}"
@@ -51,8 +51,14 @@ class Announced:
 
     def look(self) -> str:
         """Why nothing was asked for, or the assets that were."""
-        with dg.build_sensor_context(cursor=self.cursor) as context:
-            found = self.sensor(context)
+        resources = {
+            "input_folder": InputFolder(uri=self.input, queue_url=self.url),
+            "storage": AssetStorage(root=self.storage),
+        }
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=resources
+        ) as context:
+            found = automation.new_pictures(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         if isinstance(found, dg.SkipReason):
             return str(found.skip_message)
@@ -132,12 +138,12 @@ def test_a_message_that_comes_again_after_its_run_lists_once_more_and_asks_for_n
     assert WAITS in announced.look()
     assert "raw_images" in announced.look()
     time.sleep(HIDDEN_SECONDS)
-    assert "1 files, none of them new" in announced.look()
+    assert "1 file, none of them new" in announced.look()
 
 
 def test_what_is_announced_while_a_batch_waits_belongs_to_it(announced: Announced) -> None:
     announced.put("1.jpg")
-    assert "1 files; waits" in announced.look()
+    assert "1 file; waits" in announced.look()
     announced.put("2.jpg")
     assert "2 files; waits" in announced.look()
     assert "raw_images" in announced.look()
@@ -153,8 +159,7 @@ def test_an_object_that_was_overwritten_in_place_is_noticed(announced: Announced
 
 def test_without_a_queue_the_overwritten_object_is_noticed_by_its_etag(bucket: str) -> None:
     announced = Announced(bucket)
-    places = (Location.parse(f"s3://{bucket}/{folder}") for folder in ("input", "data"))
-    announced.sensor = automation.sensor(*places, REGION)
+    announced.url = None
     announced.put("1.jpg", announce=False)
     assert [WAITS in announced.look(), "raw_images" in announced.look()] == [True, True]
     announced.put("1.jpg", announce=False)
@@ -175,8 +180,7 @@ def test_a_folder_of_this_machine_is_listed_though_a_queue_is_set(
 ) -> None:
     (tmp_path / "input").mkdir()
     (tmp_path / "input" / "1.jpg").write_bytes(b"a picture")
-    places = (Location.parse(str(tmp_path / folder)) for folder in ("input", "data"))
-    announced.sensor = automation.sensor(*places, REGION, announced.url)
+    announced.input, announced.storage = (str(tmp_path / name) for name in ("input", "data"))
     assert WAITS in announced.look()
     assert "raw_images" in announced.look()
     assert "none of them new" in announced.look()
@@ -184,9 +188,7 @@ def test_a_folder_of_this_machine_is_listed_though_a_queue_is_set(
 
 def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announced) -> None:
     announced.put("1.jpg")
-    abroad = Location.parse(f"s3://{new_bucket('eu-west-3')}/data")
-    input_ = Location.parse(f"s3://{announced.bucket}/input")
-    announced.sensor = automation.sensor(input_, abroad, REGION, announced.url)
+    announced.storage = f"s3://{new_bucket('eu-west-3')}/data"
     assert "is in eu-west-3, not in the configured eu-west-1" in announced.look()
     assert announced.left() == 1
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from fruits_assets.cli.cluster import app, lock_of
-from fruits_assets.emr import cluster
-from fruits_assets.settings import Settings
+from fruits_assets.cli.cluster import app
+from fruits_assets.emr import cluster, job_flow
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io import aws
-from tests.fruits_assets.aws import LOCK, NAME, REGION, Emulated
+from spark_src.io.locations import Location
+from tests.fruits_assets.aws import LOCK, NAME, REGION, STORAGE, Emulated
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def wait(said: list[str], timeout_seconds: float = 5) -> str:
         said.append,
         poll_seconds=0.05,
         timeout_seconds=timeout_seconds,
-        lock=LOCK,
+        storage=STORAGE,
     )
 
 
@@ -100,12 +101,19 @@ def test_waiting_ends_when_its_time_is_over(emr: Emulated, said: list[str]) -> N
         wait(said, timeout_seconds=0.3)
 
 
-def test_a_cluster_that_never_was_names_the_command_to_make_it(
+def test_where_nobody_said_how_to_start_it_the_command_is_named(
     emr: Emulated, said: list[str]
 ) -> None:
+    emr.write_job_flow(None)
     with pytest.raises(ClusterError, match="`make up`"):
         wait(said)
     assert (list(emr.clusters), emr.lock()) == ([], None)
+
+
+def test_a_cluster_that_never_was_is_started(emr: Emulated, said: list[str]) -> None:
+    assert list(emr.clusters) == []
+    assert [wait(said)] == list(emr.clusters)
+    assert said == [f"starting cluster {NAME}, usually 6 to 10 minutes"]
 
 
 def test_two_runs_at_once_start_one_cluster(emr: Emulated) -> None:
@@ -120,7 +128,7 @@ def test_two_runs_at_once_start_one_cluster(emr: Emulated) -> None:
     assert emr.lock() is None
     texts = sorted(" ".join(said) for said in lines)
     assert "is starting cluster" in texts[0]
-    assert "starting an identical one" in texts[1]
+    assert "starting it again" in texts[1]
 
 
 def test_a_cluster_that_was_started_before_the_lock_was_had_is_used(
@@ -194,7 +202,9 @@ def test_the_lock_is_let_go_as_soon_as_the_cluster_is_known(
 
     monkeypatch.setattr(aws.client("emr", REGION), "run_job_flow", slow)
     with pytest.raises(ClusterError, match="still STARTING"):
-        cluster.ensure_ready(NAME, REGION, say, poll_seconds=0.05, timeout_seconds=0.4, lock=LOCK)
+        cluster.ensure_ready(
+            NAME, REGION, say, poll_seconds=0.05, timeout_seconds=0.4, storage=STORAGE
+        )
     assert locks["being started"] is not None
     assert locks["waited for"] is None
 
@@ -273,18 +283,24 @@ def test_the_stop_command_asks_first(emr: Emulated) -> None:
     assert (stopped.exit_code, emr.clusters[ours].state) == (0, "TERMINATED")
 
 
-@pytest.mark.parametrize("storage", ["s3://fruits-bucket/data", "data"])
-def test_the_start_command_starts_it_again(
-    emr: Emulated, storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_start_command_starts_it_again(emr: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = emr.start_and_end()
-    monkeypatch.setenv("FRUITS_STORAGE", storage)
+    monkeypatch.setenv("FRUITS_STORAGE", str(STORAGE))
     done = CliRunner().invoke(app, ["start"])
     assert done.exit_code == 0, done.output
     (started,) = set(emr.clusters) - {ended}
     assert done.output.endswith(f"is ready: {started}\n")
 
 
-def test_the_lock_lies_beside_the_data_in_s3_alone() -> None:
-    assert lock_of(Settings(storage="s3://fruits-bucket/data")) == LOCK
-    assert lock_of(Settings(storage="data")) is None
+def test_a_local_storage_says_nothing_of_how_to_start_a_cluster(
+    emr: Emulated, tmp_path: Path
+) -> None:
+    local = Location.parse(str(tmp_path))
+    assert job_flow.lock(local, NAME) is None
+    with pytest.raises(ClusterError, match="FRUITS_STORAGE"):
+        cluster.ensure_ready(NAME, REGION, print, storage=local)
+    assert list(emr.clusters) == []
+
+
+def test_the_lock_lies_beside_the_data() -> None:
+    assert job_flow.lock(STORAGE, NAME) == LOCK

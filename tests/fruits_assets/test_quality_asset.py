@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -25,6 +26,11 @@ def load(root: Path) -> Quality:
     return quality_files.load(snapshot)
 
 
+def rows(value: dg.MetadataValue) -> list[Any]:
+    assert isinstance(value, dg.TableMetadataValue)
+    return [record.data for record in value.records]
+
+
 def test_the_samples_fruits_are_told_about_an_axis_that_was_not_seen(stored: Path) -> None:
     kind, fruit, photo = load(stored).answers
     assert fruit.scores is not None
@@ -44,10 +50,14 @@ def test_the_ui_shows_a_table_and_what_cannot_be_computed(
         if event.asset_key == dg.AssetKey("embedding_quality")
     ]
     metadata = event.materialization.metadata
-    table = str(metadata["quality"].value)
-    assert "| fruit | rotation axes | 240 | 3 | 33.3% |" in table
-    assert "- *kind of fruit, other fruits*: cannot be computed, fewer than two" in table
-    assert "| **34** | 90% |" in str(metadata["explained variance by components"].value)
+    (fruit,) = rows(metadata["accuracy"])
+    known = ["question", "held out together", "images", "classes", "most frequent class"]
+    assert [fruit[name] for name in known] == ["fruit", "rotation axes", 240, 3, "33.3%"]
+    kind, _ = rows(metadata["questions not asked"])
+    assert (kind["question"], kind["held out together"]) == ("kind of fruit", "other fruits")
+    assert str(kind["reason"]).startswith("fewer than two")
+    points = rows(metadata["explained variance by components"])
+    assert {"components": 34, "explained variance": "90%"} in points
     assert metadata["images compared"].value == 240
 
 

@@ -30,7 +30,7 @@ from spark_src.errors import (
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.schemas import TABLES, type_name
+from spark_src.tables.registry import TABLES
 from tests.conftest import new_bucket
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
@@ -95,17 +95,6 @@ def test_every_library_that_the_document_names_has_a_line() -> None:
 def test_the_document_names_folders_that_there_are() -> None:
     named = set(re.findall(r"(?:data|BUCKET/data)/(\w+)", DOCUMENT))
     assert named and named <= set(PREFIXES.values())
-
-
-@pytest.mark.parametrize("asset", TABLES)
-def test_the_documented_columns_are_those_of_the_table(asset: str) -> None:
-    section = DOCUMENT.split(f"### `{asset}`: `{PREFIXES[asset]}/`\n")[1].split("\n#")[0]
-    lines = [line.strip("| ") for line in section.splitlines() if line.startswith("| `")]
-    documented = [tuple(cell.strip(" `") for cell in line.split(" | ")) for line in lines]
-    assert documented == [
-        (field.name, type_name(field.type), field.metadata[b"comment"].decode())
-        for field in TABLES[asset]
-    ]
 
 
 @pytest.mark.usefixtures("in_stored")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from fruits_assets.checks.runs import Outcome
+from fruits_assets.checks.outcomes import Outcome
 from spark_src.contract import PREFIXES
 from spark_src.pca.fit import load_current
 from spark_src.tables.delta import Snapshot
@@ -139,7 +139,7 @@ def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_number_of_yest
     new = [name for name in after.keys() - before if "/part-" in name and "_current" not in name]
     assert sorted(name.split("/")[0] for name in new) == ["Results", "Results_PCA", "raw_images"]
     assert shown["raw_images"]["files read"].value == 1
-    assert shown["mobilenet_features"]["pictures computed"].value == 1
+    assert shown["mobilenet_features"]["images computed"].value == 1
     assert shown["pca_components"]["images projected"].value == 1
     assert str(shown["pca_model"]["fit"].value) == (
         "the model is kept; updated for 1 images that came and 0 that went"
@@ -165,7 +165,7 @@ def test_deleted_and_changed_pictures_are_gone_or_replaced_in_every_table_and_in
     shown = refresh()
 
     assert shown["raw_images"]["files read"].value == 1
-    assert shown["mobilenet_features"]["pictures computed"].value == 1
+    assert shown["mobilenet_features"]["images computed"].value == 1
     after = {asset: read(home.root, asset) for asset in TABLES}
     csv = pd.read_csv(home.root / "Results_CSV" / "pca_components.csv")
     assert [table["path"].to_pylist() for table in after.values()] == [expected] * 3
@@ -187,7 +187,7 @@ def test_a_picture_moved_to_another_label_is_not_computed_again(
     target.parent.mkdir()
     picture.rename(target)
     shown = refresh()
-    assert shown["mobilenet_features"]["pictures computed"].value == 0
+    assert shown["mobilenet_features"]["images computed"].value == 0
     rows = read(home.root, "pca_components").to_pylist()
     assert [row["path"] for row in rows if row["label"] == "Pear"] == [
         f"Training/Pear/{picture.name}"
@@ -204,8 +204,10 @@ def test_litter_is_counted_and_changes_no_downstream_asset(
         (home.source / "Training" / name).write_bytes(b"litter")
     shown = refresh()
     assert {asset for asset in shown if not shown[asset]["unchanged"].value} == {"raw_images"}
-    ignored = str(shown["raw_images"]["ignored"].value)
-    assert "| sidecars | 2 |" in ignored and "| .DS_Store | 1 |" in ignored
+    ignored = shown["raw_images"]["ignored files by kind"]
+    assert isinstance(ignored, dg.TableMetadataValue)
+    counts = {record.data["kind"]: record.data["files"] for record in ignored.records}
+    assert counts == {"sidecars": 2, ".DS_Store": 1}
     assert check(home.root)["raw_images:no_image_lost"].text == (
         "240 raw_images + 0 rejected_images + 3 ignored = 243 files under the input"
     )

@@ -1,4 +1,7 @@
-"""A copy of the commands, with stand-ins for Terraform, the AWS CLI and uv that take notes."""
+"""A copy of the commands, with stand-ins for the AWS CLI, uv and Terraform that take notes.
+
+What Terraform's answers, Terraform itself has kept: see outputs.py.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.module import PROJECT
+from tests.infra.module import PROJECT, NoProviderError
+from tests.infra.outputs import kept_outputs
 
-OUTPUTS = {
-    "bucket": "fruits-data",
-    "storage": "s3://fruits-data/data",
-    "region": "eu-west-1",
-    "cluster_name": "fruits-features",
-    "certificates_uri": "s3://fruits-data/cluster/certificates.zip",
-    "jupyterhub_secret": "fruits-features/jupyterhub",
-    "data_key": "arn:aws:kms:eu-west-1:123456789012:key/1",
-    "exports": "export FRUITS_REGION='eu-west-1'",
-}
+_STAGES = {"storage_first": "-target=terraform_data.storage", "everything": " apply "}
 
-_OUTPUT_CASES = "\n".join(f'  {name}) echo "{value}" ;;' for name, value in OUTPUTS.items())
 
-TERRAFORM = f"""
-case "$*" in
-  *"output -raw"*) case "${{@: -1}}" in
-{_OUTPUT_CASES}
-  esac ;;
-  *"state pull"*) echo '{{"id": "j-TERRAFORM"}}' ;;
+def _terraform(root: Path, outputs: dict[str, dict[str, str]]) -> str:
+    """Terraform as it is for who calls it: an output is there from the apply on that keeps it."""
+    for run in _STAGES:
+        folder = root / "outputs" / run
+        folder.mkdir(parents=True)
+        for name, value in outputs[run].items():
+            (folder / name).write_text(value)
+    return f"""
+state={root}/state
+case " $* " in
+  *"{_STAGES["storage_first"]}"*) [[ -d $state ]] || cp -r {root}/outputs/storage_first $state ;;
+  *"{_STAGES["everything"]}"*) rm -rf $state; cp -r {root}/outputs/everything $state ;;
+  *" output -raw "*) cat "$state/${{@: -1}}" ;;
+  *" state pull "*) echo '{{"id": "j-TERRAFORM"}}' ;;
 esac
 """
 
@@ -41,14 +43,15 @@ SYSTEM = "/usr/bin:/bin"
 class Machine:
     """A machine with a copy of the commands and programs that note what they are called with."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, outputs: dict[str, dict[str, str]]) -> None:
         self.root = root
         self.bin = root / "bin"
         self.notes = root / "notes.txt"
         self.bin.mkdir()
         self.notes.touch()
         shutil.copytree(PROJECT / "infra" / "commands", root / "infra" / "commands")
-        self.program("terraform", TERRAFORM)
+        self.outputs = outputs["everything"]
+        self.program("terraform", _terraform(root, outputs))
         self.program("uv", '[[ "$*" != *"cluster-env build"* ]] || echo .cache/env-0123.tar.gz')
         self.program("aws", "exit 0")
 
@@ -78,6 +81,29 @@ class Machine:
         return [line for line in self.notes.read_text().splitlines() if part in line]
 
 
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What Terraform itself keeps of the module's outputs, after each apply of `up`."""
+    if not shutil.which("terraform"):
+        pytest.skip("there is no terraform on this machine")
+    try:
+        return kept_outputs(tmp_path_factory.mktemp("outputs") / "module")
+    except NoProviderError:
+        pytest.skip("no provider: neither Terraform's registry nor a stand-in")
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path, outputs: dict[str, dict[str, str]]) -> Machine:
+    """Before anything is made."""
+    return Machine(tmp_path, outputs)
+
+
+@pytest.fixture
+def made(machine: Machine) -> Machine:
+    """After `make up`."""
+    (machine.root / "infra" / "terraform.tfvars").touch()
+    machine.program("openssl", 'exec /usr/bin/openssl "$@"')
+    code, said = machine.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, said
+    machine.notes.write_text("")
+    return machine

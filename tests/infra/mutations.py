@@ -1,8 +1,13 @@
 """Weakens the Terraform module in one place at a time and shows which of its tests notices.
 
-    uv run python -m tests.infra.mutations [part of a mutation's name]
+    uv run python -m tests.infra.mutations              a fifth of them, another fifth each day
+    uv run python -m tests.infra.mutations --all        all of them
+    uv run python -m tests.infra.mutations part of the name
 
-Exit code 1 where a weakened module passes. A test that never fails is not there.
+Each weakened module is planned whole and compared with the tables of planned.py, and where that
+shows nothing runs the one file of Terraform's tests that should notice. mutations.toml was written
+beside the tests; mutations_of_attackers.toml from AWS's documentation and from what somebody would
+want who means harm, without looking at the tests. Exit code 1 where a weakened module passes.
 """
 
 from __future__ import annotations
@@ -17,26 +22,32 @@ import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.infra import planned
 from tests.infra.module import copy, init, terraform
 
-_TABLE = Path(__file__).with_suffix(".toml")
+_TABLES = [Path(__file__).with_name(f"mutations{part}.toml") for part in ("", "_of_attackers")]
+_SHARE = 5
 _NOTICED = ("Test assertion failed", "Missing expected failure")
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One text of one file, what stands there instead, and the file of tests to notice it."""
+    """One text of one file, what stands there instead, and the file of tests to notice it.
+
+    Without an old text the new one is added to the file; without tests only what is planned counts.
+    """
 
     name: str
-    tests: str
     file: str
-    old: str
     new: str
+    old: str = ""
+    tests: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,16 +66,30 @@ def run(mutation: Mutation, prepared: Path) -> Outcome:
         shutil.copytree(prepared, target, symlinks=True)
         file = target / mutation.file
         text = file.read_text()
-        if text.count(mutation.old) != 1:
+        if mutation.old and text.count(mutation.old) != 1:
             return Outcome(mutation, False, f"its text is {text.count(mutation.old)} times there")
-        file.write_text(text.replace(mutation.old, mutation.new))
-        tests = f"-filter=tests/{mutation.tests}.tftest.hcl"
-        done = terraform(target / "infra", "test", "-json", tests, check=False)
-    errors = list(_errors(done.stdout))
+        old, new = mutation.old or text, mutation.new if mutation.old else f"{text}\n{mutation.new}"
+        file.write_text(text.replace(old, new))
+        return _looked_at(mutation, target / "infra")
+
+
+def _looked_at(mutation: Mutation, module: Path) -> Outcome:
+    try:
+        # The first table shows most of them, in a third of the time.
+        changed = planned.differences(module, planned.RUNS[:1]) or planned.differences(module)
+    except planned.PlanError as error:
+        # A module that is not valid is no weaker one: the mutation has to be mended.
+        return Outcome(mutation, False, f"no valid module: {error}")
+    if changed:
+        first = next(line for line in changed.splitlines()[2:] if line[:1] in "+-")
+        return Outcome(mutation, True, f"planned: {' '.join(first.split())}")
+    if not mutation.tests:
+        return Outcome(mutation, False, "NOTHING")
+    tests = f"-filter=tests/{mutation.tests}.tftest.hcl"
+    errors = list(_errors(terraform(module, "test", "-json", tests, check=False).stdout))
     noticed = [error for error in errors if error["summary"] in _NOTICED]
     if noticed:
         return Outcome(mutation, True, f"{mutation.tests}: {_said(noticed[0])}")
-    # A module that is not valid is no weaker one: the mutation has to be mended.
     return Outcome(mutation, False, f"no valid module: {errors[0]}" if errors else "NOTHING")
 
 
@@ -84,8 +109,12 @@ def _said(error: dict[str, str]) -> str:
 def main() -> int:
     """Run all of them, some at once; 0 where each is caught."""
     started = time.monotonic()
-    mutations = [Mutation(**one) for one in tomllib.loads(_TABLE.read_text())["mutation"]]
-    mutations = [one for one in mutations if all(word in one.name for word in sys.argv[1:])]
+    every = [one for file in _TABLES for one in tomllib.loads(file.read_text())["mutation"]]
+    mutations = [Mutation(**one) for one in every]
+    words = [word for word in sys.argv[1:] if word != "--all"]
+    mutations = [one for one in mutations if all(word in one.name for word in words)]
+    if len(sys.argv) == 1:
+        mutations = mutations[date.today().toordinal() % _SHARE :: _SHARE]
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "module"
         init(copy(prepared))

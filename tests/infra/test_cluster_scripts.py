@@ -10,8 +10,10 @@ import pytest
 
 from tests.infra.module import PROJECT
 
-PASSWORD = "a-long-random-password"  # noqa: S105 - of these tests alone
-SECRET = ("eu-west-1", "fruits-features/jupyterhub")
+HASH = "$6$cjUdkIN1TkOHYUZs$" + "x" * 86
+URI = "s3://bucket/cluster/jupyterhub-password.hash"
+SHUT = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
+UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service"]
 
 
 class Node:
@@ -22,18 +24,22 @@ class Node:
         self.bin, self.taken, self.rules = root / "bin", root / "taken", root / "rules"
         self.bin.mkdir()
         self.rules.touch()
-        self.program("aws", f'echo "{PASSWORD}"')
+        self.taken.touch()
+        self.program("aws", f"echo '{HASH}'")
         self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.taken}"')
-        # -C: is the rule there? -I, -D: put it there, take one away.
-        self.program(
-            "iptables",
-            f'rule="$*"; rule="${{rule/-[CID] /}}"\n'
-            f'case " $* " in\n'
-            f'*" -C "*) grep -qxF -- "$rule" "{self.rules}" ;;\n'
-            f'*" -I "*) echo "$rule" >>"{self.rules}" ;;\n'
-            f'*" -D "*) sed -i 1d "{self.rules}" ;;\n'
-            f"esac",
-        )
+        self.program("systemctl", f'echo "systemctl $*" >>"{self.taken}"')
+        # -C: is the rule there? -I, -D: put it there, take it away.
+        for name in ("iptables", "ip6tables"):
+            self.program(
+                name,
+                f'rule="{name} $*"; how=$4; rule="${{rule/ -[CID] / }}"\n'
+                f"case $how in\n"
+                f'-C) grep -qxF -- "$rule" "{self.rules}" ;;\n'
+                f'-I) echo "$rule" >>"{self.rules}" ;;\n'
+                f'-D) grep -vxF -- "$rule" "{self.rules}" >"{root}/left"\n'
+                f'mv "{root}/left" "{self.rules}" ;;\n'
+                f"esac",
+            )
 
     def program(self, name: str, body: str) -> None:
         (self.bin / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
@@ -46,6 +52,7 @@ class Node:
             "PATH": f"{self.bin}:/usr/bin:/bin",
             "SUDO": "",
             "FRUITS_INSTANCE_INFO": str(info),
+            "FRUITS_SYSTEM": str(self.root / "system"),
             "FRUITS_WAIT_SECONDS": "0",
         }
         done = subprocess.run(
@@ -58,41 +65,72 @@ class Node:
         )
         return done.returncode, done.stdout + done.stderr
 
+    def shut(self) -> list[str]:
+        """The rules that are there, each once."""
+        rules = self.rules.read_text().splitlines()
+        assert len(rules) == len(set(rules))
+        return rules
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_the_port_is_closed_until_the_password_is_replaced(node: Node) -> None:
-    assert node.run("close-jupyterhub.sh")[0] == 0
-    (rule,) = node.rules.read_text().splitlines()
-    assert "! -i lo -p tcp --dport 9443 -j DROP" in rule
-    code, said = node.run("jupyterhub-password.sh", *SECRET)
+def test_the_port_is_shut_until_the_password_is_replaced_for_the_node_itself_too(
+    node: Node,
+) -> None:
+    code, said = node.run("jupyterhub.sh", "install", URI)
     assert code == 0, said
-    assert node.rules.read_text() == ""
-    told, given = node.taken.read_text().splitlines()
-    assert given == f"jovyan:{PASSWORD}"
-    assert PASSWORD not in told and PASSWORD not in said
+    wanted = [
+        f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
+        for command in ("iptables", "ip6tables")
+        for way in SHUT
+    ]
+    assert node.shut() == wanted
+    assert "! -i lo" not in node.rules.read_text()
+    code, said = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, said
+    assert node.shut() == []
+    told, given = node.taken.read_text().splitlines()[-2:]
+    assert "chpasswd --encrypted" in told and given == f"jovyan:{HASH}"
+    assert HASH not in told and HASH not in said
+
+
+def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> None:
+    assert node.run("jupyterhub.sh", "install", URI)[0] == 0
+    folder = node.root / "system" / "etc" / "systemd" / "system"
+    closed, password = ((folder / unit).read_text() for unit in UNITS)
+    installed = node.root / "system" / "opt" / "fruits" / "jupyterhub.sh"
+    assert f"ExecStart={installed} close" in closed
+    assert "Before=docker.service" in closed and "RequiredBy=docker.service" in closed
+    assert f"ExecStart={installed} open {URI}" in password
+    assert "Restart=on-failure" in password and "StartLimitIntervalSec=0" in password
+    assert f"Requires={UNITS[0]}" in password
+    started = [line for line in node.taken.read_text().splitlines() if " start " in line]
+    assert started == [f"systemctl start --no-block {UNITS[1]}"]
+    assert subprocess.run([installed, "nonsense"], check=False, capture_output=True).returncode == 1
 
 
 def test_both_can_be_run_again(node: Node) -> None:
     for _ in range(2):
-        assert node.run("close-jupyterhub.sh")[0] == 0
-    assert len(node.rules.read_text().splitlines()) == 1
+        assert node.run("jupyterhub.sh", "install", URI)[0] == 0
+        assert node.run("jupyterhub.sh", "close")[0] == 0
+    assert len(node.shut()) == 2 * len(SHUT)
     for _ in range(2):
-        assert node.run("jupyterhub-password.sh", *SECRET)[0] == 0
-    assert node.rules.read_text() == ""
+        assert node.run("jupyterhub.sh", "open", URI)[0] == 0
+    assert node.shut() == []
 
 
 def test_other_nodes_than_the_primary_close_nothing(node: Node) -> None:
-    assert node.run("close-jupyterhub.sh", primary=False)[0] == 0
-    assert node.rules.read_text() == ""
+    assert node.run("jupyterhub.sh", "install", URI, primary=False)[0] == 0
+    assert node.shut() == [] and node.taken.read_text() == ""
 
 
-def test_a_port_that_cannot_be_closed_ends_the_start(node: Node) -> None:
-    node.program("iptables", "exit 1")
-    code, said = node.run("close-jupyterhub.sh")
+@pytest.mark.parametrize("command", ["iptables", "ip6tables"])
+def test_a_port_that_cannot_be_closed_ends_the_start(node: Node, command: str) -> None:
+    node.program(command, "exit 1")
+    code, said = node.run("jupyterhub.sh", "install", URI)
     assert code == 1
     assert "cannot close port 9443" in said
 
@@ -100,22 +138,47 @@ def test_a_port_that_cannot_be_closed_ends_the_start(node: Node) -> None:
 @pytest.mark.parametrize(
     ("program", "body", "why"),
     [
-        ("aws", "exit 1", "cannot read fruits-features/jupyterhub"),
-        ("aws", "echo jupyter", "shorter than 16"),
-        ("aws", "echo a-long-password:root", "colon or a line break"),
+        ("aws", "exit 1", f"cannot read {URI}"),
+        ("aws", "echo jupyter", "no SHA-512 hash"),
+        ("aws", f"echo '{HASH}'; echo root:x", "no SHA-512 hash"),
         ("docker", "exit 1", "container does not run"),
         ("docker", "[[ $* != *chpasswd* ]]", "did not take the password"),
     ],
 )
-def test_where_it_is_not_replaced_the_step_fails_and_the_port_stays_closed(
+def test_where_it_is_not_replaced_the_unit_fails_and_the_port_stays_shut(
     node: Node, program: str, body: str, why: str
 ) -> None:
-    node.run("close-jupyterhub.sh")
+    node.run("jupyterhub.sh", "install", URI)
     node.program(program, body)
-    code, said = node.run("jupyterhub-password.sh", *SECRET)
+    code, said = node.run("jupyterhub.sh", "open", URI)
     assert code == 1
     assert why in said
-    assert len(node.rules.read_text().splitlines()) == 1
+    assert len(node.shut()) == 2 * len(SHUT)
+
+
+def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
+    """From EMR 7.4 on, Livy has a certificate of the cluster's own where traffic is encrypted."""
+    home = node.root / "home" / "jovyan" / ".sparkmagic"
+    home.mkdir(parents=True)
+    credentials = {"username": "", "url": "http://ip-10-0-0-1.eu-west-1.compute.internal:8998"}
+    config = {"kernel_python_credentials": credentials, "ignore_ssl_errors": False}
+    (home / "config.json").write_text(json.dumps(config))
+    here = f"s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|"
+    node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
+    code, said = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, said
+    told = json.loads((home / "config.json").read_text())
+    assert told["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
+    assert told["ignore_ssl_errors"] is True
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("install",), ("open",), ("open", "s3://b/x"), ("close", URI), ("fail", URI)]
+)
+def test_it_says_what_arguments_it_wants(node: Node, arguments: tuple[str, ...]) -> None:
+    code, said = node.run("jupyterhub.sh", *arguments)
+    assert code == 1
+    assert "jupyterhub.sh: wants" in said
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import OUTPUTS, SYSTEM, Machine
+from tests.infra.conftest import SYSTEM, Machine
+from tests.infra.module import PROJECT
 from tests.programs import program
 
 LIVING = '[[ "$*" != *"list-clusters"* ]] || echo j-FRUITS'
 EVERYTHING_THERE = '[[ "$*" != *"list-secrets"* ]] || echo fruits-features/jupyterhub'
+QUOTA = '[[ "$*" != *"get-service-quota"* ]] || echo '
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Ma
     calls = settled.called()
     places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
     assert places == sorted(places)
-    assert calls[-1] == "terraform -chdir=infra apply -input=false -auto-approve"
+    assert calls[-1] == "terraform -chdir=infra apply -auto-approve"
     made = json.loads((settled.root / "infra" / "made.auto.tfvars.json").read_text())
     assert made == {"environment_archive": "env-0123.tar.gz"}
     assert 'eval "$(make -s env)"' in said
@@ -39,7 +42,56 @@ def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Ma
 
 def test_up_asks_unless_told_not_to(settled: Machine) -> None:
     settled.run("infra/commands/up")
-    assert settled.called(" apply ") and not settled.called("-auto-approve")
+    assert settled.called(" apply ") and not settled.called("-auto-approve -target")
+    assert settled.called(" apply -auto-approve=false ")
+
+
+def test_up_reads_nothing_that_the_first_apply_does_not_keep(settled: Machine) -> None:
+    """Terraform drops outputs of a targeted apply that depend on variables alone."""
+    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, said
+    calls = settled.called()
+    (whole,) = [i for i, call in enumerate(calls) if call.endswith(" apply -auto-approve")]
+    read = [call.split()[-1] for call in calls[:whole] if " output -raw " in call]
+    assert {"storage", "region", "cluster_name", "certificates_uri", "data_key"} <= set(read)
+    assert settled.called("uv run fruits cluster-env push")
+
+
+def test_up_can_be_run_again_where_it_had_stopped(settled: Machine) -> None:
+    settled.program("uv", '[[ "$*" != *push* ]] || exit 1; echo .cache/env-0123.tar.gz')
+    assert settled.run("infra/commands/up", AUTO_APPROVE="yes")[0] == 1
+    settled.program("uv", "echo .cache/env-0123.tar.gz")
+    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, said
+
+
+def test_an_output_that_is_missing_or_empty_stops_a_command(made: Machine) -> None:
+    for broken in ("exit 1", "echo", "echo null"):
+        made.program("terraform", f'[[ "$*" != *"output -raw region"* ]] || {{ {broken}; exit; }}')
+        for command in ("certificates", "jupyterhub-password", "pause", "down", "jupyterhub"):
+            made.program("session-manager-plugin", "exit 0")
+            code, said = made.run(f"infra/commands/{command}", CONFIRM="x")
+            assert code == 1, (command, said)
+    assert not made.called(" apply ") and not made.called(" destroy ")
+
+
+def test_up_says_that_the_quota_is_too_small_before_anything_is_billed(settled: Machine) -> None:
+    settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}5.0")
+    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 1
+    assert "may run 5 vCPUs in eu-west-1, and the cluster needs 12" in said
+    assert "request-service-quota-increase" in said and "L-1216C47A" in said
+    assert all("-target" in call for call in settled.called(" apply "))
+
+
+@pytest.mark.parametrize("answer", ["12.0", "640.0", "None"])
+def test_up_goes_on_where_the_quota_is_large_enough_or_not_known(
+    settled: Machine, answer: str
+) -> None:
+    settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}{answer}")
+    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, said
+    assert ("cannot be read" in said) == (answer == "None")
 
 
 def test_up_without_settings_names_the_file_to_copy(machine: Machine) -> None:
@@ -57,28 +109,30 @@ def test_up_makes_no_second_cluster_beside_one_that_fruits_started(settled: Mach
     assert all("-target" in call for call in settled.called(" apply "))
 
 
-def test_without_credentials_nothing_is_done(settled: Machine) -> None:
-    settled.program("aws", "exit 255")
+def test_without_credentials_nothing_is_done(made: Machine) -> None:
+    made.program("aws", "exit 255")
     for command in ("up", "down", "pause", "status"):
-        code, said = settled.run(f"infra/commands/{command}", AUTO_APPROVE="yes")
+        code, said = made.run(f"infra/commands/{command}", AUTO_APPROVE="yes")
         assert code == 1
         assert "aws sso login" in said
-    assert not settled.called(" apply ") and not settled.called(" destroy ")
+    assert not made.called(" apply ") and not made.called(" destroy ")
 
 
 @pytest.mark.parametrize("answer", ["no", "fruits-other"])
-def test_down_says_what_is_lost_and_wants_the_buckets_name(machine: Machine, answer: str) -> None:
+def test_down_says_what_is_lost_and_wants_the_buckets_name(made: Machine, answer: str) -> None:
+    machine = made
     machine.program("aws", 'echo "Total Objects: 240"; echo "Total Size: 1.3 MiB"')
     code, said = machine.run("infra/commands/down", CONFIRM=answer)
     assert code == 1
-    assert "s3://fruits-data/input/: 240 objects, 1.3 MiB" in said
+    assert f"s3://{machine.outputs['bucket']}/input/: 240 objects, 1.3 MiB" in said
     assert "nothing was changed" in said
     assert not machine.called("terminate") and not machine.called("destroy")
 
 
-def test_down_ends_clusters_that_terraform_does_not_know_then_everything(machine: Machine) -> None:
+def test_down_ends_clusters_that_terraform_does_not_know_then_everything(made: Machine) -> None:
+    machine = made
     machine.program("aws", LIVING)
-    code, said = machine.run("infra/commands/down", CONFIRM=OUTPUTS["bucket"])
+    code, said = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
     assert code == 0, said
     order = ["terminate-clusters", "wait cluster-terminated", "allow_data_loss", "destroy"]
     calls = machine.called()
@@ -87,16 +141,29 @@ def test_down_ends_clusters_that_terraform_does_not_know_then_everything(machine
     assert machine.called("delete-secret") and "Nothing is left" in said
 
 
-def test_down_is_no_success_where_something_is_left(machine: Machine) -> None:
+def test_down_tries_again_where_a_late_log_kept_a_bucket(made: Machine) -> None:
+    once = made.root / "once"
+    late = f'[[ "$*" != *" destroy "* || -e {once} ]] || {{ touch {once}; exit 1; }}'
+    made.program("terraform", late + "\n" + (made.bin / "terraform").read_text())
+    code, said = made.run("infra/commands/down", CONFIRM=made.outputs["bucket"])
+    assert code == 0, said
+    assert "a log came late" in said and "Nothing is left" in said
+
+
+def test_down_is_no_success_where_something_is_left(made: Machine) -> None:
+    machine = made
     left = '[[ "$*" != *"state list"* ]] || echo aws_s3_bucket.this'
     machine.program("terraform", (machine.bin / "terraform").read_text() + left)
-    code, said = machine.run("infra/commands/down", CONFIRM=OUTPUTS["bucket"])
+    code, said = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
     assert code == 1
     assert "aws_s3_bucket.this" in said
 
 
-def test_the_settings_come_as_lines_for_a_shell(machine: Machine) -> None:
-    assert machine.run("infra/commands/env") == (0, OUTPUTS["exports"] + "\n")
+def test_the_settings_come_as_lines_for_a_shell(made: Machine) -> None:
+    code, said = made.run("infra/commands/env")
+    assert code == 0
+    assert said == made.outputs["exports"] + "\n"
+    assert f"export FRUITS_STORAGE='{made.outputs['storage']}'" in said
 
 
 def test_where_nothing_is_made_that_is_said(machine: Machine) -> None:
@@ -106,29 +173,42 @@ def test_where_nothing_is_made_that_is_said(machine: Machine) -> None:
     assert "make up" in said
 
 
-def test_the_password_is_random_under_the_key_and_on_no_command_line(machine: Machine) -> None:
-    kept = machine.root / "kept.json"
+def test_the_password_is_random_under_the_key_and_on_no_command_line(made: Machine) -> None:
+    machine, kept, hashed = made, made.root / "kept.json", made.root / "kept.hash"
     keep = f'for a in "$@"; do [[ $a != file://* ]] || cat "${{a#file://}}" >"{kept}"; done'
+    keep += f'\n[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{hashed}"'
     machine.program("aws", keep)
     passwords = set()
     for _ in range(2):
         code, said = machine.run("infra/commands/jupyterhub-password", "--if-missing")
         assert code == 0, said
-        made = json.loads(kept.read_text())
-        assert made["KmsKeyId"] == OUTPUTS["data_key"]
-        passwords.add(made["SecretString"])
+        written = json.loads(kept.read_text())
+        assert written["KmsKeyId"] == machine.outputs["data_key"]
+        passwords.add(written["SecretString"])
+        salt, digest = hashed.read_text().strip().rsplit("$", 1)
+        assert openssl_hash(written["SecretString"], salt.removeprefix("$6$")).endswith(digest)
     assert len(passwords) == 2 and min(map(len, passwords)) >= 32
     assert not any(password in machine.notes.read_text() for password in passwords)
     assert list((machine.root / ".cache").iterdir()) == []
 
 
-def test_a_password_that_is_there_stays(machine: Machine) -> None:
+def openssl_hash(password: str, salt: str) -> str:
+    """The SHA-512 hash that /etc/shadow holds of a password."""
+    openssl = program("openssl", "openssl", SYSTEM)
+    command = [openssl, "passwd", "-6", "-salt", salt, "-stdin"]
+    done = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_password_that_is_there_stays(made: Machine) -> None:
+    machine = made
     machine.program("aws", EVERYTHING_THERE)
     machine.run("infra/commands/jupyterhub-password", "--if-missing")
     assert not machine.called("put-secret-value") and not machine.called("create-secret")
 
 
-def test_certificates_are_what_emr_wants_and_leave_no_key_behind(machine: Machine) -> None:
+def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) -> None:
+    machine = made
     openssl = program("openssl", "openssl", SYSTEM)
     kept = machine.root / "kept.zip"
     copies = (
@@ -164,3 +244,65 @@ def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
     assert public["ssh_public_key"].startswith("ssh-rsa ")
     assert public["ssh_public_key"].split()[1] in Path(f"{key}.pub").read_text()
     assert "PRIVATE" not in json.dumps(public)
+
+
+SMOKE = ["up", "data", "graph", "checks", "pca", "notebook", "spot", "erasure", "restart", "down"]
+
+
+def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Machine) -> None:
+    settled.program(
+        "uv",
+        'if [[ "$*" == *"fruits check"* ]]; then echo "account 123456789012: bad"; exit 1; fi\n'
+        "echo .cache/env-0123.tar.gz",
+    )
+    for name in ("session-manager-plugin", "curl", "sleep"):
+        settled.program(name, "echo 200")
+    person = settled.root / "sample" / "fruits-360" / "Test" / "Apple"
+    person.mkdir(parents=True)
+    code, said = settled.run("infra/commands/smoke", AUTO_APPROVE="yes")
+    assert code == 1, said
+    (report,) = settled.root.glob("smoke-*.md")
+    text = report.read_text()
+    outcomes = dict(re.findall(r"^## (\w+): (\w+), \d+ s$", text, re.MULTILINE))
+    assert list(outcomes) == SMOKE
+    assert [step for step, outcome in outcomes.items() if outcome == "FAILED"] == ["checks"], text
+    assert "account ACCOUNT: bad" in text and "123456789012" not in text
+    order = ["cluster-env push", "asset materialize", "fruits erase", "cluster start", "destroy"]
+    calls = settled.called()
+    places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
+    assert places == sorted(places)
+
+
+def test_the_smoke_test_asks_first(settled: Machine) -> None:
+    code, _ = settled.run("infra/commands/smoke")
+    assert code == 1
+    assert not settled.called(" apply ")
+
+
+NEWER_THAN_BASH_3 = {
+    "mapfile or readarray": r"\b(mapfile|readarray)\b",
+    "associative arrays": r"\b(declare|local|typeset)\s+-[a-zA-Z]*[An]",
+    "a list that may be empty, under set -u": r'"\$\{\w+\[@\]\}"',
+    "upper and lower case of a value": r"\$\{\w+(,,|\^\^|[,^])\}",
+    "|& and &>>": r"\|&|&>>",
+    "a value's attributes": r"\$\{\w+@\w\}",
+    "a negative index or length": r"\$\{\w+\[-\d+\]|\$\{\w+:\d+:-\d+\}",
+    "coproc, wait -n, globstar": r"\bcoproc\b|\bwait -n\b|\bglobstar\b",
+    "printf's %(…)T": r"printf.*%\(",
+    "test -v": r"\[\[? -v ",
+    "EPOCHSECONDS and the like": r"\b(EPOCHSECONDS|EPOCHREALTIME|BASHPID)\b",
+    ";& in case": r";;?&",
+}
+"""What macOS's bash 3.2 has not, or takes in another way."""
+
+
+@pytest.mark.parametrize("file", sorted((PROJECT / "infra" / "commands").iterdir()), ids=str)
+def test_commands_keep_to_what_bash_3_on_macos_has(file: Path) -> None:
+    lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
+    found = {
+        name: line
+        for name, pattern in NEWER_THAN_BASH_3.items()
+        for line in lines
+        if re.search(pattern, line) and '+"${' not in line
+    }
+    assert found == {}

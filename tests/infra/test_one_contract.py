@@ -55,7 +55,7 @@ def terraform(root: Path) -> subprocess.CompletedProcess[str]:
     given = {
         "region": REGION,
         "release": RELEASE,
-        "environment_archive": "env-0123456789abcdef.tar.gz",
+        "environment_archive": f"env-{'0123456789abcdef' * 4}.tar.gz",
         "budget_emails": '["data@example.org"]',
     }
     variables = [f"-var={name}={value}" for name, value in given.items()]

@@ -166,7 +166,7 @@ def make_pca(spark: SparkSession, tables: Tables, erased: bool = False) -> Snaps
     write = tables.begin("pca_model", "run-1", [features])
     found = fit.fit_or_keep(lambda: spark, features, write.before, SETTINGS, erased)
     sums = fit.save(lambda: spark, found, write, features)
-    return commit_artifact(write, fit.statistics(found, sums, write.before, 0.9))
+    return commit_artifact(write, fit.statistics(found, sums, write.before, SETTINGS))
 
 
 def paths_in(tables: Tables, asset: str) -> set[str]:

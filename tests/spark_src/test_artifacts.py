@@ -197,3 +197,12 @@ def test_what_is_to_be_done_afterwards_is_done_once_the_version_is_current(
 
     Change(write, statistics("one"), cleanup=cleanup).commit()
     assert seen == ["run-1"]
+
+
+def test_commits_of_long_ago_are_not_read_to_tidy_up(on_disk: Tables) -> None:
+    for number in range(12):
+        make(on_disk, f"{number}")
+    log = Path(on_disk.prefix(ASSET).path, CURRENT, "_delta_log")
+    (log / f"{0:020}.json").write_text('{"commitInfo":')
+    make(on_disk, "latest")
+    assert names_in(on_disk) == {"11.tflite", "latest.tflite"}

@@ -1,4 +1,4 @@
-"""Images that came are compared with what the model before knew; chance is told from change."""
+"""New images are compared with those that the model knew: chance is no drift."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.evaluation import drift
-from spark_src.evaluation.drift import chance
 from spark_src.io.locations import Location
-from spark_src.pca import fit
+from spark_src.pca import drift, fit
+from spark_src.pca.drift import chance
 from spark_src.pca.fit import Fit
 from spark_src.pca.refit import FitSettings
 from spark_src.tables.delta import Snapshot

@@ -21,7 +21,8 @@ from spark_src.io.aws import client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import write_file
-from spark_src.tables.schemas import MOBILENET_FEATURES, RAW_IMAGES, TABLES
+from spark_src.tables.registry import TABLES
+from spark_src.tables.schemas import MOBILENET_FEATURES, RAW_IMAGES
 from tests.pipeline import tables_in
 from tests.spark_src.erasure_storage import (
     ANNA,

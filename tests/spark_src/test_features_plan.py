@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from spark_src.features.plan import STAGED, FeaturesPlan
@@ -230,3 +231,21 @@ def test_after_any_changes_and_killed_runs_every_row_has_its_own_pictures_vector
             features.refresh()
     plan, _ = features.refresh()
     assert plan.images.rows == len(list(features.source.rglob("*.jpg")))
+
+
+@pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features"])
+def test_a_table_that_another_program_has_compacted_costs_no_computation(
+    features: Features, asset: str
+) -> None:
+    features.refresh()
+    folder = features.tables.prefix(asset).path
+    compacted = DeltaTable(folder).optimize.compact()
+    DeltaTable(folder).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert (compacted["numFilesRemoved"], compacted["numFilesAdded"]) == (4, 1)
+    plan, made = features.refresh()
+    assert counts(plan) == (0, 12, 0)
+    assert made.rows == 12
+    assert features.plan().is_empty
+    features.put("B/new.jpg", jpeg(7))
+    plan, _ = features.refresh()
+    assert counts(plan) == (1, 12, 0)

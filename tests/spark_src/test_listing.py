@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
@@ -262,6 +263,16 @@ def test_the_fingerprint_changes_when_a_file_comes_goes_or_is_written_anew(tmp_p
 def test_litter_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     before = fingerprint(listed(fill(tmp_path, "1.jpg")))
     assert fingerprint(listed(fill(tmp_path, ".DS_Store"))) == before
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system that takes any time")  # noqa: S108
+def test_a_file_of_an_absurd_time_is_listed_with_the_nearest_that_there_is() -> None:
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        fill(Path(folder), "1 too early.jpg", "2 of today.jpg", "3 too late.jpg")
+        os.utime(Path(folder, "1 too early.jpg"), (-(2**37), -(2**37)))
+        os.utime(Path(folder, "3 too late.jpg"), (2**50, 2**50))
+        times = listed(Path(folder)).files["source_modified"].to_pylist()
+    assert [times[0].year, times[2].year] == [1, 9999]
 
 
 def test_a_listing_without_files_has_its_columns(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from spark_src.errors import SettingsError
+from spark_src.io.aws import client
 from spark_src.io.locations import Location
-from spark_src.spark.session import read_files
 from spark_src.tables.delta import Tables
+from spark_src.tables.frames import read_files
 from tests.small_tables import add
 
 AWKWARD_NAMES = [
@@ -139,3 +140,21 @@ def test_a_file_that_was_written_is_read_listed_and_found(tmp_path: Path) -> Non
 def test_reading_a_missing_file_says_that_it_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         (Location.parse(str(tmp_path)) / "none.json").read()
+
+
+def test_a_folder_in_s3_is_not_made(bucket: str) -> None:
+    """pyarrow would put `data/`, `data/Results/`, …, which no role in an account may write."""
+    (Location.parse(f"s3://{bucket}/data") / "Results").make_folder()
+    assert client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("scheme", ["file", "s3"])
+def test_what_is_created_is_never_written_over(scheme: str, bucket: str, tmp_path: Path) -> None:
+    folder = Location.parse(f"s3://{bucket}" if scheme == "s3" else str(tmp_path))
+    file = folder / "receipt-1.json"
+    file.create(b"first")
+    with pytest.raises(FileExistsError):
+        file.create(b"second")
+    with file.open() as stream:
+        assert stream.read() == b"first"
+    assert [info.base_name for info in folder.files()] == ["receipt-1.json"]

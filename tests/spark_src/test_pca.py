@@ -19,8 +19,8 @@ from spark_src.features.model import MobilenetModel
 from spark_src.io.locations import Location
 from spark_src.pca import files as pca_files
 from spark_src.pca.model import PcaModel, components_for
-from spark_src.spark.session import read_files
 from spark_src.tables.delta import Snapshot
+from spark_src.tables.frames import read_files
 from spark_src.tables.parquet import read_columns
 from spark_src.tables.schemas import MOBILENET_FEATURES
 from tests.spark_src.vectors import fitted as fit_to

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spark_src.errors import PcaError, UnreadableVersionError
-from spark_src.evaluation import drift
+from spark_src.pca import drift
 from spark_src.pca import files as pca_files
 from spark_src.pca.fit import Fit, is_unchanged, load_current
 from spark_src.pca.refit import FitSettings, Refresh, refit_reason
@@ -73,6 +74,17 @@ def test_new_images_of_several_refreshes_add_up(storage: VectorStorage) -> None:
         assert_kept(storage.refresh_pca()[0])
     assert statistics(storage).n_new_images == 6
     storage.features({"last": images([66])})
+    fit, _ = storage.refresh_pca()
+    assert "7 of 67 images are new since the last fit" in fit.description
+
+
+def test_images_that_come_and_go_again_do_not_add_up(storage: VectorStorage) -> None:
+    for day in range(3):
+        storage.features({f"day {day}": images(range(60, 65))})
+        assert_kept(storage.refresh_pca()[0])
+        storage.features({}, [f"day {day}"])
+        assert_kept(storage.refresh_pca()[0])
+    storage.features({"many": images(range(60, 67))})
     fit, _ = storage.refresh_pca()
     assert "7 of 67 images are new since the last fit" in fit.description
 
@@ -272,3 +284,25 @@ def test_drift_is_a_reason_only_where_images_are_not_familiar(familiar: bool) ->
     now = Refresh("digest", "Training", 600, 9, found, False, True)
     assert refit_reason(KNOWN, SAME, FIVE) is None
     assert (refit_reason(KNOWN, now, FIVE) is None) is familiar
+
+
+@pytest.mark.parametrize(
+    ("n_images", "refitted"),
+    [(12, False), (13, True), (900, True)],
+)
+def test_a_model_of_few_images_is_fitted_again_when_more_components_are_possible(
+    n_images: int, refitted: bool
+) -> None:
+    known = KNOWN.model_copy(update={"n_components": 11, "n_components_asked": 50})
+    now = replace(SAME, n_images=n_images)
+    assert (refit_reason(known, now, FitSettings(50)) is not None) is refitted
+
+
+def test_the_number_asked_for_is_kept_beside_the_number_that_few_images_give(
+    storage: VectorStorage,
+) -> None:
+    storage.refresh_pca(settings=FitSettings(500))
+    found = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    assert found.asked == 500
+    assert found.n_components == found.n_images - 1 < 500
+    assert f"500 components are asked for and {found.n_components} kept" in found.description

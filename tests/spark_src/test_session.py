@@ -12,8 +12,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_src.io.locations import Location
-from spark_src.spark.session import local_config, read_files
+from spark_src.spark.session import local_config
 from spark_src.tables.delta import Tables
+from spark_src.tables.frames import read_files
 from spark_src.tables.parquet import write_file
 from spark_src.tables.schemas import PCA_COMPONENTS
 from spark_src.tables.statistics import ComponentsStatistics, VectorStatistics

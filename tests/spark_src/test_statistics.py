@@ -7,8 +7,8 @@ import json
 import pytest
 
 from spark_src.contract import PREFIXES
+from spark_src.tables.registry import STORED
 from spark_src.tables.statistics import (
-    MODELS,
     ComponentsStatistics,
     CsvStatistics,
     PcaModelStatistics,
@@ -63,8 +63,8 @@ def test_a_zero_is_a_number_and_no_gap() -> None:
 
 
 def test_every_asset_has_statistics_of_its_own_type() -> None:
-    assert MODELS.keys() == PREFIXES.keys()
-    assert len(set(MODELS.values())) == len(MODELS)
+    assert STORED.keys() == PREFIXES.keys()
+    assert len({stored.statistics for stored in STORED.values()}) == len(STORED)
 
 
 def test_statistics_come_back_as_they_were() -> None:

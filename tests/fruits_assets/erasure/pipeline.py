@@ -32,7 +32,7 @@ from spark_src.pca.model import fit_sums
 from spark_src.pca.sums import sum_files
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
-from spark_src.tables.schemas import TABLES
+from spark_src.tables.registry import TABLES
 from spark_src.tables.statistics import FeaturesStatistics, PcaModelStatistics, RawImagesStatistics
 from tests.pipeline import tables_in
 

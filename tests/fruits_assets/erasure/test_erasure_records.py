@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fruits_assets.io_managers import PHOTOS_SHOWN
+from fruits_assets.materialization import PHOTOS_SHOWN
 from fruits_assets.records.home import Records
 from fruits_assets.records.redaction import NO_PICTURE, Redaction
 from spark_src.erasure.needles import Needles

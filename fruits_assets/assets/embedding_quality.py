@@ -1,0 +1,122 @@
+"""`embedding_quality`: what the numbers are worth, on the host, from small reads of storage."""
+
+import time
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from fruits_assets import catalog
+from fruits_assets.metadata import rows_table
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import quality_files
+from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
+from spark_src.pca.fit import load_current
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.registry import (
+    EMBEDDING_QUALITY,
+    MOBILENET_FEATURES,
+    PCA_COMPONENTS,
+    PCA_MODEL,
+)
+from spark_src.tables.statistics import joint_digest
+
+
+class QualityConfig(dg.Config):
+    """How many images are compared."""
+
+    most_images: int = Field(
+        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+    )
+
+
+@catalog.EMBEDDING_QUALITY.asset(
+    deps=[MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS],
+)
+def embedding_quality(
+    context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
+) -> dg.Output[Change]:
+    """How well the numbers tell fruits apart: the components, and the features beside them.
+
+    Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
+    """
+    change, metadata = quality_change(storage.tables, context.run_id, config.most_images)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def quality_change(
+    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+) -> tuple[Change, dict[str, Any]]:
+    """The answers to every question, and what the UI shows of them."""
+    started = time.monotonic()
+    names = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
+    features, model, components = (tables.current(name) for name in names)
+    write = tables.begin(EMBEDDING_QUALITY, run_id, [features, model, components])
+    digest = joint_digest(components.statistics.digest, str(most_images))
+    if quality_files.is_current(write, digest):
+        return Change.none(write), {}
+    quality = measure(read(features, components, most_images), load_current(model))
+    statistics = quality_files.save(quality, write.location, digest)
+    metadata = {
+        "accuracy": _accuracy_table(quality),
+        "questions not asked": _skipped_table(quality),
+        "explained variance by components": _variance_table(quality),
+        "images compared": quality.sampled,
+    }
+    return Change(write, statistics, images=quality.sampled, started=started), metadata
+
+
+def _accuracy_table(quality: Quality) -> dg.TableMetadataValue:
+    """The share of held-out images that are classified correctly, by question."""
+    k = f"{quality.n_components} components"
+    columns = {
+        "question": "string",
+        "held out together": "string",
+        "images": "int",
+        "classes": "int",
+        "most frequent class": "string",
+        "5-NN, 1,280 features": "string",
+        f"5-NN, {k}": "string",
+        "linear, 1,280 features": "string",
+        f"linear, {k}": "string",
+    }
+    rows = [
+        dict(zip(columns, _cells(answer, answer.scores), strict=True))
+        for answer in quality.answers
+        if answer.scores
+    ]
+    return rows_table(rows, columns)
+
+
+def _cells(answer: Answer, scores: Scores) -> list[str | int]:
+    shares = [
+        scores.most_frequent,
+        scores.neighbours_of_features,
+        scores.neighbours_of_components,
+        scores.probe_of_features,
+        scores.probe_of_components,
+    ]
+    counts = [scores.images, scores.classes]
+    return [answer.question, answer.held_out, *counts, *(f"{share:.1%}" for share in shares)]
+
+
+def _skipped_table(quality: Quality) -> dg.TableMetadataValue:
+    """Questions that the images cannot answer, and why."""
+    rows = [
+        {"question": answer.question, "held out together": answer.held_out, "reason": reason}
+        for answer in quality.answers
+        if (reason := answer.reason_not_asked)
+    ]
+    return rows_table(rows, dict.fromkeys(("question", "held out together", "reason"), "string"))
+
+
+def _variance_table(quality: Quality) -> dg.TableMetadataValue:
+    """The variance that the first components keep, and how many keep the usual shares."""
+    points = {int(count): f"{share:.2%}" for count, share in quality.curve.items()}
+    points |= {count: f"{float(share):.0%}" for share, count in quality.components_for.items()}
+    rows: list[dict[str, str | int]] = [
+        {"components": count, "explained variance": share}
+        for count, share in sorted(points.items())
+    ]
+    return rows_table(rows, {"components": "int", "explained variance": "string"})

@@ -1,0 +1,123 @@
+"""`raw_images` and `rejected_images`: every file under the input is in exactly one of them."""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
+
+from fruits_assets import catalog
+from fruits_assets.assets.partial_selection import selected_outputs
+from fruits_assets.failures import one_sentence
+from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.resources import (
+    AssetStorage,
+    Launcher,
+    PictureSource,
+    count_cores,
+    picture_counter,
+)
+from spark_src.errors import FruitsError
+from spark_src.images.plan import plan_ingest
+from spark_src.images.refresh import (
+    raw_change,
+    read_new,
+    rejected_change,
+    rejected_table,
+    require_apart,
+    require_few_rejections,
+)
+from spark_src.images.rejection import Limits
+from spark_src.images.summary import Summary, summarize
+from spark_src.spark.progress import report_progress
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.parquet import discard
+from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES
+
+
+class IngestConfig(dg.Config):
+    """What is too large, and when too much is broken."""
+
+    max_rejected_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="The run fails when a greater share of the files, of 50 or more, is rejected.",
+    )
+    max_bytes: int = Field(Limits.max_bytes, gt=0, description="Larger files are rejected, unread.")
+    max_pixels: int = Field(
+        Limits.max_pixels, gt=0, description="Larger pictures are rejected, undecoded."
+    )
+
+
+@dg.multi_asset(
+    outs={
+        REJECTED_IMAGES: catalog.REJECTED_IMAGES.out(
+            "One row for each file under FRUITS_INPUT that is no usable picture, and "
+            "why. Together with `raw_images` these are all the files there.",
+        ),
+        RAW_IMAGES: catalog.RAW_IMAGES.out(
+            "Every picture under FRUITS_INPUT, one row each, without its metadata (EXIF and the "
+            "like). Its pixels are untouched up to FRUITS_MAX_SIDE (1,024); a larger one is "
+            "reduced to it.",
+        ),
+    },
+    can_subset=True,
+)
+@one_sentence
+def ingest(
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    pyspark: LazyPySparkResource,
+    step_launcher: Launcher,
+    storage: AssetStorage,
+    source: PictureSource,
+    delta: dg.ResourceParam[DeltaIOManager],
+) -> Iterator[dg.Output[Change]]:
+    """Read the files that are new or changed; sort them into pictures and rejected files."""
+    limits = Limits(config.max_bytes, config.max_pixels, source.max_side)
+    outputs = ingest_changes(context, pyspark, storage.tables, source, limits, config)
+    yield from selected_outputs(context, outputs, delta)
+
+
+def _report(context: dg.AssetExecutionContext, summary: Summary) -> None:
+    """Say what was understood of the input, before anything is read."""
+    context.log.info(str(summary))
+    if summary.warning:
+        context.log.warning(summary.warning)
+
+
+def ingest_changes(
+    context: dg.AssetExecutionContext,
+    pyspark: LazyPySparkResource,
+    tables: Tables,
+    source: PictureSource,
+    limits: Limits,
+    config: IngestConfig,
+) -> Iterator[dg.Output[Change]]:
+    """Both changes, `rejected_images` first: it says why where too many are rejected."""
+    started = time.monotonic()
+    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
+    require_apart(source.root, tables.root)
+    listing = source.listing()
+    _report(context, summarize(listing))
+    plan = plan_ingest(listing, limits, raw.before, rejected.before)
+    context.log.info(str(plan))
+    with report_progress(plan.to_read.num_rows, context.log.info) as progress:
+        counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731
+        result = read_new(lambda: pyspark.spark_session, plan, raw, counter)
+    rows = rejected_table(plan, result)
+    uri = {"input": plan.listing.root.uri}
+    change = rejected_change(plan, rejected, rows, started)
+    yield dg.Output(change, REJECTED_IMAGES, metadata=uri)
+
+    try:
+        require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
+        change = raw_change(plan, result, raw, rows.num_rows, started, count_cores(pyspark))
+    except FruitsError:
+        discard(raw.folder, result.files)
+        raise
+    version = dg.DataVersion(change.digest)
+    yield dg.Output(change, RAW_IMAGES, metadata=uri, data_version=version)

@@ -1,0 +1,248 @@
+"""The catalog: one description per asset, of all that Dagster shows. Storage: `tables/registry.py`.
+
+What makes an asset is in `assets/`; its numbers are in `spark_src`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import dagster as dg
+
+from fruits_assets import metadata, previews
+from fruits_assets.failures import one_sentence
+from spark_src.images.preprocess import PIXELS
+from spark_src.tables import registry
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.registry import STORED, StoredAsset
+
+OWNERS = ["team:data"]
+
+ON_UPSTREAM_UPDATE = dg.AutomationCondition.eager().with_label("when its inputs were updated")
+"""Of an asset that automation materializes whenever what it is made from was."""
+
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    warn_window=timedelta(days=7), fail_window=timedelta(days=31)
+)
+"""Results that nobody refreshed for a week turn yellow; unchanged input costs only a listing."""
+
+
+class Group(StrEnum):
+    """Groups of assets in Dagster's UI, in the order of the pipeline."""
+
+    INGEST = "ingest"
+    MODEL = "model"
+    FEATURES = "features"
+    RESULTS = "results"
+    EVALUATION = "evaluation"
+
+
+class RunsOn(StrEnum):
+    """Where the step of an asset runs: on the cluster where there is one, or beside Dagster."""
+
+    SPARK = "spark"
+    HOST = "host"
+
+
+class PersonalData(StrEnum):
+    """What an asset holds of a person whose photos are in the input."""
+
+    PHOTOS = "photos"
+    PATHS = "paths"
+    DERIVED = "derived"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class AssetDescription:
+    """One asset."""
+
+    stored: StoredAsset
+    group: Group
+    runs_on: RunsOn
+    personal_data: PersonalData
+    kinds: frozenset[str]
+    libraries: tuple[str, ...]
+    """The libraries that shape its numbers; their versions are shown."""
+    code_version: str = "1"
+    automated: bool = False
+    """Whether automation materializes it once its inputs were updated."""
+    fresh: bool = False
+    """Whether it turns yellow when it was not refreshed for long."""
+    details: Callable[[Any], metadata.Metadata] = lambda _: {}
+    """Its own metadata, from its statistics."""
+    preview: Callable[[previews.Gallery, Snapshot], metadata.Metadata] = lambda *_: {}
+    """Pictures and first rows for the UI."""
+    pages_checked: bool = False
+    """Whether a check compares each page of its files with the checksum it was written with."""
+    rows_equal: str | None = None
+    """The asset that has as many rows, as a blocking check asserts."""
+
+    @property
+    def name(self) -> str:
+        """The asset's key."""
+        return self.stored.name
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags by which the UI filters."""
+        return {"runs_on": self.runs_on.value, "personal_data": self.personal_data.value}
+
+    def asset(
+        self, *, deps: Sequence[str] | None = None, pool: str | None = None
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """The decorator `@dg.asset` with what this description says; see also `failures`."""
+
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            takes_config = "config" in inspect.signature(function).parameters
+            decorated: dg.AssetsDefinition = dg.asset(
+                name=self.name,
+                deps=deps,
+                pool=pool,
+                group_name=self.group.value,
+                automation_condition=ON_UPSTREAM_UPDATE if self.automated else None,
+                # Else Dagster ignores what is set for an asset that has nothing to be set.
+                config_schema=None if takes_config else {},
+                **self._options(),
+            )(one_sentence(function))
+            return decorated
+
+        return decorate
+
+    def out(self, description: str) -> dg.AssetOut:
+        """It as one of the assets of a `@dg.multi_asset`, which may leave it out."""
+        return dg.AssetOut(
+            description=description,
+            is_required=False,
+            group_name=self.group.value,
+            **self._options(),
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "io_manager_key": "delta",
+            "owners": OWNERS,
+            "tags": self.tags,
+            "kinds": set(self.kinds),
+            "code_version": self.code_version,
+            "freshness_policy": FRESHNESS if self.fresh else None,
+        }
+
+
+RAW_IMAGES = AssetDescription(
+    STORED[registry.RAW_IMAGES],
+    Group.INGEST,
+    RunsOn.SPARK,
+    PersonalData.PHOTOS,
+    kinds=frozenset({"pyspark", "deltalake"}),
+    libraries=("pillow", "pyspark"),
+    details=metadata.raw_images,
+    preview=previews.raw_images,
+    pages_checked=True,
+)
+
+REJECTED_IMAGES = AssetDescription(
+    STORED[registry.REJECTED_IMAGES],
+    Group.INGEST,
+    RunsOn.SPARK,
+    PersonalData.PATHS,
+    kinds=frozenset({"pyspark", "deltalake"}),
+    libraries=("pillow", "pyspark"),
+    details=metadata.rejected_images,
+    preview=previews.rejected_images,
+)
+
+MOBILENET_MODEL = AssetDescription(
+    STORED[registry.MOBILENET_MODEL],
+    Group.MODEL,
+    RunsOn.HOST,
+    PersonalData.NONE,
+    kinds=frozenset({"tensorflow", "tflite"}),
+    libraries=("tensorflow", "keras", "ai-edge-litert"),
+    details=metadata.mobilenet_model,
+)
+
+MOBILENET_FEATURES = AssetDescription(
+    STORED[registry.MOBILENET_FEATURES],
+    Group.FEATURES,
+    RunsOn.SPARK,
+    PersonalData.DERIVED,
+    kinds=frozenset({"pyspark", "deltalake"}),
+    libraries=("ai-edge-litert", "pillow", "numpy", "pyspark"),
+    code_version=PIXELS,
+    automated=True,
+    details=metadata.mobilenet_features,
+    preview=previews.mobilenet_features,
+    pages_checked=True,
+    rows_equal=registry.RAW_IMAGES,
+)
+
+PCA_MODEL = AssetDescription(
+    STORED[registry.PCA_MODEL],
+    Group.RESULTS,
+    RunsOn.SPARK,
+    PersonalData.DERIVED,
+    kinds=frozenset({"pyspark", "numpy"}),
+    libraries=("numpy", "pyspark"),
+    automated=True,
+    details=metadata.pca_model,
+    preview=previews.pca_model,
+)
+
+PCA_COMPONENTS = AssetDescription(
+    STORED[registry.PCA_COMPONENTS],
+    Group.RESULTS,
+    RunsOn.SPARK,
+    PersonalData.DERIVED,
+    kinds=frozenset({"pyspark", "deltalake"}),
+    libraries=("numpy", "pyspark"),
+    automated=True,
+    fresh=True,
+    details=metadata.pca_components,
+    preview=previews.pca_components,
+    pages_checked=True,
+    rows_equal=registry.MOBILENET_FEATURES,
+)
+
+CSV_EXPORT = AssetDescription(
+    STORED[registry.CSV_EXPORT],
+    Group.RESULTS,
+    RunsOn.SPARK,
+    PersonalData.DERIVED,
+    kinds=frozenset({"csv"}),
+    libraries=("pyarrow",),
+    automated=True,
+    fresh=True,
+    preview=previews.csv_export,
+    rows_equal=registry.PCA_COMPONENTS,
+)
+
+EMBEDDING_QUALITY = AssetDescription(
+    STORED[registry.EMBEDDING_QUALITY],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.NONE,
+    kinds=frozenset({"scikitlearn", "json"}),
+    libraries=("scikit-learn", "numpy"),
+    automated=True,
+)
+
+CATALOG: dict[str, AssetDescription] = {
+    asset.name: asset
+    for asset in (
+        RAW_IMAGES,
+        REJECTED_IMAGES,
+        MOBILENET_MODEL,
+        MOBILENET_FEATURES,
+        PCA_MODEL,
+        PCA_COMPONENTS,
+        CSV_EXPORT,
+        EMBEDDING_QUALITY,
+    )
+}
+"""Every asset by its name."""

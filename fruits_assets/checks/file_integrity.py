@@ -1,0 +1,72 @@
+"""Checks of files: each page of a table is compared with the checksum it was written with."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import dagster as dg
+import pyarrow as pa
+
+from fruits_assets.catalog import CATALOG
+from fruits_assets.resources import AssetStorage
+from spark_src.errors import UnreadableVersionError
+from spark_src.io.locations import Location
+from spark_src.tables.delta import DataFile, Snapshot
+from spark_src.tables.parquet import open_parquet
+
+CHECK_JOB_NAME = "asset_checks"
+"""The job of all checks: it reads every file. After a materialization only new ones are read."""
+
+READING_THREADS = 2
+
+
+def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name="files_are_whole")
+    def files_are_whole(
+        context: dg.AssetCheckExecutionContext, storage: AssetStorage
+    ) -> dg.AssetCheckResult:
+        """No stored file is damaged: each still has the checksums it was written with.
+
+        After a materialization it reads the files that the run added; `fruits check` reads all.
+        """
+        snapshot = storage.tables.current(asset)
+        run = context.run
+        files = snapshot.files if run.job_name == CHECK_JOB_NAME else _added(snapshot, run.run_id)
+        damaged = _damaged(snapshot, files)
+        return dg.AssetCheckResult(
+            passed=not damaged,
+            description=f"damaged: {', '.join(damaged)}. Restore them, or delete the folder "
+            f"{snapshot.location} and materialize {asset} again."
+            if damaged
+            else f"{len(files):,} of {len(snapshot.files):,} files read, every page as it was "
+            "written",
+            metadata={"files": len(files), "damaged files": len(damaged)},
+        )
+
+    return files_are_whole
+
+
+def _added(snapshot: Snapshot, run_id: str) -> tuple[DataFile, ...]:
+    """Files that the run has added to the version that is current."""
+    return snapshot.added if snapshot.record.run_id == run_id else ()
+
+
+def _damaged(snapshot: Snapshot, files: Iterable[DataFile]) -> list[str]:
+    def verdict(file: DataFile) -> tuple[str, bool]:
+        location = snapshot.file_location(file)
+        return str(location), _is_whole(location, file.rows)
+
+    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
+        return [name for name, whole in pool.map(verdict, files) if not whole]
+
+
+def _is_whole(file: Location, rows: int) -> bool:
+    try:
+        with open_parquet(file, verify=True) as parquet:
+            for group in range(parquet.num_row_groups):
+                parquet.read_row_group(group, use_threads=False)
+            return bool(parquet.metadata.num_rows == rows)
+    except (UnreadableVersionError, pa.ArrowException):
+        return False
+
+
+FILE_CHECKS = [_files_are_whole(asset.name) for asset in CATALOG.values() if asset.pages_checked]

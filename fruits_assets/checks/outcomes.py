@@ -1,0 +1,81 @@
+"""Runs all asset checks in this process, recorded in Dagster's instance as any other run."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
+
+from fruits_assets.checks.file_integrity import CHECK_JOB_NAME
+from fruits_assets.dagster_internals import cli_instance
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one check."""
+
+    asset: str
+    check: str
+    verdict: str
+    text: str
+    exit_code: int
+
+
+def run_checks(definitions: dg.Definitions) -> list[Outcome]:
+    """Run every check once; none that fails or cannot be run keeps the others from running."""
+    job = definitions.resolve_job_def(CHECK_JOB_NAME)
+    with cli_instance("fruits check") as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+    outcomes = {outcome.asset + outcome.check: outcome for outcome in _evaluated(result)}
+    for outcome in _failed(result, job) + _refused(result, job):
+        outcomes.setdefault(outcome.asset + outcome.check, outcome)
+    return sorted(outcomes.values(), key=lambda outcome: (outcome.asset, outcome.check))
+
+
+def _evaluated(result: dg.ExecuteInProcessResult) -> list[Outcome]:
+    outcomes = []
+    for evaluation in result.get_asset_check_evaluations():
+        error = evaluation.severity == dg.AssetCheckSeverity.ERROR
+        verdict = "holds" if evaluation.passed else ("FAILS" if error else "warns")
+        outcomes.append(
+            Outcome(
+                evaluation.asset_key.to_user_string(),
+                evaluation.check_name,
+                verdict,
+                evaluation.description or "",
+                exit_code=int(error and not evaluation.passed),
+            )
+        )
+    return outcomes
+
+
+def _failed(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
+    """Checks whose step ended without a verdict."""
+    outcomes = []
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        text = _reason(event.step_failure_data.error)
+        outcomes += [
+            _without_verdict(key, text)
+            for key in job.asset_layer.asset_graph.asset_check_keys
+            if event.step_key == f"{key.asset_key.to_python_identifier()}_{key.name}"
+        ]
+    return outcomes
+
+
+def _refused(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
+    """Every check, where the run ended before its first step: a resource refused to start."""
+    return [
+        _without_verdict(key, _reason(event.job_failure_data.error))
+        for event in result.filter_events(lambda event: event.is_run_failure)
+        for key in job.asset_layer.asset_graph.asset_check_keys
+    ]
+
+
+def _without_verdict(key: dg.AssetCheckKey, text: str) -> Outcome:
+    return Outcome(key.asset_key.to_user_string(), key.name, "cannot run", text, exit_code=2)
+
+
+def _reason(error: SerializableErrorInfo | None) -> str:
+    cause = error.cause if error and error.cause else error
+    return cause.message.strip().split(": ", 1)[-1] if cause else "no reason given"

@@ -1,0 +1,119 @@
+"""Takes a step's events from S3 into the run, with what the cluster's Dagster cannot know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from fruits_assets import provenance
+from fruits_assets.emr import cluster, cost
+from fruits_assets.emr.order import parse_events
+from fruits_assets.emr.submission import StepFiles
+from spark_src.errors import AwsError, ClusterError
+from spark_src.io.aws import aws_errors, client
+
+
+class EventRelay:
+    """The events of one attempt of a step, each taken once."""
+
+    def __init__(
+        self,
+        step_context: dg.StepExecutionContext,
+        files: StepFiles,
+        cluster_name: str,
+        region: str,
+    ) -> None:
+        self._context, self._files = step_context, files
+        self._cluster_name, self._region = cluster_name, region
+        self._started = time.monotonic()
+        self._seen = 0
+        self.has_failed = False
+        """Whether an event said that the asset failed."""
+
+    def new_events(self) -> Iterator[dg.DagsterEvent]:
+        """Store what has come since the last call, and give Dagster's own events of it.
+
+        Raises:
+            ClusterError: what lies there are no events of this step.
+        """
+        events = self._read()
+        for entry in events[self._seen :]:
+            yield from self.take(entry)
+        self._seen = len(events)
+
+    def take(self, entry: dg.EventLogEntry) -> Iterator[dg.DagsterEvent]:
+        """Store one event."""
+        self._require_own(entry)
+        entry = self._as_if_here(entry)
+        self._context.instance.handle_new_event(entry)
+        event = entry.dagster_event
+        if event is None:
+            return
+        self.has_failed |= event.is_step_failure or event.is_step_up_for_retry
+        yield event
+
+    def _read(self) -> list[dg.EventLogEntry]:
+        bucket, key = self._files.events.bucket_and_key
+        s3 = client("s3", self._region)
+        with aws_errors(f"reading {self._files.events.uri}"):
+            try:
+                content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            except s3.exceptions.NoSuchKey:
+                return []
+        return parse_events(content)
+
+    def _require_own(self, entry: dg.EventLogEntry) -> None:
+        """Refuse what only another program can have written: it may not speak for other steps."""
+        step_key, event = self._context.step.key, entry.dagster_event
+        keys = {entry.step_key, event.step_key if event else None} - {None, step_key}
+        if entry.run_id == self._context.run_id and not keys and not (event and event.is_job_event):
+            return
+        raise ClusterError(
+            f"An event in {self._files.events.uri} is not of step {step_key} of run "
+            f"{self._context.run_id}: another program wrote there. Find out which (the bucket's "
+            "audit trail tells), then materialize again."
+        )
+
+    def _as_if_here(self, entry: dg.EventLogEntry) -> dg.EventLogEntry:
+        """A materialization with its inputs' versions and its cost.
+
+        Without the versions of its inputs a launched asset would be "Unsynced" for ever.
+        """
+        event = entry.dagster_event
+        if event is None or not event.is_step_materialization:
+            return entry
+        made = event.step_materialization_data.materialization
+        assets_def = self._context.job_def.asset_layer.get(made.asset_key).assets_def
+        tags = provenance.tags(self._context.instance, assets_def, made.asset_key)
+        known = dg.AssetMaterialization(
+            made.asset_key,
+            made.description,
+            {**made.metadata, **self._cost(made)},
+            made.partition,
+            tags=_without_inputs(made.tags) | tags,
+        )
+        data = event.step_materialization_data._replace(materialization=known)
+        return entry._replace(dagster_event=event._replace(event_specific_data=data))
+
+    def _cost(self, made: dg.AssetMaterialization) -> dict[str, Any]:
+        """What the cluster has cost since this step was launched; nothing where it has no rows."""
+        rows = made.metadata.get("dagster/row_count")
+        if rows is None or not rows.value:
+            return {}
+        try:
+            now = cluster.status(self._cluster_name, self._region)
+        except AwsError as error:
+            self._context.log.warning(f"No cost is shown: {error}")
+            return {}
+        if now is None or not now.instances:
+            return {}
+        seconds = time.monotonic() - self._started
+        return cost.metadata(cost.from_run(seconds, now.instances, int(str(rows.value))))
+
+
+def _without_inputs(tags: Mapping[str, str] | None) -> dict[str, str]:
+    own = ("dagster/input_data_version/", "dagster/input_event_pointer/")
+    return {name: value for name, value in (tags or {}).items() if not name.startswith(own)}

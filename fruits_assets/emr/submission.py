@@ -1,0 +1,195 @@
+"""Puts a step's files into S3, adds the step to the cluster, tells its state, cancels it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fruits_assets.emr import cluster, step_main, step_start
+from fruits_assets.emr.code_package import CodePackage
+from fruits_assets.emr.order import Order
+from fruits_assets.emr.step import EVENTS_FILE
+from spark_src.contract import ENVIRONMENT_PATH
+from spark_src.errors import AwsError, ClusterError
+from spark_src.io.aws import aws_errors, client
+from spark_src.io.locations import Location
+
+ORDER_FILE = "order.json"
+STDERR_FILE = "stderr.txt"
+
+MAIN = f"fruits_assets/emr/{Path(step_main.__file__).name}"
+"""The main file's name in the zip of the code."""
+
+SPARK_SUBMIT = "/usr/lib/spark/bin/spark-submit"
+PYTHON = f"{ENVIRONMENT_PATH}/bin/python"
+
+MAX_ARGUMENT_CHARACTERS = 10_280
+"""EMR takes no longer argument."""
+
+_REFUSED = ("ValidationException", "InvalidRequestException")
+"""EMR's codes for what cannot be done to a cluster that has ended."""
+
+
+@dataclass(frozen=True)
+class StepFiles:
+    """Where a step's files are: a folder of its own for each attempt of each step of a run."""
+
+    folder: Location
+
+    @classmethod
+    def for_attempt(cls, staging: Location, run_id: str, step_key: str, attempt: int) -> StepFiles:
+        """The folder of an attempt: a retry would read the events of the attempt before it."""
+        # Keys of dynamic steps have brackets.
+        step = step_key.replace("[", "__").replace("]", "__")
+        return cls(staging / run_id / step / f"attempt-{attempt}")
+
+    @property
+    def order(self) -> Location:
+        """What the host sends."""
+        return self.folder / ORDER_FILE
+
+    @property
+    def events(self) -> Location:
+        """What comes back."""
+        return self.folder / EVENTS_FILE
+
+    @property
+    def stderr(self) -> Location:
+        """The end of what spark-submit said; there where it failed or warned."""
+        return self.folder / STDERR_FILE
+
+
+@dataclass(frozen=True)
+class StepState:
+    """A step as EMR describes it. `reason` and `log_file` may be empty."""
+
+    state: str
+    reason: str = ""
+    log_file: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without success."""
+        return self.state in {"FAILED", "CANCELLED", "INTERRUPTED"}
+
+
+def put_order(files: StepFiles, order: Order, region: str) -> str:
+    """Write the order; give its digest."""
+    content = order.dump()
+    bucket, key = files.order.bucket_and_key
+    with aws_errors(f"writing {files.order.uri}"):
+        client("s3", region).put_object(Bucket=bucket, Key=key, Body=content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def step_definition(  # noqa: PLR0913, PLR0917 - what a step is made of
+    name: str,
+    files: StepFiles,
+    order_sha256: str,
+    code: Location,
+    package: CodePackage,
+    region: str,
+    spark_config: Mapping[str, str],
+) -> dict[str, Any]:
+    """The step as EMR takes it: a Python program, in its arguments, that starts spark-submit.
+
+    Args:
+        name: of the step, for EMR's console.
+        files: where its files are.
+        order_sha256: digest of the order there.
+        code: where the zip of the code is, in the same bucket.
+        package: that zip.
+        region: of the bucket.
+        spark_config: Spark's settings.
+
+    Raises:
+        ClusterError: it is longer than EMR allows.
+    """
+    bucket, folder = files.folder.bucket_and_key
+    start = {
+        "region": region,
+        "bucket": bucket,
+        "files": {
+            "code.zip": [code.bucket_and_key[1], package.sha256],
+            ORDER_FILE: [files.order.bucket_and_key[1], order_sha256],
+        },
+        "main": MAIN,
+        "stderr": files.stderr.bucket_and_key[1],
+    }
+    settings = [("--conf", f"{name}={value}") for name, value in spark_config.items()]
+    arguments = [
+        *(PYTHON, "-I", "-c", Path(step_start.__file__).read_text(encoding="utf-8")),
+        json.dumps(start),
+        *(SPARK_SUBMIT, "--master", "yarn", "--deploy-mode", "client"),
+        *(part for pair in settings for part in pair),
+        *("--py-files", "{files}/code.zip"),
+        *(f"{{files}}/{MAIN}", region, bucket, folder, f"{{files}}/{ORDER_FILE}"),
+    ]
+    if max(map(len, arguments)) > MAX_ARGUMENT_CHARACTERS:
+        raise ClusterError(
+            f"Step {name} has an argument of more than {MAX_ARGUMENT_CHARACTERS:,} characters, "
+            "which EMR refuses: shorten the storage's URI or Spark's settings."
+        )
+    return {
+        "Name": name,
+        # CANCEL_AND_WAIT and TERMINATE_CLUSTER are refused where several steps run at once.
+        "ActionOnFailure": "CONTINUE",
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": arguments},
+    }
+
+
+def add_step(cluster_id: str, definition: Mapping[str, Any], region: str) -> str | None:
+    """Add the step to the cluster; give its id.
+
+    Returns:
+        None where the cluster has ended since it was found ready.
+
+    Raises:
+        AwsError: EMR refused or did not answer.
+    """
+    try:
+        with aws_errors(f"adding a step to cluster {cluster_id}"):
+            answer = client("emr", region).add_job_flow_steps(
+                JobFlowId=cluster_id, Steps=[dict(definition)]
+            )
+    except AwsError as error:
+        if error.code in _REFUSED and has_ended(cluster_id, region):
+            return None
+        raise
+    return str(answer["StepIds"][0])
+
+
+def describe_step(cluster_id: str, step_id: str, region: str) -> StepState:
+    """What a step is like at this moment; AwsError where EMR does not answer."""
+    with aws_errors(f"describing step {step_id} of cluster {cluster_id}"):
+        step = client("emr", region).describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]
+    status = step["Status"]
+    failure = status.get("FailureDetails") or {}
+    change = status.get("StateChangeReason") or {}
+    reason = failure.get("Message") or failure.get("Reason") or change.get("Message") or ""
+    return StepState(status["State"], str(reason), str(failure.get("LogFile") or ""))
+
+
+def cancel_step(cluster_id: str, step_id: str, region: str) -> str:
+    """Cancel the step; a sentence on what became of it."""
+    try:
+        with aws_errors(f"cancelling EMR step {step_id}"):
+            client("emr", region).cancel_steps(
+                ClusterId=cluster_id,
+                StepIds=[step_id],
+                StepCancellationOption="TERMINATE_PROCESS",
+            )
+    except AwsError as error:
+        if error.code in _REFUSED and has_ended(cluster_id, region):
+            return f"EMR step {step_id} ended with its cluster {cluster_id}"
+        return f"{error} The step may still be running on {cluster_id}."
+    return f"EMR step {step_id} is cancelled"
+
+
+def has_ended(cluster_id: str, region: str) -> bool:
+    """Whether the cluster takes no steps any more."""
+    return cluster.describe(cluster_id, region).state not in cluster.LIVING

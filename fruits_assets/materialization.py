@@ -1,0 +1,103 @@
+"""What Dagster records of a version that was stored: metadata, preview, and the event itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from fruits_assets import metadata, provenance
+from fruits_assets.catalog import CATALOG
+from fruits_assets.metadata import Metadata
+from fruits_assets.previews import Gallery
+from fruits_assets.resources import AssetStorage
+from spark_src.errors import FruitsError
+from spark_src.tables.delta import Snapshot, is_table
+from spark_src.tables.statistics import CsvStatistics
+
+PHOTOS_SHOWN = "photos may be shown"
+"""Metadata: a preview of before is shown again only where the setting is the same."""
+
+
+def describe(
+    snapshot: Snapshot, context: Any, storage: AssetStorage, unchanged: bool = False
+) -> Metadata:
+    """Metadata of a version that was just stored, with its preview.
+
+    Args:
+        snapshot: the version.
+        context: of an asset, an op or an output: for its log and its instance.
+        storage: whose setting says whether photos may be shown.
+        unchanged: the run changed nothing: the preview of before is shown again.
+    """
+    found = version_metadata(snapshot, unchanged)
+    found |= {PHOTOS_SHOWN: dg.MetadataValue.bool(storage.show_photos)}
+    if unchanged:
+        before = _last_metadata(context, snapshot.asset)
+        if not before or before.get(PHOTOS_SHOWN) == found[PHOTOS_SHOWN]:
+            return before | found
+    return found | _preview(snapshot, context, storage)
+
+
+def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
+    """Metadata that every asset has, and what its statistics add."""
+    known, description = snapshot.statistics, CATALOG[snapshot.asset]
+    found: Metadata = {
+        "dagster/uri": snapshot.data_location.uri,
+        "version": snapshot.version,
+        "unchanged": unchanged,
+        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
+        "bytes": dg.MetadataValue.int(snapshot.bytes),
+        "seconds": known.seconds,
+        "libraries": metadata.libraries(description.libraries),
+    }
+    if snapshot.record.note:
+        found["note"] = snapshot.record.note
+    if is_table(snapshot.asset) or isinstance(known, CsvStatistics):
+        found["dagster/row_count"] = known.rows
+        found["dagster/column_schema"] = metadata.column_schema(snapshot)
+    if known.measured.images and known.measured.seconds:
+        found["images per second"] = round(known.measured.images / known.measured.seconds, 1)
+    return found | description.details(known)
+
+
+def preview(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """Pictures and first rows of a version; none where its asset has none."""
+    return CATALOG[snapshot.asset].preview(gallery, snapshot)
+
+
+def event(
+    instance: dg.DagsterInstance,
+    assets_def: dg.AssetsDefinition,
+    output: dg.Output[Any],
+    stored: Mapping[str, Any],
+    asset: str | None = None,
+) -> dg.AssetMaterialization:
+    """The event of an output that was stored here, with the tags that Dagster gives its own.
+
+    Without them Dagster would call the asset stale.
+    """
+    asset = asset or output.output_name
+    tags = provenance.tags(instance, assets_def, dg.AssetKey(asset))
+    if output.data_version:
+        tags["dagster/data_version"] = output.data_version.value
+        tags["dagster/data_version_is_user_provided"] = "true"
+    return dg.AssetMaterialization(asset, metadata={**output.metadata, **stored}, tags=tags)
+
+
+def _last_metadata(context: Any, asset: str) -> Metadata:
+    """What the last materialization showed: an asset that did not change looks as it did."""
+    instance: dg.DagsterInstance = getattr(context, "step_context", context).instance
+    latest = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    made = latest.asset_materialization if latest else None
+    return dict(made.metadata) if made else {}
+
+
+def _preview(snapshot: Snapshot, context: Any, storage: AssetStorage) -> Metadata:
+    """The preview; the version is current, whatever becomes of it."""
+    try:
+        return preview(Gallery(storage.tables, storage.show_photos), snapshot)
+    except (OSError, ValueError, FruitsError) as error:
+        context.log.warning(f"{snapshot.asset} is stored, but its preview failed: {error}")
+        return {}

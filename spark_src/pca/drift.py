@@ -1,0 +1,244 @@
+"""Whether images that came since a PCA was fitted are like those that it was fitted on.
+
+What an image has outside the components' space is what they cannot say of it: of a new kind of
+picture that is more. No Dagster here; nothing that is kept names an image.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.io.locations import Location
+from spark_src.pca.files import StoredSums
+from spark_src.pca.model import PcaModel, Sums, fit_sums
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import open_parquet, read_columns, run_tasks, write_whole
+from spark_src.tables.statistics import DriftStatistics
+from spark_src.tables.vectors import FEATURES, matrix_of
+
+FILE = "reference.parquet"
+
+HELD_OUT = 10
+"""One of so many images is left out of a second fit: a model fits its own images too well."""
+
+MAX_IMAGES_TO_REFIT = 20_000
+"""Of more images, one in ten or none makes no difference to the model."""
+
+MAX_IMAGES = 512
+MAX_FILES = 16
+"""Read at most, of the reference and of what came: 160 MB."""
+
+TAIL_SHARE = 0.01
+"""The share of the reference that is beyond what counts as its end."""
+
+MIN_CHANCE = 1e-3
+"""A batch of familiar images has so many beyond the end no oftener than this."""
+
+MAX_SHIFT_DEVIATIONS = 2.0
+"""Of a batch's mean, in standard deviations a component. One image alone is about 1 away, all of
+one fruit of Fruits-360 are 0.5."""
+
+MAX_RESIDUAL_RATIO = 2.0
+"""Of one image, as a multiple of the reference's end: no chance explains that."""
+
+N_WORST = 10
+
+Matrix = NDArray[np.float32]
+SCHEMA = pa.schema(
+    [
+        ("residuals", pa.list_(pa.float64())),
+        ("deviations", pa.list_(pa.float64())),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Residuals of familiar images under a model."""
+
+    residuals: NDArray[np.float64]
+    """(images,): the lengths of what is outside the components' space, in order."""
+    deviations: NDArray[np.float64]
+    """(n_components,): the standard deviation of each component."""
+
+    @property
+    def beyond(self) -> int:
+        """How many of them are at the end or beyond."""
+        return max(1, round(TAIL_SHARE * len(self.residuals)))
+
+    @property
+    def end(self) -> float:
+        """The length that hardly a familiar image exceeds."""
+        return float(self.residuals[-self.beyond])
+
+
+def reference(
+    spark: SparkSession, features: Snapshot, model: PcaModel, stored: StoredSums
+) -> Reference | None:
+    """What images that the model was not fitted on, but might have been, look like to it.
+
+    Args:
+        spark: shares out the reading.
+        features: the version that the model was fitted on.
+        model: the fitted model.
+        stored: the sums that it was fitted from.
+
+    Returns:
+        None where there are too few images to leave any out.
+    """
+    rows = _fitted_rows(features, stored.split)
+    chosen = _spread(rows, min(MAX_IMAGES, rows.num_rows // HELD_OUT))
+    if rows.num_rows - chosen.num_rows <= model.n_components or chosen.num_rows < HELD_OUT:
+        return None
+    parts = run_tasks(spark, _rows_of_files(chosen, features), _read_all, max_tasks=16)
+    vectors = np.concatenate(parts)
+    if rows.num_rows < MAX_IMAGES_TO_REFIT:
+        others = stored.sums - Sums.from_features(vectors)
+        model = fit_sums(others, model.n_components, model.model_sha256)
+    components, residuals = _inside_and_outside(vectors, model)
+    return Reference(np.sort(residuals), components.std(axis=0))
+
+
+def save(found: Reference | None, folder: Location) -> None:
+    """Keep it beside the model; nothing where there is none."""
+    if found is None:
+        return
+    row = {
+        "residuals": found.residuals.tolist(),
+        "deviations": found.deviations.tolist(),
+    }
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row], SCHEMA), content)
+    write_whole(folder / FILE, content.getvalue())
+
+
+def load(folder: Location) -> Reference | None:
+    """Read what `save` wrote; None where nothing was kept.
+
+    Raises:
+        UnreadableVersionError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return None
+    try:
+        row = pq.read_table(io.BytesIO(file.read())).to_pylist()[0]
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise UnreadableVersionError(
+            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            "materialize --select 'pca_model+', with `refit: true` in the run's config."
+        ) from error
+    return Reference(np.array(row["residuals"]), np.array(row["deviations"]))
+
+
+def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference) -> DriftStatistics:
+    """Compare images that came with the reference of the model that was fitted before they came.
+
+    Args:
+        came: file (in `features.files`) and row of each.
+        features: the version that they are in.
+        pca: the model.
+        found: its reference.
+
+    Returns:
+        Counts and ratios. `familiar`: chance explains what is beyond the reference's tail, the
+        mean is about where it was, and no image is far beyond.
+    """
+    chosen = _spread(came, MAX_IMAGES)
+    vectors = np.concatenate(list(_read_all(_rows_of_files(chosen, features))))
+    components, residuals = _inside_and_outside(vectors, pca)
+    least = float(np.finfo(np.float32).tiny)
+    shift = np.sqrt(np.mean((components.mean(axis=0) / np.maximum(found.deviations, least)) ** 2))
+    ratios = residuals / max(found.end, least)
+    beyond = int((ratios > 1).sum())
+    likely = chance(beyond, len(ratios), found.beyond, len(found.residuals))
+    order = np.argsort(-ratios, kind="stable")[:N_WORST]
+    positions = [(chosen["file"][int(n)].as_py(), chosen["row"][int(n)].as_py()) for n in order]
+    worst = tuple(
+        (features.files[file].name, row, float(ratios[n]))
+        for (file, row), n in zip(positions, order, strict=True)
+    )
+    gross = bool((ratios > MAX_RESIDUAL_RATIO).any())
+    return DriftStatistics(
+        new_images=came.num_rows,
+        compared=len(ratios),
+        beyond=beyond,
+        chance=likely,
+        residual=float(np.median(residuals)) / max(float(np.median(found.residuals)), least),
+        shift=float(shift),
+        worst=worst,
+        familiar=likely >= MIN_CHANCE and float(shift) <= MAX_SHIFT_DEVIATIONS and not gross,
+    )
+
+
+def chance(beyond: int, images: int, beyond_there: int, images_there: int) -> float:
+    """How likely at least so many new images exceed the k-th largest of the old, if all are alike.
+
+    Exact whatever the distribution is: then the greatest of all are drawn from old and new without
+    regard to which they are (hypergeometric), and fewer than k of them are old.
+
+    Args:
+        beyond: how many new ones exceed it.
+        images: how many new ones there are.
+        beyond_there: k.
+        images_there: how many old ones there are.
+    """
+    greatest = beyond + beyond_there - 1
+    ways = sum(
+        math.comb(images_there, old) * math.comb(images, greatest - old)
+        for old in range(beyond_there)
+    )
+    return ways / math.comb(images + images_there, greatest)
+
+
+def _fitted_rows(features: Snapshot, split: str | None) -> pa.Table:
+    rows = read_columns(features.locations, ["split"])
+    if split is not None:
+        rows = rows.filter(pc.equal(rows["split"], split))
+    return rows.select(["file", "row"])
+
+
+def _spread(rows: pa.Table, most: int) -> pa.Table:
+    """At most so many rows, evenly spread over at most `MAX_FILES` files, in their order."""
+    files = pc.unique(rows["file"]).to_numpy(zero_copy_only=False)
+    kept = pa.array(np.sort(files)[_evenly(len(files), MAX_FILES)], pa.int32())
+    rows = rows.filter(pc.is_in(rows["file"], kept))
+    rows = rows.sort_by([("file", "ascending"), ("row", "ascending")])
+    return rows.take(pa.array(_evenly(rows.num_rows, most)))
+
+
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _rows_of_files(rows: pa.Table, features: Snapshot) -> list[tuple[Location, NDArray[np.int64]]]:
+    files, positions = rows["file"].to_numpy(), rows["row"].to_numpy().astype(np.int64)
+    return [(features.locations[n], positions[files == n]) for n in np.unique(files)]
+
+
+def _read_all(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[Matrix]:
+    for file, rows in tasks:
+        with open_parquet(file, verify=True) as parquet:
+            column = parquet.read(columns=["features"], use_threads=False)["features"]
+        yield matrix_of(column.combine_chunks().take(pa.array(rows)))
+
+
+def _inside_and_outside(
+    vectors: Matrix, pca: PcaModel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The components, and the length of what is left: (n, k) and (n,)."""
+    centred = vectors.reshape(-1, FEATURES) - pca.mean
+    components = centred @ pca.components.T
+    outside = (centred**2).sum(axis=1) - (components**2).sum(axis=1)
+    return components, np.sqrt(np.maximum(outside, 0))

@@ -1,0 +1,24 @@
+"""Versions of tables as Spark DataFrames. Reading them without Spark: `reading.py`."""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from spark_src.tables.delta import Snapshot, schema_of
+
+_GLOB = re.compile(r"[{}\[\]*?\\]")
+"""What Hadoop takes for a pattern in a path."""
+
+
+def read_files(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
+    """A version of a table: its files as plain Parquet, for delta-rs writes no deletion vectors."""
+    schema = from_arrow_schema(schema_of(snapshot.asset))
+    if not snapshot.files:
+        return spark.createDataFrame([], schema)
+    # Without globbing (`__globPaths__`), Spark 3.5 reads all files once for each that looks like a
+    # pattern: so names are escaped.
+    names = [_GLOB.sub(r"\\\g<0>", file.hadoop) for file in snapshot.locations]
+    return spark.read.schema(schema).parquet(*names)

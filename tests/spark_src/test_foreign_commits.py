@@ -1,0 +1,65 @@
+"""Commits that other programs make to our tables: what they may do, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
+
+from spark_src.errors import ConcurrentWriteError, UnreadableVersionError
+from spark_src.tables.delta import Tables
+from tests.pipeline import tables_in
+from tests.small_tables import ASSET, add, commit_rows, paths_of
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    found = tables_in(tmp_path)
+    add(found, "run-1", "a/1.jpg")
+    add(found, "run-2", "a/2.jpg")
+    return found
+
+
+def foreign(tables: Tables) -> DeltaTable:
+    """The table as another program opens it."""
+    return DeltaTable(tables.prefix(ASSET).path)
+
+
+def test_a_table_that_was_compacted_and_vacuumed_is_the_same_and_goes_on(tables: Tables) -> None:
+    version = tables.current(ASSET).version
+    foreign(tables).optimize.compact()
+    foreign(tables).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    compacted = tables.current(ASSET)
+    assert (compacted.version, len(compacted.files)) == (version, 1)
+    assert paths_of(compacted) == ["a/1.jpg", "a/2.jpg"]
+    assert paths_of(add(tables, "run-3", "a/3.jpg")) == ["a/1.jpg", "a/2.jpg", "a/3.jpg"]
+    assert len(tables.history(ASSET)) == 3
+
+
+@pytest.mark.parametrize("removes", [False, True])
+def test_a_run_that_began_before_a_compaction_is_refused(tables: Tables, removes: bool) -> None:
+    write = tables.begin(ASSET, "run-3")
+    assert write.before is not None
+    foreign(tables).optimize.compact()
+    gone = [file.name for file in write.before.files[:1]] if removes else []
+    with pytest.raises(ConcurrentWriteError, match="another program changed the table while run"):
+        commit_rows(write, "a/3.jpg", remove=gone)
+    assert paths_of(tables.current(ASSET)) == ["a/1.jpg", "a/2.jpg"]
+    assert add(tables, "run-4", "a/3.jpg").rows == 3
+
+
+def test_rows_that_were_deleted_are_missed_and_the_remedy_brings_them_back(tables: Tables) -> None:
+    foreign(tables).delete("path = 'a/2.jpg'")
+    with pytest.raises(UnreadableVersionError, match="another program has changed rows") as raised:
+        tables.current(ASSET)
+    command = str(raised.value).split("`")[1]
+    eval(command, {"DeltaTable": DeltaTable})  # noqa: S307 - what the error tells to do
+    assert paths_of(tables.current(ASSET)) == ["a/1.jpg", "a/2.jpg"]
+    assert add(tables, "run-3", "a/3.jpg").rows == 3
+
+
+def test_a_column_that_was_added_is_no_obstacle(tables: Tables) -> None:
+    foreign(tables).alter.add_columns([Field("remark", PrimitiveType("string"))])
+    assert paths_of(add(tables, "run-3", "a/3.jpg")) == ["a/1.jpg", "a/2.jpg", "a/3.jpg"]

@@ -1,0 +1,71 @@
+"""A storage that the system refuses to write to: the tables stay, and the error says what to do.
+
+The limit of a file's size stands for a full disk: the system refuses in the same place.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from spark_src.errors import StorageError
+from spark_src.tables.delta import Tables
+from tests.pipeline import tables_in
+from tests.small_tables import ASSET, add, statistics_of, write_rows
+
+REMEDY = "Free space on the disk, or give this user the right to write there"
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    found = tables_in(tmp_path)
+    add(found, "run-1", "a/1.jpg")
+    return found
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Whatever this process writes meanwhile, no file gets larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_file_for_which_there_is_no_space_is_named_and_nothing_of_it_is_left(
+    tables: Tables,
+) -> None:
+    before = contents(tables.root.path)
+    with (
+        largest_file(1000),
+        pytest.raises(StorageError, match=rf"part-\S+ cannot be written \(File too.*{REMEDY}"),
+    ):
+        add(tables, "run-2", "a/2.jpg")
+    assert contents(tables.root.path) == before
+
+
+def test_a_commit_for_which_there_is_no_space_leaves_the_version_before_current(
+    tables: Tables,
+) -> None:
+    before = contents(tables.prefix(ASSET).path + "/_delta_log")
+    write = tables.begin(ASSET, "run-2")
+    new = write_rows(write, "a/2.jpg")
+    with (
+        largest_file(100),
+        pytest.raises(StorageError, match=rf"raw_images cannot be written \(File too.*{REMEDY}"),
+    ):
+        write.commit(statistics_of(["a/1.jpg", "a/2.jpg"]), [new])
+    log = contents(tables.prefix(ASSET).path + "/_delta_log")
+    assert before.items() <= log.items()
+    assert tables.current(ASSET).rows == 1
+    assert add(tables, "run-3", "a/3.jpg").rows == 2
