@@ -20,8 +20,9 @@ from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 
-ERASED = "erased-"
-"""How the files of the list begin."""
+ENTRY = ".erased"
+"""How the files of the list end. They begin as receipts do, which can be put once, and by nobody be
+overwritten or deleted: see infra/bucket_policies.tf."""
 
 _SALT_BYTES = 32
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
@@ -52,7 +53,7 @@ def note(tables: Tables, request: str, target: Target) -> None:
         target: whose data.
     """
     folder = folder_of(tables)
-    file = folder / f"{ERASED}{request}.json"
+    file = folder / f"receipt-{request}{ENTRY}"
     if file.exists():
         return
     known = load(folder)
@@ -75,7 +76,7 @@ def load(folder: Location) -> list[Entry]:
     Raises:
         ErasureError: an entry cannot be read.
     """
-    files = [info for info in folder.files() if info.base_name.startswith(ERASED)]
+    files = [info for info in folder.files() if info.base_name.endswith(ENTRY)]
     return [_read(Location(folder.scheme, info.path)) for info in files]
 
 

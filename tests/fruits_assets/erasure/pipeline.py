@@ -85,7 +85,7 @@ def assert_erased(folder: Path) -> dict[str, Any]:
         assert {
             file.name for file in (folder / "data" / PREFIXES[asset]).glob("*.parquet")
         } == names
-    [receipt] = (folder / "data" / "erasures").glob("receipt-*")
+    [receipt] = (folder / "data" / "erasures").glob("receipt-*.json")
     assert not list((folder / "data" / "erasures").glob("pending-*"))
     return dict(json.loads(receipt.read_text()))
 

@@ -22,10 +22,6 @@ from tests.fruits_assets.erasure.pipeline import OTHER, SUBJECT, assert_erased
 Fruits = Callable[..., tuple[int, str]]
 
 
-def list_of(folder: Path) -> list[Path]:
-    return sorted((folder / "data" / FOLDERS["erasures"]).glob("erased-*.json"))
-
-
 def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
     own: Path, tmp_path: Path, fruits: Fruits
 ) -> None:
@@ -84,7 +80,7 @@ def test_the_list_has_no_name_and_no_id_and_no_two_storages_hash_alike(tmp_path:
         entries.append(
             [
                 json.loads(file.read_text())
-                for file in sorted(Path(tables.root.path).rglob("*.json"))
+                for file in sorted(Path(tables.root.path).rglob("*.erased"))
             ]
         )
     first, second = entries
@@ -108,6 +104,6 @@ def test_names_and_pictures_are_found_by_their_hashes_and_no_others(tmp_path: Pa
 
 
 def test_an_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "erased-1.json").write_text("{")
-    with pytest.raises(ErasureError, match=r"erased-1\.json is no entry"):
+    (tmp_path / "receipt-1.erased").write_text("{")
+    with pytest.raises(ErasureError, match=r"receipt-1\.erased is no entry"):
         erased.load(Location.parse(str(tmp_path)))
