@@ -66,6 +66,8 @@ def resume(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _states(instance: dg.DagsterInstance) -> list[InstigatorState]:
+    if instance.schedule_storage is None:  # of an instance that ends with its process
+        return []
     return [
         state
         for state in instance.all_instigator_state()
