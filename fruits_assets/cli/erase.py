@@ -66,13 +66,15 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     from fruits_assets.definitions import build_defs
     from fruits_assets.settings import load_settings
     from spark_src.erasure.target import Target
+    from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
     settings = load_settings()
     use_region(settings.region)
     places = [settings.storage_location, settings.input_location]
-    require_in_region(places, settings.region)
+    listed = [Location.parse(erased_list)] if erased_list else []
+    require_in_region([*places, *listed], settings.region)
     tables, source = Tables(places[0]), places[1]
     named = subject is not None or bool(image_ids)
     target = Target.from_names(subject, image_ids or (), all_owners) if named else None
