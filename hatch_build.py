@@ -1,4 +1,8 @@
-"""Build hook: in an editable install, Dagster's commands get their defaults when Python starts."""
+"""Build hook: what an editable install and a wheel have besides the packages.
+
+In an editable install Dagster's commands get their defaults when Python starts; a wheel carries the
+sample and the weights, which a checkout has beside the packages.
+"""
 
 from typing import Any
 
@@ -9,5 +13,8 @@ class DefaultsHook(BuildHookInterface):  # type: ignore[type-arg]
     """Puts one line beside the installed packages: see `fruits_assets/environment.py`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the file to an editable install; a wheel for other machines stays without it."""
+        """Add the file to an editable install, and the folders to a wheel for other machines."""
         build_data["force_include_editable"]["environment.pth"] = "fruits_environment.pth"
+        if version == "standard":
+            for folder in ("sample", "weights"):
+                build_data["force_include"][folder] = f"fruits_assets/_bundled/{folder}"

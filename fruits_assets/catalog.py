@@ -5,6 +5,7 @@ What makes an asset is in `assets/`; its numbers are in `spark_src`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,8 @@ from typing import Any
 
 import dagster as dg
 
-from fruits_assets import metadata, previews
+from fruits_assets import evaluation_previews, metadata, previews
+from fruits_assets.failures import one_sentence
 from spark_src.images.preprocess import PIXELS
 from spark_src.tables import registry
 from spark_src.tables.delta import Snapshot
@@ -94,16 +96,23 @@ class AssetDescription:
     def asset(
         self, *, deps: Sequence[str] | None = None, pool: str | None = None
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """The decorator `@dg.asset` with what this description says."""
-        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-            name=self.name,
-            deps=deps,
-            pool=pool,
-            group_name=self.group.value,
-            automation_condition=ON_UPSTREAM_UPDATE if self.automated else None,
-            **self._options(),
-        )
-        return decorator
+        """The decorator `@dg.asset` with what this description says; see also `failures`."""
+
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            takes_config = "config" in inspect.signature(function).parameters
+            decorated: dg.AssetsDefinition = dg.asset(
+                name=self.name,
+                deps=deps,
+                pool=pool,
+                group_name=self.group.value,
+                automation_condition=ON_UPSTREAM_UPDATE if self.automated else None,
+                # Else Dagster ignores what is set for an asset that has nothing to be set.
+                config_schema=None if takes_config else {},
+                **self._options(),
+            )(one_sentence(function))
+            return decorated
+
+        return decorate
 
     def out(self, description: str) -> dg.AssetOut:
         """It as one of the assets of a `@dg.multi_asset`, which may leave it out."""
@@ -223,6 +232,42 @@ EMBEDDING_QUALITY = AssetDescription(
     automated=True,
 )
 
+DATA_HEALTH = AssetDescription(
+    STORED[registry.DATA_HEALTH],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.PATHS,
+    kinds=frozenset({"numpy", "parquet"}),
+    libraries=("numpy", "scipy", "usearch"),
+    automated=True,
+    details=metadata.data_health,
+    preview=evaluation_previews.data_health,
+)
+
+FRUIT_CLASSIFIER = AssetDescription(
+    STORED[registry.FRUIT_CLASSIFIER],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.DERIVED,
+    kinds=frozenset({"numpy", "tflite"}),
+    libraries=("numpy", "scipy", "ai-edge-litert"),
+    automated=True,
+    details=metadata.fruit_classifier,
+    preview=evaluation_previews.fruit_classifier,
+)
+
+LABEL_ISSUES = AssetDescription(
+    STORED[registry.LABEL_ISSUES],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.PATHS,
+    kinds=frozenset({"numpy", "csv"}),
+    libraries=("numpy", "pandas"),
+    automated=True,
+    details=metadata.label_issues,
+    preview=evaluation_previews.label_issues,
+)
+
 CATALOG: dict[str, AssetDescription] = {
     asset.name: asset
     for asset in (
@@ -234,6 +279,9 @@ CATALOG: dict[str, AssetDescription] = {
         PCA_COMPONENTS,
         CSV_EXPORT,
         EMBEDDING_QUALITY,
+        DATA_HEALTH,
+        FRUIT_CLASSIFIER,
+        LABEL_ISSUES,
     )
 }
 """Every asset by its name."""

@@ -6,13 +6,14 @@ They may change in any release, so another one than was tested is refused, and e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.data_version import extract_data_version_from_entry
-from dagster._core.errors import raise_execution_interrupts
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.execution.plan.external_step import (
     external_instance_from_step_run_ref,
     run_step_from_ref,
@@ -30,13 +31,17 @@ TESTED = "1.13"
 
 __all__ = [
     "CheckRunHealthResult",
+    "DagsterExecutionInterruptedError",
     "WorkerStatus",
     "cli_instance",
+    "create_run",
     "extract_data_version_from_entry",
     "grpc_command",
     "grpc_server",
+    "job_of_all_assets",
     "raise_execution_interrupts",
     "require_tested",
+    "run_events",
     "run_step",
     "runs_of_code_server",
     "step_reference",
@@ -115,3 +120,67 @@ def runs_of_code_server(launcher: dg.DefaultRunLauncher, run_id: str) -> list[st
         return None
     answer = dg.deserialize_value(code_server.get_current_runs(), GetCurrentRunsResult)
     return list(answer.current_runs)
+
+
+def job_of_all_assets(module: str, name: str) -> Any:
+    """A job of the definitions in a module, by the way to find it: step launchers need that.
+
+    Args:
+        module: has `defs`.
+        name: of the job.
+    """
+    from dagster._core.code_pointer import ModuleCodePointer
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+
+    # Dagster keeps the last definitions of a process, also when the settings were others.
+    ReconstructableJob.get_repository_definition.cache_clear()
+    ReconstructableJob.get_definition.cache_clear()
+    pointer = ModuleCodePointer(module, "defs", None)
+    repository = ReconstructableRepository(pointer, executable_path=sys.executable)
+    return ReconstructableJob(repository, name)
+
+
+def create_run(
+    instance: dg.DagsterInstance,
+    job: Any,
+    keys: Collection[dg.AssetKey],
+    config: Mapping[str, object],
+    location: str,
+) -> dg.DagsterRun:
+    """A run that the UI shows under a code location, as one that it launched itself.
+
+    Args:
+        instance: gets the run.
+        job: see `job_of_all_assets`.
+        keys: the assets to make.
+        config: the run config.
+        location: the code location's name.
+    """
+    from dagster._core.remote_origin import (
+        ManagedGrpcPythonEnvCodeLocationOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name=job.repository.pointer.module
+    )
+    origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location)
+    repository = RemoteRepositoryOrigin(origin, "__repository__")
+    subset = job.get_subset(asset_selection=frozenset(keys))
+    return instance.create_run_for_job(
+        job_def=subset.get_definition(),
+        run_config=config,
+        asset_selection=frozenset(keys),
+        remote_job_origin=repository.get_job_origin(job.job_name),
+        job_code_origin=job.get_python_origin(),
+    )
+
+
+def run_events(
+    job: Any, run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> Iterator[dg.DagsterEvent]:
+    """Execute a run in this process; yield its events as they happen."""
+    from dagster._core.execution.api import execute_run_iterator
+
+    return execute_run_iterator(job, run, instance)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
@@ -23,10 +26,11 @@ from fruits_assets.resources import (
     Residency,
 )
 from fruits_assets.settings import Deployment, Settings, load_settings
+from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
-# The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
+# The lock file pins what is in beta (data versions); a reader of a run's log cannot act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 # Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
@@ -45,7 +49,7 @@ def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) ->
         "pyspark": _spark(settings),
         "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=input_uri, queue_url=queue),
+        "source": PictureSource(uri=input_uri, queue_url=queue, max_side=settings.max_side),
         "weights": ModelWeights(uri=weights_uri),
         "residency": Residency(uris=[storage_uri, input_uri, weights_uri]),
         "delta": DeltaIOManager(storage=storage),
@@ -99,4 +103,15 @@ def build_defs(
     )
 
 
-defs = build_defs()
+def _defs() -> dg.Definitions:
+    """The environment's graph; `dagster asset …` and `dagster job …` say a bad setting short."""
+    try:
+        return build_defs()
+    except SettingsError as error:
+        program, *words = [Path(word).name for word in sys.argv[:2]]
+        if program == "dagster" and words and words[0] in ("asset", "job"):
+            raise click.ClickException(str(error)) from None
+        raise
+
+
+defs = _defs()

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from fruits_assets import materialization
+from fruits_assets.failures import failures
 from fruits_assets.metadata import Metadata
 from fruits_assets.resources import AssetStorage
 from spark_src.io.aws import aws_errors
@@ -34,9 +35,10 @@ class DeltaIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Change) -> None:
         code_version = context.asset_spec.code_version or ""
-        context.add_output_metadata(self.store(obj, context, code_version))
+        with failures(context):
+            context.add_output_metadata(self.store(obj, context, code_version))
 
     def load_input(self, context: dg.InputContext) -> Snapshot:
         asset = context.asset_key.to_python_identifier()
-        with aws_errors(f"opening {asset}"):
+        with failures(context), aws_errors(f"opening {asset}"):
             return self.storage.tables.current(asset)

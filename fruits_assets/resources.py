@@ -1,24 +1,28 @@
 """What the assets work with. Each checks itself when a run starts, before Spark does."""
 
 import os
+import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pyspark import Accumulator
 
 from fruits_assets.emr.step import is_remote
 from fruits_assets.notifications import InputQueue
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
 from spark_src.spark import cores
+from spark_src.spark.progress import FileCounter
 from spark_src.spark.scratch import make_scratch
-from spark_src.spark.session import use_bundled_java
+from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
 
 Launcher = dg.ResourceParam[Any]
@@ -32,9 +36,9 @@ class LocalSpark(LazyPySparkResource):
     """Folder for what Spark spills."""
 
     def _init_session(self) -> None:
-        use_bundled_java()
-        os.environ["SPARK_LOCAL_DIRS"] = str(make_scratch(Path(self.scratch)))
-        super()._init_session()
+        if self._spark_session is None:
+            scratch = make_scratch(Path(self.scratch))
+            self._spark_session = start_local(self.spark_config, scratch)
 
 
 class ClusterSpark(LazyPySparkResource):
@@ -47,6 +51,16 @@ class ClusterSpark(LazyPySparkResource):
                 "have one. Unset FRUITS_DEPLOYMENT to work here."
             )
         super()._init_session()
+
+
+def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
+    """A counter for the work of Spark, which is started: by picture where it is on this machine."""
+    context = pyspark.spark_context
+    folder = os.environ.get("SPARK_LOCAL_DIRS")
+    if folder is None or not context.master.startswith("local["):
+        return context.accumulator(0)  # type: ignore[no-any-return]
+    counter = FileCounter(str(Path(folder) / f"count-{uuid.uuid4().hex}"))
+    return cast("Accumulator[int]", counter)  # `add` and `value` are all that is used
 
 
 def count_cores(pyspark: LazyPySparkResource) -> int:
@@ -102,6 +116,9 @@ class InputFolder(dg.ConfigurableResource[Any]):
 class PictureSource(InputFolder):
     """The folder of pictures to ingest. A run fails at once where it is missing or empty."""
 
+    max_side: int = Limits.max_side
+    """Larger pictures are kept at a smaller scale."""
+
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         super().setup_for_execution(context)
         require_some_file(self.root)
@@ -120,7 +137,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
 
 class Residency(dg.ConfigurableResource[Any]):
-    """Every place that a deployment reads or writes, to be inspected without reading it."""
+    """Every location that a deployment reads or writes, to be inspected, not read."""
 
     uris: list[str]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +14,23 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fruits_assets import environment
 from fruits_assets.notifications import InputQueue
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
 from spark_src.spark.scratch import FOLDER
 
 PROJECT = Path(__file__).resolve().parents[1]
+ROOT = Path(environment.ROOT)
+"""Where what is made is stored by default."""
+
+BUNDLED = Path(environment.BUNDLED)
 IMAGENET = "imagenet"
-IMAGENET_WEIGHTS = PROJECT / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
+IMAGENET_WEIGHTS = BUNDLED / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
 
 
 class Deployment(StrEnum):
@@ -38,17 +46,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FRUITS_", frozen=True)
 
     deployment: Deployment = Deployment.LOCAL
-    input: str = str(PROJECT / "sample" / "fruits-360")
-    storage: str = str(PROJECT / "data")
+    input: str = str(BUNDLED / "sample" / "fruits-360")
+    storage: str = str(ROOT / "data")
     weights: str = IMAGENET
     region: str = "eu-west-1"
     cluster: str = "fruits-features"
     show_photos: bool = False
     """Whether Dagster's metadata may show pictures and paths that can be a person's."""
+    max_side: int = Field(default=Limits.max_side, ge=448)
+    """Pixels of the longer side of what is kept of a picture; a larger one is reduced to it."""
     input_queue: str | None = None
     """URL of the SQS queue to which S3 announces what comes and goes under the input."""
     poll_seconds: float = Field(default=15, gt=0)
-    """The longest pause between two looks at a step on the cluster."""
+    """The longest pause between two polls of a step on the cluster."""
 
     @field_validator("input", "storage", "weights", "cluster")
     @classmethod
@@ -121,7 +131,7 @@ class Settings(BaseSettings):
         """The folder for what Spark spills: beside the data where that is on disk."""
         if self.storage_location.scheme == "file":
             return Path(self.storage_location.path) / FOLDER
-        return Path(os.environ.get("DAGSTER_HOME") or PROJECT / ".dagster") / FOLDER
+        return Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster") / FOLDER
 
     @property
     def pinned_weights(self) -> bool:
@@ -140,10 +150,38 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a value cannot be used; the message names each variable and why.
     """
+    _require_known(os.environ)
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError("; ".join(map(_problem, error.errors()))) from error
+
+
+NO_SETTINGS = ("FRUITS_TRACEBACK", "FRUITS_REMOTE_STEP")
+"""Variables that other parts read."""
+
+
+def _require_known(names: Iterable[str]) -> None:
+    """A misspelled setting would be ignored, and its default used.
+
+    Raises:
+        SettingsError: there is no setting of that name.
+    """
+    known = [*(f"FRUITS_{name.upper()}" for name in Settings.model_fields), *NO_SETTINGS]
+    for name in sorted(names):
+        if name.upper().startswith("FRUITS_") and name.upper() not in known:
+            raise SettingsError(
+                f"There is no setting {name}: {did_you_mean(name.upper(), known)} Correct the "
+                "variable, or unset it."
+            )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest, as a sentence; where none is near, all of them."""
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    near = near or sorted((known for known in names if known.startswith(name)), key=len)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
 
 
 def settings_in_region(*others: Location) -> Settings:

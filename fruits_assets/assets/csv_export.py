@@ -4,6 +4,7 @@ import time
 from functools import partial
 
 import dagster as dg
+from pydantic import Field
 
 from fruits_assets import catalog
 from fruits_assets.resources import AssetStorage, Launcher
@@ -14,11 +15,20 @@ from spark_src.tables.registry import CSV_EXPORT, PCA_MODEL
 from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 
 
+class ExportConfig(dg.Config):
+    """What a spreadsheet wants."""
+
+    byte_order_mark: bool = Field(
+        False, description="Begin the file with what tells Excel that it is UTF-8."
+    )
+
+
 @catalog.CSV_EXPORT.asset(
     deps=[PCA_MODEL],  # so that `pca_model+`, which is one layer, exports as well
 )
 def csv_export(
     context: dg.AssetExecutionContext,
+    config: ExportConfig,
     step_launcher: Launcher,
     storage: AssetStorage,
     pca_components: Snapshot,
@@ -27,18 +37,28 @@ def csv_export(
 
     A header, then a row for each image.
     """
-    write = storage.tables.begin(CSV_EXPORT, context.run_id, [pca_components])
-    change = csv_change(write, pca_components)
+    write = storage.tables.begin(CSV_EXPORT, context.run.run_id, [pca_components])
+    change = csv_change(write, pca_components, config.byte_order_mark)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
 
-def csv_change(write: TableWrite, components: Snapshot) -> Change:
-    """The file, written beside the one that is current."""
+def csv_change(
+    write: TableWrite, components: Snapshot, byte_order_mark: bool | None = None
+) -> Change:
+    """The file, written beside the one that is current.
+
+    Args:
+        write: of `csv_export`.
+        components: what it holds.
+        byte_order_mark: whether it begins with one; None: as the current file does.
+    """
     started, known = time.monotonic(), components.typed(ComponentsStatistics)
-    digest = joint_digest(known.digest)
+    if byte_order_mark is None:
+        byte_order_mark = csv.has_byte_order_mark(write.location / csv.FILE)
+    digest = joint_digest(known.digest, csv.FORMAT, *(["BOM"] if byte_order_mark else []))
     if csv.is_current(write, digest):
         return Change.none(write)
-    staged = csv.write_staged(components, write.location, write.run_id)
+    staged = csv.write_staged(components, write.location, write.run_id, byte_order_mark)
     statistics = csv.statistics_of(staged, digest, components)
     replace = partial(csv.replace_file, staged, write.location)
     return Change(

@@ -8,7 +8,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.resources import AssetStorage, Launcher, count_cores
+from fruits_assets.resources import AssetStorage, Launcher, count_cores, picture_counter
 from spark_src.features import files
 from spark_src.features.incremental import audit, clear_staged, compute, statistics
 from spark_src.features.plan import plan_features
@@ -44,7 +44,7 @@ def mobilenet_features(
     Only new pictures are computed; those known to the same model keep their numbers.
     """
     inputs = (raw_images, mobilenet_model)
-    write = storage.tables.begin(MOBILENET_FEATURES, context.run_id, inputs)
+    write = storage.tables.begin(MOBILENET_FEATURES, context.run.run_id, inputs)
     change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
@@ -65,7 +65,7 @@ def features_change(
     if plan.is_empty and write.before is not None:
         return Change.none(write)
     with report_progress(plan.n_computed, log) as progress:
-        counter = lambda: progress.counts(pyspark.spark_context.accumulator(0))  # noqa: E731
+        counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731
         session = lambda: pyspark.spark_session  # noqa: E731
         new = compute(session, plan, files.load(model), write.folder, counter)
     vectors = audit(session, plan, new, write)

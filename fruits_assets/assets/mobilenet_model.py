@@ -1,13 +1,16 @@
 """`mobilenet_model`: the one file that workers and phones run, made on the host."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 
 from fruits_assets import catalog
 from fruits_assets.resources import AssetStorage
+from fruits_assets.settings import IMAGENET_WEIGHTS
 from spark_src.features import files
-from spark_src.features.model import convert, converter, weights_sha256
+from spark_src.features.model import bundled, convert, converter, weights_sha256
 from spark_src.io.locations import Location
 from spark_src.tables.change import Change
 from spark_src.tables.delta import TableWrite
@@ -23,17 +26,36 @@ def mobilenet_model(
     Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
     kept while weights and converter are the same.
     """
-    write = storage.tables.begin(MOBILENET_MODEL, context.run_id)
-    change = model_change(write, weights)
+    write = storage.tables.begin(MOBILENET_MODEL, context.run.run_id)
+    change = model_change(write, weights, partial(_require_no_failure, context))
     version = dg.DataVersion(change.digest)
     return dg.Output(change, data_version=version, metadata={"weights": str(weights)})
 
 
-def model_change(write: TableWrite, weights: Location) -> Change:
+def _require_no_failure(context: dg.AssetExecutionContext) -> None:
+    """Converting takes 11 s: not for a run that has failed."""
+    failed = context.instance.get_records_for_run(
+        context.run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+    )
+    if failed.records:
+        raise dg.Failure(
+            "The weights were not converted, because another asset of this run failed: fix that, "
+            "and start the run again.",
+            allow_retries=False,
+        )
+
+
+def model_change(
+    write: TableWrite, weights: Location, before_converting: Callable[[], None] = lambda: None
+) -> Change:
     """The converted model, unless the current one was made from the same weights."""
     started = time.monotonic()
     if files.is_unchanged(write.before, weights_sha256(weights), converter()):
         return Change.none(write)
-    model = convert(weights)
+    # Eleven seconds of TensorFlow for what everybody who starts would make: it comes along.
+    model = bundled(IMAGENET_WEIGHTS.parent, weights)
+    if model is None:
+        before_converting()
+        model = convert(weights)
     name = files.save(model, write.location)
     return Change(write, files.statistics(model, converter(), name), started=started)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from fruits_assets.checks.outcomes import Outcome
 
 
 def check() -> None:
@@ -24,4 +28,14 @@ def check() -> None:
     for outcome in outcomes:
         table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    typer.echo(_next(outcomes))
     raise typer.Exit(max(outcome.exit_code for outcome in outcomes))
+
+
+def _next(outcomes: list[Outcome]) -> str:
+    bad = [outcome for outcome in outcomes if outcome.verdict not in ("holds", "warns")]
+    if not bad:
+        return "next    uv run fruits path csv_export  # where the results are"
+    if all(outcome.verdict == "cannot run" for outcome in bad):
+        return "next    uv run fruits run  # makes what is missing"
+    return f"next    uv run fruits history {bad[0].asset}  # which run made it, and of what"

@@ -15,14 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from spark_src.errors import InputError
-from spark_src.io.locations import Location
-from spark_src.tables.delta import Tables
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from spark_src.embed import Embedding
+    from spark_src.tables.delta import Tables
 
 UNUSABLE = 1
 N_SHOWN = 8
@@ -38,7 +37,7 @@ class Form(StrEnum):
 
 
 def embed(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     form: Annotated[
         Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
     ] = Form.TABLE,
@@ -57,37 +56,30 @@ def embed(
 
     Exits with 1 when a file is no usable picture; the others are printed all the same.
     """
+    from fruits_assets.embedding import current_models, read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
+    from spark_src.images.rejection import Limits
+    from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
+    from spark_src.tables.delta import Tables
 
     settings = settings_in_region()
+    limits = Limits(max_side=settings.max_side)
     require_in_region([Location.parse(file) for file in files], settings.region)
-    model, pca = _models(Tables(settings.storage_location))
+    model, pca = current_models(settings.storage_location)
     found: dict[str, Embedding] = {}
     for file in files:
         try:
-            found[file] = embedding(_content(file), model, pca)
+            found[file] = embedding(read_picture(file), model, pca, limits)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
             )
     _print(found, form, steps)
+    if form is Form.TABLE and found:
+        _print_nearest(Tables(settings.storage_location), found)
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
-
-
-def _models(tables: Tables) -> tuple[Any, Any]:
-    from spark_src.features import files
-    from spark_src.pca.fit import load_current
-
-    return files.load(tables.current("mobilenet_model")), load_current(tables.current("pca_model"))
-
-
-def _content(file: str) -> bytes:
-    try:
-        return Location.parse(file).read()
-    except OSError as error:
-        raise InputError(f"it cannot be read ({error}); give the path of a picture") from error
 
 
 def _print(found: Mapping[str, Embedding], form: Form, steps: bool) -> None:
@@ -108,6 +100,18 @@ def _print(found: Mapping[str, Embedding], form: Form, steps: bool) -> None:
     for row in zip(names, *columns.values(), strict=True):
         table.add_row(*(str(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _print_nearest(tables: Tables, found: Mapping[str, Embedding]) -> None:
+    """What the numbers are nearest to, and what to do with them."""
+    import numpy as np
+
+    from fruits_assets.embedding import nearest_labels
+
+    vectors = np.stack([embedding.components for embedding in found.values()])
+    for file, nearest in zip(found, nearest_labels(tables, vectors), strict=True):
+        typer.echo(f"{file}: nearest labels: {nearest}")
+    typer.echo("next    uv run fruits path pca_components  # the numbers of every stored picture")
 
 
 def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:

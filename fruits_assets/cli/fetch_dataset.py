@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fruits_assets.settings import PROJECT, settings_in_region
+from fruits_assets.settings import ROOT, settings_in_region
 from spark_src.io.locations import Location
 
 FRUITS_360 = "https://github.com/fruits-360/fruits-360-100x100/archive/refs/heads/main.zip"
-TARGET = str(PROJECT / "data" / "fruits-360")
+TARGET = str(ROOT / "data" / "fruits-360")
 
 
 def fetch_dataset(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from spark_src.contract import PREFIXES
-from spark_src.tables.delta import Tables
+
+READERS = {
+    "csv_export": "pandas.read_csv(PATH)",
+    "mobilenet_model": "ai_edge_litert.interpreter.Interpreter(model_path=PATH)",
+    "pca_model": "pyarrow.parquet.read_table(PATH + '/pca_model.parquet')",
+}
+"""What opens what is no table."""
 
 
 def path(
@@ -15,9 +22,14 @@ def path(
 ) -> None:
     """Print where an asset's current version is: the folder of a Delta table, or a file.
 
-    docs/reading.md shows how pandas, Polars, DuckDB, Spark and Athena open it.
+    In Python `fruits_assets.load("pca_components")` gives the rows; docs/reading.md shows how
+    pandas, Polars, DuckDB, Spark and Athena open the path.
     """
     from fruits_assets.settings import settings_in_region
+    from spark_src.tables.delta import Tables
 
     snapshot = Tables(settings_in_region().storage_location).current(asset)
     typer.echo(snapshot.data_location.uri)
+    if sys.stderr.isatty():  # the output stays one line, for $(fruits path …)
+        reader = READERS.get(asset, f'fruits_assets.load("{asset}")')
+        typer.echo(f"open it with: {reader}; others: docs/reading.md", err=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +32,8 @@ class Engine:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._shape: tuple[int, ...] = ()
@@ -54,6 +59,28 @@ class Engine:
         return np.array(self._interpreter.get_tensor(self._output))
 
 
+@contextmanager
+def native_stderr_hidden() -> Iterator[None]:
+    """Inside the block nothing that C++ writes to standard error is seen.
+
+    Python's exceptions are raised as ever; these libraries have no switch for what they print.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # this process has no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 _engines: dict[str, Engine] = {}
 
 
@@ -62,7 +89,7 @@ def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
     if model_sha256 not in _engines:
         _engines.clear()
         _engines[model_sha256] = Engine(model.value)
-        gc.freeze()  # Spark collects garbage after each task: 30 ms where all is looked through
+        gc.freeze()  # Spark collects garbage after each task: 30 ms for all of it
     return _engines[model_sha256]
 
 
@@ -76,8 +103,8 @@ def features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
     pictures = np.empty((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32)
     for start in range(0, batch.num_rows, BATCH):
         rows = range(start, min(start + BATCH, batch.num_rows))
-        for place, row in enumerate(rows):
-            _decode(batch, row, out=pictures[place])
+        for index, row in enumerate(rows):
+            _decode(batch, row, out=pictures[index])
         features[start : rows.stop] = engine.features(pictures[: len(rows)])
     return features
 

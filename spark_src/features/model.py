@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import numpy as np
 
 from spark_src.errors import ConversionError, WeightsError
 from spark_src.features.architecture import fitting_alpha, saved_layers
-from spark_src.features.inference import Engine
+from spark_src.features.inference import Engine, native_stderr_hidden
 from spark_src.images.preprocess import INPUT_SIZE
 from spark_src.io.locations import Location
 from spark_src.tables.vectors import FEATURES
@@ -26,6 +28,9 @@ IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714
 
 TOLERANCE = 1e-3
 """Greatest difference allowed between a Keras feature and the converted model's."""
+
+BUNDLED = "mobilenet_v2_1.0_224_no_top.json"
+"""Describes the converted file of the same name beside the ImageNet weights."""
 
 CONVERSION = "1"
 """Of the code below that converts: counted up where it makes another file of the same weights."""
@@ -111,6 +116,29 @@ def convert(weights: Location) -> MobilenetModel:
     return MobilenetModel(content, weights_sha256(weights), alpha, difference)
 
 
+def bundled(folder: Path, weights: Location) -> MobilenetModel | None:
+    """The model that lies beside the project's own weights, if it was made of these weights.
+
+    Made by `python -m spark_src.features.model weights`; a test shows that conversion gives these
+    bytes. Another TensorFlow converts anew, as any other weights are.
+
+    Args:
+        folder: has the file of weights, the converted one and what is known of it.
+        weights: those that are asked for.
+    """
+    described = folder / BUNDLED
+    if not described.exists():
+        return None
+    known = json.loads(described.read_text(encoding="utf-8"))
+    if (weights_sha256(weights), converter()) != (known["weights_sha256"], known["converter"]):
+        return None
+    content = described.with_suffix(".tflite").read_bytes()
+    model = MobilenetModel(
+        content, known["weights_sha256"], known["alpha"], known["greatest_difference"]
+    )
+    return model if model.sha256 == known["sha256"] else None  # else converted as any other
+
+
 def _alpha(file: Path, weights: Location) -> float:
     try:
         return fitting_alpha(saved_layers(file))
@@ -153,7 +181,8 @@ def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same sums whatever the processor
-    import tensorflow  # 7 s and 1 GB: only who converts pays for it
+    with native_stderr_hidden():  # of CUDA, which this has no use for
+        import tensorflow  # 7 s and 1 GB: only who converts pays for it
 
     return tensorflow
 
@@ -173,7 +202,7 @@ def _build(weights: Path, alpha: float) -> Any:
 def _flatbuffer(keras: Any) -> bytes:
     tensorflow = _tensorflow()
     signature = tensorflow.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tensorflow.float32)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, native_stderr_hidden():
         keras.export(folder, verbose=False, input_signature=[signature])
         return bytes(tensorflow.lite.TFLiteConverter.from_saved_model(folder).convert())
 
@@ -192,3 +221,22 @@ def _greatest_difference(keras: Any, content: bytes) -> float:
             f"The converted model gives {ours.shape[1]} features, not {FEATURES}."
         )
     return float(np.abs(ours - np.asarray(keras(pictures))).max())
+
+
+def _bundle(folder: Path) -> None:
+    """Make the two files beside the ImageNet weights anew."""
+    described = folder / BUNDLED
+    model = convert(Location.parse(str(described.with_suffix(".h5"))))
+    described.with_suffix(".tflite").write_bytes(model.content)
+    known = {
+        "sha256": model.sha256,
+        "weights_sha256": model.weights_sha256,
+        "alpha": model.alpha,
+        "greatest_difference": model.greatest_difference,
+        "converter": converter(),
+    }
+    described.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _bundle(Path(sys.argv[1]))

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from py4j.protocol import Py4JJavaError
 from pyarrow import fs
-from pyspark.errors import PySparkException
 
 from spark_src.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
     from spark_src.io.locations import Location
 
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 8},
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-)
+# boto3 and Spark take a second each to import, and `fruits path` on a disk needs neither: who
+# talks with AWS imports them, and an error of theirs can only come where they are loaded.
 
 _REMEDIES = {
     "NoSuchBucket": "There is no such bucket: correct the URI, or make it with `terraform apply`.",
@@ -109,8 +97,9 @@ def configured_region() -> str:
     region = os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise SettingsError(
-            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
-            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
+            "No AWS region is configured in this process: commands and runs take it from "
+            "FRUITS_REGION, a step on the cluster from its arguments. Set FRUITS_REGION, and start "
+            "it with one of the project's commands; in a notebook set AWS_DEFAULT_REGION."
         )
     return region
 
@@ -129,7 +118,16 @@ def client(service: str, region: str | None = None) -> Any:
 
 @cache
 def _client(service: str, region: str) -> Any:
-    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 8},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=32,
+    )
+    return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
 
 
 def s3_files() -> fs.S3FileSystem:
@@ -152,6 +150,9 @@ def delta_options(location: Location) -> dict[str, str]:
     """What delta-rs needs to reach a location: boto3's credentials, so that SSO works there too."""
     if location.scheme != "s3":
         return {}
+    import boto3
+    from botocore.exceptions import NoCredentialsError
+
     options = {"aws_conditional_put": "etag", "aws_region": configured_region()}
     options |= _DELTA_RETRIES
     if found := endpoint():
@@ -172,7 +173,7 @@ def endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def forget_clients() -> None:
+def reset_clients() -> None:
     """Let the next call make clients anew: for tests that change endpoint or region."""
     _client.cache_clear()
     _s3_files.cache_clear()
@@ -213,25 +214,51 @@ def aws_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except ClientError as error:
-        code = error_code(error)
-        raise _refused(doing, code, error.response.get("Error", {}).get("Message", "")) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise AwsError(
+    except Exception as error:
+        found = _of_boto3(doing, error) or _of_other_libraries(doing, error)
+        if found is None:
+            raise  # nothing of AWS's
+        raise found from error
+
+
+def _of_boto3(doing: str, error: Exception) -> AwsError | None:
+    if "botocore.exceptions" not in sys.modules:
+        return None
+    from botocore import exceptions as boto
+
+    if isinstance(error, boto.ClientError):
+        return _refused(
+            doing, error_code(error), error.response.get("Error", {}).get("Message", "")
+        )
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return AwsError(
             f"{doing} failed: there are no AWS credentials. Sign in (`aws sso login`), or set "
             "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
             "NoCredentials",
-        ) from error
-    except EndpointConnectionError as error:
-        raise AwsError(f"{doing} failed: {error}. Is there a network?", "NoNetwork") from error
-    except BotoCoreError as error:
-        raise AwsError(f"{doing} failed: {error}.", type(error).__name__) from error
-    except (OSError, Py4JJavaError, PySparkException) as error:
-        text = _COLOURS.sub("", str(error))
-        found = code_in(text)
-        if found is None:
-            raise  # nothing of AWS's
-        raise _refused(doing, found, _said(text, found)) from error
+        )
+    if isinstance(error, boto.EndpointConnectionError):
+        return AwsError(f"{doing} failed: {error}. Is there a network?", "NoNetwork")
+    if isinstance(error, boto.BotoCoreError):
+        return AwsError(f"{doing} failed: {error}.", type(error).__name__)
+    return None
+
+
+def _of_other_libraries(doing: str, error: Exception) -> AwsError | None:
+    """Of pyarrow, delta-rs and Spark's S3A, which have AWS's code in their texts."""
+    if not (isinstance(error, OSError) or _is_of_spark(error)):
+        return None
+    text = _COLOURS.sub("", str(error))
+    found = code_in(text)
+    return None if found is None else _refused(doing, found, _said(text, found))
+
+
+def _is_of_spark(error: Exception) -> bool:
+    if "py4j.protocol" not in sys.modules or "pyspark.errors" not in sys.modules:
+        return False
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    return isinstance(error, Py4JJavaError | PySparkException)
 
 
 def _refused(doing: str, code: str, said: str) -> AwsError:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from spark_src.errors import ResidencyError
 from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
@@ -48,7 +46,7 @@ class Finding:
         """Why data may not be in it, each with its remedy."""
         name, region = f"s3://{self.bucket}", self.configured
         if self.region != region:
-            # Nothing else is said of it: mending its other faults would not make it usable.
+            # Its other faults are left out: fixing them would not make it usable.
             return [
                 f"{name} is in {self.region}, not in the configured {region}. Use a bucket in "
                 f"{region} (`terraform apply` makes such buckets), or set FRUITS_REGION to the "
@@ -128,6 +126,8 @@ def _ask(
     bucket: str, action: str, call: Callable[..., dict[str, Any]], absent: str | None = None
 ) -> dict[str, Any]:
     """One answer of S3; empty where it says, by the code `absent`, that nothing is configured."""
+    from botocore.exceptions import ClientError
+
     with aws_errors(f"Inspecting s3://{bucket} ({action})"):
         try:
             return call(Bucket=bucket)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from pyspark import Accumulator
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pyspark import Accumulator
 
 REPORT_SECONDS = 5.0
 """Between two lines."""
 
 POLL_SECONDS = 0.25
-"""Between two looks at the count, which goes up when a task ends."""
+"""Between two polls of the count, which goes up when a task ends."""
 
 MAX_POINTS = 200
 """Kept of the progress: 4 kB in the statistics, however long the work takes."""
@@ -23,6 +26,21 @@ MAX_POINTS = 200
 
 Log = Callable[[str], None]
 """Takes a line."""
+
+Listener = Callable[[int, int, float], None]
+"""Takes images done, images in all, seconds since the start."""
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Inside the block all progress of this process is reported to `listener`, every 0.25 s."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class ProgressLog:
@@ -56,6 +74,32 @@ class ProgressLog:
         return tuple(self.points) if len(self.points) > 1 else ()
 
 
+class FileCounter:
+    """Counts what workers on this machine have done, picture by picture: the size of a file.
+
+    Spark's own accumulators change when a task ends, and a first run has few of them.
+
+    Args:
+        file: an empty file, or one to be made.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def add(self, count: int) -> None:
+        """Count; a count that cannot be written is lost, as nothing depends on it."""
+        with suppress(OSError), open(self._file, "ab", buffering=0) as file:
+            file.write(b"." * count)
+
+    @property
+    def value(self) -> int:
+        """How many were counted."""
+        try:
+            return os.path.getsize(self._file)
+        except OSError:
+            return 0
+
+
 @contextmanager
 def report_progress(
     images: int, log: Log, interval: float = REPORT_SECONDS
@@ -71,7 +115,7 @@ def report_progress(
     started = time.monotonic()
     progress = ProgressLog()
 
-    def look() -> float:
+    def poll() -> float:
         seconds = time.monotonic() - started
         if progress.done is not None:
             progress.note(seconds, min(progress.done, images))
@@ -80,7 +124,9 @@ def report_progress(
     def report() -> None:
         reported = 0.0
         while not finished.wait(min(POLL_SECONDS, interval)):
-            seconds, done = look(), progress.done
+            seconds, done = poll(), progress.done
+            for listener in _listeners:
+                listener(min(done or 0, images), images, seconds)
             if done is not None and seconds - reported >= interval:
                 log(progress_line(done, images, seconds))
                 reported = seconds
@@ -92,7 +138,7 @@ def report_progress(
     finally:
         finished.set()
         reporter.join()
-        look()  # the last tasks ended after the last look
+        poll()  # the last tasks ended after the last poll
 
 
 def rates(
@@ -103,6 +149,8 @@ def rates(
     Counts come in lumps, a task's images at once, so each span is as long as several of them; in
     between, images are taken to have been done evenly.
     """
+    import numpy as np
+
     seconds, done = np.array(points, np.float64).T
     spans = int(np.clip((len(points) - 1) // 4, 1, most))
     edges = np.linspace(0, seconds[-1], spans + 1)

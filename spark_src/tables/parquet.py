@@ -13,17 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark import TaskContext
-from pyspark.sql import SparkSession
 
 from spark_src.errors import FruitsError, PcaError, StorageError, UnreadableVersionError
 from spark_src.io.aws import aws_errors
 from spark_src.io.locations import Location, unwritable_error
 from spark_src.tables.delta import DataFile
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 ROWS_PER_BLOCK = 2048
 """Rows of vectors that are worked on at once (10 MB of features)."""
@@ -143,7 +144,7 @@ def discard(folder: Location, files: Iterable[DataFile]) -> None:
 
 
 def read_columns(files: Sequence[Location], columns: Sequence[str]) -> pa.Table:
-    """Some columns of many files, with `file` (its place in `files`) and `row` (in the file).
+    """Some columns of many files, with `file` (its index in `files`) and `row` (in the file).
 
     Raises:
         UnreadableVersionError: a file is gone or damaged.
@@ -184,6 +185,8 @@ def run_tasks(
         except PcaError as error:
             yield _Failure(error)
         except StorageError as error:
+            from pyspark import TaskContext
+
             task = TaskContext.get()
             if task and task.attemptNumber() < TASK_ATTEMPTS - 1:
                 raise  # a file that cannot be read now may be readable in a moment

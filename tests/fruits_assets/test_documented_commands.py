@@ -34,13 +34,18 @@ OWN = ("fruits", "dagster asset materialize")
 """What is run here, in this process: Spark and TensorFlow are there already."""
 
 ELSEWHERE = {
-    "pip install uv && uv run dagster asset materialize --select '*'": (
-        ".ci/run",
-        "uv run dagster asset materialize --select '*'",
+    "pip install uv && uv run fruits run": (
+        "tests/fruits_assets/test_run_command.py",
+        '[FRUITS, "run", *arguments]',
     ),
-    "pip install uv && uv run pytest": (".ci/run", "uv run pytest"),
+    "pip install uv && uv run --group dev pytest": (".ci/run", "uv run --group dev pytest"),
+    "uv run pytest -m unit -q": (".github/workflows/ci.yaml", "marker: unit"),
+    "uv run lint-imports": (".ci/run", "uv run lint-imports"),
     "uv run dagster dev": ("tests/browser/dagster_dev.py", '"dev"'),
-    "pip install uv && uv sync --locked": (".ci/run", "uv sync --locked"),
+    "pip install uv && uv sync --locked --group dev": (
+        ".ci/run",
+        "uv sync --locked --group dev",
+    ),
     "uv run pytest tests/spark_src/test_pca.py -q": ("tests/spark_src/test_pca.py", "def test_"),
     "uv run pytest tests/spark_src/test_pca.py -q -k signs": (
         "tests/spark_src/test_pca.py",

@@ -1,4 +1,4 @@
-"""What goes into the CSV file comes out of it, whoever reads it."""
+"""What goes into the CSV file comes out of it, in any reader."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from spark_src.io.locations import Location
 from spark_src.tables import csv as csv_file
 from spark_src.tables.delta import CURRENT, Tables
 from tests.spark_src.exports import LABELS, ROWS, export, store
+
+
+def shown(text: str) -> str:
+    """What a spreadsheet would compute has an apostrophe before it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ def test_every_image_has_one_row_sorted_by_path(records: list[dict[str, str]]) -
 @pytest.mark.parametrize("label", LABELS)
 def test_python_reads_the_label_that_went_in(records: list[dict[str, str]], label: str) -> None:
     record = next(record for record in records if record["image_id"] == f"id{LABELS.index(label)}")
-    assert record["label"] == label
+    assert record["label"] == shown(label)
     assert record["path"] == f"T/{label}/{LABELS.index(label):02}.jpg"
 
 
@@ -67,7 +73,7 @@ def test_pandas_reads_what_went_in(file: Location, engine: str) -> None:
     found = table.set_index("image_id")
     for image_id, path, split, label, pca in ROWS:
         row = found.loc[image_id]
-        assert (row.path, row.split, row.label) == (path, split or "", label or "")
+        assert (row.path, row.split, row.label) == (path, split or "", shown(label or ""))
         values = row[["pca_0", "pca_1", "pca_2"]].to_numpy(np.float32)
         np.testing.assert_array_equal(values, np.array(pca, np.float32))
 
@@ -92,3 +98,32 @@ def test_a_missing_split_or_label_stays_empty(
 
 def test_rows_are_counted_whatever_line_breaks_they_hold(file: Location) -> None:
     assert csv_file.count_rows(file) == len(ROWS)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_is_a_formula(start: str) -> None:
+    texts = pa.array([f"{start}1+1", f"1{start}", "", None])
+    assert csv_file.harmless(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
+
+
+def test_negative_numbers_stay_numbers(file: Location) -> None:
+    assert pd.read_csv(file.path)["pca_1"].min() == pytest.approx(-1e-8)
+
+
+def test_a_byte_order_mark_is_the_start_of_the_file_and_pandas_reads_it(
+    tables: Tables, tmp_path: Path
+) -> None:
+    folder = Location.parse(str(tmp_path / "csv"))
+    components = tables.current("pca_components")
+    file = csv_file.write_staged(components, folder, "run", byte_order_mark=True)
+    assert file.read().startswith(b"\xef\xbb\xbfimage_id,path,split,label,pca_0")
+    assert csv_file.has_byte_order_mark(file)
+    assert list(pd.read_csv(file.path).columns)[:2] == ["image_id", "path"]
+    assert csv_file.count_rows(file) == len(ROWS)
+
+
+def test_a_file_without_one_and_no_file_have_no_byte_order_mark(
+    file: Location, tmp_path: Path
+) -> None:
+    assert not csv_file.has_byte_order_mark(file)
+    assert not csv_file.has_byte_order_mark(Location.parse(str(tmp_path / "none.csv")))

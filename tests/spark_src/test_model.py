@@ -22,6 +22,7 @@ from spark_src.features.model import (
     IMAGENET_WEIGHTS_SHA256,
     TOLERANCE,
     MobilenetModel,
+    bundled,
     convert,
     converter,
     keras_model,
@@ -80,6 +81,38 @@ def replaced(weights: Path, file: Path, member: str, values: Any) -> Path:
         content[member] = values
 
     return changed(weights, file, replace)
+
+
+def test_the_bundled_model_is_what_conversion_gives_byte_for_byte(
+    mobilenet: MobilenetModel, weights: Path
+) -> None:
+    found = bundled(weights.parent, Location.parse(str(weights)))
+    assert found is not None, "make it: uv run python -m spark_src.features.model weights"
+    assert found.content == mobilenet.content
+    assert found.weights_sha256 == mobilenet.weights_sha256
+    assert found.greatest_difference == pytest.approx(mobilenet.greatest_difference, abs=1e-5)
+
+
+def test_other_weights_have_no_bundled_model(weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_bytes(weights.read_bytes() + b"x")
+    assert bundled(weights.parent, Location.parse(str(other))) is None
+
+
+def test_a_bundled_model_that_is_damaged_or_of_another_converter_is_not_used(
+    weights: Path, tmp_path: Path
+) -> None:
+    for file in weights.parent.glob(f"{weights.stem}.*"):
+        shutil.copy(file, tmp_path)
+    mine = Location.parse(str(tmp_path / weights.name))
+    assert bundled(tmp_path, mine) is not None
+    described = tmp_path / f"{weights.stem}.json"
+    text = described.read_text()
+    described.write_text(text.replace("tensorflow 2", "tensorflow 1"))
+    assert bundled(tmp_path, mine) is None
+    described.write_text(text)
+    (tmp_path / f"{weights.stem}.tflite").write_bytes(b"damaged")
+    assert bundled(tmp_path, mine) is None
 
 
 def test_the_weights_are_those_that_the_code_pins(weights: Path) -> None:

@@ -1,0 +1,133 @@
+"""What a user typed, before anything starts: assets and settings of a run, refused by name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from fruits_assets.settings import did_you_mean
+from spark_src.contract import PREFIXES
+from spark_src.errors import SettingsError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_TERM = re.compile(r"[+*\d]*(?P<name>\w+)[+*\d]*")
+"""An asset with what is around it: `pca_model+`. Other terms (`group:…`) are Dagster's to read."""
+
+RunConfig = dict[str, dict[str, dict[str, Any]]]
+
+
+def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
+    """Refuse names that no asset has: at once, before Dagster is imported and Spark starts.
+
+    Raises:
+        SettingsError: with the nearest name.
+    """
+    for term in _terms(selections):
+        match = _TERM.fullmatch(term)
+        if match and match["name"] not in PREFIXES:
+            name = match["name"]
+            raise SettingsError(f"--select: there is no asset {name}: {_meant(name, PREFIXES)}")
+    for value in values:
+        name, *_ = _split(value)
+        if name not in (*PREFIXES, "ingest"):
+            raise SettingsError(
+                f"--set {value}: there is no asset {name}: {_meant(name, PREFIXES)}"
+            )
+
+
+def _terms(selections: Sequence[str]) -> list[str]:
+    return [term.strip() for text in selections for term in text.split(",") if term.strip()]
+
+
+def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
+    """The assets that are selected, as Dagster's own command selects them.
+
+    Raises:
+        SettingsError: there is no such asset, or nothing is selected.
+    """
+    import dagster as dg
+
+    terms = _terms(selections)
+    try:
+        keys = dg.AssetSelection.from_coercible(terms).resolve(graph)
+    except dg.DagsterError as error:
+        raise SettingsError(
+            f"--select {','.join(terms)} cannot be read ({str(error).splitlines()[0]}). Name "
+            f"assets, with + for those next to them and * for all: {', '.join(PREFIXES)}."
+        ) from error
+    if not keys:
+        raise SettingsError(f"--select {','.join(terms)} selects nothing: name an asset, or '*'.")
+    return sorted(keys)
+
+
+def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> RunConfig:
+    """Dagster's run config of `asset.field=value`, each value as JSON, or else text.
+
+    Raises:
+        SettingsError: no such asset or field, or a value that the field does not take.
+    """
+    ops = {key.to_user_string(): asset for asset in assets for key in asset.keys}
+    ops |= {asset.op.name: asset for asset in assets}
+    given: dict[str, dict[str, Any]] = {}
+    for value in values:
+        name, field, content = _split(value)
+        fields = _fields(ops[name])
+        if field not in fields:
+            raise SettingsError(f"--set {value}: {name} has no {field}: {_meant(field, fields)}")
+        given.setdefault(ops[name].op.name, {})[field] = content
+    by_op = {asset.op.name: asset for asset in ops.values()}
+    for op, config in given.items():
+        _require_valid(by_op[op], op, config)
+    return {"ops": {op: {"config": config} for op, config in given.items()}} if given else {}
+
+
+def _split(text: str) -> tuple[str, str, Any]:
+    left, equals, right = text.partition("=")
+    name, dot, field = left.strip().partition(".")
+    if not (equals and dot and name and field):
+        raise SettingsError(
+            f"--set {text}: write asset.field=value, e.g. --set pca_model.n_components=20."
+        )
+    try:
+        return name, field, json.loads(right)
+    except ValueError:
+        return name, field, right
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return did_you_mean(name, names) if names else "it has no settings."
+
+
+def config_class(asset: dg.AssetsDefinition) -> type[dg.Config] | None:
+    """The class of an asset's `config`, if it takes one."""
+    function = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
+    found = inspect.signature(function).parameters.get("config")
+    return None if found is None else found.annotation
+
+
+def _fields(asset: dg.AssetsDefinition) -> list[str]:
+    found = config_class(asset)
+    return list(found.model_fields) if found else []
+
+
+def _require_valid(asset: dg.AssetsDefinition, op: str, values: Mapping[str, Any]) -> None:
+    kind = config_class(asset)
+    if kind is None:
+        return
+    try:
+        kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise SettingsError(
+            f"--set {op}.{field}={first['input']}: {first['msg'].lower()}. "
+            f"{kind.model_fields[field].description or ''}".strip()
+        ) from error

@@ -1,0 +1,119 @@
+"""What Spark finds in its environment, and how many workers a machine gets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spark_src.spark.environment import is_utf8_locale, take_out_foreign
+from spark_src.spark.resources import Machine, available_cores, available_memory
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "SPARK_DIST_CLASSPATH",
+        "PYSPARK_SUBMIT_ARGS",
+        "PYSPARK_DRIVER_PYTHON_OPTS",
+        "HADOOP_HOME",
+        "HADOOP_CONF_DIR",
+        "YARN_CONF_DIR",
+        "HIVE_CONF_DIR",
+        "CLASSPATH",
+    ],
+)
+def test_variables_of_another_spark_are_taken_out_and_named(name: str) -> None:
+    environment = {name: "/opt/other", "PATH": "/bin", "FRUITS_STORAGE": "data"}
+    assert list(take_out_foreign(environment)) == [name]
+    assert environment == {"PATH": "/bin", "FRUITS_STORAGE": "data"}
+
+
+def test_of_javas_options_the_properties_stay_and_switches_of_other_javas_go() -> None:
+    environment = {
+        "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=proxy -XX:+UseConcMarkSweepGC",
+        "_JAVA_OPTIONS": "-Xmx64m",
+        "JDK_JAVA_OPTIONS": "-Da=b",
+    }
+    found = list(take_out_foreign(environment))
+    assert found == ["a part of JAVA_TOOL_OPTIONS", "a part of _JAVA_OPTIONS"]
+    assert environment == {
+        "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=proxy",
+        "JDK_JAVA_OPTIONS": "-Da=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "utf8"),
+    [
+        ({}, False),
+        ({"LANG": "C"}, False),
+        ({"LANG": "POSIX", "LC_CTYPE": "C.UTF-8"}, True),
+        ({"LANG": "C.UTF-8", "LC_ALL": "C"}, False),
+        ({"LC_ALL": "de_XX.UTF-8"}, False),  # no machine has it
+        ({"LC_ALL": "C.utf8"}, True),
+    ],
+)
+def test_a_locale_is_utf_8_where_the_machine_has_it(
+    variables: dict[str, str], utf8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_utf8_locale() is utf8
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "workers", "heap_mib"),
+    [
+        (1, 0.5, 1, 700),
+        (2, 2, 1, 700),
+        (4, 3, 2, 1024),
+        (8, 4, 2, 2048),
+        (2, 16, 2, 2048),
+        (64, 16, 22, 2048),
+        (64, 256, 64, 2048),
+    ],
+)
+def test_workers_follow_cores_and_memory(
+    cores: int, gib: float, workers: int, heap_mib: int
+) -> None:
+    machine = Machine(cores, int(gib * GIB))
+    assert (machine.workers, machine.driver_memory // 2**20) == (workers, heap_mib)
+
+
+def test_cores_are_those_that_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, 8 * GIB),
+        ({"memory.max": "max"}, 8 * GIB),
+        ({"memory.max": str(2 * GIB)}, 2 * GIB),
+        ({"memory/memory.limit_in_bytes": str(3 * GIB)}, 3 * GIB),
+        ({"memory.max": str(2**62)}, 8 * GIB),
+    ],
+)
+def test_memory_is_the_containers_where_that_is_less(
+    limits: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal:       {8 * 2**20} kB\nMemFree: 1 kB\n")
+    for name, value in limits.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(value)
+    assert available_memory(tmp_path, meminfo) == expected
