@@ -157,7 +157,11 @@ class RunReport:
     def _verdict(self, asset: str) -> str:
         mine = [found for found in self.checks if found.asset == asset]
         bad = [found.check for found in mine if not found.passed]
-        return f"{len(bad)} of {len(mine)}: see below" if bad else f"{len(mine)} hold" * bool(mine)
+        return (
+            f"{len(bad)} of {len(mine)}: see below"
+            if bad
+            else f"{len(mine)} hold{'s' * (len(mine) == 1)}" * bool(mine)
+        )
 
 
 def _made(metadata: Mapping[str, Any], seconds: float) -> Made:
