@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +24,7 @@ from spark_src.features.plan import FeaturesPlan, plan_features
 from spark_src.images.listing import list_files
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import raw_change, read_new
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.change import Change
@@ -72,15 +73,39 @@ def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 
             shutil.copyfile(file, place)
 
 
+def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
+    """Put `count` pictures with pixels of their own into a folder: turned and mirrored copies.
+
+    Args:
+        files: as of `link_pictures`, as are the others.
+        count: how many; beyond eight times the files, the quality is lower.
+        folder: where.
+        first: the first number.
+    """
+    turns = [None, *Image.Transpose]
+    for number in range(first, first + count):
+        round_, turn = divmod(number // len(files), len(turns))
+        split = "Test" if number % 4 == 0 else "Training"
+        place = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(files[number % len(files)]) as image:
+            copy = image if turns[turn] is None else image.transpose(turns[turn])
+            copy.save(place, "JPEG", quality=90 - round_)
+
+
 def stored_pictures(
-    spark: SparkSession, files: Sequence[Path], count: int, folder: Path
+    spark: SparkSession,
+    files: Sequence[Path],
+    count: int,
+    folder: Path,
+    limits: Limits | None = None,
 ) -> Snapshot:
     """Ingest `count` pictures (the files, over again where there are fewer) into storage."""
     source = folder / "input"
     link_pictures(files, count, source)
     tables = Tables(Location.parse(str(folder / "storage")))
     write = tables.begin("raw_images", "benchmark")
-    plan = plan_ingest(list_files(Location.parse(str(source))), Limits(), None, None)
+    plan = plan_ingest(list_files(Location.parse(str(source))), limits or Limits(), None, None)
     found = read_new(lambda: spark, plan, write, lambda: spark.sparkContext.accumulator(0))
     images = raw_change(plan, found, write, 0, time.monotonic()).commit()
     for file in images.locations:

@@ -1,6 +1,8 @@
 """Images a second: ours, the published method, and the bare engine in two processes.
 
-Run: uv run python -m benchmarks.features [--images FOLDER] [--count N] [--rounds N]
+Then 12-megapixel photos, from file to features.
+
+Run: uv run python -m benchmarks.features [--images FOLDER] [--count N] [--rounds N] [--photos N]
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from benchmarks._common import (
     start_spark,
     stored_pictures,
 )
+from benchmarks.photos import compare_photos
 from spark_src.features.inference import BATCH, Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import INPUT_SIZE, model_input
@@ -41,6 +44,9 @@ def main() -> None:
     files = picture_files(options.images)
     count = max(options.count, len(files))
     model = default_model()
+    if not options.count:
+        compare_photos(start_spark(), files, model, options.photos, options.rounds)
+        return
     contents = [files[number % len(files)].read_bytes() for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         spark = start_spark()
@@ -70,12 +76,17 @@ def main() -> None:
         ["round", *map(str, range(1, len(pairs) + 1))],
         [("ratio", *pairs)],
     )
+    if options.photos:
+        compare_photos(spark, files, model, options.photos, options.rounds)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
-    parser.add_argument("--count", type=int, default=10_080, help="at least so many images")
+    parser.add_argument(
+        "--count", type=int, default=10_080, help="at least so many images; 0: photos only"
+    )
+    parser.add_argument("--photos", type=int, default=96, help="photos of 12 megapixels; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

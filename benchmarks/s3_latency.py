@@ -23,7 +23,7 @@ from benchmarks._common import picture_files, seconds_of, show, start_spark
 from spark_src.images.listing import Listing, list_files
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import read_new
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables

@@ -22,6 +22,9 @@ INTERVAL_SECONDS = 120
 MAX_EVALUATIONS = 10
 """Evaluations after which a batch is closed, even while pictures are still coming."""
 
+MAX_FAILURES = 3
+"""Failed runs in a row after which no other is requested until the input changes."""
+
 EVALUATIONS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
 """Where a queue announces new objects, the input is listed all the same once in so many
 evaluations: messages expire, and objects that are older than the queue were never announced."""
@@ -41,6 +44,8 @@ class SensorCursor:
     """Evaluations in a row without a listing, as the queue announced nothing."""
     runs: int = 0
     """How many runs were requested."""
+    failed: int = 0
+    """How many of them failed in a row, the input being what it is."""
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
@@ -103,7 +108,7 @@ def _evaluate(
     context: dg.SensorEvaluationContext, source: InputFolder, tables: Tables
 ) -> dg.SensorResult | dg.SkipReason:
     """List the input, unless its queue says that nothing came or went."""
-    cursor, queue = SensorCursor.parse(context.cursor), source.queue
+    cursor, queue = _retried(context, SensorCursor.parse(context.cursor)), source.queue
     notices = queue.drain() if queue else None
     if notices is not None and _is_quiet(cursor, notices):
         context.update_cursor(replace(cursor, quiet=cursor.quiet + 1).text)
@@ -113,6 +118,25 @@ def _evaluate(
     if queue and notices and found == cursor.done:
         queue.acknowledge(notices)  # a run was requested that finds all they announce
     return _request(context, cursor, found, listing.n_pictures, tables)
+
+
+def _retried(context: dg.SensorEvaluationContext, cursor: SensorCursor) -> SensorCursor:
+    """Take a run that failed as not requested: a network or a disk may be there again.
+
+    A few times: a run that fails for what the input holds would fail for ever.
+    """
+    if not cursor.done or cursor.failed >= MAX_FAILURES:
+        return cursor
+    tags = {"dagster/run_key": _run_key(cursor.runs, cursor.done), "dagster/sensor_name": SENSOR}
+    runs = context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+    if not runs or runs[0].status != dg.DagsterRunStatus.FAILURE:
+        return cursor
+    return replace(cursor, done="", failed=cursor.failed + 1)
+
+
+def _run_key(runs: int, found: str) -> str:
+    """Numbered: Dagster makes one run a key, and the input may become what it was before."""
+    return f"{runs} {found}"
 
 
 def _is_quiet(cursor: SensorCursor, notices: Notices) -> bool:
@@ -128,17 +152,19 @@ def _request(
     tables: Tables,
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run once the changed input has settled, or has been changing for long."""
-    runs, word = cursor.runs, "file" if files == 1 else "files"
+    word = "file" if files == 1 else "files"
     if found == cursor.done:
-        context.update_cursor(SensorCursor(found, found, runs=runs).text)
+        context.update_cursor(replace(cursor, seen=found, evaluations=0, quiet=0).text)
         return dg.SkipReason(f"{files:,} {word}, none of them new")
     if found != cursor.seen and cursor.evaluations < MAX_EVALUATIONS:
-        waiting = SensorCursor(cursor.done, found, cursor.evaluations + 1, runs=runs)
+        waiting = SensorCursor(cursor.done, found, cursor.evaluations + 1, runs=cursor.runs)
         context.update_cursor(waiting.text)
         return dg.SkipReason(f"{files:,} {word}; waits until no more come")
-    # Numbered: Dagster makes one run a key, and the input may become what it was before.
-    request = dg.RunRequest(run_key=f"{runs + 1} {found}", asset_selection=_selection(tables))
-    return dg.SensorResult([request], cursor=SensorCursor(found, found, runs=runs + 1).text)
+    failed = cursor.failed if found == cursor.seen else 0
+    requested = SensorCursor(found, found, runs=cursor.runs + 1, failed=failed)
+    key = _run_key(requested.runs, found)
+    request = dg.RunRequest(run_key=key, asset_selection=_selection(tables))
+    return dg.SensorResult([request], cursor=requested.text)
 
 
 def _selection(tables: Tables) -> list[dg.AssetKey]:

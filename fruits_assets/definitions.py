@@ -30,7 +30,7 @@ from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
-# The lock file pins what is in beta (data versions); nobody who reads a run's log can act on it.
+# The lock file pins what is in beta (data versions); a reader of a run's log cannot act on it.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 # Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
@@ -49,7 +49,7 @@ def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) ->
         "pyspark": _spark(settings),
         "step_launcher": _launcher(settings),
         "storage": storage,
-        "source": PictureSource(uri=input_uri, queue_url=queue),
+        "source": PictureSource(uri=input_uri, queue_url=queue, max_side=settings.max_side),
         "weights": ModelWeights(uri=weights_uri),
         "residency": Residency(uris=[storage_uri, input_uri, weights_uri]),
         "delta": DeltaIOManager(storage=storage),

@@ -39,6 +39,7 @@ def embed(
     """
     from fruits_assets.settings import settings_in_region
     from spark_src import embed as embedding
+    from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
 
@@ -46,7 +47,9 @@ def embed(
     settings = settings_in_region(*root)
     require_in_region([Location.parse(str(picture))], settings.region)
     model, pca = current_models((*root, settings.storage_location)[0])
-    return embedding.embed(read_picture(str(picture)), model, pca)
+    return embedding.embed(
+        read_picture(str(picture)), model, pca, Limits(max_side=settings.max_side)
+    )
 
 
 def read_picture(file: str) -> bytes:

@@ -26,6 +26,8 @@ DEFAULTS = {
     "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_ASSET_LIST_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME": _MODULE,
+    # Dagster's own 60 s are too few to list a million objects: a thousand calls one by one.
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "600",
 }
 
 

@@ -38,7 +38,7 @@ def load(
             configured region; the message says what to do.
         ImportError: the library is not installed.
     """
-    # Whoever imports `load` in a notebook's first cell pays for none of these yet.
+    # Imported here, so that `from fruits_assets import load` is quick.
     from fruits_assets.settings import settings_in_region
     from spark_src.io.locations import Location
     from spark_src.tables.delta import Tables

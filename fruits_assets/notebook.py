@@ -65,7 +65,7 @@ class NotDrawn:
         """
         raise FruitsError(
             f"There is no picture `{self._name}`: the cell that draws it failed or was not run, "
-            "or one above it. The first error above says why; mend that and run the cells again."
+            "or one above it. The first error above says why; fix that and run the cells again."
         )
 
 

@@ -1,4 +1,4 @@
-"""What S3 told a queue about the input: where it told nothing, nothing has to be listed."""
+"""S3's notifications about the input, from an SQS queue: without one nothing has to be listed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAIT_SECONDS = 1
 """How long a call waits for messages. Without a wait SQS asks some of its servers only."""
 
 DRAIN_SECONDS = 20.0
-"""After so long `drain` begins no further call: Dagster gives a sensor's look 60 s."""
+"""After so long `drain` begins no further call: the listing has to fit into the same evaluation."""
 
 _TEST_EVENT = "s3:TestEvent"
 """What S3 sends once, to see whether it may, when notifications are configured."""
@@ -37,7 +37,7 @@ _QUEUE_URL = re.compile(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com/\d{12}/[\w-]
 
 @dataclass(frozen=True)
 class Notices:
-    """What one look at the queue found. No name of a picture is kept: it can name a person."""
+    """What one `drain` found. No name of a picture is kept: it can name a person."""
 
     events: int = 0
     """How many objects came or went. Never too few; some may count twice, as S3 and SQS promise
@@ -49,7 +49,7 @@ class Notices:
 class InputQueue:
     """The queue that S3 tells of objects that come and go under the input.
 
-    A message stays until it is acknowledged. Whoever acts on notices acknowledges them afterwards:
+    A message stays until it is acknowledged. Acknowledge notices only after acting on them:
     after a crash in between they come again, and the input is listed once too often, not once too
     few.
     """
@@ -81,8 +81,8 @@ class InputQueue:
             # One that comes twice counts once, and only its last handle deletes it.
             received[message["MessageId"]] = message["ReceiptHandle"], _events(message["Body"])
         self._delete([handle for handle, events in received.values() if not events])
-        told = {handle: events for handle, events in received.values() if events}
-        return Notices(sum(told.values()), tuple(told))
+        found = {handle: events for handle, events in received.values() if events}
+        return Notices(sum(found.values()), tuple(found))
 
     def acknowledge(self, notices: Notices) -> None:
         """Delete the messages of these notices. To be called once a run was asked for.
@@ -102,7 +102,7 @@ class InputQueue:
                 return
 
     def _receive(self) -> list[dict[str, Any]]:
-        with self._explained("Receiving messages from"):
+        with self._queue_errors("Receiving messages from"):
             answer: dict[str, Any] = client("sqs", self._region).receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=WAIT_SECONDS
             )
@@ -127,7 +127,7 @@ class InputQueue:
         for start in range(0, len(handles), BATCH):
             batch = handles[start : start + BATCH]
             entries = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(batch)]
-            with self._explained("Deleting messages from"):
+            with self._queue_errors("Deleting messages from"):
                 answer = client("sqs", self._region).delete_message_batch(
                     QueueUrl=self._url, Entries=entries
                 )
@@ -136,7 +136,7 @@ class InputQueue:
         return stayed
 
     @contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
+    def _queue_errors(self, doing: str) -> Iterator[None]:
         try:
             with aws_errors(f"{doing} {self._url}"):
                 yield
@@ -146,7 +146,7 @@ class InputQueue:
             raise AwsError(
                 f"{doing} {self._url} failed: there is no such queue. Set FRUITS_INPUT_QUEUE to "
                 "the one that `make -s env` prints, or unset it: the input is then listed at "
-                "each look.",
+                "each evaluation.",
                 error.code,
             ) from error
 
@@ -157,14 +157,14 @@ def _events(body: str) -> int:
     To list once too often does no harm, and S3 may come to write what is not known here.
     """
     try:
-        told = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return 1
-    if not isinstance(told, dict):
+    if not isinstance(found, dict):
         return 1
-    if told.get("Event") == _TEST_EVENT:
+    if found.get("Event") == _TEST_EVENT:
         return 0
-    records = told.get("Records")
+    records = found.get("Records")
     return max(1, len(records)) if isinstance(records, list) else 1
 
 

@@ -15,6 +15,7 @@ from fruits_assets.notifications import InputQueue
 from spark_src.errors import ClusterError
 from spark_src.features.model import weights_alpha
 from spark_src.images.listing import Listing, list_files, require_some_file
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
@@ -115,6 +116,9 @@ class InputFolder(dg.ConfigurableResource[Any]):
 class PictureSource(InputFolder):
     """The folder of pictures to ingest. A run fails at once where it is missing or empty."""
 
+    max_side: int = Limits.max_side
+    """Larger pictures are kept at a smaller scale."""
+
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         super().setup_for_execution(context)
         require_some_file(self.root)
@@ -133,7 +137,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
 
 class Residency(dg.ConfigurableResource[Any]):
-    """Every place that a deployment reads or writes, to be inspected without reading it."""
+    """Every location that a deployment reads or writes, to be inspected, not read."""
 
     uris: list[str]
 

@@ -18,6 +18,7 @@ from fruits_assets import environment
 from fruits_assets.notifications import InputQueue
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import SettingsError
+from spark_src.images.rejection import Limits
 from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
@@ -52,10 +53,12 @@ class Settings(BaseSettings):
     cluster: str = "fruits-features"
     show_photos: bool = False
     """Whether Dagster's metadata may show pictures and paths that can be a person's."""
+    max_side: int = Field(default=Limits.max_side, ge=448)
+    """Pixels of the longer side of what is kept of a picture; a larger one is reduced to it."""
     input_queue: str | None = None
     """URL of the SQS queue to which S3 announces what comes and goes under the input."""
     poll_seconds: float = Field(default=15, gt=0)
-    """The longest pause between two looks at a step on the cluster."""
+    """The longest pause between two polls of a step on the cluster."""
 
     @field_validator("input", "storage", "weights", "cluster")
     @classmethod

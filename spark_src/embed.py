@@ -14,7 +14,8 @@ from spark_src.errors import PcaError, UnusablePictureError
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.preprocess import model_input
-from spark_src.images.validate import DEFAULT_LIMITS, Limits, PictureRejected, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected
+from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.model import PcaModel
 
 _ENGINES = 8
@@ -43,10 +44,10 @@ def embed(
     It may be called from several threads: each has an engine of its own.
 
     Args:
-        content: a JPEG or PNG file's bytes, as a user sends it.
+        content: a picture file's bytes, as a user sends it.
         model: the LiteRT file, or its bytes.
         pca: fitted on features of that very model.
-        limits: as ingest's.
+        limits: as ingest's; `max_side` decides the numbers of larger pictures.
 
     Returns:
         float32, shape (n_components,).

@@ -2,7 +2,7 @@
 
 
 class FruitsError(Exception):
-    """Base of every error that is the user's to mend, so that callers can catch just these."""
+    """Base of every error that the user can fix, so that callers can catch just these."""
 
 
 class SettingsError(FruitsError):
@@ -75,3 +75,7 @@ class DatasetError(FruitsError):
 
 class ErasureError(FruitsError):
     """A person's data could not be erased completely."""
+
+
+class ClassifierError(FruitsError):
+    """The labelled images there are cannot be learnt from."""

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from fruits_assets.emr import code_package
 from spark_src.features.model import MobilenetModel, convert
-from spark_src.io.aws import client, forget_clients
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.delta import Snapshot, Tables
@@ -109,9 +109,9 @@ def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "test")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-west-1")
-    forget_clients()
+    reset_clients()
     yield aws_url
-    forget_clients()
+    reset_clients()
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def new_bucket(region: str) -> str:
     s3 = client("s3", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
     if ANOTHER_S3:
-        return name  # the one that was tried has neither of what follows
+        return name  # the one that was tried has neither of the names below
     closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
@@ -205,7 +205,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of larger data beside the checkout; who has none skips what needs it."""
+    """The folder of larger data beside the checkout; without it tests are skipped."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip("There is no folder `shared` beside the checkout.")
@@ -214,7 +214,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def fruits_360(shared: Path) -> Path:
-    """5,360 real pictures of 67 varieties; who has none skips what needs them."""
+    """5,360 real pictures of 67 varieties; without them the tests that need them are skipped."""
     folder = shared / "data" / "fruits-360"
     if not folder.is_dir():
         pytest.skip("There is no folder `data/fruits-360` in the shared data.")

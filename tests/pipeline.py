@@ -22,7 +22,7 @@ from spark_src.images.refresh import (
     rejected_change,
     rejected_table,
 )
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, Tables, schema_of

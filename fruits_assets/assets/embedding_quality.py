@@ -24,7 +24,7 @@ from spark_src.tables.statistics import joint_digest
 
 
 class QualityConfig(dg.Config):
-    """How many images are looked at."""
+    """How many images are compared."""
 
     most_images: int = Field(
         MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
@@ -41,7 +41,7 @@ def embedding_quality(
 
     Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
     """
-    change, metadata = quality_change(storage.tables, context.run_id, config.most_images)
+    change, metadata = quality_change(storage.tables, context.run.run_id, config.most_images)
     return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
 
 

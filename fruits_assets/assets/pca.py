@@ -19,7 +19,9 @@ from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 class PcaConfig(dg.Config):
     """How far to reduce, how much has to be kept, and when to fit again."""
 
-    n_components: int = Field(50, ge=1, le=1280, description="How many components to keep.")
+    n_components: int = Field(
+        50, ge=1, le=1280, description="How many components to keep. Of n images, at most n - 1."
+    )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
     )
@@ -49,7 +51,7 @@ def pca_model(
     sums; it is fitted again only when too many are new or unlike, or when k or the features' model
     changes, because a new fit changes every number. A Spark ML PCAModel lies beside it.
     """
-    write = storage.tables.begin(PCA_MODEL, context.run_id, [mobilenet_features])
+    write = storage.tables.begin(PCA_MODEL, context.run.run_id, [mobilenet_features])
     settings = FitSettings(
         config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
@@ -72,7 +74,7 @@ def pca_components(
     to the model keep their numbers.
     """
     inputs = (mobilenet_features, pca_model)
-    write = storage.tables.begin(PCA_COMPONENTS, context.run_id, inputs)
+    write = storage.tables.begin(PCA_COMPONENTS, context.run.run_id, inputs)
     change = components_change(write, *inputs, pyspark, context.log.info)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 
@@ -92,7 +94,7 @@ def pca_model_change(
     found = fit.fit_or_keep(session, features, write.before, settings, erased)
     log(f"PCA: {found.description}")
     sums = fit.save(session, found, write, features)
-    statistics = fit.statistics(found, sums, write.before, settings.min_explained_variance)
+    statistics = fit.statistics(found, sums, write.before, settings)
     new, gone = found.update.new_images, found.update.n_gone
     images = statistics.n_images_today if new is None else new.num_rows + (gone or 0)
     note = found.description

@@ -19,15 +19,18 @@ from fruits_assets.resources import (
     picture_counter,
 )
 from spark_src.errors import FruitsError
+from spark_src.images.labels import read_labels
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
     raw_change,
     read_new,
     rejected_change,
     rejected_table,
+    require_apart,
     require_few_rejections,
 )
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
+from spark_src.images.summary import Summary, summarize
 from spark_src.spark.progress import report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
@@ -39,7 +42,10 @@ class IngestConfig(dg.Config):
     """What is too large, and when too much is broken."""
 
     max_rejected_share: float = Field(
-        0.05, ge=0, le=1, description="The run fails when a greater share of the files is rejected."
+        0.05,
+        ge=0,
+        le=1,
+        description="The run fails when a greater share of the files, of 50 or more, is rejected.",
     )
     max_bytes: int = Field(Limits.max_bytes, gt=0, description="Larger files are rejected, unread.")
     max_pixels: int = Field(
@@ -54,8 +60,9 @@ class IngestConfig(dg.Config):
             "why. Together with `raw_images` these are all the files there.",
         ),
         RAW_IMAGES: catalog.RAW_IMAGES.out(
-            "Every picture under FRUITS_INPUT, one row each: decoded once to see that "
-            "it can be, its pixels untouched, its metadata (EXIF and the like) removed.",
+            "Every picture under FRUITS_INPUT, one row each, without its metadata (EXIF and the "
+            "like). Its pixels are untouched up to FRUITS_MAX_SIDE (1,024); a larger one is "
+            "reduced to it.",
         ),
     },
     can_subset=True,
@@ -71,9 +78,16 @@ def ingest(
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> Iterator[dg.Output[Change]]:
     """Read the files that are new or changed; sort them into pictures and rejected files."""
-    limits = Limits(config.max_bytes, config.max_pixels)
+    limits = Limits(config.max_bytes, config.max_pixels, source.max_side)
     outputs = ingest_changes(context, pyspark, storage.tables, source, limits, config)
     yield from selected_outputs(context, outputs, delta)
+
+
+def _report(context: dg.AssetExecutionContext, summary: Summary) -> None:
+    """Say what was understood of the input, before anything is read."""
+    context.log.info(str(summary))
+    if summary.warning:
+        context.log.warning(summary.warning)
 
 
 def ingest_changes(
@@ -86,8 +100,14 @@ def ingest_changes(
 ) -> Iterator[dg.Output[Change]]:
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
-    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
-    plan = plan_ingest(source.listing(), limits, raw.before, rejected.before)
+    rejected, raw = (
+        tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES)
+    )
+    require_apart(source.root, tables.root)
+    listing = source.listing()
+    _report(context, summarize(listing))
+    labels = read_labels(source.root)
+    plan = plan_ingest(listing, limits, raw.before, rejected.before, labels)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
         counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731

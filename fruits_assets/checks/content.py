@@ -13,6 +13,7 @@ from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding
 from spark_src.pca.fit import load_current
+from spark_src.pca.model import few_images_note
 from spark_src.tables import csv
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, open_parquet
@@ -71,6 +72,8 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
     wanted, explained = known.min_explained_variance, known.explained_variance_today
     needed = known.components_for[str(wanted)]
     text = f"{known.n_components} components explain {explained:.4f} of the variance"
+    if known.n_components < known.asked:
+        text += f" ({few_images_note(known.asked, known.n_components)})"
     if explained < wanted:
         text += f"; {wanted:g} is asked for and takes n_components = {needed}"
     return dg.AssetCheckResult(
@@ -81,6 +84,7 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
             "explained variance when PCA was fitted": known.explained_variance,
             "asked for": wanted,
             "n_components": known.n_components,
+            "n_components asked for": known.asked,
             "n_components needed": needed,
         },
     )

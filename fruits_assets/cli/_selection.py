@@ -83,9 +83,9 @@ def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> 
             raise SettingsError(f"--set {value}: {name} has no {field}: {_meant(field, fields)}")
         given.setdefault(ops[name].op.name, {})[field] = content
     by_op = {asset.op.name: asset for asset in ops.values()}
-    for op, fields in given.items():
-        _require_valid(by_op[op], op, fields)
-    return {"ops": {op: {"config": fields} for op, fields in given.items()}} if given else {}
+    for op, config in given.items():
+        _require_valid(by_op[op], op, config)
+    return {"ops": {op: {"config": config} for op, config in given.items()}} if given else {}
 
 
 def _split(text: str) -> tuple[str, str, Any]:

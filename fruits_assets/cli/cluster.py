@@ -1,4 +1,4 @@
-"""`fruits cluster …`: look at the EMR cluster, start it, stop it. What EMR is asked is not here."""
+"""`fruits cluster …`: show the EMR cluster, start it, stop it. Calls of EMR: `emr/cluster.py`."""
 
 import sys
 from pathlib import Path

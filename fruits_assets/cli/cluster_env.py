@@ -50,8 +50,8 @@ def push(python: _Python = packed_env.PYTHON_VERSION) -> None:
     # Not in staging, which is emptied after days: a cluster that starts later wants it still.
     folder = settings.storage_location / FOLDERS["environments"]
     with _shown() as (report, sent):
-        place = packed_env.push(folder, settings.region, python, report, sent)
-    typer.echo(place.uri)
+        location = packed_env.push(folder, settings.region, python, report, sent)
+    typer.echo(location.uri)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Form(StrEnum):
 
 
 def embed(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     form: Annotated[
         Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
     ] = Form.TABLE,
@@ -59,17 +59,19 @@ def embed(
     from fruits_assets.embedding import current_models, read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.embed import embedding
+    from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
     settings = settings_in_region()
+    limits = Limits(max_side=settings.max_side)
     require_in_region([Location.parse(file) for file in files], settings.region)
     model, pca = current_models(settings.storage_location)
     found: dict[str, Embedding] = {}
     for file in files:
         try:
-            found[file] = embedding(read_picture(file), model, pca)
+            found[file] = embedding(read_picture(file), model, pca, limits)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True

@@ -112,7 +112,7 @@ def _run(job: str, definitions: dg.Definitions) -> None:
         result = resolved.execute_in_process(instance=instance, raise_on_error=False)
     if not result.success:
         raise ErasureError(
-            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Mend "
+            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Fix "
             "that and run `fruits erase` again: it completes what is pending."
         )
 

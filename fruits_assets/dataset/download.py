@@ -74,7 +74,7 @@ def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) 
             lay_out(cached.file, missing, to)
     except OSError as error:
         raise DatasetError(
-            f"{to} is not complete: {error}. Mend that (space on the disk? rights?), then start "
+            f"{to} is not complete: {error}. Fix that (space on the disk? rights?), then start "
             "the same command again."
         ) from error
     return Fetched(sum(map(is_picture, files)), len(missing))

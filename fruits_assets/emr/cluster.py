@@ -64,7 +64,7 @@ def find(name: str, region: str) -> ClusterState | None:
 
 
 def find_last(name: str, region: str) -> ClusterState | None:
-    """The newest cluster of that name in any state; EMR forgets after two months."""
+    """The newest cluster of that name in any state; EMR lists it for two months."""
     return _newest(name, region)
 
 
@@ -88,7 +88,7 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
         name: the cluster's name.
         region: AWS's region.
         say: takes a line about how it goes, at most every 10 seconds while waiting.
-        poll_seconds: time between two looks.
+        poll_seconds: time between two polls.
         timeout_seconds: time after which waiting ends with an error.
         storage: where the assets lie. In S3 it holds the arguments that start the cluster, and the
             lock that lets one of several runs do so.
@@ -102,7 +102,7 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
     while (found := find(name, region)) is None:
         started = None
         with acquire_lock(lock, region) as holder:
-            # Between the look and the lock another run may have started one and let go.
+            # Between the call and the lock another run may have started one and let go.
             if holder is None and find(name, region) is None:
                 started = _start(name, region, say, storage)
                 _until_listed(name, region, started, poll_seconds, until)
@@ -188,7 +188,7 @@ def _described(cluster_id: str, region: str) -> dict[str, Any]:
 
 
 def _until_listed(name: str, region: str, started: str, poll: float, until: float) -> None:
-    """Whoever waits for the lock must see the cluster in the list before the lock is let go."""
+    """A process that waits for the lock must see the cluster in the list before it is released."""
     while started not in {found["Id"] for found in _every("list_clusters", "Clusters", region)}:
         _pause(poll, until, f"Cluster {name} ({started}) was started, but EMR does not list it.")
 
@@ -205,7 +205,7 @@ def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: flo
         if now.state not in LIVING:
             raise ClusterError(
                 f"C{called[1:]} did not start, it is {now.state}: {now.reason or 'EMR says no why'}"
-                " Its logs in S3 (LogUri) tell more; mend what they name and start it again."
+                " Its logs in S3 (LogUri) say more; fix what they name and start it again."
             )
         say(f"{called} is {now.state.lower()}, since {now.since:%H:%M} UTC; {USUALLY} in all")
         _pause(poll, until, f"C{called[1:]} is still {now.state}. Look at it in EMR's console.")

@@ -42,13 +42,13 @@ _TRANSIENT = frozenset(
 
 @dataclass(frozen=True)
 class Polling:
-    """How often a step is looked at: quickly at first, then at ease."""
+    """How often a step is polled: quickly at first, then less often."""
 
     first_seconds: float = 1
     longest_seconds: float = 15
     growth: float = 1.3
     unanswered_seconds: float = 600
-    """How long AWS may leave looks unanswered."""
+    """How long AWS may leave polls unanswered."""
     log_seconds: float = EMR_LOG_SECONDS
     """How long EMR's own log is waited for."""
 
@@ -146,7 +146,7 @@ class FruitsStepLauncher(dg.StepLauncher):
             except AwsError as error:
                 if not self._is_transient(error, answered):
                     raise
-                context.log.warning(f"{error} The step goes on; it is looked at again.")
+                context.log.warning(f"{error} The step goes on; it is polled again.")
                 continue
             answered = time.monotonic()
             if step.state == "COMPLETED" or (step.has_failed and relay.has_failed):

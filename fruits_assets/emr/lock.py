@@ -16,7 +16,7 @@ from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 LOCK_LASTS = timedelta(minutes=15)
-"""Whoever has held the lock for longer is taken for dead."""
+"""A process that has held the lock for longer is considered dead."""
 
 
 @contextmanager

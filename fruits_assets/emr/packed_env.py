@@ -68,7 +68,7 @@ def build(
     Args:
         output: the `.tar.gz` to write; by default a file in the cache, `env-<sha256>.tar.gz`.
         python: the interpreter, or its version, that compiles the environment.
-        report: told what is being done, before each step.
+        report: called with what is being done, before each step.
 
     Raises:
         SettingsError: uv is missing, or the interpreter or the output's name cannot be used.
@@ -158,15 +158,15 @@ def push(
 ) -> Location:
     """Upload the archive to `folder`, unless it is there.
 
-    Its name is its digest, which Terraform hands to the nodes: they unpack nothing else, whoever
-    may write to the folder.
+    Its name is its digest, which Terraform hands to the nodes: they unpack nothing else, no
+    matter who may write to the folder.
 
     Args:
         folder: in S3.
         region: the bucket's.
         python: as for `build`.
-        report: told what is being done, before each step.
-        sent: told of the upload's progress.
+        report: called with what is being done, before each step.
+        sent: called with the upload's progress.
 
     Raises:
         SettingsError: the folder is not in S3, or as for `build`.
@@ -174,22 +174,22 @@ def push(
         AwsError: S3 refused.
     """
     archive = build(None, python, report)
-    place = folder / archive.name
-    if object_exists(place, region):
-        report(f"{place.uri} is there already")
-        return place
-    report(f"uploading {archive.stat().st_size / 1e6:.0f} MB to {place.uri}")
-    _upload(archive, place, region, sent)
-    return place
+    location = folder / archive.name
+    if object_exists(location, region):
+        report(f"{location.uri} is there already")
+        return location
+    report(f"uploading {archive.stat().st_size / 1e6:.0f} MB to {location.uri}")
+    _upload(archive, location, region, sent)
+    return location
 
 
-def _upload(archive: Path, place: Location, region: str, sent: Sent | None) -> None:
+def _upload(archive: Path, location: Location, region: str, sent: Sent | None) -> None:
     """In parts, side by side: what is there after a failure is nothing, not a half."""
     size = archive.stat().st_size
-    bucket, key = place.bucket_and_key
+    bucket, key = location.bucket_and_key
     callback = (lambda more: sent(more, size)) if sent else None
     # `upload_file` would hide S3's error code from `aws_errors`.
-    with archive.open("rb") as stream, aws_errors(f"uploading {place.uri}"):
+    with archive.open("rb") as stream, aws_errors(f"uploading {location.uri}"):
         client("s3", region).upload_fileobj(stream, bucket, key, Callback=callback)
 
 

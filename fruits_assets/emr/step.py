@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -53,7 +54,19 @@ def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
     s3, key = client("s3", region), f"{folder}/{EVENTS_FILE}"
     with EventUploader(lambda content: s3.put_object(Bucket=bucket, Key=key, Body=content)) as sent:
         events = run_step(order.step_reference(), sent.put)
+    stop_spark()
     return not any(event.is_step_failure or event.is_step_up_for_retry for event in events)
+
+
+def stop_spark() -> None:
+    """End Spark in order, where there is one: else its executors are lost and started again."""
+    from py4j.protocol import Py4JError
+    from pyspark.sql import SparkSession
+
+    with suppress(Py4JError, OSError):  # it may have ended by itself
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            session.stop()
 
 
 def adopt(settings: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Dagster's code server (`dagster api grpc`, same options) that outlives an outage of its database.
 
-The stock server looks every half second for runs whose process died. The first look that finds
-one while the database is away ends the thread that looks: that run, and each after it, would stay
+The stock server polls every half second for runs whose process died. The first poll that finds
+one while the database is away ends the polling thread: that run, and each after it, would stay
 "started" for ever.
 """
 
@@ -19,13 +19,13 @@ _DATABASE_IS_AWAY = (DagsterPostgresException, SQLAlchemyError)
 
 
 def look_again_where_the_database_is_away() -> None:
-    """Make the server's look for dead runs one that is repeated where it fails."""
+    """Make the server's poll for dead runs one that is repeated where it fails."""
     server: Any = grpc_server()
-    look = server._check_for_orphaned_runs
+    poll = server._check_for_orphaned_runs
 
     def patient_look(self: Any) -> None:
         try:
-            look(self)
+            poll(self)
         except _DATABASE_IS_AWAY as error:
             self._logger.warning("A run has ended, and that is not stored yet: %s", error)
 

@@ -33,7 +33,7 @@ def look_through(source: Location, target: Target) -> InputTraces:
     """Look for a target under the input; nothing is changed.
 
     Raises:
-        ErasureError: the input is not there, so what lies in it cannot be told.
+        ErasureError: the input is not there, so what is in it is unknown.
     """
     if source.scheme == "file" and not os.path.isdir(source.path):
         raise ErasureError(

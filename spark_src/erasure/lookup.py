@@ -133,7 +133,7 @@ def require_single_owners(found: Found, target: Target) -> None:
         raise ErasureError(
             f"{found.several_owners} of the pictures that are named by their ids were supplied by "
             "more than one person. To erase one person's copies, give --subject; to erase all "
-            "copies, whoever supplied them, add --all-owners."
+            "copies, no matter who supplied them, add --all-owners."
         )
 
 

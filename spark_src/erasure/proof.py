@@ -65,7 +65,7 @@ def _require_readable(found: Scan, tables: Tables) -> None:
     if found.unreadable:
         raise ErasureError(
             f"{len(found.unreadable)} files or folders under {tables.root} cannot be opened, so "
-            f"what is in them cannot be told: {', '.join(found.unreadable[:_SHOWN])}. Give this "
+            f"what is in them is unknown: {', '.join(found.unreadable[:_SHOWN])}. Give this "
             "user the right to read them, or delete them, and call again."
         )
 

@@ -43,12 +43,12 @@ class Request:
     name: str
     """Of the request, not of the person."""
     image_ids: frozenset[str]
-    """Of the pictures, as far as a table told."""
+    """Of the pictures, as far as a table has them."""
     done: dict[str, Any]
     """Counts and times for the receipt, by stage."""
 
     def saved(self) -> Request:
-        """The same, kept for who has to complete it."""
+        """The same, kept until it is completed."""
         content = {
             "subject": self.target.subject,
             "image_ids": sorted(self.target.image_ids),
@@ -140,7 +140,7 @@ def require_all_done(tables: Tables, failures: Sequence[str] = ()) -> None:
     if names:
         broken.append(
             f"Not done: request {', '.join(names)}; the run's log says why. Run `fruits erase` "
-            "again once that is mended."
+            "again once that is fixed."
         )
     if broken:
         raise ErasureError(" ".join(broken))

@@ -26,7 +26,7 @@ class Target:
     paths: frozenset[str] = frozenset()
     """Of files under the input, as the tables have them."""
     all_owners: bool = False
-    """Whether pictures named by their ids go whoever supplied them."""
+    """Whether pictures named by their ids are erased no matter who supplied them."""
 
     @classmethod
     def from_names(

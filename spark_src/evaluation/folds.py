@@ -25,7 +25,7 @@ WORD_END = re.compile(r"[\s_-]")
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """One question: what is to be told of which images. Each fold is told from all the others."""
+    """One question: what is predicted of which images. Each fold: from all others."""
 
     question: str
     held_out: str
@@ -33,7 +33,7 @@ class Folds:
     rows: NDArray[np.int64]
     """(n,): which of the images it is about."""
     target: NDArray[np.object_]
-    """(n,): what has to be told of each."""
+    """(n,): what has to be predicted for each."""
     fold: NDArray[np.int64]
     """(n,): when the image is asked for; -1 where its class has nothing else to learn it from."""
 

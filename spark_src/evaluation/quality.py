@@ -51,7 +51,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Scores:
-    """How many were asked for, and which shares of them were told right, 0 to 1."""
+    """How many were asked for, and the shares of them that were predicted correctly, 0 to 1."""
 
     images: int
     classes: int
@@ -81,7 +81,7 @@ class Quality:
     images: int
     """How many there are."""
     sampled: int
-    """How many of them were looked at."""
+    """How many of them were compared."""
     n_components: int
     components_for: dict[str, int]
     """The share of the variance -> how many components it takes."""
@@ -177,21 +177,21 @@ def _scores(folds: Folds, vectors: Vectors) -> Scores:
 
 
 def share_right(
-    folds: Folds, vectors: Matrix, tell: Callable[[Matrix, Names, Matrix], Names]
+    folds: Folds, vectors: Matrix, predict: Callable[[Matrix, Names, Matrix], Names]
 ) -> float:
-    """The share told right, 0 to 1, each fold from all that is not in it.
+    """The share predicted correctly, 0 to 1, each fold from all that is not in it.
 
     Args:
         folds: who is asked for what, and when.
         vectors: those of `folds.rows`, in their order.
-        tell: takes the vectors and names to learn from, and the vectors to name.
+        predict: takes the vectors and names to learn from, and the vectors to name.
     """
     names = folds.target.astype(str)
     right = 0
     for number in np.unique(folds.fold[folds.fold >= 0]):
         asked = folds.fold == number
-        told = tell(vectors[~asked], names[~asked], vectors[asked])
-        right += int((told == names[asked]).sum())
+        predicted = predict(vectors[~asked], names[~asked], vectors[asked])
+        right += int((predicted == names[asked]).sum())
     return right / int((folds.fold >= 0).sum())
 
 
@@ -199,8 +199,8 @@ def _by_neighbours(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     from sklearn.neighbors import KNeighborsClassifier  # 1 s; a cluster has no scikit-learn
 
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(learnt)), algorithm="brute")
-    told: Names = nearest.fit(learnt, names).predict(asked)
-    return told
+    predicted: Names = nearest.fit(learnt, names).predict(asked)
+    return predicted
 
 
 def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
@@ -217,14 +217,14 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
     covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
     weights = np.linalg.solve(covariance, means.T)
     offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
-    told: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
-    return told
+    predicted: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
+    return predicted
 
 
 def _rows(table: pa.Table, paths: list[str]) -> pa.Table:
     """The rows of these paths, in their order."""
-    places = {path: place for place, path in enumerate(table["path"].to_pylist())}
-    return table.take(pa.array([places[path] for path in paths], pa.int64()))
+    rows = {path: row for row, path in enumerate(table["path"].to_pylist())}
+    return table.take(pa.array([rows[path] for path in paths], pa.int64()))
 
 
 def _matrix(column: pa.ChunkedArray) -> Matrix:

@@ -17,6 +17,7 @@ from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import STAGED, Assembly, Computation, FeaturesPlan
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
+from spark_src.tables import registry
 from spark_src.tables.audit import (
     Audit,
     audit_files,
@@ -102,12 +103,14 @@ def audit(
             discard(folder, added)
         found = found.merged(part)
     rows = sum(file.rows for file in plan.kept) + found.rows
-    require_sound("mobilenet_features", found, FEATURES, plan.model_sha256, rows, plan.images.rows)
+    require_sound(
+        registry.MOBILENET_FEATURES, found, FEATURES, plan.model_sha256, rows, plan.images.rows
+    )
     vectors = found.vectors
     if write.before is not None and plan.kept:
         vectors = write.before.typed(FeaturesStatistics).vectors.merged(vectors)
     try:
-        require_varied("mobilenet_features", vectors, rows)
+        require_varied(registry.MOBILENET_FEATURES, vectors, rows)
     except AuditError:
         discard(folder, (*plan.adopted, *new))
         raise

@@ -89,7 +89,7 @@ def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
     if model_sha256 not in _engines:
         _engines.clear()
         _engines[model_sha256] = Engine(model.value)
-        gc.freeze()  # Spark collects garbage after each task: 30 ms where all is looked through
+        gc.freeze()  # Spark collects garbage after each task: 30 ms for all of it
     return _engines[model_sha256]
 
 
@@ -103,8 +103,8 @@ def features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
     pictures = np.empty((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32)
     for start in range(0, batch.num_rows, BATCH):
         rows = range(start, min(start + BATCH, batch.num_rows))
-        for place, row in enumerate(rows):
-            _decode(batch, row, out=pictures[place])
+        for index, row in enumerate(rows):
+            _decode(batch, row, out=pictures[index])
         features[start : rows.stop] = engine.features(pictures[: len(rows)])
     return features
 

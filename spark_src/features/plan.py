@@ -1,7 +1,7 @@
 """Which features have to be computed: those of pictures that no earlier run has seen. No Spark.
 
 Each file of `raw_images` has one of `mobilenet_features`, whose name says from which it was made
-and how. So what is missing is told by names, and a file that a killed run had finished is found.
+and how. So names say what is missing, and a file that a killed run had finished is found.
 """
 
 from __future__ import annotations

@@ -1,55 +1,94 @@
 """What the folders of a picture's path say: its split, its label, whose it is.
 
-The one home of what counts as a person's photo.
+The one home of these rules: what is a person's photo is decided here for labels, checks, previews.
 """
 
 from __future__ import annotations
 
+import re
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
 PHOTOS = "photos"
 """The folder of the input in which users' photos lie, a folder a person."""
 
-DATASET_SPLITS = frozenset({"Training", "Test"})
-"""The splits of Fruits-360, whose pictures are of fruits and nobody's."""
+SPLITS = {
+    "train": "Training",
+    "training": "Training",
+    "val": "Validation",
+    "valid": "Validation",
+    "validation": "Validation",
+    "test": "Test",
+}
+"""Names of folders, in lower case, that are splits at the top of the input, and the split's name.
+Any other folder is a label."""
+
+# In any case and with spaces around: what is meant to be a person's photo must not show the
+# person's folder as a label because of how `photos` was typed.
+_PHOTOS_FOLDER = rf"(?i)(?:^|/)[ \t]*{PHOTOS}[ \t]*/"
+_IN_PHOTOS = re.compile(_PHOTOS_FOLDER)
 
 
 def split_and_label(path: str) -> tuple[str | None, str | None]:
     """Split and label of a picture by its path relative to the input.
 
-    Of a person's photo the label is the folder below the person's, never the person.
+    The split is by the first folder, whatever its case; the label is the last folder. Of a person's
+    photo the label is the folder below the person's, never the person.
 
-    >>> split_and_label("Training/Apple/1.jpg")
-    ('Training', 'Apple')
-    >>> split_and_label("Apple/1.jpg")
-    (None, 'Apple')
-    >>> split_and_label("photos/4711/Apple/1.jpg")
-    (None, 'Apple')
-    >>> split_and_label("photos/4711/1.jpg")
-    (None, None)
+    >>> split_and_label("Training/Apple/1.jpg"), split_and_label("train/Apple/1.jpg")
+    (('Training', 'Apple'), ('Training', 'Apple'))
+    >>> split_and_label("Apple/1.jpg"), split_and_label("2024/Apple/1.jpg")
+    ((None, 'Apple'), (None, 'Apple'))
+    >>> split_and_label("Test/1.jpg")
+    ('Test', None)
+    >>> split_and_label("photos/4711/Apple/1.jpg"), split_and_label("photos/4711/1.jpg")
+    ((None, 'Apple'), (None, None))
     """
     folders = path.split("/")[:-1]
+    split = split_of(folders[0]) if folders else None
     if is_photo(path):
-        return None, folders[-1] if len(folders) > 2 else None
-    split = folders[0] if len(folders) > 1 else None
-    return split, folders[-1] if folders else None
+        below = folders[_photos_index(path) + 1 :]
+        return split, below[1] if len(below) > 1 else None
+    named = folders[1:] if split else folders
+    return split, named[-1] if named else None
+
+
+def split_of(folder: str) -> str | None:
+    """The split that a folder at the top of the input is; None where it is none.
+
+    >>> split_of("TRAIN"), split_of("valid"), split_of("Apple")
+    ('Training', 'Validation', None)
+    """
+    return SPLITS.get(folder.lower())
 
 
 def is_photo(path: str) -> bool:
-    """Whether a picture is a person's.
+    """Whether a picture is a person's: one of its folders is `photos`, in any case.
 
-    >>> is_photo("photos/4711/1.jpg"), is_photo("Training/photos/1.jpg")
-    (True, False)
+    >>> is_photo("photos/4711/1.jpg"), is_photo("archive/Photos/4711/1.jpg")
+    (True, True)
+    >>> is_photo("Training/Apple/photos.jpg")
+    False
     """
-    return path.split("/", 1)[0] == PHOTOS
+    return _IN_PHOTOS.search(path) is not None
+
+
+def are_photos(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """For each path whether the picture is a person's, as `is_photo` says."""
+    return pc.match_substring_regex(paths, _PHOTOS_FOLDER)
 
 
 def person_of(path: str) -> str | None:
     """The person's folder, of a person's photo.
 
-    >>> person_of("photos/4711/Apple/1.jpg")
-    '4711'
+    >>> person_of("photos/4711/Apple/1.jpg"), person_of("Apple/1.jpg")
+    ('4711', None)
     """
-    folders = path.split("/")[:-1]
-    return folders[1] if is_photo(path) and len(folders) > 1 else None
+    if not is_photo(path):
+        return None
+    below = path.split("/")[:-1][_photos_index(path) + 1 :]
+    return below[0] if below else None
 
 
 def may_be_personal(path: str, split: str | None) -> bool:
@@ -63,4 +102,10 @@ def may_be_personal(path: str, split: str | None) -> bool:
     >>> may_be_personal("Training/Photos/1.jpg", "Training")
     True
     """
-    return split not in DATASET_SPLITS or PHOTOS in path.lower().split("/")[:-1]
+    return split is None or is_photo(path)
+
+
+def _photos_index(path: str) -> int:
+    """Which of a photo's folders is `photos`: the first one."""
+    found = _IN_PHOTOS.search(path)
+    return path.count("/", 0, found.end()) - 1 if found else -1

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from spark_src.errors import InputError
 from spark_src.images.litter import litter_kind
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 

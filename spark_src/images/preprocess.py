@@ -1,4 +1,4 @@
-"""The one definition of what the model sees of a picture. Change it and PIXELS changes too."""
+"""What the model sees of a picture that is kept. Change it, or `reduce`, and PIXELS changes too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from PIL import Image
 INPUT_SIZE = 224
 """Side of the model's square input, in pixels."""
 
-PIXELS = "pillow-rgb-upright-bicubic-224-v1"
-"""Names this definition wherever features made with it are kept."""
+PIXELS = "pillow-rgb-upright-bicubic-224-reduced-v2"
+"""Names this definition, and that of `reduce`, wherever features made with them are kept. Version 1
+knew no reduction: of pictures that are not reduced the features are the same."""
 
 Image.MAX_IMAGE_PIXELS = None  # ingest has judged every picture's size by its own limit
 
@@ -54,11 +55,12 @@ def model_input(
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
     """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
-    rgb = _rgb(picture)
+    rgb = to_rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture in RGB: transparency dropped, of 16-bit grey the upper 8 bits."""
     if picture.mode == "RGB":
         picture.load()  # its file may be closed by who looks at it
         return picture  # `convert` would copy it, 200 MB of a large one

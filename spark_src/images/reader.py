@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from spark_src.errors import AwsError
 from spark_src.images.listing import bytes_of
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, repeat
 from spark_src.io.locations import Location
 

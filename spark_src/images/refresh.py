@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,15 @@ from spark_src.images.ingest import DIGEST_MODULUS, Ingested, from_stream, inges
 from spark_src.images.listing import Listing
 from spark_src.images.plan import IngestPlan, batches_of, count_values, same_source
 from spark_src.images.rewrite import rewriter
+from spark_src.io.locations import Location
 from spark_src.tables.change import Change
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
 from spark_src.tables.parquet import new_name, run_tasks, write_file
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics, RejectedImagesStatistics
+
+MIN_FILES_FOR_SHARE = 50
+"""Of fewer files no share is taken."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def read_new(
     if not batches and not plan.rewrites:
         return IngestResult()
     session = spark()
-    work = ingester(plan.listing.root, raw.folder, plan.limits, done())
+    work = ingester(plan.listing.root, raw.folder, plan.limits, done(), plan.labels)
     ingested = run_tasks(session, batches, work)
     rewritten = run_tasks(session, plan.rewrites, rewriter(raw.folder))
     return IngestResult(tuple(ingested), tuple(rewritten))
@@ -135,6 +140,7 @@ def raw_statistics(
     if known is not None and before is not None:
         digest, rows = int(known.digest), before.rows - plan.n_stale
     digest -= plan.removed_digest
+    digest += plan.labels.digest - (int(known.labels_digest) if known else 0)
     for batch in result.ingested:
         digest += batch.digest
         rows += batch.written.rows if batch.written else 0
@@ -154,6 +160,8 @@ def raw_statistics(
         labels=update_counts(known.labels if known else {}, plan.removed_labels, labels),
         largest_file=largest,
         n_read=plan.to_read.num_rows,
+        labels_digest=str(plan.labels.digest),
+        n_corrected=len(plan.labels.by_path),
     )
 
 
@@ -176,17 +184,46 @@ def is_unchanged(
     )
 
 
+def require_apart(source: Location, storage: Location) -> None:
+    """See that neither of input and storage lies under the other.
+
+    Raises:
+        InputError: they are the same folder, or one holds the other.
+    """
+    one, other = (_comparable(place) for place in (source, storage))
+    if other.startswith(one):
+        raise InputError(
+            f"The storage {storage} lies under the input {source}: what is stored would be read "
+            "as pictures. Set FRUITS_STORAGE to a folder outside of it."
+        )
+    if one.startswith(other):
+        raise InputError(
+            f"The input {source} lies under the storage {storage}: what is cleared there would be "
+            "pictures. Move the pictures, or set FRUITS_STORAGE to another folder."
+        )
+
+
+def _comparable(place: Location) -> str:
+    """The place as text that begins with that of each folder above it, links resolved."""
+    if place.scheme == "s3":
+        return f"s3://{place.path.strip('/')}/"
+    return f"{os.path.realpath(place.path).rstrip('/')}/"
+
+
 def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) -> None:
     """Stop a run whose input is mostly not pictures.
+
+    Of few files, one that is broken is a great share: there it is reported, and the run goes on.
 
     Raises:
         InputError: the share of rejected files is greater than `max_share`, or no picture is left.
     """
     share = n_rejected / listing.n_pictures
-    if share <= max_share and n_rejected < listing.n_pictures:
+    is_judged = listing.n_pictures >= MIN_FILES_FOR_SHARE
+    if n_rejected < listing.n_pictures and not (is_judged and share > max_share):
         return
     raise InputError(
         f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "
         f"({share:.1%}); at most {max_share:.1%} may be. The table rejected_images says why for "
-        "each. Mend the input, or raise max_rejected_share in the run's config."
+        "each. Fix the input, or raise max_rejected_share in the run's config."
     )

@@ -1,34 +1,29 @@
 """Turns a file's bytes into a checked picture without metadata, or says why it is rejected.
 
-Pixels are decoded as proof that they can be, then let go; resizing and models belong elsewhere.
+Pixels are decoded as proof that they can be; what is kept of large ones is made in `reduce`.
 """
 
+from __future__ import annotations
+
 import contextlib
-import enum
 import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
+import simplejpeg
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from spark_src.images.containers import (
-    JPEG_END,
-    JPEG_SIGNATURE,
-    MAX_PARTS,
-    PNG_SIGNATURE,
-    Header,
-    MalformedContainer,
-    TruncatedContainer,
-    read_jpeg_header,
-    read_png_header,
-    strip_jpeg,
-    strip_png,
-)
+from spark_src.images import jpeg, png
+from spark_src.images.containers import Header, MalformedContainer, TruncatedContainer
+from spark_src.images.foreign import PIXEL_SHARES, open_picture
+from spark_src.images.formats import READABLE, Format, format_of, is_animation
+from spark_src.images.reduce import lossless, reduced
+from spark_src.images.rejection import Limits, PictureRejected, Reason
 
-# What Pillow raises on damaged or hostile bytes. Not MemoryError: a worker short of memory says
+# What decoders raise on damaged or hostile bytes. Not MemoryError: a worker short of memory says
 # nothing about the picture, so the task has to be tried again.
 DECODER_ERRORS = (
     OSError,
@@ -37,7 +32,9 @@ DECODER_ERRORS = (
     ArithmeticError,
     LookupError,
     TypeError,
+    AttributeError,
     EOFError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -45,19 +42,6 @@ DECODER_ERRORS = (
 )
 # How Pillow words "the bytes end too early"; it has no exception of its own for it.
 TRUNCATION_MESSAGES = ("image file is truncated", "Truncated File Read")
-
-OTHER_SIGNATURES = {
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF",
-    b"MM\x00+": "TIFF",
-}
-HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-AVIF_BRANDS = frozenset({b"avif", b"avis"})
-WEBP_ANIMATION_FLAG = 0x02
-GIF_IMAGE = ord(",")
 
 # As long as a JPEG's can be. A PNG's could be 2 ** 31, and the decoder keeps two rows besides.
 MAX_SIDE = 65_535
@@ -69,44 +53,11 @@ MAX_PIXEL_SCANS = 1_000_000_000
 DRAFT = 8
 
 
-class Reason(enum.StrEnum):
-    """Reason codes of the rejected ledger."""
-
-    EMPTY_FILE = "empty_file"
-    TOO_MANY_BYTES = "too_many_bytes"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    NOT_AN_IMAGE = "not_an_image"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-    ANIMATED = "animated"
-    TRUNCATED = "truncated"
-    BROKEN = "broken"
-    UNREADABLE = "unreadable"
-    VANISHED = "vanished"
-    LINK = "link"
-    NOT_A_FILE = "not_a_file"
-
-
-TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
-"""Reasons that may be gone at the next look though the file has not changed."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest file accepted, in bytes, and the largest picture, in pixels (width x height).
-
-    By default what a 50-megapixel phone makes (8192 x 6144), so that no file takes a worker of
-    ingest over 500 MB.
-    """
-
-    max_bytes: int = 50 * 2**20
-    max_pixels: int = 52_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decodable JPEG or PNG without metadata.
 
-    Width and height are pixels as stored, before the EXIF orientation (1 to 8) is applied.
+    Width and height are pixels as kept, before the EXIF orientation (1 to 8) is applied.
     """
 
     content: bytes
@@ -115,42 +66,36 @@ class Picture:
     orientation: int
 
 
-class PictureRejected(ValueError):
-    """The file is not accepted; `detail` is a sentence for the person who supplied it."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
-
-
 DEFAULT_LIMITS = Limits()
 
 
 def clean_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
-    """Check a JPEG or PNG file, remove its metadata and prove that its pixels decode.
+    """Check a picture file, prove that its pixels decode, and return what is kept of it.
+
+    A JPEG or PNG within the limit for a side keeps its coded pixels as they are; where anything
+    but the picture may be among them, and of a HEIC, WebP, AVIF, TIFF or BMP file, the pixels are
+    kept as PNG. A larger one is reduced to the limit and kept as JPEG.
 
     Raises PictureRejected with the reason, whatever the bytes are.
     """
     _check_byte_count(data, limits)
+    file_format = _readable_format(data)
     try:
-        header = _read_header(data)
-        _check_header(header, limits)
-        content = strip_jpeg(data) if _is_jpeg(data) else strip_png(data)
+        with _refuse_truncated():
+            if file_format in (Format.JPEG, Format.PNG):
+                return _clean_own(data, file_format, limits)
+            return _clean_foreign(data, file_format, limits)
+    except PictureRejected:
+        raise
     except TruncatedContainer as error:
         raise PictureRejected(Reason.TRUNCATED, _sentence(error)) from error
     except MalformedContainer as error:
         raise PictureRejected(Reason.BROKEN, _sentence(error)) from error
-    _check_end(content)
-    _check_pixels(content, header)
-    return Picture(content, header.width, header.height, header.orientation)
-
-
-def _is_jpeg(data: bytes) -> bool:
-    return data.startswith(JPEG_SIGNATURE)
+    except DECODER_ERRORS as error:
+        is_truncated = any(message in str(error) for message in TRUNCATION_MESSAGES)
+        reason = Reason.TRUNCATED if is_truncated else Reason.BROKEN
+        cause = str(error) or type(error).__name__
+        raise PictureRejected(reason, f"Decoding fails: {cause}.") from error
 
 
 def _check_byte_count(data: bytes, limits: Limits) -> None:
@@ -161,12 +106,43 @@ def _check_byte_count(data: bytes, limits: Limits) -> None:
         raise PictureRejected(Reason.TOO_MANY_BYTES, detail)
 
 
-def _read_header(data: bytes) -> Header:
-    if _is_jpeg(data):
-        return read_jpeg_header(data)
-    if data.startswith(PNG_SIGNATURE):
-        return read_png_header(data)
-    _reject_other_format(data)
+def _readable_format(data: bytes) -> Format:
+    file_format = format_of(data)
+    if file_format is None:
+        detail = "The first bytes are not those of a known picture format."
+        raise PictureRejected(Reason.NOT_AN_IMAGE, detail)
+    if is_animation(data, file_format):
+        _reject_animation(file_format)
+    if file_format not in READABLE:
+        detail = f"{file_format} files are not supported; convert it to JPEG or PNG."
+        raise PictureRejected(Reason.UNSUPPORTED_FORMAT, detail)
+    return file_format
+
+
+def _clean_own(data: bytes, file_format: Format, limits: Limits) -> Picture:
+    is_jpeg = file_format is Format.JPEG
+    structure = jpeg.find_segments(data) if is_jpeg else None
+    header = jpeg.read_jpeg_header(data, structure) if is_jpeg else png.read_png_header(data)
+    _check_header(header, limits)
+    content = jpeg.strip_jpeg(data, structure) if is_jpeg else png.strip_png(data)
+    # Without an end, libjpeg takes the zeros of a half-done download for pixels.
+    if is_jpeg and not content.endswith(jpeg.JPEG_END):
+        raise PictureRejected(Reason.TRUNCATED, "The JPEG ends before its end-of-image marker.")
+    with _open(content, header, is_jpeg) as image:
+        if max(image.size) > limits.max_side:
+            return _picture(reduced(image, limits.max_side), header.orientation)
+        known = structure if content == data else None
+        kept = _clean_jpeg(content, image, known) if is_jpeg else _clean_png(content, image)
+    return Picture(kept, header.width, header.height, header.orientation)
+
+
+def _clean_foreign(data: bytes, file_format: Format, limits: Limits) -> Picture:
+    opened = open_picture(data, file_format)
+    share = PIXEL_SHARES.get(file_format, 1.0)
+    _check_header(Header(*opened.size), replace(limits, max_pixels=int(limits.max_pixels * share)))
+    image, orientation = opened.decode()
+    is_large = max(image.size) > limits.max_side
+    return _picture(reduced(image, limits.max_side) if is_large else lossless(image), orientation)
 
 
 def _check_header(header: Header, limits: Limits) -> None:
@@ -185,45 +161,63 @@ def _check_header(header: Header, limits: Limits) -> None:
         detail = f"The JPEG has {scans}, too many to decode; save it as a baseline JPEG or smaller."
         raise PictureRejected(Reason.TOO_MANY_PIXELS, detail)
     if header.frame_count > 1:
-        _reject_animation("PNG")
+        _reject_animation(Format.PNG)
 
 
-def _check_end(content: bytes) -> None:
-    """Reject a JPEG without an end: libjpeg takes the zeros of a half-done download for pixels."""
-    if _is_jpeg(content) and not content.endswith(JPEG_END):
-        raise PictureRejected(Reason.TRUNCATED, "The JPEG ends before its end-of-image marker.")
-
-
-def _check_pixels(content: bytes, header: Header) -> None:
-    """Decode stripped content in full, then drop the pixels.
+def _open(content: bytes, header: Header, is_jpeg: bool) -> ImageFile.ImageFile:
+    """Open stripped content.
 
     The reader classes are called directly, as `Image.open` would apply Pillow's own pixel limit
     and warnings, and look for formats that the signature has already ruled out.
     """
-    reader = JpegImagePlugin.JpegImageFile if _is_jpeg(content) else PngImagePlugin.PngImageFile
+    reader = JpegImagePlugin.JpegImageFile if is_jpeg else PngImagePlugin.PngImageFile
+    image = reader(io.BytesIO(content))
+    # Pillow allocates by its own reading of the size: it must be the one judged above.
+    if image.size != (header.width, header.height):
+        raise PictureRejected(Reason.BROKEN, "The file states two different sizes.")
+    return image
+
+
+def _clean_jpeg(
+    content: bytes, image: ImageFile.ImageFile, structure: jpeg.Structure | None
+) -> bytes:
+    if jpeg.has_only_pixels(content, structure) and _decodes_without_warning(content, image.mode):
+        return content
+    return lossless(image)
+
+
+def _decodes_without_warning(content: bytes, mode: str) -> bool:
+    """Tell whether libjpeg finds every coded byte to be of the picture; Pillow hides its warnings.
+
+    Decoded are all coefficients, at an eighth of the size.
+    """
+    colours = "CMYK" if mode == "CMYK" else "GRAY"
     try:
-        with _refuse_truncated(), reader(io.BytesIO(content)) as image:
-            # Pillow allocates by its own reading of the size: it must be the one judged above.
-            if image.size != (header.width, header.height):
-                raise PictureRejected(Reason.BROKEN, "The file states two different sizes.")
-            image.draft(None, (max(1, header.width // DRAFT), max(1, header.height // DRAFT)))
-            image.load()
-            if image.mode == "P" and image.palette is None:
-                raise PictureRejected(
-                    Reason.BROKEN, "Its colours are in a palette, and it has none."
-                )
-    except PictureRejected:
-        raise
-    except DECODER_ERRORS as error:
-        is_truncated = any(message in str(error) for message in TRUNCATION_MESSAGES)
-        reason = Reason.TRUNCATED if is_truncated else Reason.BROKEN
-        cause = str(error) or type(error).__name__
-        raise PictureRejected(reason, f"Decoding fails: {cause}.") from error
+        simplejpeg.decode_jpeg(content, colours, min_height=1, min_width=1, strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _clean_png(content: bytes, image: ImageFile.ImageFile) -> bytes:
+    image.load()
+    if image.mode == "P" and image.palette is None:
+        raise PictureRejected(Reason.BROKEN, "Its colours are in a palette, and it has none.")
+    if not png.has_only_pixels(content):
+        content = png.strip_png(lossless(image))
+    if image.mode == "P":
+        return png.blank_unused_colours(content, image.histogram())
+    return content
+
+
+def _picture(content: bytes, orientation: int) -> Picture:
+    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+        return Picture(content, *image.size, orientation)
 
 
 @contextlib.contextmanager
 def _refuse_truncated() -> Iterator[None]:
-    """Make Pillow refuse truncated images even if another library told it not to."""
+    """Make Pillow refuse truncated images even if another library changed that."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
@@ -232,74 +226,9 @@ def _refuse_truncated() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _reject_other_format(data: bytes) -> NoReturn:
-    """Reject a file that is neither JPEG nor PNG, naming its format where it is a known one."""
-    format_name = _other_format(data)
-    if format_name is None:
-        detail = "The first bytes are not those of a known picture format."
-        raise PictureRejected(Reason.NOT_AN_IMAGE, detail)
-    if format_name == "GIF" and _is_animated_gif(data):
-        _reject_animation(format_name)
-    if format_name == "WebP" and _is_animated_webp(data):
-        _reject_animation(format_name)
-    detail = f"{format_name} files are not supported; convert it to JPEG or PNG."
-    raise PictureRejected(Reason.UNSUPPORTED_FORMAT, detail)
-
-
-def _reject_animation(format_name: str) -> NoReturn:
-    detail = f"This is an animated {format_name}; save one frame of it as JPEG or PNG."
+def _reject_animation(file_format: Format) -> NoReturn:
+    detail = f"This is an animated {file_format}; save one frame of it as JPEG or PNG."
     raise PictureRejected(Reason.ANIMATED, detail)
-
-
-def _other_format(data: bytes) -> str | None:
-    for signature, format_name in OTHER_SIGNATURES.items():
-        if data.startswith(signature):
-            return format_name
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP"
-    # Two letters alone could begin any text; the reserved zeros of a bitmap cannot.
-    if data.startswith(b"BM") and data[6:10] == bytes(4):
-        return "BMP"
-    if data[4:8] == b"ftyp":
-        return _iso_media_format(data)
-    return None
-
-
-def _iso_media_format(data: bytes) -> str | None:
-    """Tell HEIC and AVIF from the videos and other files that share their container."""
-    size = min(int.from_bytes(data[:4], "big"), 256)
-    brands = {data[start : start + 4] for start in (8, *range(16, size, 4))}
-    if brands & AVIF_BRANDS:
-        return "AVIF"
-    return "HEIC" if brands & HEIC_BRANDS else None
-
-
-def _is_animated_webp(data: bytes) -> bool:
-    return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & WEBP_ANIMATION_FLAG)
-
-
-def _is_animated_gif(data: bytes) -> bool:
-    """Tell whether a second image follows; Pillow's answer can cost a canvas of any size."""
-    image_count, block_count = 0, 0
-    try:
-        position = 13 + _gif_palette_length(data[10])
-        while image_count < 2 and block_count < MAX_PARTS and data[position] in b",!":
-            if data[position] == GIF_IMAGE:
-                image_count += 1
-                position += 9 + _gif_palette_length(data[position + 9])
-            position += 2
-            while block_count < MAX_PARTS and data[position]:
-                block_count += 1
-                position += 1 + data[position]
-            block_count += 1
-            position += 1
-    except IndexError:
-        pass  # cut short: what came before decides
-    return image_count > 1
-
-
-def _gif_palette_length(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _sentence(error: MalformedContainer) -> str:

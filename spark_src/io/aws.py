@@ -97,8 +97,9 @@ def configured_region() -> str:
     region = os.environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise SettingsError(
-            "No AWS region is known: commands and runs take it from FRUITS_REGION, a step on the "
-            "cluster from its arguments. Set FRUITS_REGION, or AWS_DEFAULT_REGION in a notebook."
+            "No AWS region is configured in this process: commands and runs take it from "
+            "FRUITS_REGION, a step on the cluster from its arguments. Set FRUITS_REGION, and start "
+            "it with one of the project's commands; in a notebook set AWS_DEFAULT_REGION."
         )
     return region
 
@@ -172,7 +173,7 @@ def endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def forget_clients() -> None:
+def reset_clients() -> None:
     """Let the next call make clients anew: for tests that change endpoint or region."""
     _client.cache_clear()
     _s3_files.cache_clear()

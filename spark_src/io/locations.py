@@ -182,7 +182,7 @@ class Location:
 
     @property
     def _info(self) -> fs.FileInfo:
-        with aws_errors(f"looking at {self}"):
+        with aws_errors(f"inspecting {self}"):
             return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:

@@ -48,29 +48,29 @@ def _is_current(item: dict[str, Any]) -> bool:
     return bool(item["IsLatest"]) and "ETag" in item  # a delete marker has no content
 
 
-def _versions(place: Location) -> Iterator[dict[str, Any]]:
-    bucket, prefix = place.bucket_and_key
-    with aws_errors(f"listing the versions under {place}"):
+def _versions(location: Location) -> Iterator[dict[str, Any]]:
+    bucket, prefix = location.bucket_and_key
+    with aws_errors(f"listing the versions under {location}"):
         pages = client("s3").get_paginator("list_object_versions")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             yield from page.get("Versions", [])
             yield from page.get("DeleteMarkers", [])
 
 
-def _purge(place: Location, wanted: Any) -> int:
-    bucket, key = place.bucket_and_key
-    items = [item for item in _versions(place) if wanted(item, key)]
+def _purge(location: Location, wanted: Any) -> int:
+    bucket, key = location.bucket_and_key
+    items = [item for item in _versions(location) if wanted(item, key)]
     for start in range(0, len(items), _AT_ONCE):
         objects = [
             {"Key": item["Key"], "VersionId": item["VersionId"]}
             for item in items[start : start + _AT_ONCE]
         ]
-        with aws_errors(f"deleting versions under {place}"):
+        with aws_errors(f"deleting versions under {location}"):
             answer = client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects})
         if answer.get("Errors"):
             refused = answer["Errors"][0]
             raise ErasureError(
-                f"{len(answer['Errors'])} of {len(objects)} versions under {place} could not be "
+                f"{len(answer['Errors'])} of {len(objects)} versions under {location} could not be "
                 f"deleted: {refused['Code']} ({refused['Key']}). Use the role for erasure, and "
                 "call again: what is done stays done."
             )

@@ -46,7 +46,7 @@ class Finding:
         """Why data may not be in it, each with its remedy."""
         name, region = f"s3://{self.bucket}", self.configured
         if self.region != region:
-            # Nothing else is said of it: mending its other faults would not make it usable.
+            # Its other faults are left out: fixing them would not make it usable.
             return [
                 f"{name} is in {self.region}, not in the configured {region}. Use a bucket in "
                 f"{region} (`terraform apply` makes such buckets), or set FRUITS_REGION to the "

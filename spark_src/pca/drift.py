@@ -65,7 +65,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What familiar images look like to a model."""
+    """Residuals of familiar images under a model."""
 
     residuals: NDArray[np.float64]
     """(images,): the lengths of what is outside the components' space, in order."""
@@ -164,10 +164,10 @@ def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference)
     beyond = int((ratios > 1).sum())
     likely = chance(beyond, len(ratios), found.beyond, len(found.residuals))
     order = np.argsort(-ratios, kind="stable")[:N_WORST]
-    places = [(chosen["file"][int(n)].as_py(), chosen["row"][int(n)].as_py()) for n in order]
+    positions = [(chosen["file"][int(n)].as_py(), chosen["row"][int(n)].as_py()) for n in order]
     worst = tuple(
         (features.files[file].name, row, float(ratios[n]))
-        for (file, row), n in zip(places, order, strict=True)
+        for (file, row), n in zip(positions, order, strict=True)
     )
     gross = bool((ratios > MAX_RESIDUAL_RATIO).any())
     return DriftStatistics(
@@ -223,8 +223,8 @@ def _evenly(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _rows_of_files(rows: pa.Table, features: Snapshot) -> list[tuple[Location, NDArray[np.int64]]]:
-    files, places = rows["file"].to_numpy(), rows["row"].to_numpy().astype(np.int64)
-    return [(features.locations[n], places[files == n]) for n in np.unique(files)]
+    files, positions = rows["file"].to_numpy(), rows["row"].to_numpy().astype(np.int64)
+    return [(features.locations[n], positions[files == n]) for n in np.unique(files)]
 
 
 def _read_all(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[Matrix]:

@@ -14,6 +14,7 @@ from spark_src.pca.model import (
     SHARES,
     PcaModel,
     components_for,
+    few_images_note,
     fit_sums,
     refuse_unsound,
     variance_ratios,
@@ -85,6 +86,8 @@ def fit_or_keep(
         return Fit(current, update, False, text, refresh.n_new_images, measured, note)
     model = fit_sums(sums, settings.n_components, model_sha256)
     text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
+    if model.n_components < settings.n_components:
+        text = f"{few_images_note(settings.n_components, model.n_components)}; {text}"
     return Fit(model, update, True, text, 0, measured, note)
 
 
@@ -103,7 +106,7 @@ def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, feature
 
 
 def statistics(
-    fit: Fit, sums: str, before: Snapshot | None, min_explained_variance: float
+    fit: Fit, sums: str, before: Snapshot | None, settings: FitSettings
 ) -> PcaModelStatistics:
     """Of the new version of `pca_model`."""
     known = before.typed(PcaModelStatistics) if before else None
@@ -115,15 +118,17 @@ def statistics(
         rows=1,
         files=tuple(dict.fromkeys((folder_of(fit.model), sums, fitted))),
         n_components=fit.model.n_components,
+        n_components_asked=settings.n_components,
         n_images=fit.model.n_images,
         model_sha256=fit.model.model_sha256,
         explained_variance=fit.model.explained_variance,
         explained_variance_today=fit.model.explained_variance_of(today),
         n_images_today=today.n_images,
         n_new_images=fit.n_new_images,
-        min_explained_variance=min_explained_variance,
+        min_explained_variance=settings.min_explained_variance,
         components_for={
-            str(share): components_for(ratios, share) for share in _shares(min_explained_variance)
+            str(share): components_for(ratios, share)
+            for share in _shares(settings.min_explained_variance)
         },
         fit_split=fit.update.stored.split,
         sums=sums,
@@ -154,7 +159,7 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
         return False
     known = before.typed(PcaModelStatistics)
     asked = (settings.n_components, settings.min_explained_variance)
-    same = (known.n_components, known.min_explained_variance) == asked
+    same = (known.asked, known.min_explained_variance) == asked
     if not same or before.record.inputs.get(features.asset) != features.version:
         return False
     if features.committed_at > before.committed_at:  # a table made anew counts from 0 again

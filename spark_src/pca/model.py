@@ -142,7 +142,8 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
 
     Args:
         sums: those of the images to fit on.
-        n_components: how many components to keep, 1 to 1,280.
+        n_components: how many components to keep, 1 to 1,280; of n images at most n - 1, as there
+            are no more.
         model_sha256: of the model that made the features.
 
     Raises:
@@ -150,10 +151,10 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
     """
     if not 1 <= n_components <= FEATURES:
         raise PcaError(f"n_components is {n_components}; it has to be 1 to {FEATURES}.")
-    if sums.n_images <= n_components:
+    if sums.n_images < 2:
         raise PcaError(
-            f"PCA with {n_components} components needs at least {n_components + 1} images to fit "
-            f"on, but there are {sums.n_images}. Give more images, or lower n_components."
+            f"PCA needs at least 2 images to fit on, but there is {sums.n_images or 'none'}: "
+            "components say how images differ. Add pictures to the input."
         )
     refuse_unsound(sums)
     mean, covariance = sums.mean, sums.covariance
@@ -164,9 +165,24 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
             f"All {sums.n_images} images have the same features, so there is no variance to "
             "explain. Are they all the same picture, or are the model's weights all zero?"
         )
-    components = _with_fixed_signs(eigenvectors.T[::-1][:n_components])
+    n_kept = cap_components(n_components, sums.n_images)
+    components = _with_fixed_signs(eigenvectors.T[::-1][:n_kept])
     ratio = variances / variances.sum()
     return PcaModel(mean, components, ratio, sums.n_images, model_sha256)
+
+
+def cap_components(asked: int, n_images: int) -> int:
+    """How many components there can be: n images differ in n - 1 directions.
+
+    >>> cap_components(50, 12), cap_components(50, 6000)
+    (11, 50)
+    """
+    return max(1, min(asked, n_images - 1))
+
+
+def few_images_note(asked: int, kept: int) -> str:
+    """Why fewer components are kept than were asked for."""
+    return f"{asked} components are asked for and {kept} kept: there are {kept + 1} images"
 
 
 def refuse_unsound(sums: Sums) -> None:

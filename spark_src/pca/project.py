@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel
+from spark_src.tables import registry
 from spark_src.tables.audit import Audit, audit_files, require_sound, require_varied
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet, run_tasks, write_file
@@ -98,7 +99,7 @@ def project(
         found = audit_files(session, files, "pca", "pca_model")
     rows = sum(file.rows for file in plan.kept) + found.rows
     expected = plan.features.rows
-    require_sound("pca_components", found, pca.n_components, pca.digest, rows, expected)
+    require_sound(registry.PCA_COMPONENTS, found, pca.n_components, pca.digest, rows, expected)
     return new, found.vectors
 
 
@@ -112,7 +113,7 @@ def statistics(
     """
     if before is not None and plan.kept:
         vectors = before.typed(ComponentsStatistics).vectors.merged(vectors)
-    require_varied("pca_components", vectors, plan.features.rows)
+    require_varied(registry.PCA_COMPONENTS, vectors, plan.features.rows)
     features = plan.features.typed(FeaturesStatistics)
     return ComponentsStatistics(
         digest=joint_digest(features.digest, pca.digest),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_src.pca.model import MIN_EXPLAINED_VARIANCE
+from spark_src.pca.model import MIN_EXPLAINED_VARIANCE, cap_components
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 
 REFIT_SHARE = 0.1
@@ -65,8 +65,12 @@ def refit_reason(
             f"the features are those of another model, {refresh.model_sha256[:12]}",
         ),
         (
-            known.n_components != settings.n_components,
+            known.asked != settings.n_components,
             f"{settings.n_components} components are asked for, it had {known.n_components}",
+        ),
+        (
+            known.n_components < cap_components(known.asked, refresh.n_images),
+            f"{known.asked} components are asked for, it had {known.n_components} of fewer images",
         ),
         (
             known.fit_split != refresh.fit_split,

@@ -18,7 +18,7 @@ REPORT_SECONDS = 5.0
 """Between two lines."""
 
 POLL_SECONDS = 0.25
-"""Between two looks at the count, which goes up when a task ends."""
+"""Between two polls of the count, which goes up when a task ends."""
 
 MAX_POINTS = 200
 """Kept of the progress: 4 kB in the statistics, however long the work takes."""
@@ -115,7 +115,7 @@ def report_progress(
     started = time.monotonic()
     progress = ProgressLog()
 
-    def look() -> float:
+    def poll() -> float:
         seconds = time.monotonic() - started
         if progress.done is not None:
             progress.note(seconds, min(progress.done, images))
@@ -124,7 +124,7 @@ def report_progress(
     def report() -> None:
         reported = 0.0
         while not finished.wait(min(POLL_SECONDS, interval)):
-            seconds, done = look(), progress.done
+            seconds, done = poll(), progress.done
             for listener in _listeners:
                 listener(min(done or 0, images), images, seconds)
             if done is not None and seconds - reported >= interval:
@@ -138,7 +138,7 @@ def report_progress(
     finally:
         finished.set()
         reporter.join()
-        look()  # the last tasks ended after the last look
+        poll()  # the last tasks ended after the last poll
 
 
 def rates(

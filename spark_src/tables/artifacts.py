@@ -64,8 +64,8 @@ def _newest_writes(folder: Location) -> dict[str, float]:
     return newest
 
 
-def _delete(place: Location) -> None:
-    if place.is_folder():
-        place.delete_folder()
-    elif place.exists():
-        place.filesystem.delete_file(place.path)
+def _delete(location: Location) -> None:
+    if location.is_folder():
+        location.delete_folder()
+    elif location.exists():
+        location.filesystem.delete_file(location.path)

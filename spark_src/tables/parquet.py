@@ -144,7 +144,7 @@ def discard(folder: Location, files: Iterable[DataFile]) -> None:
 
 
 def read_columns(files: Sequence[Location], columns: Sequence[str]) -> pa.Table:
-    """Some columns of many files, with `file` (its place in `files`) and `row` (in the file).
+    """Some columns of many files, with `file` (its index in `files`) and `row` (in the file).
 
     Raises:
         UnreadableVersionError: a file is gone or damaged.

@@ -45,5 +45,5 @@ def _head(
 
 
 def _evenly(files: Sequence[Location], most: int) -> list[Location]:
-    places = np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))
-    return [files[place] for place in places]
+    indices = np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))
+    return [files[index] for index in indices]

@@ -14,7 +14,7 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 _KEYS = [
     _column("image_id", pa.string(), "sha256 of the stored content, hex"),
     _column("path", pa.string(), "path relative to the input"),
-    _column("split", pa.string(), "first folder, where there are two or more"),
+    _column("split", pa.string(), "Training, Test or Validation, by the first folder; else null"),
     _column("label", pa.string(), "parent folder; of a person's photo the one below the person"),
 ]
 
@@ -31,7 +31,9 @@ _ORIENTATION = _column("orientation", pa.int32(), "EXIF orientation, 1 to 8")
 RAW_IMAGES = pa.schema(
     [
         *_KEYS,
-        _column("content", pa.binary(), "the picture without metadata, pixels untouched"),
+        _column(
+            "content", pa.binary(), "a JPEG or PNG without metadata, no larger than FRUITS_MAX_SIDE"
+        ),
         _column("width", pa.int32(), "pixels, as stored"),
         _column("height", pa.int32(), "pixels, as stored"),
         _ORIENTATION,

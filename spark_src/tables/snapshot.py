@@ -103,8 +103,8 @@ def table_folder(asset: str, location: Location) -> Location:
     return location if is_table(asset) else location / CURRENT
 
 
-def _size_of(place: Location) -> int:
+def _size_of(location: Location) -> int:
     """Bytes of a file, or of all that lies in a folder."""
-    if place.is_folder():
-        return sum(file.size for file in place.files())
-    return place.size or 0
+    if location.is_folder():
+        return sum(file.size for file in location.files())
+    return location.size or 0

@@ -38,7 +38,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """Debian's; who has none skips what needs it, but not in CI."""
+    """Debian's; without it the tests that need it are skipped, but not in CI."""
     return program("chromium", "chromium")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fruits_assets.emr import cluster
-from spark_src.io.aws import client, forget_clients
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from tests.conftest import new_bucket
@@ -91,9 +91,9 @@ def session_aws(aws_url: str) -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", REGION)
-        forget_clients()
+        reset_clients()
         yield patch
-    forget_clients()
+    reset_clients()
 
 
 @pytest.fixture(scope="session")

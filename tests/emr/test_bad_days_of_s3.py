@@ -1,4 +1,4 @@
-"""S3 on a bad day: calls that fail are repeated; what cannot be done is told with its remedy."""
+"""S3 on a bad day: failed calls are repeated; what cannot be done is reported with its remedy."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from moto.s3.models import s3_backends
 
 from spark_src.errors import AwsError, ConcurrentWriteError
-from spark_src.io.aws import client, forget_clients
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot, Tables
 from spark_src.tables.statistics import RejectedImagesStatistics
@@ -26,7 +26,7 @@ def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # n
     """This process's S3, without a fault so far."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
-        forget_clients()
+        reset_clients()
         yield s3
 
 

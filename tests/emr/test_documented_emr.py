@@ -98,11 +98,11 @@ def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
     cluster_id, step_id = add_step(["sleep", "1"])
     impatient = Config(retries={"mode": "standard", "total_max_attempts": 1})
     monkeypatch.setattr(aws, "_CONFIG", impatient)
-    aws.forget_clients()
+    aws.reset_clients()
     account.emr.throttled["describe_step"] = 2
     follow(account, cluster_id, step_id)
     assert account.emr.throttled["describe_step"] == 0
-    assert caplog.text.count("The step goes on; it is looked at again") == 2
+    assert caplog.text.count("The step goes on; it is polled again") == 2
     assert account.cluster.state(step_id) == "COMPLETED"
 
 
@@ -126,8 +126,8 @@ def test_emrs_log_is_waited_for_and_that_is_said(account: Account, add_step: Add
     said: list[str] = []
     files = StepFiles(account.tables.root / "staging" / "none")
     state = submission.describe_step(cluster_id, step_id, REGION)
-    told = explain_failure(files, "", state, REGION, said.append, patience_seconds=10)
-    assert "the reason" in told and state.log_file in told
+    reason = explain_failure(files, "", state, REGION, said.append, patience_seconds=10)
+    assert "the reason" in reason and state.log_file in reason
     assert len(said) == 1 and f"copies the step's log to {state.log_file}" in said[0]
 
 
@@ -139,9 +139,9 @@ def test_a_log_that_does_not_come_is_named(account: Account, add_step: AddStep) 
     files = StepFiles(account.tables.root / "staging" / "none")
     state = submission.describe_step(cluster_id, step_id, REGION)
     started = time.monotonic()
-    told = explain_failure(files, "", state, REGION, print, patience_seconds=1)
+    reason = explain_failure(files, "", state, REGION, print, patience_seconds=1)
     assert time.monotonic() - started < 5
-    assert told == f"EMR has not copied its log yet; it will be {state.log_file}"
+    assert reason == f"EMR has not copied its log yet; it will be {state.log_file}"
 
 
 VALID: dict[str, Any] = {

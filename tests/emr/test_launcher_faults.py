@@ -78,7 +78,7 @@ def test_a_step_takes_over_every_setting_of_the_host(monkeypatch: pytest.MonkeyP
 
 def test_a_retry_reads_none_of_the_first_tries_events(stock: Any) -> None:
     key = stock._artifact_s3_key("run", "pca", "events.pkl")
-    assert "attempt" not in key, "the stock launcher is mended: ours need not do it any more"
+    assert "attempt" not in key, "the stock launcher is fixed: ours need not do it any more"
     first, second = (StepFiles.for_attempt(STAGING, "run", "pca", n).events for n in (0, 1))
     assert first != second
 
@@ -113,9 +113,9 @@ def test_a_crash_before_dagster_starts_is_told_with_its_last_lines_without_waiti
     account.cluster.wait_for_end(step_id)
     files = StepFiles.for_attempt(account.tables.root / "staging", "crash", "pca", 0)
     state = submission.describe_step(cluster_id, step_id, REGION)
-    told = explain_failure(files, "", state, REGION, pytest.fail)
+    reason = explain_failure(files, "", state, REGION, pytest.fail)
     assert state.state == "FAILED"
-    assert "came without its settings (FRUITS_DEPLOYMENT=emr" in told
+    assert "came without its settings (FRUITS_DEPLOYMENT=emr" in reason
 
 
 def test_what_travels_with_a_step_is_json_with_its_settings_and_its_reference(
@@ -132,7 +132,7 @@ def test_the_stock_launcher_sends_no_settings_with_a_step(stock: Any, account: A
     stock._post_artifacts(logging.getLogger(), "the step", "stock", "pca")
     key = stock._artifact_s3_key("stock", "pca", "step_run_ref.pkl")
     body = client("s3", REGION).get_object(Bucket=account.bucket, Key=key)["Body"].read()
-    assert pickle.loads(body) == "the step", "the stock launcher is mended"
+    assert pickle.loads(body) == "the step", "the stock launcher is fixed"
 
 
 def test_the_stock_launchers_zip_holds_the_whole_folder_or_nothing(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_the_stock_launcher_says_only_that_a_step_failed_and_ours_why(
     cluster_id, step_id = add_step(["sh", "-c", "echo the reason >&2; exit 1"])
     account.cluster.wait_for_end(step_id)
     runner = stock.emr_job_runner
-    with pytest.raises(EmrError) as told:
+    with pytest.raises(EmrError) as reason:
         runner.is_emr_step_complete(logging.getLogger(), cluster_id, step_id)
-    assert "the reason" not in str(told.value)
+    assert "the reason" not in str(reason.value)
     state = submission.describe_step(cluster_id, step_id, REGION)
     files = StepFiles(account.tables.root / "staging" / "none")
     assert "the reason" in explain_failure(files, "", state, REGION, print)
@@ -179,7 +179,7 @@ def test_the_stock_launcher_leaves_the_step_running_when_its_run_is_terminated(
     )
     with pytest.raises(DagsterExecutionInterruptedError):
         list(stock.wait_for_completion(None, None, "run", "pca", step_id))
-    assert account.cluster.state(step_id) == "RUNNING", "the stock launcher is mended"
+    assert account.cluster.state(step_id) == "RUNNING", "the stock launcher is fixed"
     account.cluster.cancel(step_id)
 
 

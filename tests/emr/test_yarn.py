@@ -179,8 +179,8 @@ def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step:
     state = submission.describe_step(cluster_id, step_id, REGION)
     assert state.state == "FAILED"
     assert any("Container from a bad node" in line for line in warnings.new())
-    told = explain_failure(files, "", state, REGION, pytest.fail)
-    assert "Max number of executor failures (3) reached" in told
+    reason = explain_failure(files, "", state, REGION, pytest.fail)
+    assert "Max number of executor failures (3) reached" in reason
 
 
 @pytest.mark.yarn_whole

@@ -11,6 +11,7 @@ import pytest
 from fruits_assets import automation
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
+from tests.fruits_assets.conftest import evaluate_sensor
 
 Look = dg.SensorResult | dg.SkipReason
 
@@ -22,7 +23,10 @@ class Watched:
         self.input = folder / "input"
         settings = Settings(storage=str(folder / "data"), input=str(self.input))
         self.definitions = build_defs(settings)
+        made = self.definitions.resources or {}
+        self.resources = {name: made[name] for name in ("input_folder", "storage")}
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def add(self, name: str) -> Path:
         self.input.mkdir(exist_ok=True)
@@ -32,9 +36,13 @@ class Watched:
 
     def look(self) -> Look:
         with dg.build_sensor_context(
-            cursor=self.cursor, definitions=self.definitions, sensor_name=automation.SENSOR
+            instance=self.instance,
+            cursor=self.cursor,
+            resources=self.resources,
+            definitions=self.definitions,
+            sensor_name=automation.SENSOR,
         ) as context:
-            found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
+            found = evaluate_sensor(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
         return found
@@ -135,6 +143,42 @@ def test_after_the_cursor_was_reset_the_same_input_is_materialized_again(watched
     assert watched.settle() != key
 
 
+def finish(watched: Watched, key: str, status: dg.DagsterRunStatus) -> None:
+    """The run of that key, as Dagster keeps it."""
+    tags = {"dagster/run_key": key, "dagster/sensor_name": automation.SENSOR}
+    watched.instance.create_run_for_job(
+        watched.definitions.resolve_implicit_global_asset_job_def(), tags=tags, status=status
+    )
+
+
+def test_a_run_that_failed_is_asked_for_again_a_few_times(watched: Watched) -> None:
+    watched.add("1.jpg")
+    keys = [watched.settle()]
+    for _ in range(automation.MAX_FAILURES):
+        assert "none of them new" in skipped(watched.look())
+        finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+        keys.append(request(watched.look()).run_key or "")
+    finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+    assert "none of them new" in skipped(watched.look())
+    watched.add("2.jpg")
+    keys.append(watched.settle())
+    finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
+    keys.append(request(watched.look()).run_key or "")
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED],
+)
+def test_a_run_that_did_not_fail_is_not_repeated(
+    watched: Watched, status: dg.DagsterRunStatus
+) -> None:
+    watched.add("1.jpg")
+    finish(watched, watched.settle(), status)
+    assert "none of them new" in skipped(watched.look())
+
+
 def test_what_systems_leave_beside_pictures_is_no_reason_for_a_run(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.settle()
@@ -176,7 +220,8 @@ def test_an_input_that_is_missing_is_named_and_asked_for_nothing(watched: Watche
 
 
 def test_new_pictures_are_carried_through_the_whole_graph(watched: Watched) -> None:
-    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", "embedding_quality"}
+    on_host = {"embedding_quality", "data_health", "fruit_classifier", "label_issues"}
+    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", *on_host}
     with dg.DagsterInstance.ephemeral() as instance:
         for asset in ("raw_images", "rejected_images", "mobilenet_model", *sorted(graph)):
             instance.report_runless_asset_event(dg.AssetMaterialization(asset))

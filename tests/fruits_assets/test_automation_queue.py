@@ -16,6 +16,7 @@ from fruits_assets.settings import load_settings
 from spark_src.errors import SettingsError
 from spark_src.io.aws import client
 from tests.conftest import new_bucket
+from tests.fruits_assets.conftest import evaluate_sensor
 
 REGION = "eu-west-1"
 HIDDEN_SECONDS = 2
@@ -38,6 +39,7 @@ class Announced:
         )
         self.input, self.storage = (f"s3://{bucket}/{folder}" for folder in ("input", "data"))
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def put(self, name: str, announce: bool = True) -> None:
         key = f"input/{name}"
@@ -54,8 +56,10 @@ class Announced:
             "input_folder": InputFolder(uri=self.input, queue_url=self.url),
             "storage": AssetStorage(root=self.storage),
         }
-        with dg.build_sensor_context(cursor=self.cursor, resources=resources) as context:
-            found = automation.new_pictures(context)
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=resources
+        ) as context:
+            found = evaluate_sensor(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         if isinstance(found, dg.SkipReason):
             return str(found.skip_message)

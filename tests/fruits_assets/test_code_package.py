@@ -104,7 +104,7 @@ def test_a_run_that_uploads_at_the_same_moment_does_no_harm(
     package = build(checkout)
     monkeypatch.setattr(code_package, "build", lambda: package)
     place = push(staging, REGION)
-    monkeypatch.setattr(code_package, "uploaded", lambda *_: False)
+    monkeypatch.setattr(code_package, "object_exists", lambda *_: False)
     assert push(staging, REGION) == place
 
 

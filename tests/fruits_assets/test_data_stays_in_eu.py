@@ -41,7 +41,7 @@ def american(aws: str) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def requests(caplog: pytest.LogCaptureFixture) -> Requests:
-    """What the S3 server was asked of a bucket since: method and what follows the bucket."""
+    """What the S3 server was asked of a bucket since: method, and the path after the bucket."""
     caplog.set_level(logging.INFO, "werkzeug")
 
     def asked(bucket: str) -> set[str]:

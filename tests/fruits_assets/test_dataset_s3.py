@@ -93,17 +93,17 @@ def bucket(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws_url)
     monkeypatch.setenv("NO_PROXY", "*")
-    aws.forget_clients()
+    aws.reset_clients()
     s3: S3Client = aws.client("s3", REGION)
     s3.create_bucket(Bucket="fruits", CreateBucketConfiguration={"LocationConstraint": REGION})
     yield s3
-    aws.forget_clients()  # the tests' faults are in that client
+    aws.reset_clients()  # the tests' faults are in that client
     empty = aws.client("s3", REGION)
     # Not moto's reset: other tests' accounts live in the same process.
     for found in empty.list_objects_v2(Bucket="fruits").get("Contents", []):
         empty.delete_object(Bucket="fruits", Key=found["Key"])
     empty.delete_bucket(Bucket="fruits")
-    aws.forget_clients()
+    aws.reset_clients()
 
 
 PREFIX = Location.parse("s3://fruits/data/fruits 360")

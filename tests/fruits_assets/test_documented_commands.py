@@ -38,9 +38,14 @@ ELSEWHERE = {
         "tests/fruits_assets/test_run_command.py",
         '[FRUITS, "run", *arguments]',
     ),
-    "pip install uv && uv run --group dev pytest": (".ci/run", "uv run pytest"),
+    "pip install uv && uv run --group dev pytest": (".ci/run", "uv run --group dev pytest"),
+    "uv run pytest -m unit -q": (".github/workflows/ci.yaml", "marker: unit"),
+    "uv run lint-imports": (".ci/run", "uv run lint-imports"),
     "uv run dagster dev": ("tests/browser/dagster_dev.py", '"dev"'),
-    "pip install uv && uv sync --locked --group dev": (".ci/run", "uv sync --locked --group dev"),
+    "pip install uv && uv sync --locked --group dev": (
+        ".ci/run",
+        "uv sync --locked --group dev",
+    ),
     "uv run pytest tests/spark_src/test_pca.py -q": ("tests/spark_src/test_pca.py", "def test_"),
     "uv run pytest tests/spark_src/test_pca.py -q -k signs": (
         "tests/spark_src/test_pca.py",

@@ -14,7 +14,7 @@ from fruits_assets.definitions import build_defs
 from fruits_assets.settings import PROJECT, Settings
 from spark_src import errors
 from spark_src.contract import PREFIXES
-from spark_src.images.validate import Reason
+from spark_src.images.rejection import Reason
 from spark_src.tables.registry import TABLES
 from spark_src.tables.schemas import type_name
 
@@ -50,7 +50,7 @@ def test_every_key_of_the_run_configuration_is_documented_with_its_default() -> 
 def configured() -> dict[str, str]:
     """Default by key, of every op of an asset."""
     found: dict[str, Any] = {}
-    for asset in build_defs().resolve_all_asset_specs_defs() if False else assets():
+    for asset in assets():
         fields = getattr(asset.op.config_schema.config_type, "fields", {})
         known = getattr(fields.get("config"), "config_type", None)
         for name, field in (getattr(known, "fields", None) or fields).items():

@@ -34,6 +34,20 @@ def test_dagsters_commands_know_the_module(command: str, tmp_path: Path) -> None
     assert value_in_fresh_python(name, tmp_path) == "fruits_assets.definitions"
 
 
+def test_a_sensor_has_the_time_to_list_a_million_objects(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in DEFAULTS}
+    ask = "from dagster._grpc import client; print(client.DEFAULT_SENSOR_GRPC_TIMEOUT)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) >= 10 * 60
+
+
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_a_value_that_is_set_already_wins(name: str, tmp_path: Path) -> None:
     assert value_in_fresh_python(name, tmp_path, **{name: "own"}) == "own"
@@ -59,7 +73,10 @@ def test_dagster_lists_the_assets_with_no_flag(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == [
         "csv_export",
+        "data_health",
         "embedding_quality",
+        "fruit_classifier",
+        "label_issues",
         "mobilenet_features",
         "mobilenet_model",
         "pca_components",

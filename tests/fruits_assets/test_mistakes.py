@@ -113,12 +113,6 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
         "--set pca_model.n_components=0: input should be greater than or equal to 1. How many "
         "components to keep.",
     ),
-    "more components than pictures": (
-        ("run", "-k", "500"),
-        {},
-        "500 components need more than 500 pictures, but there are 240 files under {sample}: lower "
-        "-k (--set pca_model.n_components), or add pictures.",
-    ),
     "a selection that cannot be read": (
         ("run", "--select", "key:((pca"),
         {},

@@ -17,7 +17,7 @@ REGION = "eu-west-1"
 AWS_URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/fruits-features-input"
 
 
-class Told:
+class Notified:
     """A queue, what is put into it and what is left of it."""
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Told:
     def listen(self, bucket: str) -> None:
         """Let the bucket tell the queue of its input, as infra/storage.tf does."""
         attributes = self._attributes("QueueArn")
-        told = {
+        notified = {
             "QueueArn": attributes["QueueArn"],
             "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
             "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "input/"}]}},
         }
         client("s3", REGION).put_bucket_notification_configuration(
-            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [told]}
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [notified]}
         )
 
     def send(self, *bodies: str) -> None:
@@ -67,28 +67,28 @@ class Told:
 
 
 @pytest.fixture
-def told(aws: str) -> Told:  # noqa: ARG001
-    return Told()
+def notified(aws: str) -> Notified:  # noqa: ARG001
+    return Notified()
 
 
 @pytest.fixture
-def listening(told: Told, bucket: str) -> Told:
-    told.listen(bucket)
-    assert told.queue.drain() == Notices()
-    return told
+def listening(notified: Notified, bucket: str) -> Notified:
+    notified.listen(bucket)
+    assert notified.queue.drain() == Notices()
+    return notified
 
 
 def put(bucket: str, key: str) -> None:
     client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=b"a picture")
 
 
-def test_an_empty_queue_tells_nothing(told: Told) -> None:
-    assert told.queue.drain() == Notices(events=0, handles=())
-    told.queue.acknowledge(Notices())
+def test_an_empty_queue_tells_nothing(notified: Notified) -> None:
+    assert notified.queue.drain() == Notices(events=0, handles=())
+    notified.queue.acknowledge(Notices())
 
 
 def test_pictures_that_come_and_go_are_told_and_what_runs_write_is_not(
-    listening: Told, bucket: str
+    listening: Notified, bucket: str
 ) -> None:
     put(bucket, "input/photos/anna/1.jpg")
     put(bucket, "data/raw_images/part-0.parquet")
@@ -96,21 +96,23 @@ def test_pictures_that_come_and_go_are_told_and_what_runs_write_is_not(
     assert listening.queue.drain().events == 2
 
 
-def test_nothing_of_a_pictures_name_is_kept(listening: Told, bucket: str) -> None:
+def test_nothing_of_a_pictures_name_is_kept(listening: Notified, bucket: str) -> None:
     put(bucket, "input/photos/anna/1.jpg")
     notices = listening.queue.drain()
     assert notices.events == 1
     assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
 
 
-def test_s3s_test_message_is_deleted_at_once_and_not_counted(told: Told, bucket: str) -> None:
-    told.listen(bucket)
-    assert told.left() == 1
-    assert told.queue.drain() == Notices()
-    assert told.left() == 0
+def test_s3s_test_message_is_deleted_at_once_and_not_counted(
+    notified: Notified, bucket: str
+) -> None:
+    notified.listen(bucket)
+    assert notified.left() == 1
+    assert notified.queue.drain() == Notices()
+    assert notified.left() == 0
 
 
-def test_messages_come_again_until_they_are_acknowledged(listening: Told, bucket: str) -> None:
+def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bucket: str) -> None:
     put(bucket, "input/1.jpg")
     first = listening.queue.drain()
     assert listening.queue.drain().events == 0  # hidden, so that no second look handles it too
@@ -121,30 +123,30 @@ def test_messages_come_again_until_they_are_acknowledged(listening: Told, bucket
     assert listening.left() == 0
 
 
-def test_what_comes_after_a_look_is_not_acknowledged_with_it(told: Told) -> None:
-    told.send("one")
-    notices = told.queue.drain()
-    told.send("another")
-    told.queue.acknowledge(notices)
-    assert told.left() == 1
-    assert told.queue.drain().events == 1
+def test_what_comes_after_a_look_is_not_acknowledged_with_it(notified: Notified) -> None:
+    notified.send("one")
+    notices = notified.queue.drain()
+    notified.send("another")
+    notified.queue.acknowledge(notices)
+    assert notified.left() == 1
+    assert notified.queue.drain().events == 1
 
 
-def test_acknowledging_twice_does_no_harm(told: Told) -> None:
-    told.send("one")
-    notices = told.queue.drain()
+def test_acknowledging_twice_does_no_harm(notified: Notified) -> None:
+    notified.send("one")
+    notices = notified.queue.drain()
     for _ in range(2):
-        told.queue.acknowledge(notices)
-    assert told.left() == 0
+        notified.queue.acknowledge(notices)
+    assert notified.left() == 0
 
 
-def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(told: Told) -> None:
-    told.show_at_once()
-    told.send("one", "another")
-    notices = told.queue.drain(limit=3)
+def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(notified: Notified) -> None:
+    notified.show_at_once()
+    notified.send("one", "another")
+    notices = notified.queue.drain(limit=3)
     assert notices.events == len(notices.handles) == 2
-    told.queue.acknowledge(notices)
-    assert told.left() == 0
+    notified.queue.acknowledge(notices)
+    assert notified.left() == 0
 
 
 @pytest.mark.parametrize(
@@ -163,37 +165,37 @@ def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(told: Told
     ids=lambda body: body[:20],
 )
 def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
-    told: Told, body: str
+    notified: Notified, body: str
 ) -> None:
-    told.send(body)
-    notices = told.queue.drain(limit=1)
+    notified.send(body)
+    notices = notified.queue.drain(limit=1)
     assert notices.events == 1
-    told.queue.acknowledge(notices)
-    assert told.left() == 0
+    notified.queue.acknowledge(notices)
+    assert notified.left() == 0
 
 
-def test_a_message_of_several_events_counts_each(told: Told) -> None:
-    told.send('{"Records": [{"eventName": "ObjectCreated:Put"}, {}, {}]}')
-    assert told.queue.drain(limit=1).events == 3
+def test_a_message_of_several_events_counts_each(notified: Notified) -> None:
+    notified.send('{"Records": [{"eventName": "ObjectCreated:Put"}, {}, {}]}')
+    assert notified.queue.drain(limit=1).events == 3
 
 
-def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(told: Told) -> None:
-    told.send(*map(str, range(25)))
-    first = told.queue.drain(limit=2)
+def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(notified: Notified) -> None:
+    notified.send(*map(str, range(25)))
+    first = notified.queue.drain(limit=2)
     assert first.events == 20
-    rest = told.queue.drain()
+    rest = notified.queue.drain()
     assert rest.events == 5
-    told.queue.acknowledge(first)  # two calls of ten
-    told.queue.acknowledge(rest)
-    assert told.left() == 0
+    notified.queue.acknowledge(first)  # two calls of ten
+    notified.queue.acknowledge(rest)
+    assert notified.left() == 0
 
 
 def test_a_look_ends_in_time_though_messages_go_on_coming(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "DRAIN_SECONDS", 0)
-    told.send(*map(str, range(25)))
-    assert told.queue.drain().events == 10
+    notified.send(*map(str, range(25)))
+    assert notified.queue.drain().events == 10
 
 
 class Failing:
@@ -219,33 +221,33 @@ class Failing:
 
 
 def test_what_was_not_deleted_is_tried_once_more(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.send(*map(str, range(12)))
-    notices = told.queue.drain()
+    notified.send(*map(str, range(12)))
+    notices = notified.queue.drain()
     failing = Failing(monkeypatch, calls=2)
-    told.queue.acknowledge(notices)
+    notified.queue.acknowledge(notices)
     assert failing.batches == [10, 2, 2]  # the last: one of each of the first two
-    assert told.left() == 0
+    assert notified.left() == 0
 
 
 def test_what_cannot_be_deleted_is_said_and_comes_again(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.send(*map(str, range(12)))
-    notices = told.queue.drain()
+    notified.send(*map(str, range(12)))
+    notices = notified.queue.drain()
     failing = Failing(monkeypatch, calls=99)
     with pytest.raises(
         AwsError, match=r"1 of 12 messages .* InternalError.* listed once"
     ) as raised:
-        told.queue.acknowledge(notices)
+        notified.queue.acknowledge(notices)
     assert raised.value.code == "InternalError"
     assert failing.batches == [10, 2, 2]
-    assert told.left() == 1
+    assert notified.left() == 1
 
 
 def test_a_test_message_that_cannot_be_deleted_loses_no_other(
-    listening: Told, bucket: str, monkeypatch: pytest.MonkeyPatch
+    listening: Notified, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "input/1.jpg")
     listening.listen(bucket)
@@ -263,12 +265,12 @@ def test_a_queue_that_is_not_there_is_said_with_what_to_do(aws: str, call: str) 
         queue.drain() if call == "drain" else queue.acknowledge(Notices(1, ("a handle",)))
 
 
-def test_other_refusals_are_explained_as_everywhere(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+def test_other_refusals_are_reported_as_everywhere(
+    notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS takes
-    with pytest.raises(AwsError, match=f"Receiving messages from {told.url} failed: Invalid"):
-        told.queue.drain()
+    with pytest.raises(AwsError, match=f"Receiving messages from {notified.url} failed: Invalid"):
+        notified.queue.drain()
 
 
 def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:

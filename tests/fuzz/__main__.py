@@ -32,7 +32,7 @@ SEEDS = [
 ]
 
 MOST_SECONDS = 5
-MOST_MEGABYTES = 500
+MOST_MEGABYTES = 600
 
 Trials = dict[str, tuple[str, Trial]]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from tests.fuzz import foreign
 from tests.fuzz.containers import (
     END_OF_JPEG,
     END_OF_PNG,
@@ -153,4 +154,5 @@ BOMBS: dict[str, Callable[[Random, float], bytes]] = {
     "jpeg_many_parts": _jpeg_many_parts,
     "gif_many_blocks": _gif_many_blocks,
     "large_noise": _large_noise,
+    **foreign.BOMBS,
 }

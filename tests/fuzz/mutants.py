@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.fuzz import foreign
 from tests.fuzz.bombs import BOMBS
 from tests.fuzz.containers import (
     END_OF_JPEG,
@@ -45,7 +46,7 @@ class Mutant:
 
 
 def seeds(folders: Sequence[Path]) -> list[bytes]:
-    """Real pictures from folders, and made-up ones of every mode that JPEG and PNG have."""
+    """Real pictures from folders, and made-up ones of every format and mode."""
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     real = [path.read_bytes() for path in files if path.stat().st_size <= LARGEST_SEED]
     exif = Image.Exif()
@@ -58,7 +59,7 @@ def seeds(folders: Sequence[Path]) -> list[bytes]:
     pngs = [encoded(gradient(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")]
     deep = Image.fromarray(np.arange(2500, dtype=np.uint16).reshape(50, 50))
     clear = encoded(gradient("P"), "PNG", transparency=3)
-    return [*real, *jpegs, *pngs, clear, encoded(deep, "PNG")]
+    return [*real, *jpegs, *pngs, clear, encoded(deep, "PNG"), *foreign.seeds()]
 
 
 def mutants(
@@ -267,4 +268,5 @@ KINDS: dict[str, Callable[[Random, Sequence[bytes]], bytes]] = {
     "png_header": _png_header,
     "png_chunks": _png_chunks,
     "png_extras": _png_extras,
+    **foreign.KINDS,
 }

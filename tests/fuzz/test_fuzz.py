@@ -19,7 +19,8 @@ from pyspark.sql import SparkSession
 from spark_src.features.inference import Engine, features_of
 from spark_src.features.model import MobilenetModel
 from spark_src.images.ingest import row_of_file
-from spark_src.images.validate import DEFAULT_LIMITS, Limits
+from spark_src.images.rejection import Limits
+from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.tables.schemas import RAW_IMAGES
 from tests.fuzz.__main__ import MOST_MEGABYTES, MOST_SECONDS, SEEDS, ingested
 from tests.fuzz.bombs import BOMBS

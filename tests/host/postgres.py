@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def binary(name: str) -> str:
-    """Debian keeps the server's commands off the path; who has none skips what needs them."""
+    """Debian keeps the server's commands off the path; without them tests are skipped."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
     return program(name, "postgresql", path)

@@ -1,4 +1,4 @@
-"""What goes into the CSV file comes out of it, whoever reads it."""
+"""What goes into the CSV file comes out of it, in any reader."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_the_former_file_stays_until_the_commit(tables: Tables) -> None:
     assert csv.count_rows(tables.prefix("csv_export") / csv.FILE) == 5
 
 
-def test_whoever_has_the_former_file_open_reads_it_to_its_end(tables: Tables) -> None:
+def test_a_process_that_has_the_former_file_open_reads_it_to_its_end(tables: Tables) -> None:
     old = file_of(tables).read_bytes()
     with file_of(tables).open("rb") as stream:
         start = stream.read(100)

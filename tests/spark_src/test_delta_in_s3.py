@@ -13,7 +13,7 @@ import pytest
 
 from spark_src.errors import AwsError, ConcurrentWriteError, NothingStoredError
 from spark_src.io import aws as aws_module
-from spark_src.io.aws import client, forget_clients
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from tests.emr.faulty_s3 import Environ, Fault, FaultyS3, Rule
@@ -45,7 +45,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         opened.append(server.open())
         opened[-1].__enter__()
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        forget_clients()
+        reset_clients()
         return server
 
     yield start
@@ -163,7 +163,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("fault", REFUSALS)
 @pytest.mark.usefixtures("impatient")
-def test_a_commit_that_s3_refuses_is_explained_and_changes_nothing(
+def test_a_commit_that_s3_refuses_is_reported_with_its_remedy_and_changes_nothing(
     tables: Tables, serve: Serve, fault: Fault
 ) -> None:
     before, (code, said) = add(tables, "run-0", "old.jpg"), REFUSALS[fault]
@@ -183,7 +183,7 @@ def test_a_commit_that_s3_refuses_is_explained_and_changes_nothing(
 @pytest.mark.parametrize("fault", REFUSALS)
 @pytest.mark.parametrize("use", ["find", "begin", "vacuum", "drop_history"])
 @pytest.mark.usefixtures("impatient")
-def test_whatever_s3_refuses_is_explained(
+def test_whatever_s3_refuses_is_reported_with_its_remedy(
     tables: Tables, serve: Serve, fault: Fault, use: str
 ) -> None:
     add(tables, "run-0", "old.jpg")
@@ -207,7 +207,7 @@ def test_a_bucket_that_does_not_exist_is_named_with_the_remedy() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_s3_that_is_not_reached_is_explained(
+def test_an_s3_that_is_not_reached_is_reported_with_its_remedy(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -228,7 +228,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_bucket_of_another_region_is_explained(
+def test_a_bucket_of_another_region_is_reported_with_its_remedy(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:

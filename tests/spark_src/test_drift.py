@@ -1,4 +1,4 @@
-"""Images that came are compared with what the model before knew; chance is told from change."""
+"""New images are compared with those that the model knew: chance is no drift."""
 
 from __future__ import annotations
 

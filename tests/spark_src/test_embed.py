@@ -21,7 +21,8 @@ from spark_src.errors import InputError, PcaError, UnusablePictureError
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
 from spark_src.images.ingest import row_of_file
-from spark_src.images.validate import DEFAULT_LIMITS, Limits
+from spark_src.images.rejection import Limits
+from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.vectors import matrix_of

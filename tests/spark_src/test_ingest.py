@@ -17,7 +17,7 @@ from spark_src.errors import InputError
 from spark_src.images.layout import split_and_label
 from spark_src.images.listing import Listing, list_files
 from spark_src.images.refresh import require_few_rejections
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.statistics import RawImagesStatistics
@@ -81,7 +81,8 @@ def test_every_odd_file_is_in_exactly_one_table_with_its_reason(
         "A/empty.jpg": (b"", "empty_file"),
         "A/notes.txt": (b"Apples, mostly.", "not_an_image"),
         "A/large.jpg": (jpeg(13) + bytes(5000), "too_many_bytes"),
-        "A/phone.HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_format"),
+        "A/phone.HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "broken"),
+        "A/moving.gif": (b"GIF89a", "unsupported_format"),
         "A/cut.jpg": (jpeg(14)[:-60], "truncated"),
     }
     files = good | {name: content for name, (content, _) in bad.items()}
@@ -115,6 +116,7 @@ def test_split_and_label_are_read_from_the_folders(spark: SparkSession, tmp_path
         "Test/a/b/c/d/e/f/Deep/1.jpg": ("Test", "Deep"),
         "photos/4711/1.jpg": (None, None),
         "photos/4711/Apple/1.jpg": (None, "Apple"),
+        "Photos/4712/1.jpg": (None, None),
     }
     images, _ = tables(spark, fill(tmp_path / "in", {path: jpeg(1) for path in expected}))
     assert {path: (row["split"], row["label"]) for path, row in images.items()} == expected
@@ -222,10 +224,16 @@ def listing_of(folder: Path, n_files: int) -> Listing:
 
 
 def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
-    listing = listing_of(tmp_path, 20)
-    require_few_rejections(1, listing, 0.05)
-    with pytest.raises(InputError, match=r"2 of 20 files under .* \(10\.0%\); at most 5\.0%"):
-        require_few_rejections(2, listing, 0.05)
+    listing = listing_of(tmp_path, 60)
+    require_few_rejections(3, listing, 0.05)
+    with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); at most 5\.0%"):
+        require_few_rejections(6, listing, 0.05)
+
+
+def test_the_share_of_rejects_is_judged_from_50_files_on(tmp_path: Path) -> None:
+    require_few_rejections(48, listing_of(tmp_path / "few", 49), 0.05)
+    with pytest.raises(InputError, match=r"3 of 50 files"):
+        require_few_rejections(3, listing_of(tmp_path / "enough", 50), 0.05)
 
 
 def test_an_input_without_any_picture_is_stopped_whatever_the_share(tmp_path: Path) -> None:
@@ -240,8 +248,17 @@ def test_an_input_without_any_picture_is_stopped_whatever_the_share(tmp_path: Pa
         ("Apple/1.jpg", (None, "Apple")),
         ("1.jpg", (None, None)),
         ("Test/2024/May/Apple/1.jpg", ("Test", "Apple")),
-        ("photos/4711/Apple/2024/1.jpg", (None, "2024")),
+        ("photos/4711/Apple/2024/1.jpg", (None, "Apple")),
         ("photos/1.jpg", (None, None)),
+        ("Photos/4711/1.jpg", (None, None)),
+        ("PHOTOS /4711/Apple/1.jpg", (None, "Apple")),
+        ("archive/photos/4711/1.jpg", (None, None)),
+        ("train/Apple/1.jpg", ("Training", "Apple")),
+        ("TEST/Apple/1.jpg", ("Test", "Apple")),
+        ("valid/Apple/1.jpg", ("Validation", "Apple")),
+        ("Test/1.jpg", ("Test", None)),
+        ("2024/Apple/1.jpg", (None, "Apple")),
+        ("fruits-360/Training/Apple/1.jpg", (None, "Apple")),
     ],
 )
 def test_split_and_label_of_a_path(path: str, expected: tuple[str | None, str | None]) -> None:
@@ -258,7 +275,6 @@ def test_odd_images_among_real_ones_are_accounted_for_without_metadata(
     assert {Path(path).name for path in ledger} == {
         "SOURCES.md",
         "broken_data_stream.png",
-        "iphone_13_pro_max.HEIC",
         "truncated_image.png",
         "truncated_jpeg.jpg",
     }

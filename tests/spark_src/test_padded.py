@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs
 
 from spark_src.errors import AwsError
-from spark_src.io.aws import forget_clients
+from spark_src.io.aws import reset_clients
 from spark_src.io.locations import Location
 from spark_src.io.padded import LEAST_BYTES, PaddedFile
 from spark_src.tables.csv import count_rows
@@ -27,7 +27,7 @@ def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # n
     """This process's S3, without a fault so far."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
-        forget_clients()
+        reset_clients()
         yield s3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,3 +284,25 @@ def test_drift_is_a_reason_only_where_images_are_not_familiar(familiar: bool) ->
     now = Refresh("digest", "Training", 600, 9, found, False, True)
     assert refit_reason(KNOWN, SAME, FIVE) is None
     assert (refit_reason(KNOWN, now, FIVE) is None) is familiar
+
+
+@pytest.mark.parametrize(
+    ("n_images", "refitted"),
+    [(12, False), (13, True), (900, True)],
+)
+def test_a_model_of_few_images_is_fitted_again_when_more_components_are_possible(
+    n_images: int, refitted: bool
+) -> None:
+    known = KNOWN.model_copy(update={"n_components": 11, "n_components_asked": 50})
+    now = replace(SAME, n_images=n_images)
+    assert (refit_reason(known, now, FitSettings(50)) is not None) is refitted
+
+
+def test_the_number_asked_for_is_kept_beside_the_number_that_few_images_give(
+    storage: VectorStorage,
+) -> None:
+    storage.refresh_pca(settings=FitSettings(500))
+    found = storage.tables.current("pca_model").typed(PcaModelStatistics)
+    assert found.asked == 500
+    assert found.n_components == found.n_images - 1 < 500
+    assert f"500 components are asked for and {found.n_components} kept" in found.description

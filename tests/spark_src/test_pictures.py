@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from spark_src.images.validate import Limits, Picture, PictureRejected, Reason, clean_picture
+from spark_src.images.rejection import Limits, PictureRejected, Reason
+from spark_src.images.validate import Picture, clean_picture
 
 SECRET = b"GPS-48.8566N-2.3522E"
 REPOSITORY = Path(__file__).parents[2]
@@ -20,7 +21,6 @@ ODD_IMAGES = REPOSITORY.parent / "shared" / "data" / "odd-images"
 ODD_OUTCOMES = {
     "SOURCES.md": Reason.NOT_AN_IMAGE,
     "broken_data_stream.png": Reason.BROKEN,
-    "iphone_13_pro_max.HEIC": Reason.UNSUPPORTED_FORMAT,
     "truncated_image.png": Reason.TRUNCATED,
     "truncated_jpeg.jpg": Reason.TRUNCATED,
 }
@@ -60,9 +60,9 @@ def with_chunk(data: bytes, extra: bytes) -> bytes:
     return data[:position] + extra + data[position:]
 
 
-def pixels(data: bytes) -> bytes:
+def pixels(data: bytes, mode: str | None = None) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
-        return image.tobytes()
+        return (image.convert(mode) if mode else image).tobytes()
 
 
 def rejection(data: bytes, limits: Limits | None = None) -> PictureRejected:
@@ -173,18 +173,10 @@ def test_a_png_animation_of_one_frame_is_a_still_picture() -> None:
     assert clean_picture(data).content == encode(picture(), "PNG")
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "TIFF", "BMP", "AVIF"])
-def test_a_still_picture_of_another_format_is_rejected_with_a_remedy(file_format: str) -> None:
-    rejected = rejection(encode(picture(), file_format))
+def test_a_still_picture_of_an_unsupported_format_is_rejected_with_a_remedy() -> None:
+    rejected = rejection(encode(picture(), "GIF"))
     assert rejected.reason is Reason.UNSUPPORTED_FORMAT
-    assert file_format in rejected.detail.upper()
-    assert "convert it to JPEG or PNG" in rejected.detail
-
-
-def test_a_heic_photo_is_rejected_with_a_remedy() -> None:
-    rejected = rejection(b"\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic" + bytes(64))
-    assert rejected.reason is Reason.UNSUPPORTED_FORMAT
-    assert rejected.detail == "HEIC files are not supported; convert it to JPEG or PNG."
+    assert rejected.detail == "GIF files are not supported; convert it to JPEG or PNG."
 
 
 @pytest.mark.parametrize(
@@ -263,14 +255,15 @@ def test_a_compressed_text_bomb_in_a_png_is_dropped_without_using_memory() -> No
     assert peak_bytes < 2**20
 
 
-def test_a_colour_profile_bomb_in_a_png_is_rejected_without_using_memory() -> None:
+def test_a_colour_profile_bomb_in_a_png_is_dropped_without_using_memory() -> None:
     bomb = chunk(b"iCCP", b"profile\x00\x00" + zlib.compress(bytes(64 * 2**20)))
+    data = with_chunk(encode(picture(), "PNG"), bomb)
     tracemalloc.start()
-    rejected = rejection(with_chunk(encode(picture(), "PNG"), bomb))
+    accepted = clean_picture(data)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert rejected.reason is Reason.BROKEN
-    assert peak_bytes < 8 * 2**20
+    assert accepted.content == encode(picture(), "PNG")
+    assert peak_bytes < 2**20
 
 
 def test_a_rejection_survives_pickling() -> None:
@@ -288,7 +281,8 @@ def test_each_odd_image_has_its_known_outcome() -> None:
             continue
         accepted = clean_picture(data)
         assert isinstance(accepted, Picture)
-        assert pixels(accepted.content) == pixels(data), path.name
+        if max(accepted.width, accepted.height) < Limits.max_side // 2 or path.suffix == ".png":
+            assert pixels(accepted.content, "RGB") == pixels(data, "RGB"), path.name
         assert accepted.orientation == (6 if "orientation" in path.name else 1), path.name
         for trace in METADATA_PREFIXES:
             assert trace not in accepted.content, path.name

@@ -95,7 +95,7 @@ def test_fruits_that_look_the_same_about_every_axis_are_all_told(pca: PcaModel) 
 
 
 def test_films_that_are_only_like_themselves_do_not_help(pca: PcaModel) -> None:
-    """Where frames of one film were on both sides, these would be told without fault."""
+    """Where frames of one film were on both sides, these would be predicted without error."""
     found = measure(vectors(filmed(), lambda label, axis: f"{label} {axis}"), pca)
     assert max(shares(scores(found, "fruit"))) < 0.5
     assert max(shares(scores(found, "kind of fruit"))) < 0.8

@@ -13,8 +13,8 @@ import pytest
 from spark_src.errors import AwsError
 from spark_src.images import reader
 from spark_src.images.reader import SourceFile, Unread, read_ahead
-from spark_src.images.validate import Reason
-from spark_src.io.aws import client, forget_clients
+from spark_src.images.rejection import Reason
+from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from tests.emr.faulty_s3 import Fault, FaultyS3
 from tests.unprivileged import unprivileged
@@ -164,6 +164,6 @@ def test_what_s3_refuses_altogether_ends_the_run_with_its_cause(
     client("s3").put_object(Bucket=bucket, Key="input/1.jpg", Body=b"x")
     with FaultyS3(lambda *_: Fault.DENIED).open() as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
-        forget_clients()
+        reset_clients()
         with pytest.raises(AwsError, match="needs this action on this prefix"):
             read(Location.parse(f"s3://{bucket}/input"), "1.jpg")

@@ -24,7 +24,7 @@ from spark_src.images.refresh import (
     raw_change,
     read_new,
 )
-from spark_src.images.validate import Limits
+from spark_src.images.rejection import Limits
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.statistics import RawImagesStatistics

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from spark_src.errors import SettingsError
-from spark_src.io.aws import client, forget_clients, s3_files, use_region
+from spark_src.io.aws import client, reset_clients, s3_files, use_region
 
 
 @pytest.fixture(autouse=True)
 def _no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "")
-    forget_clients()
+    reset_clients()
 
 
 def region_of_boto3() -> str:
@@ -28,7 +28,7 @@ def region_of_pyarrow() -> str:
 
 @pytest.mark.parametrize("region_of", [region_of_boto3, region_of_pyarrow])
 def test_a_client_without_a_region_is_refused(region_of: Callable[[], Any]) -> None:
-    with pytest.raises(SettingsError, match="No AWS region is known"):
+    with pytest.raises(SettingsError, match="No AWS region is configured"):
         region_of()
 
 

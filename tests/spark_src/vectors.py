@@ -122,8 +122,7 @@ class VectorStorage:
         write = self.tables.begin("pca_model", "run", [features])
         found = fit.fit_or_keep(lambda: self.spark, features, write.before, settings, erased)
         sums = fit.save(lambda: self.spark, found, write, features)
-        share = settings.min_explained_variance
-        statistics = fit.statistics(found, sums, write.before, share)
+        statistics = fit.statistics(found, sums, write.before, settings)
         return found, Change(write, statistics, note=found.description).commit()
 
     def refresh_components(self) -> Snapshot:

@@ -89,7 +89,7 @@ class Expected:
             count += len(made)
         return count
 
-    def forget_announced(self) -> None:
+    def drop_announced(self) -> None:
         """What was announced was refused."""
         self.pending.clear()
 

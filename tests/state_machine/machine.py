@@ -221,7 +221,7 @@ class TablesMachine(RuleBasedStateMachine):
             lived = self.perform(crash, lambda: self.commit(writer))
             assert not (is_late and lived), "a run committed that another had overtaken"
         except ConcurrentWriteError:
-            self.expected.forget_announced()
+            self.expected.drop_announced()
             assert is_late
             self.counts["commits refused"] += 1
         except UnreadableVersionError:  # of the audit: a purge has deleted its files

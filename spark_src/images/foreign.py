@@ -1,0 +1,92 @@
+"""Opens pictures that are neither JPEG nor PNG: HEIC by pi-heif, the others by Pillow.
+
+Which file is too large is judged by `validate`, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pi_heif
+from PIL import AvifImagePlugin, BmpImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
+
+from spark_src.images.exif import NO_ROTATION, orientation_of
+from spark_src.images.formats import Format
+from spark_src.images.rejection import PictureRejected, Reason
+
+READERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    Format.WEBP: WebPImagePlugin.WebPImageFile,
+    Format.AVIF: AvifImagePlugin.AvifImageFile,
+    Format.TIFF: TiffImagePlugin.TiffImageFile,
+    Format.BMP: BmpImagePlugin.BmpImageFile,
+}
+# Its integers and floats say nothing of what is white.
+UNKNOWN_SCALE = frozenset({"I", "F"})
+SUBFILE_TYPE, REDUCED = 254, 1  # a smaller copy of the page before
+MOST_COPIES = 8
+# Of the most pixels. Pillow's WebP decoder keeps several copies: 926 MB of 52 megapixels.
+PIXEL_SHARES = {Format.WEBP: 0.5}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture whose size is known, and whose pixels are not decoded yet."""
+
+    size: tuple[int, int]
+    _image: Image.Image | pi_heif.HeifImage
+
+    def decode(self) -> tuple[Image.Image, int]:
+        """The pixels and the orientation, 1 to 8, in which they are to be shown."""
+        if isinstance(self._image, pi_heif.HeifImage):
+            return self._image.to_pillow(), NO_ROTATION  # libheif turns what it decodes
+        self._image.load()
+        if self._image.mode in UNKNOWN_SCALE:
+            detail = f"Its pixels are of Pillow's mode {self._image.mode}; save it as JPEG or PNG."
+            raise PictureRejected(Reason.UNSUPPORTED_FORMAT, detail)
+        exif, xmp = (self._image.info.get(name) for name in ("exif", "xmp"))
+        is_turned = self._image.format == "TIFF"  # by Pillow, as it loads
+        orientation = NO_ROTATION if is_turned else orientation_of(exif or b"", xmp or b"")
+        return self._image, orientation
+
+
+def open_picture(data: bytes, file_format: Format) -> Opened:
+    """Read a file's header.
+
+    Raises:
+        PictureRejected: it holds several pictures.
+        OSError, ValueError and others of `validate.DECODER_ERRORS`: the decoder refuses it.
+    """
+    if file_format is Format.HEIC:
+        heif = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
+        if len(heif) > 1:
+            _reject_pages(file_format)
+        return Opened(heif[0].size, heif[0])
+    image = READERS[file_format](io.BytesIO(data))
+    if file_format is Format.TIFF:
+        if _has_pages(image):
+            _reject_pages(file_format)
+        # Looking at other pages has changed what the reader is about to decode.
+        image = READERS[file_format](io.BytesIO(data))
+    elif getattr(image, "n_frames", 1) > 1:
+        detail = f"This is an animated {file_format}; save one frame of it as JPEG or PNG."
+        raise PictureRejected(Reason.ANIMATED, detail)
+    return Opened(image.size, image)
+
+
+def _has_pages(image: Image.Image) -> bool:
+    """Tell whether a TIFF has another page than smaller copies of its first."""
+    try:
+        for number in range(1, MOST_COPIES + 1):
+            image.seek(number)
+            if not int(image.tag_v2.get(SUBFILE_TYPE, 0)) & REDUCED:  # type: ignore[attr-defined]
+                return True
+    except EOFError:
+        return False
+    return True
+
+
+def _reject_pages(file_format: Format) -> None:
+    detail = f"This {file_format} holds several pictures; save each as a file of its own."
+    raise PictureRejected(Reason.SEVERAL_PAGES, detail)
