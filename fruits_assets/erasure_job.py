@@ -12,7 +12,10 @@ from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets import materialization, metadata
 from fruits_assets.assets.csv_export import csv_change, csv_export
+from fruits_assets.assets.data_health import data_health, health_change
 from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
+from fruits_assets.assets.fruit_classifier import classifier_change, fruit_classifier
+from fruits_assets.assets.label_issues import label_issues, label_issues_change
 from fruits_assets.assets.mobilenet_features import features_change, mobilenet_features
 from fruits_assets.assets.pca import (
     components_change,
@@ -36,8 +39,15 @@ from spark_src.tables.statistics import PcaModelStatistics
 JOB = "erase"
 CODE_LOCATION = "fruits"
 SOURCES = ("raw_images", "rejected_images")
-OF_COMPONENTS = ("csv_export", "embedding_quality")
-OF_PCA = ("pca_components", *OF_COMPONENTS)
+OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
+OF_PCA = ("pca_components", "data_health", *OF_COMPONENTS)
+ON_HOST = (
+    (embedding_quality, quality_change),
+    (data_health, health_change),
+    (fruit_classifier, classifier_change),
+    (label_issues, label_issues_change),
+)
+"""What is made on the host of the tables that are left, and how."""
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -98,7 +108,7 @@ def prove_erasure(
     """Delete earlier versions and leftovers, look into every file, write the receipts."""
     require_no_run(context.instance)
     tables, failures = storage.tables, []
-    _make_quality(context, tables, delta)
+    _make_on_host(context, tables, delta)
     purged = purge(tables, context.run_id)
     context.log.info(f"{purged:,} files of no current version deleted")
     for request in requests.pending(tables):
@@ -227,17 +237,19 @@ class Downstream:
         _store(self.context, self.delta, assets_def, change)
 
 
-def _make_quality(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
-    """Answer the questions anew; where that cannot be done here, delete the answers."""
-    if tables.find("embedding_quality") is None:
-        return
-    try:
-        change, shown = quality_change(tables, context.run_id)
-    except ModuleNotFoundError as error:
-        context.log.warning(f"embedding_quality is deleted: {error}")
-        tables.delete("embedding_quality")
-        return
-    _store(context, delta, embedding_quality, change, shown)
+def _make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Make what the host makes anew; where that cannot be done here, delete it."""
+    for assets_def, make in ON_HOST:
+        asset = assets_def.key.to_user_string()
+        if tables.find(asset) is None:
+            continue
+        try:
+            change, shown = make(tables, context.run_id)
+        except ModuleNotFoundError as error:
+            context.log.warning(f"{asset} is deleted: {error}")
+            tables.delete(asset)
+            continue
+        _store(context, delta, assets_def, change, shown)
 
 
 def _store(

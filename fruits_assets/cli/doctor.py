@@ -81,7 +81,7 @@ def doctor(
 def _next(worst: Level, folder: str | None) -> str:
     variable = f"FRUITS_INPUT={folder} " if folder else ""
     if worst is Level.ERROR:
-        return "next    mend what is marked `error`, then: uv run fruits doctor"
+        return "next    fix what is marked `error`, then: uv run fruits doctor"
     return f"next    {variable}uv run fruits run"
 
 

@@ -116,7 +116,7 @@ def _without_fill(data: bytes, end: int) -> int:
 def has_only_pixels(content: bytes, structure: Structure | None = None) -> bool:
     """Tell whether nothing but the picture can be in a stripped JPEG's scans and Huffman tables.
 
-    What cannot be told without decoding is left to the decoder's warnings: data behind the last
+    What cannot be known without decoding is left to the decoder's warnings: data behind the last
     pixel of a scan.
     """
     interval = 0

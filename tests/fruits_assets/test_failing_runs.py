@@ -31,6 +31,9 @@ UPSTREAM = {
     "pca_components": "pca_model",
     "csv_export": "key:pca_model or key:pca_components",
     "embedding_quality": "key:pca_model or key:pca_components",
+    "data_health": "key:pca_model",
+    "fruit_classifier": "key:pca_model or key:pca_components",
+    "label_issues": "key:pca_model or key:pca_components",
 }
 """What a run with three components has to make first, so that the asset is to be made anew."""
 
@@ -64,7 +67,9 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
     managers = {"delta": RunsOutOfSpace}
     result = run(copied, asset, io_managers=managers, raise_on_error=False)
     assert not result.success
-    assert "No space left on device" in error_text(result)
+    text = error_text(result)
+    assert f"The disk of {before.location} is full (" in text
+    assert "make room, or set FRUITS_STORAGE to a folder on a larger disk" in text
     assert current(copied, asset) == before
     assert files.items() <= digests(copied).items()
     assert run(copied, asset).success

@@ -304,7 +304,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _keep_table(role: str, requests: int, allowed: int, unused: list[str]) -> None:
-    """A line of the policy table, for whoever wants to see it: .cache/roles.txt."""
+    """A line of the policy table, for a reader who wants to see it: .cache/roles.txt."""
     shutil.os.makedirs(PROJECT / ".cache", exist_ok=True)  # type: ignore[attr-defined]
     with (PROJECT / ".cache" / "roles.txt").open("a") as file:
         file.write(f"{role}: {requests} requests, {allowed} actions allowed, unused {unused}\n")
