@@ -17,7 +17,8 @@ from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, pict
 from spark_src.evaluation.quality import MOST_IMAGES, read
 from spark_src.features import files
 from spark_src.images.preprocess import model_input
-from spark_src.images.validate import DEFAULT_LIMITS, PictureRejected, clean_picture
+from spark_src.images.rejection import PictureRejected
+from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables

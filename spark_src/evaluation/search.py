@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spark_src.embed import embedding
 from spark_src.features import files
 from spark_src.features.model import MobilenetModel
-from spark_src.images.layout import PHOTOS
+from spark_src.images.layout import are_photos
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
@@ -66,8 +66,7 @@ class Searcher:
         """Read a version of `pca_components`."""
         rows = read_rows(components, [*KEYS, "pca"])
         if not show_photos:
-            theirs = rf"(?i)(^|/){PHOTOS}/"
-            rows = rows.filter(pc.invert(pc.match_substring_regex(rows["path"], theirs)))
+            rows = rows.filter(pc.invert(are_photos(rows["path"])))
         matrix = float_matrix(rows["pca"], pca.n_components)
         squares = np.einsum("ij,ij->i", matrix, matrix)
         return cls(rows.select(KEYS).combine_chunks(), matrix, squares, model, pca)
