@@ -43,7 +43,7 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     change = Change(write, statistics, images=len(judged.rows), started=started)
     found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
-    rows = [
+    rows: list[dict[str, str | int]] = [
         {"label": str(given), "suggested": str(other), "images": int(count)}
         for (given, other), count in pairs.items()
     ]
