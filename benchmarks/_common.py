@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
@@ -70,6 +71,26 @@ def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 
             os.link(file, place)
         except OSError:
             shutil.copyfile(file, place)
+
+
+def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
+    """Put `count` pictures with pixels of their own into a folder: turned and mirrored copies.
+
+    Args:
+        files: as of `link_pictures`, as are the others.
+        count: how many; beyond eight times the files, the quality is lower.
+        folder: where.
+        first: the first number.
+    """
+    turns = [None, *Image.Transpose]
+    for number in range(first, first + count):
+        round_, turn = divmod(number // len(files), len(turns))
+        split = "Test" if number % 4 == 0 else "Training"
+        place = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(files[number % len(files)]) as image:
+            copy = image if turns[turn] is None else image.transpose(turns[turn])
+            copy.save(place, "JPEG", quality=90 - round_)
 
 
 def stored_pictures(

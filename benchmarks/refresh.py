@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._common import link_pictures, picture_files, show
+from benchmarks._common import link_pictures, picture_files, seconds_of, show, write_pictures
 from benchmarks.processes import materialize
 from fruits_assets.settings import PROJECT
+from spark_src.images.listing import list_files
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import RawImagesStatistics
+
+Fill = Callable[..., None]
+"""`link_pictures` or `write_pictures`."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Run:
     """What one run of the whole graph took."""
 
     seconds: float
+    listing: float
+    """Seconds that listing the input takes, measured by itself."""
     read: int
     """Pictures read from the input."""
     tables: int
@@ -37,23 +44,40 @@ def main() -> None:
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
     parser.add_argument("--count", type=int, default=5_000, help="pictures at first")
     parser.add_argument("--factor", type=int, default=1, help="unchanged again with so many times")
+    parser.add_argument(
+        "--distinct", action="store_true", help="turned copies instead of hard links: each computed"
+    )
     parser.add_argument("--keep", help="an existing empty folder to work in, kept afterwards")
     options = parser.parse_args()
     files = picture_files(options.images)
+    fill = write_pictures if options.distinct else link_pictures
     (PROJECT / "data").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=PROJECT / "data") as made:
         folder = Path(options.keep or made)
-        rows = _runs(files, options.count, folder, "")
+        one_percent = max(1, options.count // 100)
+        batches = {"everything": 0, "unchanged": 0, "1 % new": one_percent, "one new": 1}
+        rows = _runs(files, options.count, folder, batches, fill)
         if options.factor > 1:
-            rows += _runs(files, options.count * options.factor, folder / "large", "x factor: ")[:2]
+            batches = {f"x {options.factor}: everything": 0, f"x {options.factor}: unchanged": 0}
+            rows += _runs(files, options.count * options.factor, folder / "large", batches, fill)
     whole = rows[0][1]
     show(
-        f"{options.count:,} pictures ({len(files):,} different)",
-        ("input", "s", "of the whole", "pictures read", "MB of tables", "of storage", "MB of CSV"),
+        f"{options.count:,} pictures ({len(files):,} different files)",
+        (
+            "input",
+            "s",
+            "of them listing",
+            "of the whole",
+            "pictures read",
+            "MB of tables",
+            "of storage",
+            "MB of CSV",
+        ),
         [
             (
                 name,
                 f"{run.seconds:.1f}",
+                f"{run.listing:.1f}",
                 f"{run.seconds / whole.seconds:.1%}",
                 f"{run.read:,}",
                 f"{run.tables / 1e6:.1f}",
@@ -65,20 +89,17 @@ def main() -> None:
     )
 
 
-def _runs(files: list[Path], count: int, folder: Path, title: str) -> list[tuple[str, Run, int]]:
+def _runs(
+    files: list[Path], count: int, folder: Path, batches: dict[str, int], fill: Fill
+) -> list[tuple[str, Run, int]]:
+    """A run for each batch of new pictures, after the first `count` of them."""
     source, storage = folder / "input", folder / "storage"
-    link_pictures(files, count, source)
-    runs = []
-    one_percent = max(1, count // 100)
-    for name, new in (
-        ("everything", 0),
-        ("unchanged", 0),
-        ("1 % new", one_percent),
-        ("one new", 1),
-    ):
-        present = sum(1 for _ in source.rglob("*.jpg"))
-        link_pictures(files, new, source, first=present)
-        runs.append((f"{title}{name}", _run(source, storage), _size(storage)))
+    fill(files, count, source)
+    runs, present = [], count
+    for name, new in batches.items():
+        fill(files, new, source, first=present)
+        present += new
+        runs.append((name, _run(source, storage), _size(storage)))
     return runs
 
 
@@ -89,7 +110,8 @@ def _run(source: Path, storage: Path) -> Run:
     new = {path: size for path, size in _files(storage).items() if before.get(path) != size}
     csv = sum(size for path, size in new.items() if path.suffix == ".csv")
     read = _read(storage) if _raw_version(storage) != version else 0
-    return Run(seconds, read, sum(new.values()) - csv, csv)
+    listing = seconds_of(lambda: list_files(Location.parse(str(source))))
+    return Run(seconds, listing, read, sum(new.values()) - csv, csv)
 
 
 def _files(storage: Path) -> dict[Path, int]:

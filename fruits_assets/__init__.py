@@ -9,8 +9,9 @@ TYPE_CHECKING = False  # type checkers take it for true; `typing` would take lon
 if TYPE_CHECKING:
     from fruits_assets.embedding import embed
     from fruits_assets.loading import load
+    from fruits_assets.searching import search
 
-__all__ = ["embed", "load"]
+__all__ = ["embed", "load", "search"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> object:
         from fruits_assets.loading import load
 
         return load
+    if name == "search":
+        from fruits_assets.searching import search
+
+        return search
     if name == "embed":
         from fruits_assets.embedding import embed
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from fruits_assets import metadata, previews
+from fruits_assets import evaluation_previews, metadata, previews
 from fruits_assets.failures import one_sentence
 from spark_src.images.preprocess import PIXELS
 from spark_src.tables import registry
@@ -232,6 +232,42 @@ EMBEDDING_QUALITY = AssetDescription(
     automated=True,
 )
 
+DATA_HEALTH = AssetDescription(
+    STORED[registry.DATA_HEALTH],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.PATHS,
+    kinds=frozenset({"numpy", "parquet"}),
+    libraries=("numpy", "scipy", "usearch"),
+    automated=True,
+    details=metadata.data_health,
+    preview=evaluation_previews.data_health,
+)
+
+FRUIT_CLASSIFIER = AssetDescription(
+    STORED[registry.FRUIT_CLASSIFIER],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.DERIVED,
+    kinds=frozenset({"numpy", "tflite"}),
+    libraries=("numpy", "scipy", "ai-edge-litert"),
+    automated=True,
+    details=metadata.fruit_classifier,
+    preview=evaluation_previews.fruit_classifier,
+)
+
+LABEL_ISSUES = AssetDescription(
+    STORED[registry.LABEL_ISSUES],
+    Group.EVALUATION,
+    RunsOn.HOST,
+    PersonalData.PATHS,
+    kinds=frozenset({"numpy", "csv"}),
+    libraries=("numpy", "pandas"),
+    automated=True,
+    details=metadata.label_issues,
+    preview=evaluation_previews.label_issues,
+)
+
 CATALOG: dict[str, AssetDescription] = {
     asset.name: asset
     for asset in (
@@ -243,6 +279,9 @@ CATALOG: dict[str, AssetDescription] = {
         PCA_COMPONENTS,
         CSV_EXPORT,
         EMBEDDING_QUALITY,
+        DATA_HEALTH,
+        FRUIT_CLASSIFIER,
+        LABEL_ISSUES,
     )
 }
 """Every asset by its name."""

@@ -8,7 +8,10 @@ from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets import materialization, metadata
 from fruits_assets.assets.csv_export import csv_change, csv_export
+from fruits_assets.assets.data_health import data_health, health_change
 from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
+from fruits_assets.assets.fruit_classifier import classifier_change, fruit_classifier
+from fruits_assets.assets.label_issues import label_issues, label_issues_change
 from fruits_assets.assets.mobilenet_features import features_change, mobilenet_features
 from fruits_assets.assets.pca import (
     components_change,
@@ -26,8 +29,15 @@ from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import PcaModelStatistics
 
 SOURCES = ("raw_images", "rejected_images")
-OF_COMPONENTS = ("csv_export", "embedding_quality")
-OF_PCA = ("pca_components", *OF_COMPONENTS)
+OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
+OF_PCA = ("pca_components", "data_health", *OF_COMPONENTS)
+ON_HOST = (
+    (embedding_quality, quality_change),
+    (data_health, health_change),
+    (fruit_classifier, classifier_change),
+    (label_issues, label_issues_change),
+)
+"""What is made on the host of the tables that are left, and how."""
 
 
 def report_sources(context: dg.OpExecutionContext, tables: Tables) -> None:
@@ -116,17 +126,19 @@ class Downstream:
         _store(self.context, self.delta, assets_def, change)
 
 
-def make_quality(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
-    """Answer the questions anew; where that cannot be done here, delete the answers."""
-    if tables.find("embedding_quality") is None:
-        return
-    try:
-        change, shown = quality_change(tables, context.run_id)
-    except ModuleNotFoundError as error:
-        context.log.warning(f"embedding_quality is deleted: {error}")
-        tables.delete("embedding_quality")
-        return
-    _store(context, delta, embedding_quality, change, shown)
+def make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Make what the host makes anew; where that cannot be done here, delete it."""
+    for assets_def, make in ON_HOST:
+        asset = assets_def.key.to_user_string()
+        if tables.find(asset) is None:
+            continue
+        try:
+            change, shown = make(tables, context.run_id)
+        except ModuleNotFoundError as error:
+            context.log.warning(f"{asset} is deleted: {error}")
+            tables.delete(asset)
+            continue
+        _store(context, delta, assets_def, change, shown)
 
 
 def _store(

@@ -7,7 +7,7 @@ completes what was interrupted. The job takes no name: only who may write there 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets.erasure_downstream import Downstream, make_quality, report_sources
+from fruits_assets.erasure_downstream import Downstream, make_on_host, report_sources
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.records.home import Records
 from fruits_assets.records.pause import CODE_LOCATION, pause, resume
@@ -84,7 +84,7 @@ def prove_erasure(
     """
     require_no_run(context.instance)
     tables = storage.tables
-    make_quality(context, tables, delta)
+    make_on_host(context, tables, delta)
     purged = purge(tables, context.run_id)
     context.log.info(f"{purged:,} files of no current version deleted")
     failures = _prove(context, tables, input_folder.root, purged)

@@ -15,11 +15,18 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from fruits_assets.dagster_internals import DagsterExecutionInterruptedError
-from fruits_assets.settings import load_settings
-from spark_src.errors import FruitsError
+from fruits_assets.settings import did_you_mean, load_settings
+from spark_src.contract import PREFIXES
+from spark_src.errors import FruitsError, SettingsError
 
 TRACEBACK = "FRUITS_TRACEBACK"
 """Set to anything, it keeps the whole chain of exceptions."""
+
+INGEST = "ingest"
+"""The op that makes `raw_images` and `rejected_images`."""
+
+OPS = (INGEST, *(name for name in PREFIXES if name not in ("raw_images", "rejected_images")))
+"""Every op of an asset, as the run config names it."""
 
 UNFORESEEN = "This error was not foreseen"
 
@@ -38,6 +45,7 @@ def one_sentence(function: AssetFunction) -> AssetFunction:
         @functools.wraps(function)
         def generate(context: Any, **inputs: Any) -> Iterator[Any]:
             with failures(context):
+                _require_known_ops(context)
                 yield from function(context, **inputs)
 
         return generate  # type: ignore[return-value]
@@ -45,6 +53,7 @@ def one_sentence(function: AssetFunction) -> AssetFunction:
     @functools.wraps(function)
     def call(context: Any, **inputs: Any) -> Any:
         with failures(context):
+            _require_known_ops(context)
             return function(context, **inputs)
 
     return call  # type: ignore[return-value]
@@ -66,6 +75,20 @@ def failures(context: Any) -> Iterator[None]:
             raise
         failure = _failure(disk_full(error), error)
         raise failure from (error if os.environ.get(TRACEBACK) else None)
+
+
+def _require_known_ops(context: Any) -> None:
+    """Dagster ignores what is set for an op that does not exist, and defaults are used.
+
+    Raises:
+        SettingsError: with the nearest name.
+    """
+    for name in context.run.run_config.get("ops", {}):
+        if name not in OPS:
+            raise SettingsError(
+                f"The run config sets ops.{name}, and there is no such op: "
+                f"{did_you_mean(name, OPS)} Correct the name; nothing was made."
+            )
 
 
 def _cancel(context: Any) -> None:

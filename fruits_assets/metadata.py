@@ -16,9 +16,12 @@ from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import TABLES
 from spark_src.tables.schemas import csv_schema, type_name
 from spark_src.tables.statistics import (
+    ClassifierStatistics,
     ComponentsStatistics,
     CsvStatistics,
     FeaturesStatistics,
+    HealthStatistics,
+    LabelIssuesStatistics,
     MobilenetModelStatistics,
     PcaModelStatistics,
     RawImagesStatistics,
@@ -98,6 +101,35 @@ def pca_components(known: ComponentsStatistics) -> Metadata:
         "n_components": known.n_components,
         "images projected": known.projected,
     }
+
+
+def data_health(known: HealthStatistics) -> Metadata:
+    """How many duplicates there are, and what they cross."""
+    return {
+        "threshold": known.threshold,
+        "images": known.images,
+        "images compared": known.compared,
+        **{name: count for name, count in known.crossing.items() if count},
+    }
+
+
+def fruit_classifier(known: ClassifierStatistics) -> Metadata:
+    """What it has learnt, how large and how quick it is, and what it is worth."""
+    return {
+        "model sha256": known.model_sha256,
+        "labels": known.classes,
+        "images fitted on": known.images,
+        "files of features read": known.files_read,
+        "bytes of the LiteRT file": dg.MetadataValue.int(known.model_bytes),
+        "milliseconds an image, one core": known.milliseconds,
+        "greatest difference to the tables": known.greatest_difference,
+        **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
+    }
+
+
+def label_issues(known: LabelIssuesStatistics) -> Metadata:
+    """How many labels were judged, and how many may be wrong."""
+    return {"images judged": known.rows, "labels that may be wrong": known.issues}
 
 
 def column_schema(snapshot: Snapshot) -> dg.TableSchema:

@@ -76,8 +76,8 @@ def raw_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """One picture of each label."""
     rows = gallery.pictures(snapshot)
     if not rows:
-        return {"pictures": _hidden()}
-    return {"pictures": _image(one_of_each_label(rows), "a picture of each label")}
+        return {"pictures": hidden()}
+    return {"pictures": image(one_of_each_label(rows), "a picture of each label")}
 
 
 def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -94,7 +94,7 @@ def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
 def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rejected files, without their paths where those may be a person's."""
     rows = gallery.rejected(snapshot)
-    return {"first rejected files": _table_of(rows)} if rows else {}
+    return {"first rejected files": table_of(rows)} if rows else {}
 
 
 def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
@@ -108,12 +108,12 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     if table is None:
         return drawn
     vectors = matrix_of(table["features"].combine_chunks())
-    drawn["activations"] = _image(plots.histogram(vectors.ravel()), "histogram")
+    drawn["activations"] = image(plots.histogram(vectors.ravel()), "histogram")
     images = gallery.tables.find(RAW_IMAGES)
     rows = {row["image_id"]: row for row in gallery.pictures(images)}
     known = [index for index, name in enumerate(table["image_id"].to_pylist()) if name in rows]
     if len(known) <= NEIGHBOURS:
-        return drawn | {"nearest neighbours": _hidden()}
+        return drawn | {"nearest neighbours": hidden()}
     names = table["image_id"].take(pa.array(known)).to_pylist()
     sheet = _neighbours(vectors[known], [rows[name] for name in names])
     return drawn | {"nearest neighbours": sheet}
@@ -128,7 +128,7 @@ def _throughput(snapshot: Snapshot) -> Drawn:
         return {}
     edges, rates = progress.rates(points)
     drawn = plots.throughput(edges, rates, images=points[-1][1])
-    return {"throughput": _image(drawn, "pictures a second over the run")}
+    return {"throughput": image(drawn, "pictures a second over the run")}
 
 
 def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
@@ -146,7 +146,7 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
             row = rows[index]
             sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
     title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
-    return _image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
+    return image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
 
 
 def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
@@ -157,7 +157,7 @@ def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
     ratios, share = model.explained_variance_ratio, SHARES[0]
     reached = np.flatnonzero(np.cumsum(ratios) >= share)
     needed = int(reached[0]) + 1 if len(reached) else None
-    return {"variance": _image(plots.scree(ratios, model.n_components, needed, share), "variance")}
+    return {"variance": image(plots.scree(ratios, model.n_components, needed, share), "variance")}
 
 
 def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
@@ -175,13 +175,13 @@ def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
         return drawn
     points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
     labels = [label or "" for label in table["label"].to_pylist()]
-    return drawn | {"map": _image(plots.label_map(points, labels), "map of the pictures")}
+    return drawn | {"map": image(plots.label_map(points, labels), "map of the pictures")}
 
 
 def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     """The first rows and columns of the file."""
     rows = gallery.csv_rows(snapshot)
-    return {"first rows": _table_of(rows) if rows else _hidden()}
+    return {"first rows": table_of(rows) if rows else hidden()}
 
 
 def _sound(vectors: VectorStatistics, length: int) -> bool:
@@ -194,15 +194,18 @@ def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
     return table.to_pylist() if table else []
 
 
-def _image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
+def image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A WebP picture as metadata."""
     data = base64.b64encode(content).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/webp;base64,{data})")
 
 
-def _hidden() -> dg.MarkdownMetadataValue:
+def hidden() -> dg.MarkdownMetadataValue:
+    """What stands in place of photos that may not be shown."""
     return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
 
 
-def _table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+def table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table of texts."""
     cells = [{name: str(value)[:MAX_CELL] for name, value in row.items()} for row in rows]
     return rows_table(cells, dict.fromkeys(rows[0], "string"))

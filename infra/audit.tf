@@ -82,7 +82,7 @@ resource "aws_iam_role_policy" "trail" {
   })
 }
 
-# Told of each new file of the trail; subscribe whoever watches it.
+# Notified of each new file of the trail; subscribe those who watch it.
 resource "aws_sns_topic" "trail" {
   name              = "${var.name}-trail"
   kms_master_key_id = aws_kms_key.audit.id

@@ -69,7 +69,7 @@ locals {
     ]
   }
 
-  # Whoever it is, an administrator too. `make down` deletes the bucket with them.
+  # Everybody, an administrator too. `make down` deletes the bucket with them.
   keep_receipts = {
     data = [for statement in [
       {

@@ -1,4 +1,4 @@
-# Who is told, and when, that money is being spent.
+# Who is notified, and when, that money is being spent.
 
 # The whole account: a filter by tag counts nothing until somebody activates the tag for billing.
 resource "aws_budgets_budget" "monthly" {

@@ -6,7 +6,7 @@ locals {
     "elasticmapreduce",                  # managed scaling reports to it
     "kms",                               # keys of the nodes' own disks
     "ssm", "ssmmessages", "ec2messages", # Session Manager, the only way in
-    "sts",                               # credentials of whoever works in a notebook
+    "sts",                               # credentials of those who work in a notebook
     "logs",                              # where Session Manager's sessions are recorded, if the account does so
   ]
 

@@ -1,4 +1,4 @@
-# Roles for whoever is not the cluster: Dagster's host, erasure, CI. Each is made only where somebody is to have it.
+# Roles for everything but the cluster: Dagster's host, erasure, CI. Each is made only where somebody is to have it.
 
 locals {
   use_of_data_key = {
@@ -20,7 +20,7 @@ locals {
     Resource = local.data
     # `IfExists`: S3 asks for this right, without a prefix, to tell "not found" from "access denied"
     # when a key is read that is not there, which every reader of Delta tables does (`_last_checkpoint`).
-    # A listing without a prefix cannot be told from that: it shows names, and no content.
+    # A listing without a prefix cannot be distinguished from that: it shows names, and no content.
     Condition = { StringLikeIfExists = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
   }
   read_input_and_storage = {
@@ -34,7 +34,7 @@ locals {
     Effect = "Allow"
     Action = [
       "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
-      "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
+      "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
     ]
     Resource  = local.clusters_arn
     Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
@@ -298,8 +298,6 @@ resource "aws_iam_role_policy" "ci" {
         Action   = "kms:Decrypt"
         Resource = aws_kms_key.data.arn
       },
-      local.find_clusters,
-      local.look_at_clusters,
     ]
   })
 }

@@ -273,7 +273,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "budget_emails" {
-  description = "Who is told about the budget. At least one address: an alarm that nobody hears is none."
+  description = "Who is notified about the budget. At least one address: an alarm that nobody hears is none."
   type        = list(string)
   nullable    = false
 
@@ -286,7 +286,7 @@ variable "budget_emails" {
 }
 
 variable "input_notifications" {
-  description = "Let S3 tell a queue of photos that come and go; Dagster then lists the input only after it was told. false: no queue."
+  description = "Let S3 tell a queue of photos that come and go; Dagster then lists the input only after an announcement. false: no queue."
   type        = bool
   default     = true
   nullable    = false

@@ -75,3 +75,7 @@ class DatasetError(FruitsError):
 
 class ErasureError(FruitsError):
     """A person's data could not be erased completely."""
+
+
+class ClassifierError(FruitsError):
+    """The labelled images there are cannot be learnt from."""

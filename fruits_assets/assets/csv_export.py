@@ -37,7 +37,7 @@ def csv_export(
 
     A header, then a row for each image.
     """
-    write = storage.tables.begin(CSV_EXPORT, context.run_id, [pca_components])
+    write = storage.tables.begin(CSV_EXPORT, context.run.run_id, [pca_components])
     change = csv_change(write, pca_components, config.byte_order_mark)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 

@@ -41,7 +41,7 @@ def embedding_quality(
 
     Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
     """
-    change, metadata = quality_change(storage.tables, context.run_id, config.most_images)
+    change, metadata = quality_change(storage.tables, context.run.run_id, config.most_images)
     return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
 
 

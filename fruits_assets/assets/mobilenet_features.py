@@ -44,7 +44,7 @@ def mobilenet_features(
     Only new pictures are computed; those known to the same model keep their numbers.
     """
     inputs = (raw_images, mobilenet_model)
-    write = storage.tables.begin(MOBILENET_FEATURES, context.run_id, inputs)
+    write = storage.tables.begin(MOBILENET_FEATURES, context.run.run_id, inputs)
     change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 

@@ -26,7 +26,7 @@ def mobilenet_model(
     Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
     kept while weights and converter are the same.
     """
-    write = storage.tables.begin(MOBILENET_MODEL, context.run_id)
+    write = storage.tables.begin(MOBILENET_MODEL, context.run.run_id)
     change = model_change(write, weights, partial(_require_no_failure, context))
     version = dg.DataVersion(change.digest)
     return dg.Output(change, data_version=version, metadata={"weights": str(weights)})
@@ -35,11 +35,11 @@ def mobilenet_model(
 def _require_no_failure(context: dg.AssetExecutionContext) -> None:
     """Converting takes 11 s: not for a run that has failed."""
     failed = context.instance.get_records_for_run(
-        context.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
+        context.run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
     )
     if failed.records:
         raise dg.Failure(
-            "The weights were not converted, because another asset of this run failed: mend that, "
+            "The weights were not converted, because another asset of this run failed: fix that, "
             "and start the run again.",
             allow_retries=False,
         )

@@ -20,7 +20,7 @@ class PcaConfig(dg.Config):
     """How far to reduce, how much has to be kept, and when to fit again."""
 
     n_components: int = Field(
-        50, ge=1, le=1280, description="How many components to keep; of n images at most n - 1."
+        50, ge=1, le=1280, description="How many components to keep. Of n images, at most n - 1."
     )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check asks for."
@@ -51,7 +51,7 @@ def pca_model(
     sums; it is fitted again only when too many are new or unlike, or when k or the features' model
     changes, because a new fit changes every number. A Spark ML PCAModel lies beside it.
     """
-    write = storage.tables.begin(PCA_MODEL, context.run_id, [mobilenet_features])
+    write = storage.tables.begin(PCA_MODEL, context.run.run_id, [mobilenet_features])
     settings = FitSettings(
         config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
@@ -74,7 +74,7 @@ def pca_components(
     to the model keep their numbers.
     """
     inputs = (mobilenet_features, pca_model)
-    write = storage.tables.begin(PCA_COMPONENTS, context.run_id, inputs)
+    write = storage.tables.begin(PCA_COMPONENTS, context.run.run_id, inputs)
     change = components_change(write, *inputs, pyspark, context.log.info)
     return dg.Output(change, data_version=dg.DataVersion(change.digest))
 

@@ -19,6 +19,7 @@ from fruits_assets.resources import (
     picture_counter,
 )
 from spark_src.errors import FruitsError
+from spark_src.images.labels import read_labels
 from spark_src.images.plan import plan_ingest
 from spark_src.images.refresh import (
     raw_change,
@@ -99,11 +100,14 @@ def ingest_changes(
 ) -> Iterator[dg.Output[Change]]:
     """Both changes, `rejected_images` first: it says why where too many are rejected."""
     started = time.monotonic()
-    rejected, raw = (tables.begin(name, context.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES))
+    rejected, raw = (
+        tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES)
+    )
     require_apart(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))
-    plan = plan_ingest(listing, limits, raw.before, rejected.before)
+    labels = read_labels(source.root)
+    plan = plan_ingest(listing, limits, raw.before, rejected.before, labels)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:
         counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731

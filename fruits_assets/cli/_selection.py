@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 _TERM = re.compile(r"[+*\d]*(?P<name>\w+)[+*\d]*")
 """An asset with what is around it: `pca_model+`. Other terms (`group:…`) are Dagster's to read."""
 
-INGEST = "ingest"
-"""The op that makes `raw_images` and `rejected_images`, as Dagster's own run config calls it."""
-
 RunConfig = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -39,7 +36,7 @@ def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
             raise SettingsError(f"--select: there is no asset {name}: {_meant(name, PREFIXES)}")
     for value in values:
         name, *_ = _split(value)
-        if name not in (*PREFIXES, INGEST):
+        if name not in (*PREFIXES, "ingest"):
             raise SettingsError(
                 f"--set {value}: there is no asset {name}: {_meant(name, PREFIXES)}"
             )

@@ -11,14 +11,18 @@ from typer.core import TyperGroup
 
 from fruits_assets.cli import cluster, cluster_env
 from fruits_assets.cli.check import check
+from fruits_assets.cli.classify import classify
+from fruits_assets.cli.compare import compare
 from fruits_assets.cli.cost import cost
 from fruits_assets.cli.doctor import doctor
 from fruits_assets.cli.embed import embed
 from fruits_assets.cli.erase import erase
 from fruits_assets.cli.fetch_dataset import fetch_dataset
 from fruits_assets.cli.history import history
+from fruits_assets.cli.label_next import label_next
 from fruits_assets.cli.path import path
 from fruits_assets.cli.run import run
+from fruits_assets.cli.search import search
 from fruits_assets.environment import set_defaults
 from spark_src.errors import FruitsError
 
@@ -59,13 +63,17 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(cluster_env.app, name="cluster-env")
 app.command(epilog="Example: fruits run --select 'pca_model+' -k 20")(run)
 app.command()(check)
+app.command(epilog="Example: fruits classify photo.jpg")(classify)
+app.command(epilog="Example: fruits compare ./data-of-candidate")(compare)
 app.command(epilog="Example: fruits cost --images 100000 --workers 4")(cost)
 app.command(epilog="Example: fruits doctor ~/photos")(doctor)
 app.command(epilog="Example: fruits embed photo.jpg other.png --format csv")(embed)
 app.command(epilog="Example: fruits erase --subject 4711 --dry-run")(erase)
 app.command(epilog="Example: fruits fetch-dataset --to ~/fruits-360")(fetch_dataset)
 app.command(epilog="Example: fruits history raw_images")(history)
+app.command(epilog="Example: fruits label-next -n 50 --csv next.csv")(label_next)
 app.command(epilog="Example: fruits path csv_export")(path)
+app.command(epilog="Example: fruits search photo.jpg -k 24 --html found.html")(search)
 
 
 @app.callback(epilog="The variables FRUITS_… say where input and storage are: see README.md.")

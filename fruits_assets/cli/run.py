@@ -176,7 +176,6 @@ def _execute(
     keys = _selection.select(graph, selection)
     assets = [asset for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)]
     config = _selection.run_config(assets, values)
-    _require_few_components(settings, config, keys)
     steps = {asset.op.name: tuple(key.to_user_string() for key in asset.keys) for asset in assets}
     report = RunReport(console, steps)
     logger = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -194,29 +193,6 @@ def _execute(
         final = instance.get_run_by_id(created.run_id)
         report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
-
-
-def _require_few_components(
-    settings: Settings, config: dict[str, Any], keys: list[dg.AssetKey]
-) -> None:
-    """Refuse a k that the pictures cannot have, before Spark reads them.
-
-    Raises:
-        PcaError: as fitting would, minutes later.
-    """
-    wanted = config.get("ops", {}).get("pca_model", {}).get("config", {}).get("n_components")
-    names = {key.to_user_string() for key in keys}
-    if wanted is None or "pca_model" not in names or "raw_images" not in names:
-        return  # `pca_model` alone looks at the features that are there before Spark starts
-    from spark_src.errors import PcaError
-    from spark_src.images.listing import list_files
-
-    n_files = list_files(settings.input_location).files.num_rows
-    if wanted >= n_files:
-        raise PcaError(
-            f"{wanted} components need more than {wanted} pictures, but there are {n_files} files "
-            f"under {settings.input}: lower -k (--set pca_model.n_components), or add pictures."
-        )
 
 
 @contextmanager

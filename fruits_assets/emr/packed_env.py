@@ -158,8 +158,8 @@ def push(
 ) -> Location:
     """Upload the archive to `folder`, unless it is there.
 
-    Its name is its digest, which Terraform hands to the nodes: they unpack nothing else, whoever
-    may write to the folder.
+    Its name is its digest, which Terraform hands to the nodes: they unpack nothing else, no
+    matter who may write to the folder.
 
     Args:
         folder: in S3.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -59,11 +60,13 @@ def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
 
 def stop_spark() -> None:
     """End Spark in order, where there is one: else its executors are lost and started again."""
+    from py4j.protocol import Py4JError
     from pyspark.sql import SparkSession
 
-    session = SparkSession.getActiveSession()
-    if session is not None:
-        session.stop()
+    with suppress(Py4JError, OSError):  # it may have ended by itself
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            session.stop()
 
 
 def adopt(settings: Mapping[str, str]) -> None:

@@ -30,8 +30,9 @@ def main(order: Any, command: list[str]) -> int:
             content = s3.get_object(Bucket=order["bucket"], Key=key)["Body"].read()
             if hashlib.sha256(content).hexdigest() != digest:
                 sys.exit(
-                    f"s3://{order['bucket']}/{key} is not what the host sent: something else "
-                    "wrote there. Nothing of it was run. Find out who may, then materialize again."
+                    f"s3://{order['bucket']}/{key} is not what the host sent: it was changed "
+                    "after that. Nothing of it was run. Find out who may write there, then "
+                    "materialize again."
                 )
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)

@@ -61,7 +61,7 @@ run "as_it_comes" {
     error_message = "The trail's log group is not encrypted, or kept for another time."
   }
 
-  # Somebody is told what is spent.
+  # Somebody is notified of what is spent.
 
   assert {
     condition     = aws_budgets_budget.monthly.limit_amount == "150" && aws_budgets_budget.monthly.time_unit == "MONTHLY"
@@ -70,7 +70,7 @@ run "as_it_comes" {
 
   assert {
     condition     = length(aws_budgets_budget.monthly.notification) == 2 && alltrue([for n in aws_budgets_budget.monthly.notification : try(contains(n.subscriber_email_addresses, "data-team@example.org"), false)])
-    error_message = "Nobody is told."
+    error_message = "Nobody is notified."
   }
 
   assert {

@@ -114,7 +114,7 @@ run "as_it_comes" {
 
   assert {
     condition     = alltrue([for policy in [aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy] : alltrue([for s in jsondecode(policy).Statement : contains(flatten([s.Action]), "s3:ListBucket") ? can(s.Condition.StringLikeIfExists["s3:prefix"]) : true])])
-    error_message = "A role lists everything, or is told \"access denied\" where \"not found\" is meant."
+    error_message = "A role lists everything, or gets \"access denied\" where \"not found\" is meant."
   }
 
   # Only erasure deletes versions.

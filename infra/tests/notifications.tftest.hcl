@@ -25,7 +25,7 @@ variables {
 run "as_it_comes" {
   command = plan
 
-  # Photos that come and go are told, and nothing else.
+  # Photos that come and go are announced, and nothing else.
 
   assert {
     condition     = try(one(aws_s3_bucket_notification.this["data"].queue).queue_arn == aws_sqs_queue.input[0].arn, false)
@@ -39,7 +39,7 @@ run "as_it_comes" {
 
   assert {
     condition     = try(one(aws_s3_bucket_notification.this["data"].queue).filter_prefix == "input/" && one(aws_s3_bucket_notification.this["data"].queue).filter_suffix == null, false)
-    error_message = "Other objects than the photos, or not all photos, are told."
+    error_message = "Other objects than the photos, or not all photos, are announced."
   }
 
   assert {

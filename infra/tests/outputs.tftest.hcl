@@ -97,7 +97,7 @@ run "everything" {
 
   assert {
     condition     = strcontains(output.exports, "export FRUITS_INPUT_QUEUE='https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue'") && output.input_queue_url == aws_sqs_queue.input[0].url
-    error_message = "Nobody is told where the queue is."
+    error_message = "No output says where the queue is."
   }
 
   assert {

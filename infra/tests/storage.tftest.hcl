@@ -1,4 +1,4 @@
-# Buckets are private, encrypted with the right key, versioned, and forget in time.
+# Buckets are private, encrypted with the right key, versioned, and delete old versions in time.
 
 mock_provider "aws" {
   source = "./tests/mocks"

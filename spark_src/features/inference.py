@@ -33,8 +33,7 @@ class Engine:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._shape: tuple[int, ...] = ()
@@ -52,8 +51,9 @@ class Engine:
             spare = np.repeat(pictures[-1:], BATCH - len(pictures), axis=0)
             return self._batch(np.concatenate([pictures, spare]))[: len(pictures)]
         if pictures.shape != self._shape:
-            self._interpreter.resize_tensor_input(self._input, pictures.shape)
-            self._interpreter.allocate_tensors()
+            with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+                self._interpreter.resize_tensor_input(self._input, pictures.shape)
+                self._interpreter.allocate_tensors()
             self._shape = pictures.shape
         self._interpreter.set_tensor(self._input, pictures)
         self._interpreter.invoke()

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark import Accumulator
 
+from spark_src.images.labels import Labels
 from spark_src.images.layout import is_photo, split_and_label
 from spark_src.images.reader import SourceFile, Unread, read_ahead
 from spark_src.images.rejection import Limits, PictureRejected, Reason
@@ -53,7 +54,11 @@ class Ingested:
 
 
 def ingester(
-    root: Location, folder: Location, limits: Limits, done: Accumulator[int] | None = None
+    root: Location,
+    folder: Location,
+    limits: Limits,
+    done: Accumulator[int] | None = None,
+    labels: Labels | None = None,
 ) -> Callable[[Iterable[Batch]], Iterator[Ingested]]:
     """What a task does: read ahead, validate, write one file of `raw_images`.
 
@@ -62,17 +67,24 @@ def ingester(
         folder: where the table's files go.
         limits: what is too large.
         done: counts files.
+        labels: corrections of what the folders say.
     """
+    corrected = labels or Labels()
 
     def ingest(batches: Iterable[Batch]) -> Iterator[Ingested]:
         for batch in batches:
-            yield _ingest(batch, root, folder, limits, done)
+            yield _ingest(batch, root, folder, limits, done, corrected)
 
     return ingest
 
 
-def _ingest(
-    batch: Batch, root: Location, folder: Location, limits: Limits, done: Accumulator[int] | None
+def _ingest(  # noqa: PLR0913, PLR0917 - of one call
+    batch: Batch,
+    root: Location,
+    folder: Location,
+    limits: Limits,
+    done: Accumulator[int] | None,
+    corrected: Labels,
 ) -> Ingested:
     rejected: list[dict[str, Any]] = []
     splits, labels = Counter[str](), Counter[str]()
@@ -86,6 +98,7 @@ def _ingest(
             if "reason" in row:
                 rejected.append(row)
                 continue
+            row["label"] = corrected.label_of(row["path"])
             digest += row_digest(row["path"], row["image_id"], row["orientation"])
             splits[row["split"] or ""] += 1
             # The log keeps the counts for good: no folder of a person's may be in it.

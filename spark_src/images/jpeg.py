@@ -113,15 +113,15 @@ def _without_fill(data: bytes, end: int) -> int:
     return end
 
 
-def has_only_pixels(content: bytes) -> bool:
+def has_only_pixels(content: bytes, structure: Structure | None = None) -> bool:
     """Tell whether nothing but the picture can be in a stripped JPEG's scans and Huffman tables.
 
-    What cannot be told without decoding is left to the decoder's warnings: data behind the last
+    What cannot be known without decoding is left to the decoder's warnings: data behind the last
     pixel of a scan.
     """
     interval = 0
-    for marker, start, end in find_segments(content).segments:
-        payload = content[start + 4 : end]
+    for marker, start, end in (structure or find_segments(content)).segments:
+        payload = b"" if marker == START_OF_SCAN else content[start + 4 : end]
         if marker == HUFFMAN and not all(map(has_plain_symbols, parse_tables(marker, payload))):
             return False
         if marker == RESTART_INTERVAL:
@@ -221,7 +221,7 @@ def _segment_end(data: bytes, marker: int, position: int) -> int:
 
 
 def _used_tables(
-    data: bytes, segments: Sequence[Segment], tables: dict[int, list[Table]]
+    data: bytes, segments: Sequence[Segment], tables: dict[int, Sequence[Table]]
 ) -> set[Table]:
     """Which tables a scan refers to before another one takes their place."""
     uses = Uses()
@@ -236,7 +236,7 @@ def _used_tables(
     return uses.used
 
 
-def _joined(tables: list[Table], used: set[Table]) -> list[Table]:
+def _joined(tables: Sequence[Table], used: set[Table]) -> list[Table]:
     """The used ones of a segment's tables, in one segment as they were."""
     kept = [table for table in tables if table in used]
     return [Table.join(kept)] if kept else []

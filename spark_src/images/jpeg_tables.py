@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from spark_src.images.containers import MalformedContainer
 
@@ -12,6 +13,7 @@ TABLES = frozenset({HUFFMAN, ARITHMETIC_CONDITIONING, QUANTISATION, RESTART_INTE
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 DC, AC = 0, 1
+_LONGEST_KNOWN = 1024
 
 # The Huffman tables of ITU-T T.81, annex K.3, which most encoders use as they are: of these every
 # symbol is there, used or not. Class, counts of codes of 1 to 16 bits, symbols.
@@ -46,7 +48,7 @@ class Table:
     """Its class and its number: 0, 0 where there is but one."""
     payload: bytes
 
-    @property
+    @cached_property
     def segment(self) -> bytes:
         """The table as a segment."""
         return bytes((0xFF, self.marker)) + (len(self.payload) + 2).to_bytes(2) + self.payload
@@ -54,6 +56,8 @@ class Table:
     @staticmethod
     def join(tables: Sequence[Table]) -> Table:
         """Several tables of a kind as one payload."""
+        if len(tables) == 1:
+            return tables[0]
         payload = b"".join(table.payload for table in tables)
         return Table(tables[0].marker, tables[0].key, payload)
 
@@ -113,8 +117,18 @@ def _pairs(payload: bytes) -> list[tuple[int, int]]:
     return list(zip(payload[1:-3:2], payload[2:-3:2], strict=True))
 
 
-def parse_tables(marker: int, payload: bytes) -> list[Table]:
+def parse_tables(marker: int, payload: bytes) -> Sequence[Table]:
     """The tables of a segment; raises MalformedContainer where its length does not fit them."""
+    # Most pictures have the same ones. Hostile segments are long, and are not kept.
+    return (_parse_known if len(payload) <= _LONGEST_KNOWN else _parse)(marker, payload)
+
+
+@lru_cache(maxsize=256)
+def _parse_known(marker: int, payload: bytes) -> Sequence[Table]:
+    return _parse(marker, payload)
+
+
+def _parse(marker: int, payload: bytes) -> Sequence[Table]:
     if marker == RESTART_INTERVAL:
         if len(payload) != 2:
             raise MalformedContainer("the JPEG's restart interval has a wrong length")
@@ -158,6 +172,7 @@ def _short(table: bytes) -> bytes:
     return table
 
 
+@lru_cache(maxsize=256)
 def has_plain_symbols(table: Table) -> bool:
     """Tell whether a Huffman table can be a standard one, or one that was made for the picture.
 

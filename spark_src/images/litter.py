@@ -36,6 +36,9 @@ SYSTEM_FOLDERS = frozenset(
 )
 """By name in lower case: folders of macOS, Windows, Synology, Android, Linux and Git."""
 
+LABELS = "labels.csv"
+"""Directly under the input: corrected labels, no picture; `images.labels` reads it."""
+
 SIDECARS = frozenset({".xmp", ".aae", ".thm", ".lrv", ".pp3", ".dop"})
 """By ending: what cameras and editors keep beside a picture of the same name."""
 
@@ -53,8 +56,8 @@ def litter_kind(path: str) -> str | None:
     >>> litter_kind("Training/Apple/1.jpg")
     """
     *folders, name = path.lower().split("/")
-    if name in SYSTEM_FILES:
-        return SYSTEM_FILES[name]
+    if path == LABELS or name in SYSTEM_FILES:
+        return SYSTEM_FILES.get(name, LABELS)
     if name.startswith("._"):
         return "AppleDouble"
     if any(folder in SYSTEM_FOLDERS or folder.startswith(".trash-") for folder in folders):

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spark_src.images.ingest import DIGEST_MODULUS, Batch, row_digest, to_stream
+from spark_src.images.labels import Labels
 from spark_src.images.layout import are_photos
 from spark_src.images.listing import FILES, Listing
 from spark_src.images.rejection import TRANSIENT, Limits
@@ -63,6 +64,8 @@ class IngestPlan:
     removed_labels: Counter[str] = field(default_factory=Counter)
     starts_over: bool = True
     """Whether nothing of the table that is there is kept."""
+    labels: Labels = field(default_factory=Labels)
+    """Corrections of what the folders say."""
 
     @property
     def fingerprint(self) -> str:
@@ -81,7 +84,11 @@ def fingerprint_of(limits: Limits) -> str:
 
 
 def plan_ingest(
-    listing: Listing, limits: Limits, raw: Snapshot | None, rejected: Snapshot | None
+    listing: Listing,
+    limits: Limits,
+    raw: Snapshot | None,
+    rejected: Snapshot | None,
+    labels: Labels | None = None,
 ) -> IngestPlan:
     """Compare the input with what the tables know of it: path, size, modification time or ETag.
 
@@ -90,21 +97,30 @@ def plan_ingest(
         limits: what is too large; other limits than last time read every file again.
         raw: the current version of `raw_images`.
         rejected: that of `rejected_images`.
+        labels: corrections; pictures whose label they change are read again.
     """
+    labels = labels or Labels()
     known_rejected = _known_rejected(listing, limits, rejected)
     if raw is None or not same_source(raw, listing, limits):
         files = listing.files
         if known_rejected.num_rows:
             files = _without(files, known_rejected)
         removed = raw.files if raw else ()
-        return IngestPlan(listing, limits, _sorted(files), known_rejected, removed=removed)
+        return IngestPlan(
+            listing, limits, _sorted(files), known_rejected, removed=removed, labels=labels
+        )
     known = read_columns(raw.locations, _SOURCE) if raw.files else _no_rows()
+    outdated = _outdated(raw, known, labels)
     new = _without(listing.files, known)
     new = _without(new, known_rejected) if known_rejected.num_rows else new
     stale = _without(known, listing.files)
+    if outdated.num_rows:
+        again = listing.files.filter(pc.is_in(listing.files["path"], outdated["path"].unique()))
+        new = pa.concat_tables([new, _without(again, new)])
+        stale = pa.concat_tables([stale, _without(outdated, stale)])
     has_work = bool(new.num_rows or stale.num_rows)
     rewrites, removed = rewrites_without(raw, stale, may_merge=has_work)
-    digest, splits, labels = shares_of(raw, stale)
+    digest, splits, counts = shares_of(raw, stale)
     return IngestPlan(
         listing,
         limits,
@@ -115,9 +131,17 @@ def plan_ingest(
         stale.num_rows,
         digest,
         splits,
-        labels,
+        counts,
         starts_over=False,
+        labels=labels,
     )
+
+
+def _outdated(raw: Snapshot, known: pa.Table, labels: Labels) -> pa.Table:
+    """Those of the known rows whose label the corrections change; none where they are the same."""
+    if labels.digest == int(raw.typed(RawImagesStatistics).labels_digest) or not raw.files:
+        return known.slice(0, 0)
+    return known.filter(labels.differ_from(read_columns(raw.locations, ["path", "label"])))
 
 
 def batches_of(files: pa.Table) -> Iterator[Batch]:

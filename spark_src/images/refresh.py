@@ -60,7 +60,7 @@ def read_new(
     if not batches and not plan.rewrites:
         return IngestResult()
     session = spark()
-    work = ingester(plan.listing.root, raw.folder, plan.limits, done())
+    work = ingester(plan.listing.root, raw.folder, plan.limits, done(), plan.labels)
     ingested = run_tasks(session, batches, work)
     rewritten = run_tasks(session, plan.rewrites, rewriter(raw.folder))
     return IngestResult(tuple(ingested), tuple(rewritten))
@@ -140,6 +140,7 @@ def raw_statistics(
     if known is not None and before is not None:
         digest, rows = int(known.digest), before.rows - plan.n_stale
     digest -= plan.removed_digest
+    digest += plan.labels.digest - (int(known.labels_digest) if known else 0)
     for batch in result.ingested:
         digest += batch.digest
         rows += batch.written.rows if batch.written else 0
@@ -159,6 +160,8 @@ def raw_statistics(
         labels=update_counts(known.labels if known else {}, plan.removed_labels, labels),
         largest_file=largest,
         n_read=plan.to_read.num_rows,
+        labels_digest=str(plan.labels.digest),
+        n_corrected=len(plan.labels.by_path),
     )
 
 

@@ -131,7 +131,8 @@ def _clean_own(data: bytes, file_format: Format, limits: Limits) -> Picture:
     with _open(content, header, is_jpeg) as image:
         if max(image.size) > limits.max_side:
             return _picture(reduced(image, limits.max_side), header.orientation)
-        kept = _clean_jpeg(content, image) if is_jpeg else _clean_png(content, image)
+        known = structure if content == data else None
+        kept = _clean_jpeg(content, image, known) if is_jpeg else _clean_png(content, image)
     return Picture(kept, header.width, header.height, header.orientation)
 
 
@@ -177,8 +178,10 @@ def _open(content: bytes, header: Header, is_jpeg: bool) -> ImageFile.ImageFile:
     return image
 
 
-def _clean_jpeg(content: bytes, image: ImageFile.ImageFile) -> bytes:
-    if jpeg.has_only_pixels(content) and _decodes_without_warning(content, image.mode):
+def _clean_jpeg(
+    content: bytes, image: ImageFile.ImageFile, structure: jpeg.Structure | None
+) -> bytes:
+    if jpeg.has_only_pixels(content, structure) and _decodes_without_warning(content, image.mode):
         return content
     return lossless(image)
 

@@ -19,6 +19,9 @@ PCA_MODEL: Final = "pca_model"
 PCA_COMPONENTS: Final = "pca_components"
 CSV_EXPORT: Final = "csv_export"
 EMBEDDING_QUALITY: Final = "embedding_quality"
+DATA_HEALTH: Final = "data_health"
+FRUIT_CLASSIFIER: Final = "fruit_classifier"
+LABEL_ISSUES: Final = "label_issues"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ _ALL = (
     ),
     StoredAsset(CSV_EXPORT, models.CsvStatistics, cost_stage="CSV"),
     StoredAsset(EMBEDDING_QUALITY, models.QualityStatistics, has_rows=False),
+    StoredAsset(DATA_HEALTH, models.HealthStatistics),
+    StoredAsset(FRUIT_CLASSIFIER, models.ClassifierStatistics, has_rows=False),
+    StoredAsset(LABEL_ISSUES, models.LabelIssuesStatistics),
 )
 
 STORED: dict[str, StoredAsset] = {stored.name: stored for stored in _ALL}

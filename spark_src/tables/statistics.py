@@ -58,6 +58,10 @@ class RawImagesStatistics(Statistics):
     """Bytes of the largest file that was read."""
     n_read: int = 0
     """How many files the run read."""
+    labels_digest: str = "0"
+    """Of the corrected labels."""
+    n_corrected: int = 0
+    """Pictures whose label is not that of their folder."""
 
 
 class RejectedImagesStatistics(Statistics):
@@ -204,6 +208,60 @@ class QualityStatistics(Statistics):
     """Of `embedding_quality`; the answers are in its file."""
 
     compared: int
+
+
+class HealthStatistics(Statistics):
+    """Of `data_health`; which pictures they are is in its files."""
+
+    whitening: str
+    """Digest of what made the features comparable."""
+    version: str
+    threshold: float
+    """Least cosine of near duplicates."""
+    images: int
+    compared: int
+    """Pictures that the run compared with all others."""
+    exact_duplicates: int
+    near_duplicates: int
+    groups: int
+    crossing: Counts = Field(default_factory=dict)
+    labels: Counts = Field(default_factory=dict)
+    near_share: dict[str, float] = Field(default_factory=dict)
+    """Of each label: the share of its images with a near duplicate of that label."""
+
+
+class ClassifierStatistics(Statistics):
+    """Of `fruit_classifier`."""
+
+    model_sha256: str
+    """Of the backbone."""
+    pca_model: str | None
+    """Digest of the PCA between backbone and head; None where the head takes the features."""
+    version: str
+    classes: int
+    images: int
+    """Labelled images that it was learnt from."""
+    files_read: int
+    """Files of features that the run read for the sums."""
+    model_bytes: int
+    temperature: float
+    accuracy: dict[str, float] = Field(default_factory=dict)
+    """Question -> share of the held-out images told right."""
+    calibration_error: float | None = None
+    greatest_difference: float = 0.0
+    """Between a probability of the LiteRT file and of the head on the stored features."""
+    milliseconds: float = 0.0
+    """Of one picture, on one core."""
+    reason: str = ""
+    """Why there is no classifier, where there is none: `classes` is 0."""
+
+
+class LabelIssuesStatistics(Statistics):
+    """Of `label_issues`; which images they are is in its file."""
+
+    labelled: int
+    """Images that have a label; the rows are those that could be judged."""
+    issues: int
 
 
 def joint_digest(*digests: str) -> str:

@@ -44,3 +44,9 @@ def count_malformed(column: pa.Array) -> int:
     """How many rows of a column of feature lists have another length, or none."""
     lengths = np.asarray(column.drop_null().value_lengths())
     return int(column.null_count + (lengths != FEATURES).sum())
+
+
+def float_matrix(column: pa.ChunkedArray, length: int) -> NDArray[np.float32]:
+    """A column of lists of so many numbers each as a matrix."""
+    flat = column.combine_chunks().flatten() if len(column) else pa.array([], pa.float32())
+    return np.asarray(flat, np.float32).reshape(-1, length)

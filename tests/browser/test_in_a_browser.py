@@ -31,12 +31,18 @@ SAID = {
     "pca_components": ["principal components, mean subtracted", "images per second"],
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
     "embedding_quality": ["5-NN, 50 components", "rotation axes"],
+    "data_health": ["groups of duplicates", "near, in two splits"],
+    "fruit_classifier": ["milliseconds a picture, one core", "accuracy, fruit"],
+    "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {
     "raw_images": "pictures",
     "mobilenet_features": "nearest neighbours",
     "pca_model": "variance",
     "pca_components": "map",
+    "data_health": "worst pairs",
+    "fruit_classifier": "confusions",
+    "label_issues": "doubtful labels",
 }
 """Assets with pictures, and the metadata that has one."""
 
@@ -80,11 +86,11 @@ def test_one_click_materializes_the_whole_graph(
     page: Page, whole_run: str, pictures: Pictures
 ) -> None:
     assert page.url == whole_run
-    expect(page.get_by_text("8 assets")).to_be_visible()
-    expect(page.get_by_text("14 checks")).to_be_visible()
+    expect(page.get_by_text("11 assets")).to_be_visible()
+    expect(page.get_by_text("20 checks")).to_be_visible()
     page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
-    expect(page.get_by_text("Materialized", exact=True)).to_have_count(8)
+    expect(page.get_by_text("Materialized", exact=True)).to_have_count(11)
     expect(page.get_by_text("6 / 6 Passed")).to_be_visible()
     expect(page.get_by_text("Never materialized")).to_have_count(0)
     pictures.keep_graph(page)

@@ -16,6 +16,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from fruits_assets import automation
 from fruits_assets.checks.outcomes import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
@@ -53,6 +54,16 @@ def emr(aws: str, monkeypatch: pytest.MonkeyPatch) -> Emulated:  # noqa: ARG001
 def staging(bucket: str) -> Location:
     """The folder for what travels to the cluster."""
     return Location.parse(f"s3://{bucket}/data/staging")
+
+
+def evaluate_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """What the daemon gets of the sensor; its cursor is updated as there."""
+    data = automation.new_pictures.evaluate_tick(context)
+    if data.cursor is not None:
+        context.update_cursor(data.cursor)
+    if data.run_requests:
+        return dg.SensorResult(data.run_requests, cursor=data.cursor)
+    return dg.SkipReason(data.skip_message)
 
 
 @pytest.fixture(scope="session")

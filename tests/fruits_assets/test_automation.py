@@ -11,6 +11,7 @@ import pytest
 from fruits_assets import automation
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
+from tests.fruits_assets.conftest import evaluate_sensor
 
 Look = dg.SensorResult | dg.SkipReason
 
@@ -22,6 +23,8 @@ class Watched:
         self.input = folder / "input"
         settings = Settings(storage=str(folder / "data"), input=str(self.input))
         self.definitions = build_defs(settings)
+        made = self.definitions.resources or {}
+        self.resources = {name: made[name] for name in ("input_folder", "storage")}
         self.cursor: str | None = None
         self.instance = dg.DagsterInstance.ephemeral()
 
@@ -35,10 +38,11 @@ class Watched:
         with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
+            resources=self.resources,
             definitions=self.definitions,
             sensor_name=automation.SENSOR,
         ) as context:
-            found = self.definitions.resolve_sensor_def(automation.SENSOR)(context)
+            found = evaluate_sensor(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         assert isinstance(found, Look)
         return found
@@ -216,7 +220,8 @@ def test_an_input_that_is_missing_is_named_and_asked_for_nothing(watched: Watche
 
 
 def test_new_pictures_are_carried_through_the_whole_graph(watched: Watched) -> None:
-    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", "embedding_quality"}
+    on_host = {"embedding_quality", "data_health", "fruit_classifier", "label_issues"}
+    graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", *on_host}
     with dg.DagsterInstance.ephemeral() as instance:
         for asset in ("raw_images", "rejected_images", "mobilenet_model", *sorted(graph)):
             instance.report_runless_asset_event(dg.AssetMaterialization(asset))

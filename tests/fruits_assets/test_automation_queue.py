@@ -16,6 +16,7 @@ from fruits_assets.settings import load_settings
 from spark_src.errors import SettingsError
 from spark_src.io.aws import client
 from tests.conftest import new_bucket
+from tests.fruits_assets.conftest import evaluate_sensor
 
 REGION = "eu-west-1"
 HIDDEN_SECONDS = 2
@@ -58,7 +59,7 @@ class Announced:
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources=resources
         ) as context:
-            found = automation.new_pictures(context)
+            found = evaluate_sensor(context)
         self.cursor = getattr(found, "cursor", None) or context.cursor
         if isinstance(found, dg.SkipReason):
             return str(found.skip_message)

@@ -45,6 +45,10 @@ main()
 """
 
 
+FILMS = {"no_picture_in_two_splits", "labels_are_varied"}
+"""Checks that warn of the sample: its pictures are neighbouring frames of films."""
+
+
 @pytest.fixture
 def fruits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fruits:
     """Run the command on a storage root: exit code, output, errors."""
@@ -196,7 +200,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
     assert errors.count("\n") == 1
 
 
-def test_check_exits_with_0_and_names_every_check_where_all_hold(
+def test_check_exits_with_0_and_names_every_check_where_none_fails(
     stored: Path, fruits: Fruits, digests: Digests
 ) -> None:
     before = digests(stored)
@@ -205,8 +209,10 @@ def test_check_exits_with_0_and_names_every_check_where_all_hold(
     graph = build_defs(Settings()).resolve_asset_graph()
     keys = [[key.asset_key.to_user_string(), key.name] for key in graph.asset_check_keys]
     assert code == 0
-    assert len(keys) == 14
-    assert sorted(row for row in cells if row) == sorted([*key, "holds"] for key in keys)
+    assert len(keys) == 20
+    verdicts = ["warns" if name in FILMS else "holds" for _, name in keys]
+    expected = [[*key, verdict] for key, verdict in zip(keys, verdicts, strict=True)]
+    assert sorted(row for row in cells if row) == sorted(expected)
     assert digests(stored) == before
 
 
@@ -229,7 +235,7 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 13
+    assert output.count(" holds ") == 17
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
@@ -238,14 +244,14 @@ def test_check_exits_with_0_where_there_is_but_a_warning(
     set_statistics(copied, "mobilenet_model", weights_sha256="0" * 64)
     code, output, _ = fruits(copied, "check")
     assert code == 0
-    assert output.count(" warns ") == 1
+    assert output.count(" warns ") == 1 + len(FILMS)
 
 
 def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Fruits) -> None:
     root = tmp_path / "data"
     code, output, _ = fruits(root, "check")
     assert code == 2
-    assert output.count(" cannot run ") == 13
+    assert output.count(" cannot run ") == 19
     assert "--select '*raw_images'" in " ".join(output.split())
     assert not root.exists()
 
@@ -254,7 +260,7 @@ def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" holds ") == 14
+    assert done.stdout.count(" holds ") == 18
     assert "JVM started: False" in done.stdout
     assert digests(stored) == before
 
@@ -283,5 +289,5 @@ def test_dagsters_own_command_line_runs_the_checks_as_a_job(stored: Path, digest
     module = ["-m", "fruits_assets.definitions"]
     done = fresh_process(stored, "-m", "dagster", "job", "execute", *module, "-j", "asset_checks")
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 14
+    assert (done.stdout + done.stderr).count("ASSET_CHECK_EVALUATION - ") == 20
     assert digests(stored) == before

@@ -1,4 +1,4 @@
-"""Fetching Fruits-360 to a folder, from a server that cuts, forgets and changes its mind."""
+"""Fetching Fruits-360 to a folder, from a server that cuts off, loses and changes files."""
 
 from __future__ import annotations
 

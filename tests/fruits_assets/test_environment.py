@@ -73,7 +73,10 @@ def test_dagster_lists_the_assets_with_no_flag(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == [
         "csv_export",
+        "data_health",
         "embedding_quality",
+        "fruit_classifier",
+        "label_issues",
         "mobilenet_features",
         "mobilenet_model",
         "pca_components",

@@ -18,11 +18,18 @@ TAGS = ("personal_data", "runs_on")
 
 SNAPSHOT = """\
 asset csv_export <- pca_components, pca_model (group results, code 1)
-  csv, pyspark; team:data; personal_data=derived, runs_on=spark
+  csv; team:data; personal_data=derived, runs_on=spark
+asset data_health <- mobilenet_features, pca_model, raw_images (group evaluation, code 1)
+  numpy, parquet; team:data; personal_data=paths, runs_on=host
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group evaluation, code 1)
   json, scikitlearn; team:data; personal_data=none, runs_on=host
+asset fruit_classifier <- mobilenet_features, mobilenet_model, pca_components, pca_model, \
+raw_images (group evaluation, code 1)
+  numpy, tflite; team:data; personal_data=derived, runs_on=host
+asset label_issues <- pca_components, pca_model, raw_images (group evaluation, code 1)
+  csv, numpy; team:data; personal_data=paths, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
-(group features, code pillow-rgb-upright-bicubic-224-v1)
+(group features, code pillow-rgb-upright-bicubic-224-reduced-v2)
   deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
 asset mobilenet_model <- nothing (group model, code 1)
   tensorflow, tflite; team:data; personal_data=none, runs_on=host
@@ -35,6 +42,12 @@ asset raw_images <- nothing (group ingest, code 1)
 asset rejected_images <- nothing (group ingest, code 1)
   deltalake, pyspark; team:data; personal_data=paths, runs_on=spark
 check csv_export:no_image_lost (blocking)
+check data_health:classes_are_balanced (not blocking)
+check data_health:labels_are_varied (not blocking)
+check data_health:no_picture_in_two_splits (not blocking)
+check data_health:no_picture_under_two_labels (not blocking)
+check fruit_classifier:classifier_is_of_these_models (not blocking)
+check fruit_classifier:probabilities_are_calibrated (not blocking)
 check mobilenet_features:features_have_1280_finite_numbers (blocking)
 check mobilenet_features:files_are_whole (not blocking)
 check mobilenet_features:no_image_lost (blocking)
@@ -139,8 +152,9 @@ def test_the_selections_that_the_project_advises_reach_all_that_they_mean(tmp_pa
         keys = dg.AssetSelection.from_string(text).resolve(graph)
         return {key.to_user_string() for key in keys}
 
-    after_components = {"pca_components", "csv_export", "embedding_quality"}
-    after_pca = after_components | {"pca_model"}
+    judged = {"embedding_quality", "fruit_classifier", "label_issues"}
+    after_components = {"pca_components", "csv_export", *judged}
+    after_pca = after_components | {"pca_model", "data_health"}
     assert selected("pca_components+") == after_components
     assert selected("pca_model+") == after_pca
     assert selected("mobilenet_model*") == after_pca | {"mobilenet_model", "mobilenet_features"}

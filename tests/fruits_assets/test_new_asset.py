@@ -44,7 +44,7 @@ DESCRIPTION = AssetDescription(
 @DESCRIPTION.asset()
 def image_sizes(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
     """The width of each image, as an example of an asset that somebody adds."""
-    write = storage.tables.begin(NAME, context.run_id)
+    write = storage.tables.begin(NAME, context.run.run_id)
     table = pa.table({"width": [100, 224]}, SCHEMA)
     file = write_file([table], write.folder, new_name(0), SCHEMA)
     return dg.Output(Change(write, SizesStatistics(digest="d", rows=2, widest=224), (file,)))

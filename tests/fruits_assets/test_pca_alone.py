@@ -26,7 +26,8 @@ Made = Callable[[dg.ExecuteInProcessResult], set[str]]
 Read = Callable[..., pa.Table]
 Run = Callable[..., dg.ExecuteInProcessResult]
 
-AFTER_PCA = {"pca_components", "csv_export", "embedding_quality"}
+ON_HOST = {"embedding_quality", "data_health", "fruit_classifier", "label_issues"}
+AFTER_PCA = {"pca_components", "csv_export", *ON_HOST}
 WITH_10 = {"pca_model": {"n_components": 10}}
 
 

@@ -40,6 +40,9 @@ SHOWN = {
     "pca_model": {"variance"},
     "pca_components": {"variance", "map"},
     "csv_export": {"first rows"},
+    "data_health": {"worst pairs"},
+    "fruit_classifier": {"confusions"},
+    "label_issues": {"doubtful labels", "list"},
 }
 
 

@@ -54,7 +54,7 @@ def test_the_ui_shows_a_table_and_what_cannot_be_computed(
     known = ["question", "held out together", "images", "classes", "most frequent class"]
     assert [fruit[name] for name in known] == ["fruit", "rotation axes", 240, 3, "33.3%"]
     kind, _ = rows(metadata["questions not asked"])
-    assert (kind["question"], kind["held out together"]) == ("kind of fruit", "other fruits")
+    assert (kind["question"], kind["held out together"]) == ("kind of fruit", "fruits")
     assert str(kind["reason"]).startswith("fewer than two")
     points = rows(metadata["explained variance by components"])
     assert {"components": 34, "explained variance": "90%"} in points

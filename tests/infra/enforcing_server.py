@@ -88,8 +88,10 @@ class Enforcing:
 
 
 def _read(environ: dict[str, Any]) -> Http:
-    length = environ.get("CONTENT_LENGTH")
-    body = environ["wsgi.input"].read(int(length)) if length else environ["wsgi.input"].read()
+    length, stream = environ.get("CONTENT_LENGTH"), environ["wsgi.input"]
+    body = stream.read(int(length)) if length else b""
+    if environ.get("wsgi.input_terminated"):  # it came in chunks
+        body = stream.read()
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
     names = {k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k[:5] == "HTTP_"}
     path = environ["PATH_INFO"].encode("latin-1").decode()

@@ -78,7 +78,7 @@ def _looked_at(mutation: Mutation, module: Path) -> Outcome:
         # The first table shows most of them, in a third of the time.
         changed = planned.differences(module, planned.RUNS[:1]) or planned.differences(module)
     except planned.PlanError as error:
-        # A module that is not valid is no weaker one: the mutation has to be mended.
+        # A module that is not valid is no weaker one: the mutation has to be fixed.
         return Outcome(mutation, False, f"no valid module: {error}")
     if changed:
         first = next(line for line in changed.splitlines()[2:] if line[:1] in "+-")

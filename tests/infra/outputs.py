@@ -27,7 +27,7 @@ def kept_outputs(folder: Path) -> dict[str, Outputs]:
     for line in done.stdout.splitlines():
         message = json.loads(line) if line.startswith("{") else {}
         if message.get("type") == "test_state":
-            found = message["test_state"].get("values", {}).get("outputs", {})
+            found = message["test_state"].get("outputs", {})
             states[message["@testrun"]] = {
                 name: output["value"]
                 for name, output in found.items()

@@ -17,7 +17,7 @@ UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service
 
 
 class Node:
-    """A node of a cluster: its `docker`, `aws` and `iptables` keep what they are told in files."""
+    """A node of a cluster: its `docker`, `aws` and `iptables` keep their arguments in files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -92,9 +92,9 @@ def test_the_port_is_shut_until_the_password_is_replaced_for_the_node_itself_too
     code, said = node.run("jupyterhub.sh", "open", URI)
     assert code == 0, said
     assert node.shut() == []
-    told, given = node.taken.read_text().splitlines()[-2:]
-    assert "chpasswd --encrypted" in told and given == f"jovyan:{HASH}"
-    assert HASH not in told and HASH not in said
+    recorded, given = node.taken.read_text().splitlines()[-2:]
+    assert "chpasswd --encrypted" in recorded and given == f"jovyan:{HASH}"
+    assert HASH not in recorded and HASH not in said
 
 
 def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> None:
@@ -167,9 +167,9 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
     node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
     code, said = node.run("jupyterhub.sh", "open", URI)
     assert code == 0, said
-    told = json.loads((home / "config.json").read_text())
-    assert told["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
-    assert told["ignore_ssl_errors"] is True
+    recorded = json.loads((home / "config.json").read_text())
+    assert recorded["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
+    assert recorded["ignore_ssl_errors"] is True
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ def test_the_costs_are_those_of_the_price_table() -> None:
 
 def test_the_disks_are_as_large_as_the_costs_say() -> None:
     text = (PROJECT / "infra" / "emr.tf").read_text()
-    root = re.search(r"ebs_root_volume_size +=\s(\d+)", text)
-    data = re.findall(r" size +=\s(\d+)", text)
+    root = re.search(r"root_volume_gb +=\s(\d+)", text)
+    data = re.findall(r" size = (\d+)", text)
     assert root is not None
     assert int(root[1]) + int(data[0]) == DISK_GB
 
@@ -72,3 +72,22 @@ def test_the_readme_counts_the_mutations() -> None:
     tables = sorted((PROJECT / "tests" / "infra").glob("mutations*.toml"))
     count = sum(table.read_text().count("[[mutation]]") for table in tables)
     assert f"{count} weakened copies" in README
+
+
+BY_TAG = {"amazonlinux:2023.11.20260427.1", "hashicorp/terraform:1.11.4", "amazon/aws-cli:2.37.5"}
+"""Whose digest could not be looked up where this was written: infra/README.md says so."""
+
+
+def test_actions_are_named_by_their_commit() -> None:
+    used = re.findall(r"uses: (\S+)", (PROJECT / ".github/workflows/ci.yaml").read_text())
+    assert used
+    assert [one for one in used if not re.search(r"@[0-9a-f]{40}$", one)] == []
+
+
+def test_images_are_named_by_their_digest_or_the_readme_says_which_are_not() -> None:
+    files = [*(PROJECT / "infra").rglob("Dockerfile"), *(PROJECT / "infra").rglob("compose.yaml")]
+    lines = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"^\s*(?:FROM|image:) (\S+)", lines, re.MULTILINE))
+    foreign = {image for image in named if image not in ("scratch", "fruits-host")}
+    assert {image for image in foreign if "@sha256:" not in image} == BY_TAG
+    assert all(image in README for image in BY_TAG)

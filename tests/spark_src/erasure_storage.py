@@ -30,9 +30,12 @@ from spark_src.tables.delta import Snapshot, Tables, is_table
 from spark_src.tables.parquet import read_columns, write_file, write_whole
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import (
+    ClassifierStatistics,
     ComponentsStatistics,
     CsvStatistics,
     FeaturesStatistics,
+    HealthStatistics,
+    LabelIssuesStatistics,
     MobilenetModelStatistics,
     PcaModelStatistics,
     QualityStatistics,
@@ -99,6 +102,29 @@ def statistics_of(asset: str) -> Statistics:
         ),
         "csv_export": CsvStatistics(**common, n_components=5),
         "embedding_quality": QualityStatistics(**common, compared=9),
+        "data_health": HealthStatistics(
+            **common,
+            whitening="w",
+            version="1",
+            threshold=0.5,
+            images=9,
+            compared=9,
+            exact_duplicates=0,
+            near_duplicates=0,
+            groups=0,
+        ),
+        "fruit_classifier": ClassifierStatistics(
+            **common,
+            model_sha256="s",
+            pca_model="p",
+            version="1",
+            classes=2,
+            images=9,
+            files_read=1,
+            model_bytes=1,
+            temperature=1,
+        ),
+        "label_issues": LabelIssuesStatistics(**common, labelled=9, issues=0),
     }
     return made[asset]
 

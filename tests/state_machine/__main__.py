@@ -26,11 +26,13 @@ def main() -> None:
         TablesMachine, settings=settings_of(options.examples, options.steps, shrink=options.shrink)
     )
     counts = TablesMachine.counts
-    told = [f"{counts[what]:,} {what}" for what in ("examples", "steps")]
-    others = [f"{count:,} {what}" for what, count in sorted(counts.items()) if what not in told[0]]
+    printed = [f"{counts[what]:,} {what}" for what in ("examples", "steps")]
+    others = [
+        f"{count:,} {what}" for what, count in sorted(counts.items()) if what not in printed[0]
+    ]
     seconds = f"{time.monotonic() - started:,.0f} s"
-    Console().print(f"{' of together '.join(told)} in {seconds}: no promise was broken")
-    Console().print(", ".join(other for other in others if other not in told))
+    Console().print(f"{' of together '.join(printed)} in {seconds}: no promise was broken")
+    Console().print(", ".join(other for other in others if other not in printed))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""`data_health`: duplicates, leaks between splits, contradictions; on the host."""
+
+import time
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from fruits_assets import catalog
+from fruits_assets.metadata import MAX_TABLE_ROWS, counts_table, rows_table
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import health_files
+from spark_src.evaluation.duplicates import THRESHOLD
+from spark_src.evaluation.health import Health
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.registry import DATA_HEALTH, MOBILENET_FEATURES, PCA_MODEL, RAW_IMAGES
+from spark_src.tables.statistics import HealthStatistics
+
+INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_MODEL)
+
+
+class HealthConfig(dg.Config):
+    """What near duplicates are."""
+
+    threshold: float = Field(
+        THRESHOLD, gt=0, le=1, description="Least cosine of the features of near duplicates."
+    )
+
+
+@catalog.DATA_HEALTH.asset(deps=INPUTS)
+def data_health(
+    context: dg.AssetExecutionContext, config: HealthConfig, storage: AssetStorage
+) -> dg.Output[Change]:
+    """Pictures that are there twice, exactly or nearly, and where they contradict each other.
+
+    A group of duplicates in two splits is a leak; under two labels or persons, a contradiction. New
+    pictures are compared with all, old ones not again.
+    """
+    change, metadata = health_change(storage.tables, context.run_id, config.threshold)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def health_change(
+    tables: Tables, run_id: str, threshold: float | None = None
+) -> tuple[Change, dict[str, Any]]:
+    """The health of today's pictures, and what the UI shows of it.
+
+    Without a threshold it is that of the version before.
+    """
+    started = time.monotonic()
+    raw, features, pca = (tables.current(name) for name in INPUTS)
+    write = tables.begin(DATA_HEALTH, run_id, [raw, features, pca])
+    if threshold is None:
+        threshold = write.before.typed(HealthStatistics).threshold if write.before else THRESHOLD
+    digest = health_files.digest_of(features, pca, threshold)
+    if health_files.is_current(write, digest):
+        return Change.none(write), {}
+    found = health_files.refresh(features, pca, write.before, threshold)
+    statistics = health_files.save(found, write, digest, threshold)
+    change = Change(write, statistics, images=found.compared, started=started)
+    return change, _figures(found.health)
+
+
+def _figures(health: Health) -> dict[str, Any]:
+    """Counts alone: paths can be a person's."""
+    counts = {
+        "exact duplicates": health.exact_duplicates,
+        "pictures with a near duplicate": health.near_duplicates,
+        "groups of duplicates": health.n_groups,
+    }
+    shares = sorted(health.near_share.items(), key=lambda item: (-item[1], item[0]))
+    columns = {"label": "string", "images": "int", "with a near duplicate of that label": "string"}
+    rows: list[dict[str, str | int]] = [
+        dict(zip(columns, (label, health.labels[label], f"{share:.1%}"), strict=True))
+        for label, share in shares[:MAX_TABLE_ROWS]
+    ]
+    return counts | {
+        "labels": rows_table(rows, columns),
+        "crossings": counts_table(_crossings(health), "duplicates", "pairs"),
+    }
+
+
+def _crossings(health: Health) -> dict[str, int]:
+    return {
+        f"{'exact' if exact else 'near'}, in two {what}s": len(health.crossing(what, exact))
+        for exact in (True, False)
+        for what in ("split", "label", "person")
+    }

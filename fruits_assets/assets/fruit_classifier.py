@@ -1,0 +1,108 @@
+"""`fruit_classifier`: from a picture to labels with probabilities, in one file; on the host."""
+
+import time
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from fruits_assets import catalog
+from fruits_assets.metadata import MAX_TABLE_ROWS, rows_table
+from fruits_assets.resources import AssetStorage
+from spark_src.errors import ClassifierError
+from spark_src.evaluation import classifier_files
+from spark_src.evaluation.classifier import Inputs, train
+from spark_src.evaluation.held_out import HeldOut
+from spark_src.evaluation.quality import MOST_IMAGES
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.registry import (
+    FRUIT_CLASSIFIER,
+    MOBILENET_FEATURES,
+    MOBILENET_MODEL,
+    PCA_COMPONENTS,
+    PCA_MODEL,
+    RAW_IMAGES,
+)
+
+
+class ClassifierConfig(dg.Config):
+    """How many images it is evaluated on."""
+
+    most_images: int = Field(
+        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+    )
+
+
+@catalog.FRUIT_CLASSIFIER.asset(
+    deps=[RAW_IMAGES, MOBILENET_MODEL, MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS]
+)
+def fruit_classifier(
+    context: dg.AssetExecutionContext, config: ClassifierConfig, storage: AssetStorage
+) -> dg.Output[Change]:
+    """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
+
+    A linear head learnt from the split `Training` (all images where there is none), by sums: new
+    images are added and erased ones taken away exactly. Evaluated on fruits that were held out.
+    """
+    change, metadata = classifier_change(storage.tables, context.run_id, config.most_images)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def classifier_change(
+    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+) -> tuple[Change, dict[str, Any]]:
+    """The classifier of today's images, and what the UI shows of it."""
+    started = time.monotonic()
+    inputs = Inputs.current(tables)
+    write = tables.begin(FRUIT_CLASSIFIER, run_id, inputs.all())
+    digest = classifier_files.digest_of(
+        inputs.mobilenet_features, inputs.pca_components, most_images
+    )
+    if classifier_files.is_current(write, digest):
+        return Change.none(write), {}
+    try:
+        trained = train(inputs, write.before, most_images)
+    except ClassifierError as error:  # images without labels are no fault of theirs
+        reason = str(error)
+        none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
+        return Change(write, none, note=reason, started=started), {"no classifier": reason}
+    statistics = classifier_files.save(
+        trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
+    )
+    images = statistics.images
+    return Change(write, statistics, images=images, started=started), _figures(trained.answers)
+
+
+def _figures(answers: list[HeldOut]) -> dict[str, Any]:
+    columns = {
+        "question": "string",
+        "held out together": "string",
+        "images": "int",
+        "accuracy": "string",
+        "expected calibration error": "float",
+    }
+    cells = [
+        (
+            answer.question,
+            answer.held_out,
+            len(answer.rows),
+            f"{answer.accuracy:.1%}",
+            round(answer.calibration_error(), 4),
+        )
+        for answer in answers
+    ]
+    found = {
+        "accuracy": rows_table([dict(zip(columns, row, strict=True)) for row in cells], columns)
+    }
+    # Labels of photos are folders of a person's, and Dagster keeps what it is told.
+    of_labels = [answer for answer in answers if answer.question == "fruit"]
+    if not of_labels:
+        return found
+    worst = sorted(of_labels[0].per_class().items(), key=lambda item: (item[1][1], item[0]))
+    rows: list[dict[str, str | int]] = [
+        {"label": label, "images": count, "accuracy": f"{share:.1%}"}
+        for label, (count, share) in worst[:MAX_TABLE_ROWS]
+    ]
+    by_label = {"label": "string", "images": "int", "accuracy": "string"}
+    return found | {"accuracy by label": rows_table(rows, by_label)}

@@ -1,0 +1,51 @@
+"""`label_issues`: labels that the pictures themselves speak against; on the host."""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from fruits_assets import catalog
+from fruits_assets.metadata import rows_table
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import label_issue_files
+from spark_src.images.layout import is_photo
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, PCA_MODEL, RAW_IMAGES
+
+INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
+
+
+@catalog.LABEL_ISSUES.asset(
+    deps=[*INPUTS, PCA_MODEL],  # so that `pca_model+`, which is one layer, judges labels as well
+)
+def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
+    """Each label's probability by what other fruits' images teach, the doubtful ones first.
+
+    A CSV file to work through. Corrected, it lies as `labels.csv` under the input, and `raw_images`
+    applies it.
+    """
+    change, metadata = label_issues_change(storage.tables, context.run_id)
+    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+
+
+def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, Any]]:
+    """The issues of today's labels, and what the UI shows of them."""
+    started = time.monotonic()
+    raw, components = (tables.current(name) for name in INPUTS)
+    write = tables.begin(LABEL_ISSUES, run_id, [raw, components])
+    digest = label_issue_files.digest_of(components)
+    if label_issue_files.is_current(write, digest):
+        return Change.none(write), {}
+    judged = label_issue_files.judge(components)
+    statistics = label_issue_files.save(judged, write, digest)
+    change = Change(write, statistics, images=len(judged.rows), started=started)
+    found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
+    pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
+    rows: list[dict[str, str | int]] = [
+        {"label": str(given), "suggested": str(other), "images": int(count)}
+        for (given, other), count in pairs.items()
+    ]
+    columns = {"label": "string", "suggested": "string", "images": "int"}
+    return change, {"labels in doubt": rows_table(rows, columns)}

@@ -1,0 +1,54 @@
+"""Checks of `fruit_classifier`: by the statistics of its commit."""
+
+import dagster as dg
+
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation.classifier import TOLERANCE
+from spark_src.tables.statistics import (
+    ClassifierStatistics,
+    ComponentsStatistics,
+    MobilenetModelStatistics,
+)
+
+CALIBRATION = 0.1
+"""Greatest expected calibration error: beyond it probabilities are worth a warning."""
+
+
+@dg.asset_check(asset="fruit_classifier")
+def classifier_is_of_these_models(storage: AssetStorage) -> dg.AssetCheckResult:
+    """The file holds the backbone and the PCA that are current, and gives the tables' numbers."""
+    tables = storage.tables
+    known = tables.current("fruit_classifier").typed(ClassifierStatistics)
+    if known.reason:
+        return dg.AssetCheckResult(passed=True, description=f"no classifier: {known.reason}")
+    model = tables.current("mobilenet_model").typed(MobilenetModelStatistics).sha256
+    pca = tables.current("pca_components").typed(ComponentsStatistics).pca_model
+    same = known.model_sha256 == model and known.pca_model in {None, pca}
+    equal = known.greatest_difference <= TOLERANCE
+    text = (
+        f"probabilities of the file and of the tables differ by {known.greatest_difference:.1e} "
+        f"at most ({TOLERANCE:g} is allowed)"
+    )
+    if not same:
+        text = "it holds models that are not current. Materialize fruit_classifier"
+    return dg.AssetCheckResult(passed=same and equal, description=text)
+
+
+@dg.asset_check(asset="fruit_classifier")
+def probabilities_are_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Of held-out images that it is so sure of, about that share is right: ECE at most 0.1."""
+    known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
+    error = known.calibration_error
+    if error is None:
+        return dg.AssetCheckResult(
+            passed=True, description="no fruit can be held out to measure it"
+        )
+    return dg.AssetCheckResult(
+        passed=error <= CALIBRATION,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"expected calibration error {error:.3f}, temperature {known.temperature:.2f}",
+        metadata={"expected calibration error": error, "temperature": known.temperature},
+    )
+
+
+CLASSIFIER_CHECKS = [classifier_is_of_these_models, probabilities_are_calibrated]

@@ -1,0 +1,103 @@
+"""Checks of `data_health`: by the statistics of its commit, so that none reads a picture."""
+
+import dagster as dg
+
+from fruits_assets.metadata import rows_table
+from fruits_assets.resources import AssetStorage
+from spark_src.evaluation import health_files
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.registry import DATA_HEALTH
+from spark_src.tables.statistics import HealthStatistics
+
+BALANCE = 10.0
+"""Images of the greatest class per image of the smallest: more is worth a warning."""
+NEAR_SHARE = 0.9
+"""Of a label's images: more with a near duplicate of that label are worth a warning."""
+_SHOWN = 20
+"""Pairs that a check lists."""
+
+
+def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
+    """The worst pairs; their paths, which can be a person's, where that is allowed."""
+    findings = health_files.load(snapshot, health_files.FINDINGS)
+    named = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
+    rows = findings[named].head(_SHOWN)
+    names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
+    cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
+    columns = {"image": "string", "the same, or nearly": "string", "cosine": "float"}
+    found = [
+        dict(zip(columns, (one, other, round(float(cosine), 4)), strict=True))
+        for one, other, cosine in cells
+    ]
+    return {"pairs": rows_table(found, columns)} if found else {}
+
+
+def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.AssetCheckResult:
+    snapshot = storage.tables.current(DATA_HEALTH)
+    known = snapshot.typed(HealthStatistics)
+    exact, near = (
+        known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near")
+    )
+    text = (
+        f"{exact:,} exact and {near:,} near duplicates (cosine {known.threshold:g}) in two {what}s"
+    )
+    severity = (
+        dg.AssetCheckSeverity.ERROR if exact and exact_is_error else dg.AssetCheckSeverity.WARN
+    )
+    return dg.AssetCheckResult(
+        passed=not exact and not near,
+        severity=severity,
+        description=text,
+        metadata={"exact": exact, "near": near, **_pairs(snapshot, what, storage.show_photos)},
+    )
+
+
+@dg.asset_check(asset=DATA_HEALTH)
+def no_picture_in_two_splits(storage: AssetStorage) -> dg.AssetCheckResult:
+    """No picture is in two splits: a test that was trained on tells nothing. Near ones warn."""
+    return _crosses(storage, "split", exact_is_error=True)
+
+
+@dg.asset_check(asset=DATA_HEALTH)
+def no_picture_under_two_labels(storage: AssetStorage) -> dg.AssetCheckResult:
+    """No picture, nor one that is nearly the same, has two labels: one of them is wrong."""
+    return _crosses(storage, "label", exact_is_error=False)
+
+
+@dg.asset_check(asset=DATA_HEALTH)
+def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
+    """The greatest class has at most ten times the images of the smallest."""
+    labels = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).labels
+    if not labels:
+        return dg.AssetCheckResult(passed=True, description="no image has a label")
+    ordered = sorted(labels.items(), key=lambda item: (item[1], item[0]))
+    (smallest, few), (greatest, many) = ordered[0], ordered[-1]
+    return dg.AssetCheckResult(
+        passed=many <= BALANCE * few,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(labels):,} labels, from {few:,} images ({smallest}) to {many:,} "
+        f"({greatest})",
+        metadata={"labels": len(labels), "smallest": few, "greatest": many},
+    )
+
+
+@dg.asset_check(asset=DATA_HEALTH)
+def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Of no label more than nine in ten images have a near duplicate of that label."""
+    shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
+    worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    above = [f"{label} {share:.0%}" for label, share in worst if share > NEAR_SHARE]
+    text = f"{len(above):,} of {len(shares):,} labels consist of near duplicates"
+    return dg.AssetCheckResult(
+        passed=not above,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=": ".join([text, ", ".join(above[:5])]) if above else text,
+    )
+
+
+HEALTH_CHECKS = [
+    no_picture_in_two_splits,
+    no_picture_under_two_labels,
+    classes_are_balanced,
+    labels_are_varied,
+]

@@ -1,0 +1,65 @@
+"""`fruits classify`: labels with probabilities of single pictures, by the current classifier."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spark_src.errors import InputError
+
+UNUSABLE = 1
+
+
+def classify(
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
+    most: Annotated[int, typer.Option("-n", "--labels", min=1, help="Labels to print.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Every probability, as JSON.")] = False,
+) -> None:
+    """Print what is on pictures: the likeliest labels with their probabilities.
+
+    The classifier is the file that phones get (`fruits path fruit_classifier`).
+
+    Exits with 1 when a file is no usable picture; the others are printed all the same.
+    """
+    from fruits_assets.embedding import read_picture
+    from fruits_assets.settings import settings_in_region
+    from spark_src.evaluation.classifier import classify as probabilities_of
+    from spark_src.evaluation.classifier_files import load_model
+    from spark_src.evaluation.picture_model import PictureClassifier
+    from spark_src.images.rejection import Limits
+    from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
+    from spark_src.tables.delta import Tables
+
+    settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
+    limits = Limits(max_side=settings.max_side)
+    tables = Tables(settings.storage_location)
+    classifier = PictureClassifier(load_model(tables.current("fruit_classifier")))
+    found: dict[str, dict[str, float]] = {}
+    for file in files:
+        try:
+            found[file] = probabilities_of(read_picture(file), classifier, limits)
+        except InputError as error:
+            Console(stderr=True).print(
+                f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
+            )
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print(found, most)
+    raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
+
+
+def _print(found: dict[str, dict[str, float]], most: int) -> None:
+    table = Table("picture", "label", "probability")
+    for file, shares in found.items():
+        for place, (label, share) in enumerate(list(shares.items())[:most]):
+            table.add_row(escape(file) if place == 0 else "", escape(label), f"{share:.1%}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

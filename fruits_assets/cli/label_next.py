@@ -1,0 +1,45 @@
+"""`fruits label-next`: the unlabelled photos that are worth a label most."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spark_src.errors import InputError
+
+
+def label_next(
+    most: Annotated[int, typer.Option("-n", "--photos", min=1, help="How many.")] = 50,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            help="Write the list to this file: with a label in its last column it is a labels.csv.",
+        ),
+    ] = None,
+) -> None:
+    """Print the unlabelled photos that would teach the classifier most.
+
+    It is unsure of them, they are unlike what it has learnt, and they are unlike each other.
+    """
+    from fruits_assets.settings import settings_in_region
+    from spark_src.evaluation.label_next_files import unlabelled
+    from spark_src.tables.delta import Tables
+
+    found = unlabelled(Tables(settings_in_region().storage_location), most)
+    if csv is not None:
+        try:
+            found.assign(label="").to_csv(csv, index=False, float_format="%.4f")
+        except OSError as error:
+            raise InputError(f"{csv} cannot be written ({error}); give another file") from error
+    table = Table("path", "score", "uncertainty", "novelty", "suggested")
+    for row in found.itertuples():
+        numbers = (f"{value:.2f}" for value in (row.score, row.uncertainty, row.novelty))
+        table.add_row(escape(row.path), *numbers, escape(row.suggested))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,0 +1,82 @@
+"""What the UI shows of the assets that judge the data: pairs, confusions, doubtful labels."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from fruits_assets.previews import Drawn, Gallery, hidden, image, table_of
+from spark_src.evaluation import classifier_files, health_files, label_issue_files
+from spark_src.images.layout import split_and_label
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.pictures import pictures_of
+from spark_src.tables.registry import RAW_IMAGES
+
+PAIRS, CONFUSED, ISSUES = 24, 10, 50
+"""Of duplicates, labels and images whose label is in doubt: how many are shown."""
+
+
+def _may_show(gallery: Gallery, path: str) -> bool:
+    return gallery.may_show({"path": path, "split": split_and_label(path)[0]})
+
+
+def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+    """The worst pairs side by side, those first that have two labels."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    findings = health_files.load(snapshot, health_files.FINDINGS)
+    order = findings["crosses"].map(lambda crosses: "label" not in crosses).argsort(kind="stable")
+    every = findings.iloc[order][["path", "other_path"]].itertuples(index=False, name=None)
+    shown = (pair for pair in every if all(_may_show(gallery, path) for path in pair))
+    pairs = list(islice(shown, PAIRS))
+    images = gallery.tables.find(RAW_IMAGES)
+    if not pairs or images is None:
+        return {"worst pairs": hidden()} if len(findings) else {}
+    rows = pictures_of(images, {path for pair in pairs for path in pair})
+    sheet = [
+        (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
+        for pair in pairs
+        if rows.keys() >= set(pair)
+        for path in pair
+    ]
+    return {"worst pairs": image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
+
+
+def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+    """Which labels are confused, and which are told worst."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    of_labels = [
+        answer
+        for answer in classifier_files.load_evaluation(snapshot)
+        if answer["question"] == "fruit"
+        or (gallery.show_photos and answer["question"] != "kind of fruit")
+    ]
+    if not of_labels:
+        return {}
+    answer = of_labels[0]
+    shares = [(label, share) for label, (_, share) in answer["per_class"].items()]
+    worst = sorted(shares, key=lambda item: (item[1], item[0]))[:CONFUSED]
+    drawn = plots.confusions(answer["confusions"], worst)
+    return {"confusions": image(drawn, "labels that are confused")}
+
+
+def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+    """The labels that are likeliest to be wrong, as pictures and as a table."""
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    every = label_issue_files.load(snapshot).to_dict("records")
+    rows = list(islice((row for row in every if _may_show(gallery, row["path"])), ISSUES))
+    images = gallery.tables.find(RAW_IMAGES)
+    if not rows or images is None:
+        return {"doubtful labels": hidden()} if every else {}
+    found = pictures_of(images, [row["path"] for row in rows])
+    columns = ("path", "label", "suggested", "score", "probability", "neighbours")
+    sheet = [
+        (row["label"], row["suggested"], picture["content"], picture["orientation"])
+        for row in rows
+        if (picture := found.get(row["path"]))
+    ]
+    return {
+        "doubtful labels": image(plots.labelled_sheet(sheet), "label, and what is suggested"),
+        "list": table_of([{name: row[name] for name in columns} for row in rows]),
+    }

@@ -1,0 +1,202 @@
+"""How `data_health` is kept and brought up to date: a folder of Parquet files."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from spark_src.errors import UnreadableVersionError
+from spark_src.evaluation.duplicates import THRESHOLD, near_pairs
+from spark_src.evaluation.health import PAIR, Health, health
+from spark_src.evaluation.whitening import Units, Whitening
+from spark_src.io.locations import Location
+from spark_src.pca.files import load_sums
+from spark_src.tables.delta import Snapshot, TableWrite
+from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, write_whole
+from spark_src.tables.reading import read_rows
+from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, joint_digest
+from spark_src.tables.vectors import matrix_of
+
+VERSION = "1"
+"""Of what is found: counted up where the same features give other pairs."""
+
+PAIRS, IMAGES, GROUPS, FINDINGS = "pairs", "compared_images", "groups", "findings"
+KEYS = ["path", "image_id", "split", "label"]
+
+
+@dataclass(frozen=True, eq=False)
+class Refresh:
+    """The health of today's images, and what it took."""
+
+    health: Health
+    image_ids: NDArray[np.object_]
+    """Of every picture that was compared, today or before."""
+    compared: int
+    """Pictures that were compared with all others just now."""
+    whitening: str
+    """Digest of what made the features comparable."""
+
+
+def whitening_of(pca_model: Snapshot) -> Whitening:
+    """By the images that a version of `pca_model` was fitted on: it stays until PCA is fitted anew.
+
+    Raises:
+        UnreadableVersionError: the sums are gone or damaged.
+    """
+    known = pca_model.typed(PcaModelStatistics)
+    return Whitening.of(load_sums(pca_model.location / known.fitted_sums).sums)
+
+
+def digest_of(features: Snapshot, pca_model: Snapshot, threshold: float) -> str:
+    """Of what the health follows from."""
+    inputs = (features.statistics.digest, pca_model.statistics.digest)
+    return joint_digest(*inputs, f"{threshold:g}", VERSION)
+
+
+def is_current(write: TableWrite, digest: str) -> bool:
+    """Whether the files that are there are about just these features."""
+    before = write.before
+    if before is None or before.statistics.digest != digest:
+        return False
+    return (write.location / before.statistics.files[0]).is_folder()
+
+
+def refresh(
+    features: Snapshot,
+    pca_model: Snapshot,
+    before: Snapshot | None,
+    threshold: float = THRESHOLD,
+) -> Refresh:
+    """Compare the pictures that are new with all there are; what is known of others is kept.
+
+    Args:
+        features: the version of `mobilenet_features`.
+        pca_model: of `pca_model`.
+        before: the current version of `data_health`.
+        threshold: least cosine of near duplicates.
+
+    Raises:
+        UnreadableVersionError: a file of features is damaged or gone.
+    """
+    whitening = whitening_of(pca_model)
+    keys = read_rows(features, KEYS).to_pandas()
+    known, pairs = _known(before, whitening, threshold)
+    ids = np.unique(keys["image_id"].to_numpy(object))
+    new = ids[~np.isin(ids, known)]
+    present = [pairs[side].isin(ids) for side in ("first", "second")]
+    pairs = pairs[np.logical_and(*present)]
+    if len(new):
+        vectors = _read_units(features, whitening, ids)
+        rows = np.flatnonzero(np.isin(ids, new))
+        found = near_pairs(vectors, rows, threshold)
+        columns = (ids[found.first], ids[found.second], found.cosine)
+        came = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
+        pairs = pd.concat([pairs, came]) if len(pairs) else came
+    pairs = pairs.sort_values(["first", "second"], ignore_index=True)
+    return Refresh(health(keys, pairs), ids, len(new), whitening.digest)
+
+
+def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> HealthStatistics:
+    """Write the files; return what the commit says of them."""
+    state = found.health
+    name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
+    tables = {
+        PAIRS: state.pairs,
+        IMAGES: pd.DataFrame({"image_id": found.image_ids}),
+        GROUPS: state.groups,
+        FINDINGS: state.findings,
+    }
+    for kind, rows in tables.items():
+        _write(rows, write.location / name / f"{kind}.parquet")
+    crossing = {
+        f"{'exact' if exact else 'near'} duplicates in two {what}s": len(
+            state.crossing(what, exact)
+        )
+        for exact in (True, False)
+        for what in ("split", "label", "person")
+    }
+    return HealthStatistics(
+        digest=digest,
+        rows=len(state.groups),
+        files=(name,),
+        whitening=found.whitening,
+        version=VERSION,
+        threshold=threshold,
+        images=state.images,
+        compared=found.compared,
+        exact_duplicates=state.exact_duplicates,
+        near_duplicates=state.near_duplicates,
+        groups=state.n_groups,
+        crossing=crossing,
+        labels=state.labels,
+        near_share=state.near_share,
+    )
+
+
+def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
+    """One of the tables of a version: `pairs`, `groups`, `findings`, `compared_images`.
+
+    Raises:
+        UnreadableVersionError: the file is gone or damaged.
+    """
+    file = snapshot.data_location / f"{kind}.parquet"
+    try:
+        return pq.read_table(io.BytesIO(file.read())).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableVersionError(
+            f"{file} cannot be read ({error}). Delete it, and make a new one with: "
+            "uv run dagster asset materialize --select data_health"
+        ) from error
+
+
+def _known(
+    before: Snapshot | None, whitening: Whitening, threshold: float
+) -> tuple[NDArray[np.object_], pd.DataFrame]:
+    """Pictures that were compared with each other before, and their pairs."""
+    nothing = (
+        np.zeros(0, object),
+        pd.DataFrame({name: [] for name in PAIR}).astype(
+            {"first": object, "second": object, "cosine": np.float32}
+        ),
+    )
+    if before is None:
+        return nothing
+    known = before.typed(HealthStatistics)
+    asked = (whitening.digest, threshold, VERSION)
+    if (known.whitening, known.threshold, known.version) != asked:
+        return nothing
+    try:
+        return load(before, IMAGES)["image_id"].to_numpy(object), load(before, PAIRS)
+    except UnreadableVersionError:
+        return nothing
+
+
+def _read_units(features: Snapshot, whitening: Whitening, ids: NDArray[np.object_]) -> Units:
+    """The pictures' whitened features, by their ids; a file at a time."""
+    found = np.zeros((len(ids), whitening.matrix.shape[1]), np.float16)
+
+    def read(file: Location) -> None:
+        with open_parquet(file) as parquet:
+            columns = ["image_id", "features"]
+            for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
+                places = np.searchsorted(ids, np.asarray(batch["image_id"].to_pylist(), object))
+                found[places] = whitening.units(matrix_of(batch["features"]))
+
+    with ThreadPoolExecutor(2, "reader") as pool:
+        list(pool.map(read, features.locations))
+    return found
+
+
+def _write(rows: pd.DataFrame, file: Location) -> None:
+    content = io.BytesIO()
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    write_whole(file, content.getvalue())

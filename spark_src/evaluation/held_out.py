@@ -1,0 +1,148 @@
+"""What a classifier says of images that it did not learn from, by the folds. No files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spark_src.evaluation.folds import Folds, questions
+from spark_src.evaluation.head import (
+    SHRINKAGE,
+    Head,
+    Matrix,
+    Numbers,
+    discriminant,
+    fit_temperature,
+    softmax,
+)
+
+BINS = 15
+"""Of confidence, for the expected calibration error (Guo et al. 2017)."""
+
+_IMPOSSIBLE = -1e9
+"""The logit of a class that no image was left of to learn from."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Out-of-fold answers to one question."""
+
+    question: str
+    held_out: str
+    rows: NDArray[np.int64]
+    """(n,): which of the images were asked for."""
+    given: NDArray[np.int64]
+    """(n,): the class that each has, a column of the logits."""
+    classes: tuple[str, ...]
+    logits: Numbers
+    """(n, classes), before the temperature."""
+    temperature: float
+
+    @property
+    def told(self) -> NDArray[np.int64]:
+        """(n,): the likeliest class of each."""
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
+
+    @property
+    def accuracy(self) -> float:
+        """The share told right."""
+        return float((self.told == self.given).mean())
+
+    def probabilities(self, temperature: float | None = None) -> Numbers:
+        """(n, classes), by the temperature of these answers or another."""
+        return softmax(self.logits / (temperature or self.temperature))
+
+    def calibration_error(self, temperature: float | None = None) -> float:
+        """How far confidence is from the share that is right, in the mean over `BINS`."""
+        shares = self.probabilities(temperature)
+        sure, right = shares.max(axis=1), self.told == self.given
+        place = np.minimum((sure * BINS).astype(int), BINS - 1)
+        gaps = [
+            abs(sure[place == number].mean() - right[place == number].mean())
+            * (place == number).mean()
+            for number in np.unique(place)
+        ]
+        return float(sum(gaps))
+
+    def per_class(self) -> dict[str, tuple[int, float]]:
+        """Of each class: how many images were asked for, and the share told right."""
+        right = self.told == self.given
+        return {
+            self.classes[number]: (
+                int((self.given == number).sum()),
+                float(right[self.given == number].mean()),
+            )
+            for number in np.unique(self.given)
+        }
+
+    def confusions(self, most: int = 10) -> list[tuple[str, str, int]]:
+        """Pairs of classes that are taken for each other most often: given, told, how many."""
+        wrong = self.told != self.given
+        pairs = Counter(zip(self.given[wrong].tolist(), self.told[wrong].tolist(), strict=True))
+        ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]
+        return [(self.classes[one], self.classes[other], n) for (one, other), n in ordered]
+
+
+def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE) -> list[HeldOut]:
+    """Ask every question that can be asked, each fold from all that is not in it.
+
+    Args:
+        images: columns path and label, one row an image, indexed 0 to n - 1.
+        vectors: (n, length): features or components.
+        shrinkage: of the covariance.
+    """
+    asked = [folds for folds in questions(images) if folds.reason_not_asked is None]
+    return [_answers(folds, vectors, shrinkage) for folds in asked]
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Of some images, by class: how many, their vectors summed; and all their products summed."""
+
+    counts: Numbers
+    totals: Numbers
+    products: Numbers
+
+    @classmethod
+    def of(cls, vectors: Matrix, which: NDArray[np.int64], classes: int) -> _Moments:
+        exact = vectors.astype(np.float64)
+        member = np.zeros((classes, len(exact)))
+        member[which, np.arange(len(exact))] = 1
+        return cls(member.sum(axis=1), member @ exact, exact.T @ exact)
+
+    def without(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.counts - other.counts, self.totals - other.totals, self.products - other.products
+        )
+
+    def head(self, classes: tuple[str, ...], shrinkage: float) -> tuple[Head, NDArray[np.int64]]:
+        """The classifier that these images teach, and which classes it knows."""
+        known = np.flatnonzero(self.counts)
+        counts = self.counts[known]
+        means = self.totals[known] / counts[:, None]
+        n_images = counts.sum()
+        within = self.products / n_images - (means.T * (counts / n_images)) @ means
+        names = tuple(classes[number] for number in known)
+        return discriminant(names, counts, means, within, shrinkage), known
+
+
+def _answers(folds: Folds, vectors: Matrix, shrinkage: float) -> HeldOut:
+    vectors = vectors[folds.rows]
+    classes, which = np.unique(folds.target.astype(str), return_inverse=True)
+    names = tuple(str(name) for name in classes)
+    logits = np.full((len(which), len(names)), _IMPOSSIBLE)
+    everything = _Moments.of(vectors, which, len(names))
+    for number in np.unique(folds.fold[folds.fold >= 0]):
+        asked = folds.fold == number
+        theirs = _Moments.of(vectors[asked], which[asked], len(names))
+        head, known = everything.without(theirs).head(names, shrinkage)
+        logits[np.ix_(np.flatnonzero(asked), known)] = head.logits(vectors[asked])
+    kept = folds.fold >= 0
+    given = np.asarray(which[kept], np.int64)
+    rows, answers = folds.rows[kept], logits[kept]
+    temperature = fit_temperature(answers, given)
+    return HeldOut(folds.question, folds.held_out, rows, given, names, answers, temperature)

@@ -1,0 +1,139 @@
+"""Labels that a picture's look speaks against: by a classifier, and by the pictures beside it.
+
+The classifier did not learn from the picture's own film or person; it finds films under a wrong
+label. The nearest pictures may be of the same film; they find single pictures under a wrong label.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spark_src.evaluation.head import Matrix, Numbers
+from spark_src.evaluation.held_out import HeldOut
+
+COLUMNS = [
+    "path",
+    "image_id",
+    "label",
+    "suggested",
+    "score",
+    "probability",
+    "neighbours",
+    "of_suggested",
+    "neighbours_of_suggested",
+    "issue",
+]
+
+NEIGHBOURS = 10
+EXACT_PAIRS = 4_000_000_000
+"""More pairs than these are not compared one by one: an index finds the nearest."""
+_BLOCK = 1_024
+
+
+def label_issues(images: pd.DataFrame, answers: list[HeldOut], vectors: Matrix) -> pd.DataFrame:
+    """Every labelled image that was held out once, the likeliest to be mislabelled first.
+
+    Args:
+        images: path, image_id, label; as the answers' rows count them.
+        answers: to the questions of `folds`.
+        vectors: (n, length): the images' components.
+
+    Returns:
+        Columns `COLUMNS`. `probability` is the classifier's for the given label (cleanlab's
+        self-confidence), `neighbours` the share of the nearest images that have it, and `score`
+        what both are together, less the same of the likeliest other label. `issue`: the score is
+        negative, and so is confident learning's verdict (Northcutt et al. 2021).
+    """
+    asked = [answer for answer in answers if answer.question != "kind of fruit"]
+    if not asked:
+        return pd.DataFrame({name: [] for name in COLUMNS})
+    labelled = np.flatnonzero(images["label"].notna())
+    labels = images["label"].to_numpy(object)[labelled].astype(str)
+    near = nearest(vectors[labelled])
+    places = np.full(len(images), -1)
+    places[labelled] = np.arange(len(labelled))
+    found = [_of_answer(images, answer, labels[near[places[answer.rows]]]) for answer in asked]
+    together = pd.concat(found).drop_duplicates("path")
+    order = ["score", "path"]
+    return together.sort_values(order, ignore_index=True)[COLUMNS]
+
+
+def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64]:
+    """(n, at most `NEIGHBOURS`): the rows that are nearest to each, itself left out."""
+    few = min(NEIGHBOURS, len(vectors) - 1)
+    if len(vectors) ** 2 > exact_pairs:
+        from usearch.index import Index  # not on a cluster
+
+        index = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32")
+        index.add(np.arange(len(vectors)), vectors)
+        return _without_itself(index.search(vectors, few + 1).keys.astype(np.int64), few)
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    found = np.empty((len(vectors), few), np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        squared = squares - 2 * (block @ vectors.T)
+        squared[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
+        found[start : start + _BLOCK] = np.argpartition(squared, max(few - 1, 0), axis=1)[:, :few]
+    return found
+
+
+def _without_itself(keys: NDArray[np.int64], few: int) -> NDArray[np.int64]:
+    own = keys == np.arange(len(keys))[:, None]
+    order = np.argsort(own, axis=1, kind="stable")
+    return np.take_along_axis(keys, order, axis=1)[:, :few]
+
+
+def _of_answer(
+    images: pd.DataFrame, answer: HeldOut, near_labels: NDArray[np.str_]
+) -> pd.DataFrame:
+    shares, given = answer.probabilities(), answer.given
+    each = np.arange(len(given))
+    votes = _votes(near_labels, answer.classes)
+    both = shares + votes
+    others = both.copy()
+    others[each, given] = -1
+    suggested = others.argmax(axis=1)
+    score = both[each, given] - others[each, suggested]
+    rows = images.iloc[answer.rows]
+    classes = np.array(answer.classes, object)
+    return pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "image_id": rows["image_id"].to_numpy(),
+            "label": classes[given],
+            "suggested": classes[suggested],
+            "score": score,
+            "probability": shares[each, given],
+            "neighbours": votes[each, given],
+            "of_suggested": shares[each, suggested],
+            "neighbours_of_suggested": votes[each, suggested],
+            "issue": (score < 0) & _is_confident_issue(shares, given),
+        }
+    )
+
+
+def _votes(near_labels: NDArray[np.str_], classes: tuple[str, ...]) -> Numbers:
+    """(n, classes): the share of the nearest images that have each label."""
+    columns = np.searchsorted(classes, near_labels)
+    known = np.array(classes)[np.minimum(columns, len(classes) - 1)] == near_labels
+    votes = np.zeros((len(near_labels), len(classes)))
+    rows = np.repeat(np.arange(len(near_labels)), near_labels.shape[1])
+    np.add.at(votes, (rows[known.ravel()], columns.ravel()[known.ravel()]), 1)
+    shares: Numbers = votes / max(near_labels.shape[1], 1)
+    return shares
+
+
+def _is_confident_issue(shares: Numbers, given: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the likeliest of the labels that pass their own thresholds is not the given one.
+
+    A label's threshold is the mean probability that the images which have it are given for it.
+    """
+    classes = shares.shape[1]
+    counts = np.bincount(given, minlength=classes)
+    sums = np.bincount(given, shares[np.arange(len(given)), given], minlength=classes)
+    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    confident = np.where(shares >= thresholds, shares, -1)
+    likeliest = confident.argmax(axis=1)
+    return np.asarray((confident.max(axis=1) > 0) & (likeliest != given))

@@ -1,0 +1,76 @@
+"""Which unlabelled photos are worth a label most: uncertain, new, unlike each other. No files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spark_src.evaluation.head import Head, Matrix
+
+COLUMNS = ["path", "image_id", "score", "uncertainty", "novelty", "suggested"]
+
+_BLOCK = 4_096
+_FEW = 20_000
+"""Of more photos, clusters are found from parts of them."""
+
+
+def choose(
+    images: pd.DataFrame, vectors: Matrix, known: Matrix, head: Head, most: int = 50
+) -> pd.DataFrame:
+    """The most useful photos, the best of each cluster first.
+
+    Args:
+        images: path and image_id of the unlabelled photos.
+        vectors: (n, length): their components.
+        known: (m, length): components of the images that were learnt from.
+        head: the classifier, of components.
+        most: how many to choose.
+
+    Returns:
+        Columns `COLUMNS`. `uncertainty` is the entropy of the probabilities, and `novelty` the
+        distance to the nearest image that was learnt from; both as ranks, 0 to 1. `score` is their
+        mean.
+    """
+    if images.empty:
+        return pd.DataFrame({name: [] for name in COLUMNS})
+    shares = head.probabilities(vectors)
+    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)
+    uncertainty, novelty = _ranks(entropy), _ranks(_distance(vectors, known))
+    score = (uncertainty + novelty) / 2
+    told = np.array(head.classes, object)[shares.argmax(axis=1)]
+    found = images[["path", "image_id"]].assign(
+        score=score, uncertainty=uncertainty, novelty=novelty, suggested=told
+    )
+    found["cluster"] = _clusters(vectors, min(most, len(images)))
+    found = found.sort_values(["score", "path"], ascending=[False, True])
+    found["turn"] = found.groupby("cluster").cumcount()
+    found = found.sort_values(["turn", "score", "path"], ascending=[True, False, True])
+    return found.head(most)[COLUMNS].reset_index(drop=True)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 for the least, 1 for the greatest."""
+    places = values.argsort(kind="stable").argsort(kind="stable")
+    return places / max(len(values) - 1, 1)
+
+
+def _distance(vectors: Matrix, known: Matrix) -> NDArray[np.float64]:
+    """To the nearest of the known vectors."""
+    if not len(known):
+        return np.ones(len(vectors))
+    squares = np.einsum("ij,ij->i", known, known)
+    nearest = np.empty(len(vectors))
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        squared = squares - 2 * (block @ known.T)
+        least = squared.min(axis=1) + np.einsum("ij,ij->i", block, block)
+        nearest[start : start + _BLOCK] = np.sqrt(np.maximum(least, 0))
+    return nearest
+
+
+def _clusters(vectors: Matrix, count: int) -> NDArray[np.int64]:
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # 1 s; a cluster has no scikit-learn
+
+    kind = KMeans if len(vectors) <= _FEW else MiniBatchKMeans
+    return np.asarray(kind(count, random_state=360, n_init=1).fit_predict(vectors), np.int64)

@@ -1,0 +1,79 @@
+"""Corrected labels: `labels.csv` under the input, which says of single pictures what they show."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from spark_src.errors import InputError
+from spark_src.images.layout import split_and_label
+from spark_src.images.litter import LABELS
+from spark_src.io.locations import Location
+
+FILE = LABELS
+"""Directly under the input: columns `path` (relative to it) and `label`; others are left alone."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is said of single pictures; of all others their folders say it."""
+
+    by_path: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> int:
+        """0 where nothing is said. It is part of the digest of `raw_images`."""
+        if not self.by_path:
+            return 0
+        text = repr(sorted(self.by_path.items()))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
+
+    def label_of(self, path: str) -> str | None:
+        """The label of a picture."""
+        return self.by_path.get(path) or split_and_label(path)[1]
+
+    def differ_from(self, known: pa.Table) -> pa.Array:
+        """Which rows (columns path and label) have another label by now."""
+        pairs = zip(known["path"].to_pylist(), known["label"].to_pylist(), strict=True)
+        return pa.array([self.label_of(path) != label for path, label in pairs], pa.bool_())
+
+
+def read_labels(root: Location) -> Labels:
+    """Read the file; no labels where there is none.
+
+    Raises:
+        InputError: it is no CSV file with the columns `path` and `label`, or a path is in it twice
+            with different labels.
+    """
+    file = root / FILE
+    try:
+        text = file.read().decode("utf-8-sig")
+    except FileNotFoundError:
+        return Labels()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(file, str(error)) from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"path", "label"} <= set(rows.fieldnames or ()):
+        raise _unusable(file, "its first line does not name the columns path and label")
+    found: dict[str, str] = {}
+    for row in rows:
+        path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+        if not path or not label:
+            raise _unusable(file, f"line {rows.line_num} has no path or no label")
+        if found.setdefault(path, label) != label:
+            raise _unusable(file, f"line {rows.line_num} gives a path a second label")
+    # What the folder says anyway is no correction: a list that was looked through and left as it
+    # is changes nothing.
+    return Labels({p: label for p, label in found.items() if split_and_label(p)[1] != label})
+
+
+def _unusable(file: Location, reason: str) -> InputError:
+    return InputError(
+        f"{file} cannot be used: {reason}. It has to be a CSV file in UTF-8 with the columns path "
+        "and label; mend it, or delete it."
+    )

@@ -1,0 +1,55 @@
+"""Single pictures of `raw_images`, by their paths, without reading the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.parquet import open_parquet, read_columns
+
+_COLUMNS = ["path", "split", "label", "content", "orientation"]
+
+
+def pictures_of(images: Snapshot, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Rows of pictures by their paths; paths that are not there are left out.
+
+    Of the others only the column of paths is read.
+
+    Raises:
+        UnreadableVersionError: a file is gone or damaged.
+    """
+    wanted = set(paths)
+    if not wanted or not images.files:
+        return {}
+    keys = read_columns(images.locations, ["path"])
+    keys = keys.filter(pc.is_in(keys["path"], pa.array(sorted(wanted), pa.string())))
+    places: dict[int, list[int]] = defaultdict(list)
+    for file, row in zip(keys["file"].to_pylist(), keys["row"].to_pylist(), strict=True):
+        places[file].append(row)
+    found = {}
+    for file, rows in places.items():
+        for row in _rows(images, file, rows):
+            found[row["path"]] = row
+    return found
+
+
+def _rows(images: Snapshot, file: int, rows: list[int]) -> list[dict[str, Any]]:
+    """Rows of a file, by the row groups that hold them."""
+    with open_parquet(images.locations[file]) as parquet:
+        sizes = [
+            parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)
+        ]
+        ends = np.cumsum(sizes)
+        groups = np.searchsorted(ends, rows, side="right")
+        found: list[dict[str, Any]] = []
+        for number in np.unique(groups):
+            inside = np.array(rows)[groups == number] - (ends[number] - sizes[number])
+            table = parquet.read_row_group(int(number), columns=_COLUMNS, use_threads=False)
+            found += table.take(inside).to_pylist()
+    return found

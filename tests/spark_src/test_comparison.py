@@ -1,0 +1,57 @@
+"""A candidate is called worse when it is, and not where films were lucky."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spark_src.evaluation.comparison import Comparison, compare, interval
+
+LABELS = [f"{kind} {number}" for kind in ("Apple", "Pear") for number in range(4)]
+
+
+def filmed() -> pd.DataFrame:
+    rows = [
+        (f"Training/{label}/r{axis}_{frame}_100.jpg", label)
+        for label in LABELS
+        for axis in range(3)
+        for frame in range(10)
+    ]
+    return pd.DataFrame(rows, columns=["path", "label"])
+
+
+def vectors(noise: float, seed: int = 1) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(len(LABELS), 12))
+    labels = np.repeat(np.arange(len(LABELS)), 30)
+    return (centres[labels] + random.normal(size=(240, 12)) * noise).astype(np.float32)
+
+
+def of_fruit(found: list[Comparison]) -> Comparison:
+    (answer,) = [one for one in found if one.question == "fruit"]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("current", "candidate", "verdict"),
+    [(0.3, 3.0, "worse"), (3.0, 0.3, "better"), (0.3, 0.3, "no difference that is sure")],
+)
+def test_the_verdict_is_the_one_that_the_vectors_were_made_for(
+    current: float, candidate: float, verdict: str
+) -> None:
+    found = of_fruit(compare(filmed(), vectors(current), vectors(candidate, seed=2)))
+    assert (found.images, found.groups) == (240, 24)
+    assert found.verdict == verdict
+    assert found.low <= found.difference <= found.high
+
+
+def test_images_of_one_group_are_one_piece_of_evidence() -> None:
+    """A hundred frames of four films are four observations, not a hundred."""
+    groups = np.repeat(np.arange(4), 25)
+    differences = np.where(groups == 0, -1.0, 0.1)
+    low, high = interval(differences, groups)
+    assert low < -0.7 < high
+    assert high > 0
+    alone = interval(differences, np.arange(100))
+    assert alone[1] < 0

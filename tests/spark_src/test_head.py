@@ -1,0 +1,147 @@
+"""The classifier's head: what it learns, what it forgets exactly, and the file for phones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from spark_src.errors import ClassifierError
+from spark_src.evaluation.head import ClassSums, fit_head, fit_temperature, softmax
+from spark_src.evaluation.held_out import hold_out
+from spark_src.evaluation.label_issues import label_issues, nearest
+from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
+from spark_src.features.inference import Engine
+from spark_src.features.model import MobilenetModel
+from spark_src.images.preprocess import model_input
+from spark_src.pca.model import Sums, fit_sums
+
+LABELS = ("Apple", "Açaí", "Pear")
+
+
+def learnt(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[str]]:
+    """Features whose first number tells the label."""
+    random = np.random.default_rng(seed)
+    features = random.random((count, 1280)).astype(np.float32)
+    labels = [LABELS[number % 3] for number in range(count)]
+    features[:, 0] += np.array([3.0 * (number % 3) for number in range(count)], np.float32)
+    return features, labels
+
+
+def test_sums_that_lost_images_are_those_of_the_images_that_are_left() -> None:
+    """And so is the head: forgetting is exact."""
+    features, labels = learnt()
+    gone = np.arange(300) % 3 == 2  # every image of a label, and so the label
+    gone[:40] = True
+    kept = ClassSums.from_features(features[~gone], np.array(labels)[~gone].tolist())
+    both = kept + ClassSums.from_features(features[gone], np.array(labels)[gone].tolist())
+    assert both.classes == ("Apple", "Açaí", "Pear")
+    left = both - ClassSums.from_features(features[gone], np.array(labels)[gone].tolist())
+    assert left.classes == kept.classes == ("Apple", "Açaí")
+    for one, other in ((left.totals, kept.totals), (left.sums.gram, kept.sums.gram)):
+        np.testing.assert_array_equal(one, other)
+    again = fit_head(ClassSums.from_features(features[~gone], np.array(labels)[~gone].tolist()))
+    found = fit_head(left)
+    np.testing.assert_allclose(found.weights, again.weights, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.offsets, again.offsets, rtol=0, atol=1e-9)
+
+
+def test_the_head_of_components_tells_labels_as_well() -> None:
+    features, labels = learnt()
+    sums = ClassSums.from_features(features, labels)
+    pca = fit_sums(sums.sums, 10, "model")
+    asked, right = learnt(60, seed=2)
+    for head, vectors in ((fit_head(sums), asked), (fit_head(sums, pca), pca.project(asked))):
+        told = head.probabilities(vectors)
+        np.testing.assert_allclose(told.sum(axis=1), 1)
+        share = np.mean([head.classes[row] for row in told.argmax(axis=1)] == np.array(right))
+        assert share > 0.95
+
+
+def test_one_label_is_not_enough_and_the_error_says_so() -> None:
+    features, _ = learnt(10)
+    with pytest.raises(ClassifierError, match=r"two labels at least.*has 1\. Put pictures"):
+        fit_head(ClassSums.from_features(features, ["Apple"] * 10))
+
+
+def test_the_temperature_makes_overconfident_logits_honest() -> None:
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(4_000, 4))
+    right = np.array([random.choice(4, p=row) for row in softmax(logits)])
+    assert fit_temperature(logits * 7, right) == pytest.approx(7, rel=0.15)
+
+
+def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]:
+    """Three labels about three axes each; the first few have another's label."""
+    features, labels = learnt(360)
+    paths = [f"Training/{{}}/r{n // 3 % 3}_{n}_100.jpg" for n in range(360)]
+    given = labels.copy()
+    for number in range(wrong):
+        given[number * 7] = LABELS[(LABELS.index(labels[number * 7]) + 1) % 3]
+    paths = [path.format(label) for path, label in zip(paths, given, strict=True)]
+    images = pd.DataFrame({"path": paths, "label": given, "image_id": paths})
+    return images, features, {paths[number * 7] for number in range(wrong)}
+
+
+def test_labels_that_were_swapped_are_the_first_issues_with_the_right_label_suggested() -> None:
+    images, features, swapped = filmed(wrong=8)
+    pca = fit_sums(Sums.from_features(features), 10, "model")
+    vectors = pca.project(features)
+    found = label_issues(images, hold_out(images, vectors), vectors)
+    assert set(found["path"][:8]) == swapped
+    issues = found[found["issue"]]
+    assert set(issues["path"]) <= swapped
+    assert len(issues) >= 6
+    places = images.set_index("path").index.get_indexer(found["path"][:8])
+    assert found["suggested"][:8].tolist() == [LABELS[place % 3] for place in places]
+
+
+def test_without_wrong_labels_there_are_no_issues() -> None:
+    images, features, _ = filmed()
+    pca = fit_sums(Sums.from_features(features), 10, "model")
+    vectors = pca.project(features)
+    assert not label_issues(images, hold_out(images, vectors), vectors)["issue"].any()
+
+
+def test_the_index_finds_nearly_the_neighbours_that_comparing_all_finds() -> None:
+    vectors = np.random.default_rng(4).normal(size=(2_000, 8)).astype(np.float32)
+    exact, found = nearest(vectors), nearest(vectors, exact_pairs=0)
+    shared = [len({*one} & {*other}) for one, other in zip(exact, found, strict=True)]
+    assert np.mean(shared) > 9.8
+
+
+def test_images_that_cannot_be_held_out_have_no_issues() -> None:
+    images = pd.DataFrame({"path": ["1.jpg"], "label": [None], "image_id": ["a"]})
+    vectors = np.ones((1, 5), np.float32)
+    assert label_issues(images, hold_out(images, vectors), vectors).empty
+
+
+@pytest.mark.parametrize("on_components", [True, False])
+def test_the_file_gives_labels_and_probabilities_of_a_picture(
+    on_components: bool, mobilenet: MobilenetModel, sample_pictures: list[bytes]
+) -> None:
+    features, labels = learnt()
+    sums = ClassSums.from_features(features, labels)
+    pca = fit_sums(sums.sums, 10, "model") if on_components else None
+    head = fit_head(sums, pca)
+    classifier = PictureClassifier(picture_model(mobilenet.content, head, pca))
+    for content in sample_pictures:
+        pixels = model_input(content)
+        found = classifier.probabilities(bytes_of(pixels))
+        assert classifier.labels == tuple(sorted(LABELS))
+        vector = Engine(mobilenet.content).features(pixels[None])
+        wanted = head.probabilities(vector if pca is None else pca.project(vector))[0]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+def test_bytes_of_prepared_pixels_are_the_pictures() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(bytes_of(every / np.float32(127.5) - np.float32(1)), every)
+
+
+@pytest.fixture(scope="module")
+def sample_pictures(sample: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(sample.rglob("*.jpg"))[::100]]
