@@ -34,9 +34,9 @@ def compare(
 
     other = Location.parse(candidate)
     roots = (settings_in_region(other).storage_location, other)
-    features, components = "mobilenet_features", "pca_components"
+    names = ("mobilenet_features", "pca_components")
     ours, theirs = (
-        read(Tables(root).current(features), Tables(root).current(components)) for root in roots
+        read(Tables(root).current(names[0]), Tables(root).current(names[1])) for root in roots
     )
     shared = ours.images.reset_index().merge(theirs.images.reset_index(), on=["path", "label"])
     if shared.empty:

@@ -69,13 +69,13 @@ def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> 
         UnreadableVersionError: a file of features is gone or damaged.
     """
     split = fit_split(features)
-    names = {file.name for file in features.files}
+    names = frozenset(file.name for file in features.files)
     earlier = _earlier(features, before, split)
     came, went = names - earlier.files, earlier.files - names
     try:
         sums = earlier.sums - sum_files(features, went, split)
     except UnreadableVersionError:
-        came, went, sums = names, frozenset[str](), ClassSums.zero()
+        came, went, sums = names, frozenset(), ClassSums.zero()
     sums += sum_files(features, came, split)
     stored = StoredClassSums(sums, frozenset(names), split)
     return Learnt(fit_head(sums, pca), stored, len(came) + len(went))

@@ -14,10 +14,10 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from fruits_assets.checks.runs import Outcome
 from PIL import Image, ImageOps
 
 from fruits_assets import search
+from fruits_assets.checks.outcomes import Outcome
 from fruits_assets.cli.main import main
 from spark_src.contract import PREFIXES
 from spark_src.errors import ClassifierError
