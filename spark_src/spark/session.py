@@ -88,6 +88,7 @@ def local_config() -> dict[str, str]:
             ]
         ),
         "spark.python.daemon.module": "spark_src.spark.worker_daemon",
+        "spark.hadoop.fs.permissions.umask-mode": "077",  # Hadoop sets modes of its own
     }
 
 
