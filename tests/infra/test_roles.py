@@ -253,7 +253,6 @@ FORBIDDEN = [
     ("erasure", "delete_object", {"Key": "data/environments/env-x.tar.gz"}),
     ("erasure", "delete_object", {"Key": f"cluster/{NAME}.json"}),
     ("ci", "get_object", {"Key": "input/Test/x.jpg"}),
-    ("ci", "get_object", {"Key": "data/raw_images/part-0.parquet"}),
     ("ci", "put_object", {"Key": "data/Results/x", "Body": b""}),
 ]
 
