@@ -1,6 +1,6 @@
 """A million made-up images: searched for the nearest, and compared with each other for duplicates.
 
-Run: uv run python -m benchmarks.search --count 1000000 --duplicates
+Run: uv run python -m benchmarks.search
 """
 
 from __future__ import annotations

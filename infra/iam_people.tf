@@ -34,7 +34,7 @@ locals {
     Effect = "Allow"
     Action = [
       "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
-      "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
+      "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
     ]
     Resource  = local.clusters_arn
     Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
@@ -298,8 +298,6 @@ resource "aws_iam_role_policy" "ci" {
         Action   = "kms:Decrypt"
         Resource = aws_kms_key.data.arn
       },
-      local.find_clusters,
-      local.look_at_clusters,
     ]
   })
 }

@@ -201,7 +201,7 @@ def labelled_sheet(pictures: Sequence[tuple[str, str, bytes, int]], columns: int
         sheet.paste(small, (left + (_LABELLED - small.width) // 2, top))
         draw.text((left, top + _LABELLED), label[:_LINE_CHARACTERS], "black", font)
         draw.text(
-            (left, top + _LABELLED + _LINE), f"→ {suggested}"[:_LINE_CHARACTERS], "firebrick", font
+            (left, top + _LABELLED + _LINE), f"> {suggested}"[:_LINE_CHARACTERS], "firebrick", font
         )
     return _light_webp(sheet)
 

@@ -71,7 +71,7 @@ def _figures(health: Health) -> dict[str, Any]:
     }
     shares = sorted(health.near_share.items(), key=lambda item: (-item[1], item[0]))
     columns = {"label": "string", "images": "int", "with a near duplicate of that label": "string"}
-    rows = [
+    rows: list[dict[str, str | int]] = [
         dict(zip(columns, (label, health.labels[label], f"{share:.1%}"), strict=True))
         for label, share in shares[:MAX_TABLE_ROWS]
     ]

@@ -12,12 +12,14 @@ from spark_src.evaluation import label_issue_files
 from spark_src.images.layout import is_photo
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
-from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, RAW_IMAGES
+from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, PCA_MODEL, RAW_IMAGES
 
 INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
 
 
-@catalog.LABEL_ISSUES.asset(deps=INPUTS)
+@catalog.LABEL_ISSUES.asset(
+    deps=[*INPUTS, PCA_MODEL],  # so that `pca_model+`, which is one layer, judges labels as well
+)
 def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
     """Each label's probability by what other fruits' images teach, the doubtful ones first.
 
@@ -41,7 +43,7 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     change = Change(write, statistics, images=len(judged.rows), started=started)
     found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
-    rows = [
+    rows: list[dict[str, str | int]] = [
         {"label": str(given), "suggested": str(other), "images": int(count)}
         for (given, other), count in pairs.items()
     ]

@@ -17,7 +17,7 @@ UNUSABLE = 1
 
 
 def classify(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     most: Annotated[int, typer.Option("-n", "--labels", min=1, help="Labels to print.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Every probability, as JSON.")] = False,
 ) -> None:
@@ -32,14 +32,20 @@ def classify(
     from spark_src.evaluation.classifier import classify as probabilities_of
     from spark_src.evaluation.classifier_files import load_model
     from spark_src.evaluation.picture_model import PictureClassifier
+    from spark_src.images.rejection import Limits
+    from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    tables = Tables(settings_in_region().storage_location)
+    settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
+    limits = Limits(max_side=settings.max_side)
+    tables = Tables(settings.storage_location)
     classifier = PictureClassifier(load_model(tables.current("fruit_classifier")))
     found: dict[str, dict[str, float]] = {}
     for file in files:
         try:
-            found[file] = probabilities_of(read_picture(file), classifier)
+            found[file] = probabilities_of(read_picture(file), classifier, limits)
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True

@@ -34,8 +34,10 @@ def compare(
 
     other = Location.parse(candidate)
     roots = (settings_in_region(other).storage_location, other)
-    names = ("mobilenet_features", "pca_components")
-    ours, theirs = (read(*map(Tables(root).current, names)) for root in roots)
+    features, components = "mobilenet_features", "pca_components"
+    ours, theirs = (
+        read(Tables(root).current(features), Tables(root).current(components)) for root in roots
+    )
     shared = ours.images.reset_index().merge(theirs.images.reset_index(), on=["path", "label"])
     if shared.empty:
         raise StorageError(

@@ -219,15 +219,12 @@ def _layout(paths: list[str], listing: Listing) -> Iterator[Finding]:
 
 
 def _components(splits: Counter[str], n_files: int) -> Finding:
-    from spark_src.pca.model import cap_components, few_images_note
-
     k = 50
     fitted = next((n for name, n in splits.items() if name.lower() == "training"), n_files)
     if fitted > k:
         return Finding("PCA", f"k = {k}, fitted on at most {fitted:,} pictures")
-    if fitted < 2:
-        return Finding("PCA", "there is one picture to fit on: add pictures", Level.ERROR)
-    return Finding("PCA", few_images_note(k, cap_components(k, fitted)), Level.WARNING)
+    text = f"of {fitted} pictures to fit on at most {max(1, fitted - 1)} of {k} components are kept"
+    return Finding("PCA", text, Level.WARNING)
 
 
 def _collisions(paths: Iterable[str]) -> Finding:

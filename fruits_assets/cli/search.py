@@ -22,7 +22,7 @@ UNUSABLE = 1
 
 
 def search(
-    files: Annotated[list[str], typer.Argument(help="JPEG or PNG files: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
     matches: Annotated[
         int, typer.Option("-k", "--matches", min=1, help="Images to find for each.")
     ] = 12,
@@ -39,18 +39,25 @@ def search(
     from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.search import Searcher
+    from spark_src.images.rejection import Limits
+    from spark_src.images.validate import clean_picture
+    from spark_src.io.locations import Location
+    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
     settings = settings_in_region()
+    require_in_region([Location.parse(file) for file in files], settings.region)
+    limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     searcher = Searcher.open(tables, settings.show_photos)
-    asked: dict[str, bytes] = {}
+    asked: dict[str, tuple[bytes, int]] = {}
     found: dict[str, pd.DataFrame] = {}
     for file in files:
         try:
             content = read_picture(file)
-            found[file] = searcher.search(content, matches)
-            asked[file] = content
+            found[file] = searcher.search(content, matches, limits)
+            clean = clean_picture(content, limits)
+            asked[file] = clean.content, clean.orientation
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
@@ -71,7 +78,7 @@ def _print(found: dict[str, pd.DataFrame]) -> None:
 
 
 def _write(
-    html: Path, asked: dict[str, bytes], found: dict[str, pd.DataFrame], tables: Tables
+    html: Path, asked: dict[str, tuple[bytes, int]], found: dict[str, pd.DataFrame], tables: Tables
 ) -> None:
     from spark_src.evaluation.search_page import page
     from spark_src.tables.pictures import pictures_of

@@ -17,7 +17,7 @@ from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, pict
 from spark_src.evaluation.quality import MOST_IMAGES, read
 from spark_src.features import files
 from spark_src.images.preprocess import model_input
-from spark_src.images.rejection import PictureRejected
+from spark_src.images.rejection import Limits, PictureRejected
 from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
@@ -139,18 +139,21 @@ def _compare(
     return difference, round(1000 * float(np.median(seconds)), 2)
 
 
-def classify(content: bytes, classifier: PictureClassifier) -> dict[str, float]:
+def classify(
+    content: bytes, classifier: PictureClassifier, limits: Limits = DEFAULT_LIMITS
+) -> dict[str, float]:
     """The labels of a picture with their probabilities, the likeliest first.
 
     Args:
-        content: a JPEG or PNG file's bytes, as a user sends it.
+        content: a picture file's bytes, as a user sends it.
         classifier: the loaded file.
+        limits: as ingest's.
 
     Raises:
         UnusablePictureError: ingest would reject the file, for the same reason.
     """
     try:
-        picture = clean_picture(content, DEFAULT_LIMITS)
+        picture = clean_picture(content, limits)
     except PictureRejected as rejection:
         raise UnusablePictureError(str(rejection), rejection.reason.value) from rejection
     shares = classifier.probabilities(bytes_of(model_input(picture.content, picture.orientation)))

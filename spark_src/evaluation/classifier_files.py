@@ -75,7 +75,7 @@ def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> 
     try:
         sums = earlier.sums - sum_files(features, went, split)
     except UnreadableVersionError:
-        came, went, sums = names, set(), ClassSums.zero()
+        came, went, sums = names, frozenset[str](), ClassSums.zero()
     sums += sum_files(features, came, split)
     stored = StoredClassSums(sums, frozenset(names), split)
     return Learnt(fit_head(sums, pca), stored, len(came) + len(went))

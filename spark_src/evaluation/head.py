@@ -149,7 +149,7 @@ def discriminant(
     mean_variance = within.trace() / size
     shrunk = within * (1 - shrinkage)
     shrunk[np.diag_indices(size)] += (mean_variance or 1.0) * max(shrinkage, 1e-6)
-    weights = np.linalg.solve(shrunk, means.T).T
+    weights: Numbers = np.linalg.solve(shrunk, means.T).T.astype(np.float64)
     offsets = np.log(counts / counts.sum()) - (means * weights).sum(axis=1) / 2
     return Head(classes, weights, offsets)
 

@@ -121,7 +121,8 @@ def _votes(near_labels: NDArray[np.str_], classes: tuple[str, ...]) -> Numbers:
     votes = np.zeros((len(near_labels), len(classes)))
     rows = np.repeat(np.arange(len(near_labels)), near_labels.shape[1])
     np.add.at(votes, (rows[known.ravel()], columns.ravel()[known.ravel()]), 1)
-    return votes / max(near_labels.shape[1], 1)
+    shares: Numbers = votes / max(near_labels.shape[1], 1)
+    return shares
 
 
 def _is_confident_issue(shares: Numbers, given: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -70,7 +70,8 @@ def picture_model(backbone: bytes, head: Head, pca: PcaModel | None) -> bytes:
 
 def bytes_of(pixels: Matrix) -> NDArray[np.uint8]:
     """The picture whose bytes `images.preprocess.model_input` scaled to [-1, 1]: exactly those."""
-    return np.rint((pixels + np.float32(1)) * np.float32(127.5)).astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.rint((pixels + 1) * np.float32(127.5)).astype(np.uint8)
+    return scaled
 
 
 class PictureClassifier:

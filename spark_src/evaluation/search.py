@@ -19,6 +19,8 @@ from spark_src.embed import embedding
 from spark_src.features import files
 from spark_src.features.model import MobilenetModel
 from spark_src.images.layout import are_photos
+from spark_src.images.rejection import Limits
+from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
@@ -71,18 +73,21 @@ class Searcher:
         squares = np.einsum("ij,ij->i", matrix, matrix)
         return cls(rows.select(KEYS).combine_chunks(), matrix, squares, model, pca)
 
-    def search(self, content: bytes, matches: int = MATCHES) -> pd.DataFrame:
+    def search(
+        self, content: bytes, matches: int = MATCHES, limits: Limits = DEFAULT_LIMITS
+    ) -> pd.DataFrame:
         """The nearest images to a picture, the nearest first: `KEYS` and `distance`.
 
         Args:
-            content: a JPEG or PNG file's bytes.
+            content: a picture file's bytes.
             matches: how many.
+            limits: as ingest's.
 
         Raises:
             UnusablePictureError: ingest would reject the file, for the same reason.
             PcaError: the PCA was fitted on features of another model.
         """
-        return self.nearest(embedding(content, self.model, self.pca).components, matches)
+        return self.nearest(embedding(content, self.model, self.pca, limits).components, matches)
 
     def nearest(self, components: NDArray[np.float32], matches: int = MATCHES) -> pd.DataFrame:
         """The same for components: (n_components,)."""

@@ -26,19 +26,19 @@ figcaption { overflow-wrap: anywhere; font-size: 11px; }
 
 
 def page(
-    asked: Mapping[str, bytes],
+    asked: Mapping[str, tuple[bytes, int]],
     found: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, tuple[bytes, int]],
 ) -> str:
     """The page.
 
     Args:
-        asked: the pictures that were searched for, by their names.
+        asked: content and orientation of what was searched for, by name.
         found: of each, what is nearest: path, label, distance.
         pictures: content and orientation of what was found, by path.
     """
     sections = [
-        f"<section>{_figure(name, [], asked[name], 1, 'asked')}"
+        f"<section>{_figure(name, [], *asked[name], 'asked')}"
         + "".join(_match(row, pictures) for row in rows.to_dict("records"))
         + "</section>"
         for name, rows in found.items()
@@ -62,8 +62,6 @@ def _figure(name: str, lines: list[str], content: bytes, orientation: int, kind:
 
 def _data(content: bytes, orientation: int) -> str:
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-        if orientation == 1:
-            orientation = picture.getexif().get(0x0112, 1)
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))
         small = upright(picture, orientation)
     small.thumbnail((SIDE, SIDE))

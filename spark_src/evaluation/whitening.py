@@ -48,4 +48,5 @@ class Whitening:
         """Vectors of length 1, (n, directions), at half the memory: cosines are right to 0.0005."""
         vectors = (features - self.mean) @ self.matrix
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.maximum(norms, 1e-12)).astype(np.float16)
+        units: Units = (vectors / np.maximum(norms, 1e-12)).astype(np.float16)
+        return units

@@ -26,7 +26,7 @@ asset embedding_quality <- mobilenet_features, pca_components, pca_model (group 
 asset fruit_classifier <- mobilenet_features, mobilenet_model, pca_components, pca_model, \
 raw_images (group evaluation, code 1)
   numpy, tflite; team:data; personal_data=derived, runs_on=host
-asset label_issues <- pca_components, raw_images (group evaluation, code 1)
+asset label_issues <- pca_components, pca_model, raw_images (group evaluation, code 1)
   csv, numpy; team:data; personal_data=paths, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
 (group features, code pillow-rgb-upright-bicubic-224-reduced-v2)
