@@ -20,6 +20,7 @@ from dagster._core.execution.plan.external_step import (
     step_context_to_step_run_ref,
 )
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 
 from spark_src.errors import SettingsError
 
@@ -32,7 +33,10 @@ TESTED = "1.13"
 __all__ = [
     "CheckRunHealthResult",
     "DagsterExecutionInterruptedError",
+    "InstigatorState",
+    "InstigatorStatus",
     "WorkerStatus",
+    "automates_without_sensors",
     "cli_instance",
     "create_run",
     "extract_data_version_from_entry",
@@ -44,6 +48,7 @@ __all__ = [
     "run_events",
     "run_step",
     "runs_of_code_server",
+    "set_automation_paused",
     "step_reference",
 ]
 
@@ -184,3 +189,19 @@ def run_events(
     from dagster._core.execution.api import execute_run_iterator
 
     return execute_run_iterator(job, run, instance)
+
+
+def automates_without_sensors(instance: dg.DagsterInstance) -> bool:
+    """Whether Dagster's daemon itself, and not a sensor, materializes assets at present."""
+    if instance.auto_materialize_use_sensors:
+        return False
+    from dagster._daemon.asset_daemon import get_auto_materialize_paused  # 0.2 s, seldom needed
+
+    return not get_auto_materialize_paused(instance)
+
+
+def set_automation_paused(instance: dg.DagsterInstance, paused: bool) -> None:
+    """Switch that off or on."""
+    from dagster._daemon.asset_daemon import set_auto_materialize_paused
+
+    set_auto_materialize_paused(instance, paused)

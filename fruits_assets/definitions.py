@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Mapping
@@ -86,6 +87,18 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     return dg.ResourceDefinition.hardcoded_resource(launcher)
 
 
+def _with_link(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The asset with a link to its body.
+
+    `dg.with_source_code_references` would link to the file of the outermost decorator.
+    """
+    body = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
+    file, line = inspect.getsourcefile(body) or "", inspect.getsourcelines(body)[1]
+    reference = dg.LocalFileCodeReference(file_path=file, line_number=line)
+    links = {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+    return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata=links))
+
+
 def build_defs(
     settings: Settings | None = None, *, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
@@ -93,7 +106,7 @@ def build_defs(
     settings = settings or load_settings()
     found = dg.load_assets_from_package_module(assets)
     return dg.Definitions(
-        assets=dg.with_source_code_references(found),
+        assets=[_with_link(one) for one in found if isinstance(one, dg.AssetsDefinition)],
         asset_checks=CHECKS,
         jobs=[CHECK_JOB, erasure_job.erase],
         sensors=[automation.new_pictures],

@@ -1,7 +1,8 @@
 """Defaults for Dagster's own commands, so that none needs a variable or a flag. Imports nothing.
 
 Python runs this at its start in the project's environment (see `hatch_build.py`): Dagster reads
-its home, and the module of `dagster asset materialize`, from variables alone.
+its home, and the module of `dagster asset materialize`, from variables alone; and what its
+processes, Spark's JVM and the workers write is for their user alone.
 """
 
 import os
@@ -31,8 +32,13 @@ DEFAULTS = {
 }
 
 
+OWNER_ALONE = 0o077
+"""The umask: files get mode 0600 and folders 0700, whether Python, Java or delta-rs makes them."""
+
+
 def set_defaults() -> None:
-    """Set each variable that is not set yet, and keep another Spark's Python out."""
+    """Set each variable that is not set yet and the umask; keep another Spark's Python out."""
+    os.umask(OWNER_ALONE)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     # Dagster's commands say that others supersede them; the lock file keeps these.

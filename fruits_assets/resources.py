@@ -78,7 +78,7 @@ class AssetStorage(dg.ConfigurableResource[Any]):
     """Whether metadata may show what can be a person's: Dagster keeps it, also after an erasure."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        require_in_region([self.tables.root], configured_region())
+        require_in_region([self.tables.root])
 
     @cached_property
     def tables(self) -> Tables:
@@ -94,7 +94,7 @@ class InputFolder(dg.ConfigurableResource[Any]):
     """URL of the SQS queue to which S3 announces what comes and goes."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        require_in_region([self.root], configured_region())
+        require_in_region([self.root])
 
     @property
     def root(self) -> Location:
@@ -131,7 +131,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Location:
         location = Location.parse(self.uri)
-        require_in_region([location], configured_region())
+        require_in_region([location])
         weights_alpha(location)
         return location
 
@@ -147,4 +147,4 @@ class Residency(dg.ConfigurableResource[Any]):
         Raises:
             AwsError: a bucket could not be inspected.
         """
-        return inspect_buckets([Location.parse(uri) for uri in self.uris], configured_region())
+        return inspect_buckets([Location.parse(uri) for uri in self.uris])

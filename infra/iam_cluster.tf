@@ -132,7 +132,7 @@ resource "aws_iam_role_policy" "node" {
       {
         Sid      = "WriteAssets"
         Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
         Resource = local.written_by_runs
       },
       {

@@ -34,7 +34,7 @@ locals {
     Effect = "Allow"
     Action = [
       "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep",
-      "elasticmapreduce:ListInstanceGroups", "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
+      "elasticmapreduce:ListInstances", "elasticmapreduce:ListSteps",
     ]
     Resource  = local.clusters_arn
     Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
@@ -191,7 +191,7 @@ resource "aws_iam_role_policy" "erasure" {
       {
         Sid      = "Read"
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Action   = "s3:GetObject"
         Resource = flatten(local.readable)
       },
       {
@@ -282,14 +282,14 @@ resource "aws_iam_role_policy" "ci" {
       local.see_bucket,
       local.list_input_and_storage,
       {
-        # Checks count the photos by listing them; they read what was made from them.
+        # Checks count the photos by listing them; they read what was made from them, and every page of the
+        # tables, as files_are_whole compares its checksum.
         Sid    = "ReadAssets"
         Effect = "Allow"
         Action = "s3:GetObject"
         Resource = concat(
           ["${local.data}/${local.input}", "${local.data}/${local.storage}"],
-          [for folder in local.asset_folders : "${local.data}/${folder}/*" if folder != "${local.storage}/${local.contract.prefixes.raw_images}"],
-          ["${local.data}/${local.storage}/${local.contract.prefixes.raw_images}/_delta_log/*"],
+          [for folder in local.asset_folders : "${local.data}/${folder}/*"],
         )
       },
       {
@@ -298,8 +298,6 @@ resource "aws_iam_role_policy" "ci" {
         Action   = "kms:Decrypt"
         Resource = aws_kms_key.data.arn
       },
-      local.find_clusters,
-      local.look_at_clusters,
     ]
   })
 }

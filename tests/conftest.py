@@ -45,6 +45,10 @@ SLOW_FIXTURES = frozenset(
 """Fixtures that start a server, build an environment, convert the model or run the graph."""
 
 
+SLOW_IMPORTS = frozenset({"CliRunner", "dg", "multiprocessing", "subprocess"})
+"""What a module imports whose tests start processes, commands, or Dagster."""
+
+
 def kind_of(item: pytest.Item) -> str:
     """A test's marker: of its folder, or of what it takes; `unit` needs nothing but its process."""
     if item.path.parent.name in FOLDERS:
@@ -52,10 +56,8 @@ def kind_of(item: pytest.Item) -> str:
     fixtures = set(getattr(item, "fixturenames", ()))
     if fixtures & {"spark", "materialized", "run"}:
         return "spark"
-    starts_processes = {"subprocess", "multiprocessing"} & vars(
-        getattr(item, "module", None)
-    ).keys()
-    return "integration" if fixtures & SLOW_FIXTURES or starts_processes else "unit"
+    slow = fixtures & SLOW_FIXTURES or SLOW_IMPORTS & vars(getattr(item, "module", None)).keys()
+    return "integration" if slow else "unit"
 
 
 @pytest.hookimpl(tryfirst=True)

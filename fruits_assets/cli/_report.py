@@ -80,13 +80,13 @@ class RunReport:
     def progress(self, done: int, images: int, seconds: float) -> None:
         """Show how far the step is; called from another thread several times a second."""
         if self._live is not None and self._task is not None:
-            text = progress_line(done, images, seconds)
+            text = _progress(done, images, seconds)
             self._live.update(self._task, total=images, completed=done, description=text)
             return
         now = time.monotonic()
         if self._live is None and now - self._printed >= PLAIN_SECONDS and done < images:
             if self._printed:
-                self._print(f"{self._step:<20} {progress_line(done, images, seconds)}")
+                self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
             self._printed = now
 
     def take(self, event: dg.DagsterEvent) -> None:
@@ -157,7 +157,17 @@ class RunReport:
     def _verdict(self, asset: str) -> str:
         mine = [found for found in self.checks if found.asset == asset]
         bad = [found.check for found in mine if not found.passed]
-        return f"{len(bad)} of {len(mine)}: see below" if bad else f"{len(mine)} hold" * bool(mine)
+        return (
+            f"{len(bad)} of {len(mine)}: see below"
+            if bad
+            else f"{len(mine)} hold{'s' * (len(mine) == 1)}" * bool(mine)
+        )
+
+
+def _progress(done: int, images: int, seconds: float) -> str:
+    if not done:
+        return f"waiting for Spark: {images:,} images to do, {seconds:.0f} s so far"
+    return progress_line(done, images, seconds)
 
 
 def _made(metadata: Mapping[str, Any], seconds: float) -> Made:

@@ -33,9 +33,9 @@ def check() -> None:
 
 
 def _next(outcomes: list[Outcome]) -> str:
-    bad = [outcome for outcome in outcomes if outcome.verdict not in ("holds", "warns")]
-    if not bad:
-        return "next    uv run fruits path csv_export  # where the results are"
-    if all(outcome.verdict == "cannot run" for outcome in bad):
+    failing = [outcome for outcome in outcomes if outcome.verdict == "FAILS"]
+    if failing:
+        return f"next    uv run fruits history {failing[0].asset}  # which run made it, and of what"
+    if any(outcome.verdict == "cannot run" for outcome in outcomes):
         return "next    uv run fruits run  # makes what is missing"
-    return f"next    uv run fruits history {bad[0].asset}  # which run made it, and of what"
+    return "next    uv run fruits path csv_export  # where the results are"

@@ -223,8 +223,8 @@ def _components(splits: Counter[str], n_files: int) -> Finding:
     fitted = next((n for name, n in splits.items() if name.lower() == "training"), n_files)
     if fitted > k:
         return Finding("PCA", f"k = {k}, fitted on at most {fitted:,} pictures")
-    text = f"k = {k} needs more than {k} pictures to fit on, and there are {fitted}: `-k "
-    return Finding("PCA", f"{text}{max(1, fitted - 1)}`, or more pictures", Level.WARNING)
+    text = f"of {fitted} pictures to fit on at most {max(1, fitted - 1)} of {k} components are kept"
+    return Finding("PCA", text, Level.WARNING)
 
 
 def _collisions(paths: Iterable[str]) -> Finding:

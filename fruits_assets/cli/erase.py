@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,9 +20,11 @@ from spark_src.io.aws import use_region
 if TYPE_CHECKING:
     import dagster as dg
 
+    from fruits_assets.records.home import Records
     from spark_src.erasure.lookup import Found
     from spark_src.erasure.target import Target
     from spark_src.io.locations import Location
+    from spark_src.tables.delta import Tables
 
 Ids = Annotated[
     list[str] | None,
@@ -27,7 +32,7 @@ Ids = Annotated[
 ]
 
 
-def erase(
+def erase(  # noqa: PLR0913, PLR0917 - the command's options
     subject: Annotated[str | None, typer.Option(help="A person: the folder under photos/.")] = None,
     image_ids: Ids = None,
     all_owners: Annotated[
@@ -41,44 +46,118 @@ def erase(
         bool, typer.Option("--dry-run", help="Only count what there is; change nothing.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name again.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="After a backup was restored: erase again who was erased since it was made.",
+        ),
+    ] = False,
+    erased_list: Annotated[
+        str | None,
+        typer.Option(help="With --replay: the folder that has the list, if not erasures/ there."),
+    ] = None,
 ) -> None:
-    """Erase a person's data: input, tables, PCA's sums, CSV, leftovers; then look into every file.
+    """Erase a person's data: input, tables, PCA's sums, CSV, leftovers, Dagster's records.
 
-    Safe to interrupt: the same command, or one without a name, completes what is pending.
+    Then it looks into every file. Safe to interrupt: the same command, or one without a name,
+    completes what is pending. Sensor and automation are off meanwhile.
     """
     from fruits_assets.definitions import build_defs
-    from fruits_assets.erasure_job import JOB
     from fruits_assets.settings import load_settings
-    from spark_src.erasure import requests
     from spark_src.erasure.target import Target
+    from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
     settings = load_settings()
     use_region(settings.region)
     places = [settings.storage_location, settings.input_location]
-    require_in_region(places, settings.region)
+    listed = [Location.parse(erased_list)] if erased_list else []
+    require_in_region([*places, *listed], settings.region)
     tables, source = Tables(places[0]), places[1]
     named = subject is not None or bool(image_ids)
     target = Target.from_names(subject, image_ids or (), all_owners) if named else None
-    if dry_run and target is None:
-        raise ErasureError("--dry-run needs --subject ID or --image-id ID.")
-    found = None
-    if target is not None and (dry_run or not requests.is_pending(tables, target)):
-        found = requests.look_up(tables, source, target)
-        _show(found, "What would be erased; nothing was changed" if dry_run else "To be erased")
-        if dry_run:
+    if replay == named and (replay or dry_run):
+        raise ErasureError("Give either --subject ID or --image-id ID, or --replay.")
+    with _instance() as instance:
+        work = _Work(tables, source, instance)
+        targets = work.erased_before(erased_list) if replay else [target] if target else []
+        if (replay and not targets) or not work.confirm(targets, dry_run, yes, replay):
             return
-        if not yes:
-            _ask_again(target)
-    _require_no_run()
-    if target is not None:
-        requests.add(tables, source, target, found)
-    wanted = [request.name for request in requests.pending(tables)]
-    requests.require_some(tables)
-    _run(JOB, build_defs(settings))
-    for receipt in requests.receipts(tables, wanted):
-        _show_receipt(receipt)
+        work.run(targets, lambda: build_defs(settings))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The command's steps, on one storage and one instance of Dagster."""
+
+    tables: Tables
+    source: Location
+    instance: dg.DagsterInstance
+
+    @property
+    def records(self) -> Records:
+        from fruits_assets.records.home import Records
+
+        return Records(self.instance, (self.tables.root, self.source))
+
+    def erased_before(self, erased_list: str | None) -> list[Target]:
+        """Who, of those that are there now, is on the list of what was erased."""
+        from spark_src.erasure import erased
+        from spark_src.erasure.people import image_ids, people
+        from spark_src.io.locations import Location
+
+        folder = Location.parse(erased_list) if erased_list else erased.folder_of(self.tables)
+        entries = erased.load(folder)
+        if not entries:
+            raise ErasureError(
+                f"{folder} has no list of what was erased. It lies under erasures/ of the storage "
+                "that was in use last: give that folder with --erased-list."
+            )
+        names = people(self.tables, self.source) | self.records.people()
+        found = erased.find(entries, names, image_ids(self.tables))
+        if not found:
+            typer.echo(f"Nothing that was erased is back: {len(entries):,} entries looked for.")
+        return found
+
+    def confirm(self, targets: list[Target], dry_run: bool, yes: bool, replay: bool) -> bool:
+        """Show what there is, and ask; whether to go on."""
+        from spark_src.erasure import requests
+        from spark_src.erasure.lookup import find
+
+        for target in targets:
+            if not dry_run and requests.is_pending(self.tables, target):
+                continue
+            look_up = find if replay else requests.look_up
+            found = look_up(self.tables, self.source, target, records=self.records.scan)
+            whose = f" {target.subject!r}" if replay and target.subject else ""
+            would = "What would be erased; nothing was changed" if dry_run else "To be erased"
+            _show(found, would + whose)
+            if not (dry_run or yes):
+                _ask_again(target)
+        return not dry_run
+
+    def run(self, targets: list[Target], definitions: Callable[[], dg.Definitions]) -> None:
+        """Keep the requests, and run the job on all that are pending."""
+        from fruits_assets.erasure_job import JOB, require_no_run
+        from fruits_assets.records.pause import paused
+        from spark_src.erasure import requests
+
+        with paused(self.instance) as switched_off:
+            if switched_off:
+                typer.echo(f"switched off until the end: {', '.join(switched_off)}")
+            require_no_run(self.instance)
+            for target in targets:
+                if not requests.is_pending(self.tables, target):
+                    requests.keep(self.tables, target)
+            wanted = [request.name for request in requests.pending(self.tables)]
+            requests.require_some(self.tables)
+            _run(JOB, definitions(), self.instance)
+        if switched_off:
+            typer.echo(f"switched on again: {', '.join(switched_off)}")
+        for receipt in requests.receipts(self.tables, wanted):
+            _show_receipt(receipt)
 
 
 def _ask_again(target: Target) -> None:
@@ -95,21 +174,16 @@ def _ask_again(target: Target) -> None:
         raise ErasureError("That is another name. Nothing was changed.")
 
 
-def _require_no_run() -> None:
+def _instance() -> AbstractContextManager[dg.DagsterInstance]:
     from fruits_assets.dagster_internals import cli_instance
-    from fruits_assets.erasure_job import require_no_run
 
-    with cli_instance("fruits erase") as instance:
-        require_no_run(instance)
+    return cli_instance("fruits erase")
 
 
-def _run(job: str, definitions: dg.Definitions) -> None:
+def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
     """In this process, recorded as any run; the request is in the storage, not in its config."""
-    from fruits_assets.dagster_internals import cli_instance
-
-    with cli_instance("fruits erase") as instance:
-        resolved = definitions.resolve_job_def(job)
-        result = resolved.execute_in_process(instance=instance, raise_on_error=False)
+    resolved = definitions.resolve_job_def(job)
+    result = resolved.execute_in_process(instance=instance, raise_on_error=False)
     if not result.success:
         raise ErasureError(
             f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Fix "
@@ -127,7 +201,7 @@ def _show(found: Found, title: str) -> None:
     if found.uncommitted:
         table.add_row("rows in files of no current version", f"{found.uncommitted:,}")
     if found.other_files:
-        table.add_row("other files under the storage", f"{found.other_files:,}")
+        table.add_row("other files and records of Dagster's", f"{found.other_files:,}")
     if found.shared:
         table.add_row("pictures that somebody else has, too: theirs stay", f"{found.shared:,}")
     for heading, names in (
@@ -145,6 +219,7 @@ def _show_receipt(receipt: Location) -> None:
         "files deleted": done["inputs"]["files"],
         "rows deleted": done["rows"]["raw_images"] + done["rows"]["rejected_images"],
         "files looked into": done["scan"]["files"],
+        "records redacted": done["proof"].get("redacted_records", 0),
         "hits": done["scan"]["hits"],
     }
     typer.echo(", ".join(f"{name}: {count:,}" for name, count in counts.items()))

@@ -10,7 +10,9 @@ import typer
 from fruits_assets.settings import ROOT, settings_in_region
 from spark_src.io.locations import Location
 
-FRUITS_360 = "https://github.com/fruits-360/fruits-360-100x100/archive/refs/heads/main.zip"
+COMMIT = "019ab6f4eec0f6b9bdae4efe8ee55f377bef8812"
+"""Version 2025.03.09.0 of Fruits-360. Git names content by its digest: it cannot change."""
+FRUITS_360 = f"https://github.com/fruits-360/fruits-360-100x100/archive/{COMMIT}.zip"
 TARGET = str(ROOT / "data" / "fruits-360")
 
 
@@ -19,18 +21,23 @@ def fetch_dataset(
     to: Annotated[
         str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
     ] = TARGET,
+    sha256: Annotated[
+        str | None, typer.Option(help="Refuse other files than those of this digest.")
+    ] = None,
 ) -> None:
     """Bring Fruits-360 to a folder or a bucket; what is there already stays.
 
-    A download that broke off goes on from there. Prints the command that uses the pictures.
+    A download that broke off goes on from there. Prints the files' digest, for --sha256, and the
+    command that uses the pictures.
     """
     from fruits_assets.dataset.download import fetch
 
     target = Location.parse(to)
     settings_in_region(target)
-    fetched = fetch(url, target)
+    fetched = fetch(url, target, sha256=sha256)
     added = f", {fetched.added:,} files added" if fetched.added else ""
     typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")
+    typer.echo(f"sha256 of the files: {fetched.digest}")
     named = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
     command = "uv run dagster asset materialize --select '*'"
     typer.echo(f"FRUITS_INPUT={shlex.quote(named)} {command}")

@@ -11,6 +11,7 @@ import zlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 from zipfile import ZipFile, ZipInfo
@@ -19,6 +20,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fruits_assets.dataset import bounds
 from fruits_assets.settings import load_settings
 from spark_src.errors import AwsError, DatasetError
 from spark_src.io import aws
@@ -70,20 +72,38 @@ def sizes(to: Location) -> dict[str, int]:
     return {file.path[start:]: file.size for file in to.files()}
 
 
-def contents(file: Path) -> Files:
+@dataclass(frozen=True)
+class Contents:
+    """What an archive has of a data set."""
+
+    files: Files
+    digest: str
+    """Of the files' paths and bytes."""
+
+
+def contents(file: Path, url: str = "") -> Contents:
     """The files of the data set: `<Split>/<Label>/file` where it has splits, else as they are.
 
+    Args:
+        file: the zip.
+        url: where it came from.
+
     Raises:
-        DatasetError: the zip is damaged, a member would leave the target, or none is a picture.
+        DatasetError: the zip is damaged or too large, is of another commit than the address names,
+            a member would leave the target, or none is a picture.
     """
     try:
         with Console(stderr=True).status("checking the archive"), ZipFile(file) as archive:
-            members = archive.infolist()
-            damaged = archive.testzip()
+            bounds.require_bounded(archive, file.stat().st_size)
+            bounds.require_commit(archive, url)
+            files = _files_of(archive)
+            return Contents(files, bounds.digest_of(archive, files))
     except _BROKEN as error:
         raise DatasetError(f"it is no sound zip ({error})") from error
-    if damaged is not None:
-        raise DatasetError(f"its member {damaged!r} is damaged")
+
+
+def _files_of(archive: ZipFile) -> Files:
+    members = archive.infolist()
     if unsafe := [member.filename for member in members if _leaves_its_folder(member.filename)]:
         raise DatasetError(f"its member {unsafe[0]!r} has an unsafe path")
     found = {str(PurePosixPath(member.filename)): member for member in members}

@@ -40,14 +40,24 @@ class Fetched:
     images: int
     added: int
     """How many files were not there before, or had another size."""
+    digest: str
+    """Of what the archive has: `--sha256` holds the next fetch against it."""
 
 
-def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) -> Fetched:
+def fetch(
+    url: str,
+    to: Location,
+    *,
+    sha256: str | None = None,
+    cache: Path = CACHE,
+    pause: float = PAUSE,
+) -> Fetched:
     """Bring every file of the zip at `url` to `to`, unless it is there with the same size.
 
     Args:
         url: where the zip is.
         to: the folder, which need not exist.
+        sha256: the digest that the files of the archive have to have.
         cache: the folder that keeps the archive, whole or as far as it came.
         pause: seconds before the second try.
 
@@ -63,13 +73,15 @@ def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) 
             cached = _Cached(url, folder)
             _download(url, cached, pause)
             try:
-                files = contents(cached.file)
+                found = contents(cached.file, url)
+                _require_digest(found.digest, sha256)
             except DatasetError as error:
                 cached.discard()
                 raise DatasetError(
                     f"What {url} gave cannot be used: {error}. It was deleted, and {to} is as it "
                     "was. Start the same command again, or give the --url of a zip of pictures."
                 ) from error
+            files = found.files
             missing = {path: f for path, f in files.items() if there.get(path) != f.file_size}
             lay_out(cached.file, missing, to)
     except OSError as error:
@@ -77,7 +89,12 @@ def fetch(url: str, to: Location, *, cache: Path = CACHE, pause: float = PAUSE) 
             f"{to} is not complete: {error}. Fix that (space on the disk? rights?), then start "
             "the same command again."
         ) from error
-    return Fetched(sum(map(is_picture, files)), len(missing))
+    return Fetched(sum(map(is_picture, files)), len(missing), found.digest)
+
+
+def _require_digest(digest: str, wanted: str | None) -> None:
+    if wanted is not None and digest != wanted.lower():
+        raise DatasetError(f"its files have the sha256 {digest}, not {wanted.lower()}")
 
 
 @dataclass(frozen=True)

@@ -285,6 +285,7 @@ def _run(command: list[str], doing: str, **variables: str) -> str:
             capture_output=True,
             text=True,
             check=False,
+            umask=0o022,  # root unpacks what is made here, and every user of a node reads it
         )
     except OSError as error:
         raise ClusterError(f"{doing} failed: {error}") from error

@@ -52,6 +52,12 @@ override_resource {
   values          = { arn = "arn:aws:iam::123456789012:role/fruits-features-ci", id = "fruits-features-ci" }
 }
 
+override_resource {
+  override_during = plan
+  target          = aws_iam_instance_profile.node
+  values          = { arn = "arn:aws:iam::123456789012:instance-profile/fruits-features-emr-node" }
+}
+
 variables {
   environment_archive = "env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
   budget_emails       = ["data-team@example.org"]

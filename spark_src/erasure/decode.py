@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
+import sqlite3
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -23,8 +26,29 @@ _LINES_AT_ONCE = 4096
 _CHUNK = 8 * 2**20
 
 
+SQLITE = b"SQLite format 3\0"
+"""How a database's file begins."""
+
+
 class UndecodableError(Exception):
     """The file is not what its first bytes or its name say."""
+
+
+def _zstd(stream: BinaryIO) -> Any:
+    return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+
+
+def _zlib(stream: BinaryIO) -> Any:
+    return io.BytesIO(zlib.decompress(stream.read()))
+
+
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zX": lzma.open,
+    b"\x28\xb5\x2f\xfd": _zstd,
+    **dict.fromkeys((b"x\1", b"x\x5e", b"x\x9c", b"x\xda"), _zlib),
+}
 
 
 def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
@@ -37,19 +61,29 @@ def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
     Raises:
         UndecodableError: now or while iterating: the file is damaged, or of another format.
     """
-    head = stream.read(4)
+    texts = _by_first_bytes(stream) or _by_name(stream, name)
+    return _decoded(texts) if texts else None
+
+
+def _by_first_bytes(stream: BinaryIO) -> Iterator[bytes] | None:
+    head = stream.read(len(SQLITE))
     stream.seek(0)
-    if head == b"PAR1":
-        return _decoded(_parquet(stream))
-    if head == b"PK\3\4":
-        return _decoded(_zip(stream))
-    if head[:2] == b"\x1f\x8b":
-        return _decoded(_gzip(stream))
-    if name.endswith((".json", ".jsonl", ".ipynb")):
-        return _decoded(_json(stream))
-    if name.endswith(".csv"):
-        return _decoded(_csv(stream))
+    if head.startswith(b"PAR1"):
+        return _parquet(stream)
+    if head.startswith(b"PK\3\4"):
+        return _zip(stream)
+    if head == SQLITE:
+        return _sqlite(stream)
+    for magic, opener in _COMPRESSED.items():
+        if head.startswith(magic):
+            return _decompressed(opener, stream)
     return None
+
+
+def _by_name(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
+    if name.endswith((".json", ".jsonl", ".ipynb")):
+        return _json(stream)
+    return _csv(stream) if name.endswith(".csv") else None
 
 
 def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -62,6 +96,8 @@ def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
         csv.Error,
         zipfile.BadZipFile,
         zlib.error,
+        lzma.LZMAError,
+        sqlite3.Error,
         EOFError,
         NotImplementedError,
     ) as error:
@@ -131,9 +167,40 @@ def _zip(stream: BinaryIO) -> Iterator[bytes]:
                     yield "\n".join(map(str, array.ravel().tolist())).encode()
 
 
-def _gzip(stream: BinaryIO) -> Iterator[bytes]:
-    with gzip.open(stream) as content:
+def _decompressed(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterator[bytes]:
+    with opener(stream) as content:
         yield from _chunks(content)
+
+
+def _sqlite(stream: BinaryIO) -> Iterator[bytes]:
+    """Each value of each row, then every page as it is: what was deleted can be there still."""
+    content = bytearray(stream.read())
+    yield bytes(content)
+    content[18:20] = b"\1\1"  # else what was kept with a write-ahead log cannot be read from memory
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.text_factory = bytes
+        database.deserialize(bytes(content))
+        tables = database.execute("select name from sqlite_master where type = 'table'").fetchall()
+        for (table,) in tables:
+            quoted = table.decode().replace('"', '""')
+            for row in database.execute(f'select * from "{quoted}"'):  # noqa: S608 - a table's name
+                for value in row:
+                    if isinstance(value, bytes):
+                        yield from texts_of_value(value)
+
+
+def texts_of_value(value: bytes) -> Iterator[bytes]:
+    """What a value of a database says: as it is, as JSON, and decompressed."""
+    yield value
+    if value[:1] in {b"{", b"["}:
+        with _as_it_is():
+            texts = _texts_of(json.loads(value))
+            yield "\n".join(texts).encode("utf-8", "surrogatepass")
+    elif value[:1] == b"x":
+        try:
+            yield from texts_of_value(zlib.decompress(value))
+        except zlib.error:
+            return
 
 
 def _chunks(content: Any) -> Iterator[bytes]:

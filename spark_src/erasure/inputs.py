@@ -22,7 +22,8 @@ class InputTraces:
     folders: int = 0
     """Folders of the person's, which may be empty."""
     earlier: int = 0
-    """Earlier versions of the person's files that a bucket keeps, of deleted ones too."""
+    """Earlier versions of the person's files that a bucket keeps, of deleted ones too; parts of
+    uploads that were never completed."""
     similar: set[str] = field(default_factory=set)
     """Folders that are nearly the person's: another case, form of Unicode or space."""
     elsewhere: set[str] = field(default_factory=set)
@@ -55,7 +56,8 @@ def look_through(source: Location, target: Target) -> InputTraces:
             for one in known:
                 _compare(traces, one, target)
     if target.folder is not None:
-        traces.earlier = len(object_versions.leftovers(source / target.folder))
+        theirs = source / target.folder
+        traces.earlier = len(object_versions.leftovers(theirs) + object_versions.uploads(theirs))
     return traces
 
 
@@ -101,7 +103,11 @@ def _remove_objects(source: Location, target: Target) -> int:
     if target.folder is not None:
         alone.append(target.folder)
         removed += object_versions.delete_all(source / target.folder)
-    return removed + sum(object_versions.delete(source / path) for path in alone)
+        removed += object_versions.abort_uploads(source / target.folder)
+    for path in alone:
+        removed += object_versions.delete(source / path)
+        removed += object_versions.abort_uploads(source / path, file=True)
+    return removed
 
 
 def _note(traces: InputTraces, entry: Entry) -> None:

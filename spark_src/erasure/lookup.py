@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from spark_src.contract import FOLDERS
 from spark_src.erasure import inputs, rows
-from spark_src.erasure.scan import Needles, scan
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.scan import Scan, scan
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
@@ -33,7 +34,8 @@ class Found:
     uncommitted: int
     """Rows in files of killed runs and of earlier versions."""
     other_files: int
-    """Files under the storage that hold something else of theirs; counted where nothing else is."""
+    """Files under the storage, and records of Dagster's, that hold something else of theirs;
+    counted where nothing else is."""
     paths: frozenset[str]
     image_ids: frozenset[str]
     shared: int
@@ -70,7 +72,13 @@ def pending_prefix(tables: Tables) -> Location:
     return tables.root / FOLDERS["erasures"] / PENDING
 
 
-def find(tables: Tables, source: Location, target: Target, image_ids: Iterable[str] = ()) -> Found:
+def find(
+    tables: Tables,
+    source: Location,
+    target: Target,
+    image_ids: Iterable[str] = (),
+    records: Callable[[Needles], Scan] | None = None,
+) -> Found:
     """Look for a target in the input and in every file of the tables; nothing is changed.
 
     Where neither has a trace, every file under the storage is looked into.
@@ -80,6 +88,7 @@ def find(tables: Tables, source: Location, target: Target, image_ids: Iterable[s
         source: the input.
         target: whose data.
         image_ids: of pictures that are known to be the target's.
+        records: looks into Dagster's own records; called where nothing else has a trace.
 
     Raises:
         ErasureError: the tables were made from another input, or the input is not there.
@@ -91,6 +100,7 @@ def find(tables: Tables, source: Location, target: Target, image_ids: Iterable[s
     if not (files.files or files.folders or files.earlier or known.has_rows):
         needles = Needles.from_target(target, source, known.image_ids)
         other_files = scan(tables.root, needles, pending_prefix(tables)).n_hits
+        other_files += records(needles).n_hits if records else 0
     return Found(
         files=len(files.files) + files.folders * (not files.files),
         earlier=files.earlier,
@@ -169,7 +179,9 @@ def require_trace(found: Found, target: Target, tables: Tables, source: Location
             "materialize raw_images from there, and call again."
         )
     raise ErasureError(
-        f"{no_trace} Is it written as the folder is? What was erased before has its receipt."
+        f"{no_trace} Is it written as the folder is? What was erased before has its receipt. Where "
+        "a refresh took the rows out long ago, PCA can still be one that was fitted on them: "
+        "materialize pca_model with `refit: true`."
     )
 
 

@@ -24,8 +24,9 @@ def purge(tables: Tables, run_id: str) -> int:
 
     Earlier versions, files that no commit has (of killed runs, of a first run that never committed,
     half-written ones), single pictures' features, staged CSV files, what travelled to a cluster,
-    Spark's scratch, earlier entries of the logs, and in S3 earlier versions of all objects. Files
-    that are newer than this call are left to the run that writes them: the scan looks into them.
+    Spark's scratch, earlier entries of the logs, and in S3 earlier versions of all objects and
+    parts of uploads that were never completed. Files that are newer than this call are left to the
+    run that writes them: the scan looks into them.
 
     Raises:
         ConcurrentWriteError: a run committed meanwhile.
@@ -38,6 +39,7 @@ def purge(tables: Tables, run_id: str) -> int:
         tables.drop_history(asset)
     deleted += _sweep(tables.root / FOLDERS["staging"], {_CODE}, started)
     deleted += _clear_scratch(tables.root / FOLDER)
+    deleted += object_versions.abort_uploads(tables.root)
     return deleted + object_versions.delete_earlier(tables.root)
 
 

@@ -25,6 +25,8 @@ from spark_src.erasure.lookup import (
     require_single_owners,
     require_trace,
 )
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.scan import Scan
 from spark_src.erasure.target import Target, require_plain_paths
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
@@ -68,14 +70,25 @@ class Request:
         return replace(self, done=self.done | {stage: {"seconds": seconds, **added}}).saved()
 
 
-def look_up(tables: Tables, source: Location, target: Target) -> Found:
+def look_up(
+    tables: Tables,
+    source: Location,
+    target: Target,
+    records: Callable[[Needles], Scan] | None = None,
+) -> Found:
     """What there is of a target, for who is asked whether to erase it.
+
+    Args:
+        tables: the storage.
+        source: the input.
+        target: whose data.
+        records: looks into Dagster's own records.
 
     Raises:
         ErasureError: there is no trace, only of a name that is nearly the same, or a picture that
             was named by its id has several owners.
     """
-    found = find(tables, source, target)
+    found = find(tables, source, target, records=records)
     require_single_owners(found, target)
     require_trace(found, target, tables, source)
     return found
@@ -97,6 +110,11 @@ def add(tables: Tables, source: Location, target: Target, found: Found | None = 
         return
     if found is None:
         look_up(tables, source, target)
+    keep(tables, target)
+
+
+def keep(tables: Tables, target: Target) -> None:
+    """Keep a request whose target is known to be there."""
     folder, name = tables.root / FOLDERS["erasures"], uuid.uuid4().hex
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
     Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).saved()

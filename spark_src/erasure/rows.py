@@ -77,7 +77,7 @@ def look_through(tables: Tables, target: Target, image_ids: Iterable[str] = ()) 
             snapshot = tables.find(asset)
             current = {file.name for file in snapshot.files} if snapshot else set()
             traces.rows[asset] = 0
-            entries = [entry for entry in walk(tables.prefix(asset)) if _may_hold_rows(entry)]
+            entries = [entry for entry in walk(tables.prefix(asset)) if may_hold_rows(entry)]
             found = pool.map(lambda entry: _theirs(entry, target), entries)
             for entry, theirs in zip(entries, found, strict=True):
                 if entry.path in current:
@@ -195,7 +195,7 @@ def _statistics_without(
     )
 
 
-def _may_hold_rows(entry: Entry) -> bool:
+def may_hold_rows(entry: Entry) -> bool:
     """Whether it is a table's file, whole or not, committed or not."""
     return entry.kind is Kind.FILE and ".parquet" in entry.path and not entry.path.startswith(LOGS)
 

@@ -1,19 +1,17 @@
-"""The proof's look into every file: what is sought, and where it would stand in each format."""
+"""The proof's look into every file below a folder, each decoded by its format."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
-from urllib.parse import quote
 
 from spark_src.erasure.decode import UndecodableError, decode
 from spark_src.erasure.files import Entry, Kind, walk
-from spark_src.erasure.target import Target
+from spark_src.erasure.needles import Needles
 from spark_src.io import object_versions
 from spark_src.io.locations import Location
 
@@ -21,85 +19,6 @@ _THREADS = 8
 _FILES_AT_ONCE = 512
 _CHUNK, _OVERLAP = 8 * 2**20, 16 * 2**10
 """Bytes of a file that are looked through at once, and those that are looked through twice."""
-
-_HEX = re.compile(rb"[0-9a-f]{64,}")
-_HEX_OR_NOT = bytes(104 if byte in b"0123456789abcdef" else 32 for byte in range(256))
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
-_WORD = frozenset(
-    byte for byte in range(256) if byte >= 128 or chr(byte).isalnum() or byte in b"_-"
-)
-
-
-@dataclass(frozen=True)
-class Needles:
-    """What must not be found anywhere any more."""
-
-    folders: tuple[bytes, ...]
-    """The person's folder, as it may be spelled."""
-    paths: dict[bytes, tuple[bytes, ...]]
-    """Single files by their folders: few folders are sought, and files only where one is found."""
-    roots: tuple[bytes, ...]
-    """What can stand before a path, a slash between them: the input."""
-    image_ids: frozenset[bytes]
-
-    @classmethod
-    def from_target(cls, target: Target, source: Location, image_ids: Iterable[str]) -> Needles:
-        """Those of a target.
-
-        Args:
-            target: whose data.
-            source: the input.
-            image_ids: of the target's pictures that nobody else supplied.
-        """
-        paths: dict[bytes, tuple[bytes, ...]] = {}
-        for path in sorted(target.paths):
-            if target.is_below_folder(path):
-                continue
-            for spelled in _spellings(path):
-                folder = spelled.rpartition(b"/")[0]
-                paths[folder] = (*paths.get(folder, ()), spelled)
-        folders = () if target.prefix is None else _spellings(target.prefix)
-        ids = frozenset(name.encode() for name in image_ids)
-        return cls(folders, paths, _spellings(source.path), ids)
-
-    def are_in(self, content: bytes) -> bool:
-        """Whether a text, or bytes of any kind, holds one of them.
-
-        In a text a name has to stand as a whole: `Apple/1.jpg` is not in `Training/Apple/1.jpg`.
-        In other bytes what stands before it can be a length, or anything.
-        """
-        folders = list(_places(content, self.folders))
-        paths = [
-            (place, path)
-            for folder, inside in self.paths.items()
-            if folder in content
-            for path in inside
-            for place in _places(content, [path])
-        ]
-        if any(_is_name_at(content, place) for place in folders):
-            return True
-        if any(self._stands_whole(content, *found) for found in paths):
-            return True
-        if (folders or paths) and not _is_text(content):
-            return True
-        return bool(self.image_ids) and self._has_image_id(content)
-
-    def _has_image_id(self, content: bytes) -> bool:
-        if b"h" * 64 not in content.translate(_HEX_OR_NOT):  # quick: most files are pictures
-            return False
-        return any(
-            match[0][start : start + 64] in self.image_ids
-            for match in _HEX.finditer(content)
-            for start in range(len(match[0]) - 63)
-        )
-
-    def _stands_whole(self, content: bytes, start: int, path: bytes) -> bool:
-        end = start + len(path)
-        if content[end : end + 1] and content[end] in _WORD:
-            return False
-        if content[start - 1 : start] != b"/":
-            return _is_name_at(content, start)
-        return any(content.endswith(root + b"/", 0, start) for root in self.roots)
 
 
 @dataclass(frozen=True)
@@ -134,7 +53,7 @@ class Scan:
 
 
 @dataclass
-class _Looked:
+class Looked:
     """What was found in one entry."""
 
     entry: Entry
@@ -144,38 +63,39 @@ class _Looked:
     unreadable: bool = False
 
 
-def scan(root: Location, needles: Needles, skip: Location | None = None) -> Scan:
+def scan(root: Location, needles: Needles, *skip: Location) -> Scan:
     """Look into every file below a folder.
 
     Args:
         root: the folder.
         needles: what is sought.
-        skip: how the files begin that are left out: pending requests.
+        skip: how the files begin that are left out: pending requests, what is looked into besides.
 
     Raises:
         AwsError: S3 refused.
     """
-    left_out = str(skip) if skip else ""
-    entries = (
-        entry
-        for entry in walk(root)
-        if not left_out or not str(entry.location).startswith(left_out)
-    )
+    left_out = tuple(str(start) for start in skip)
+    entries = (entry for entry in walk(root) if not str(entry.location).startswith(left_out))
     total = Scan()
     with ThreadPoolExecutor(_THREADS, "scan") as pool:
         while batch := list(islice(entries, _FILES_AT_ONCE)):
-            for looked in pool.map(lambda entry: _look_into(entry, needles), batch):
+            for looked in pool.map(lambda entry: look_into(entry, needles), batch):
                 total = _counted(total, looked)
     return total
 
 
 def earlier_versions(root: Location, needles: Needles | None = None) -> int:
-    """In S3: how many earlier versions and delete markers there are; with needles: of theirs."""
-    found = object_versions.leftovers(root)
+    """In S3: how many earlier versions, delete markers and incomplete uploads there are.
+
+    Args:
+        root: the folder.
+        needles: count those alone that are named so.
+    """
+    found = object_versions.leftovers(root) + object_versions.uploads(root)
     return sum(1 for name in found if needles is None or needles.are_in(name.encode()))
 
 
-def _counted(total: Scan, looked: _Looked) -> Scan:
+def _counted(total: Scan, looked: Looked) -> Scan:
     entry = looked.entry
     if entry.kind is Kind.FILE:
         total = replace(total, files=total.files + 1, bytes=total.bytes + entry.size)
@@ -188,8 +108,9 @@ def _counted(total: Scan, looked: _Looked) -> Scan:
     return replace(total, undecoded=total.undecoded + looked.undecoded)
 
 
-def _look_into(entry: Entry, needles: Needles) -> _Looked:
-    looked = _Looked(entry, in_name=needles.are_in(entry.raw + b"/" * (entry.kind is Kind.FOLDER)))
+def look_into(entry: Entry, needles: Needles) -> Looked:
+    """Look for a target in the name of an entry, and in its content."""
+    looked = Looked(entry, in_name=needles.are_in(entry.raw + b"/" * (entry.kind is Kind.FOLDER)))
     looked.unreadable = entry.kind is Kind.CLOSED
     if looked.in_name or entry.kind in {Kind.FOLDER, Kind.CLOSED}:
         return looked
@@ -230,31 +151,3 @@ def _link_target(entry: Entry) -> bytes:
         return os.readlink(os.path.join(os.fsencode(entry.root.path), entry.raw))
     except OSError:
         return b""
-
-
-def _spellings(path: str) -> tuple[bytes, ...]:
-    """A path as texts may have it: plain, percent-encoded, and as the bytes that it is."""
-    plain = path.encode()
-    raw = _BYTE.sub(lambda match: bytes([int(match[1], 16)]), plain)
-    return tuple(dict.fromkeys((plain, quote(path).encode(), raw)))
-
-
-def _places(content: bytes, needles: Iterable[bytes]) -> Iterator[int]:
-    for needle in needles:
-        start = content.find(needle)
-        while start >= 0:
-            yield start
-            start = content.find(needle, start + 1)
-
-
-def _is_name_at(content: bytes, start: int) -> bool:
-    """Whether a name begins there, and no longer one ends so: `photos/` is not in `myphotos/`."""
-    return start == 0 or content[start - 1] not in _WORD
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in content

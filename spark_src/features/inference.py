@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyspark import Broadcast
 
 from spark_src.errors import UnreadableVersionError
+from spark_src.images.layout import shown
 from spark_src.images.preprocess import INPUT_SIZE, model_input
 from spark_src.images.validate import DECODER_ERRORS
 from spark_src.tables.vectors import FEATURES
@@ -32,8 +33,7 @@ class Engine:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._shape: tuple[int, ...] = ()
@@ -51,8 +51,9 @@ class Engine:
             spare = np.repeat(pictures[-1:], BATCH - len(pictures), axis=0)
             return self._batch(np.concatenate([pictures, spare]))[: len(pictures)]
         if pictures.shape != self._shape:
-            self._interpreter.resize_tensor_input(self._input, pictures.shape)
-            self._interpreter.allocate_tensors()
+            with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+                self._interpreter.resize_tensor_input(self._input, pictures.shape)
+                self._interpreter.allocate_tensors()
             self._shape = pictures.shape
         self._interpreter.set_tensor(self._input, pictures)
         self._interpreter.invoke()
@@ -115,6 +116,7 @@ def _decode(batch: pa.RecordBatch, row: int, out: NDArray[np.float32]) -> None:
         model_input(content, orientation, out)
     except DECODER_ERRORS as error:
         raise UnreadableVersionError(
-            f"The stored picture {batch['path'][row]} cannot be decoded any more ({error}). "
+            f"The stored picture {shown(batch['path'][row].as_py())} cannot be decoded any more "
+            f"({error}). "
             "Make raw_images again with: uv run dagster asset materialize --select raw_images"
         ) from error

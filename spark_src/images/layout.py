@@ -105,6 +105,15 @@ def may_be_personal(path: str, split: str | None) -> bool:
     return split is None or is_photo(path)
 
 
+def shown(path: str) -> str:
+    """How messages, which are kept, name a picture: a person's by nothing that says whose it is.
+
+    >>> shown("Training/Apple/1.jpg"), shown("photos/4711/Apple/1.jpg")
+    ('Training/Apple/1.jpg', "a person's photo")
+    """
+    return "a person's photo" if is_photo(path) else path
+
+
 def _photos_index(path: str) -> int:
     """Which of a photo's folders is `photos`: the first one."""
     found = _IN_PHOTOS.search(path)

@@ -10,10 +10,11 @@ import io
 from PIL import Image
 
 from spark_src.images.preprocess import INPUT_SIZE, to_rgb
+from spark_src.images.rejection import Limits
 
 DECODED_SIDE = 2 * INPUT_SIZE
 """A picture is decoded, or averaged, at the smallest scale at which both sides have so many pixels:
-twice what the model sees."""
+twice what the model sees. More where `max_side` is larger than by default."""
 
 QUALITY = 90
 """Of the JPEG that is kept. Measured: see docs/phone.md."""
@@ -29,7 +30,8 @@ def reduced(image: Image.Image, max_side: int) -> bytes:
         image: opened; a JPEG is not loaded yet, as its decoder does most of the reduction.
         max_side: in pixels, of the longer side.
     """
-    image.draft(None, (DECODED_SIDE, DECODED_SIDE))
+    side = _decoded_side(max_side)
+    image.draft(None, (side, side))
     image.load()
     target = _target(image.size, max_side)
     small = _averaged(image, target)
@@ -43,9 +45,14 @@ def lossless(image: Image.Image) -> bytes:
     return _encoded(image if image.mode in _PNG_MODES else to_rgb(image), "PNG")
 
 
+def _decoded_side(max_side: int) -> int:
+    """How many pixels both sides have to keep: more where more than by default may be kept."""
+    return max(DECODED_SIDE, DECODED_SIDE * max_side // Limits.max_side)
+
+
 def _target(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     """The size that is kept: halved while both sides stay long enough, then within the limit."""
-    step = _power_of_two(min(size) / DECODED_SIDE)
+    step = _power_of_two(min(size) / _decoded_side(max_side))
     width, height = (-(-side // step) for side in size)
     scale = min(1.0, max_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

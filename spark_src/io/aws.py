@@ -74,6 +74,7 @@ _SIGNS = {
 _SHORT = "Failed to flush response stream"
 """What pyarrow says of an error whose text is longer than the file: see `padded.py`."""
 
+_ATTEMPTS = 8  # of boto3, for each call
 _TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ def _client(service: str, region: str) -> Any:
     from botocore.config import Config
 
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 8},
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=32,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from spark_src.errors import ErasureError
-from spark_src.io.aws import aws_errors, client
+from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
 
 _AT_ONCE = 1000
@@ -42,6 +45,54 @@ def leftovers(folder: Location) -> list[str]:
     bucket = folder.bucket_and_key[0]
     found = [item for item in _versions(folder / "") if not _is_current(item)]
     return [f"s3://{bucket}/{item['Key']}?versionId={item['VersionId']}" for item in found]
+
+
+def uploads(folder: Location) -> list[str]:
+    """In S3: keys of uploads in parts that were begun and neither completed nor aborted.
+
+    Their parts are kept, and billed, though no listing of objects shows them.
+    """
+    if folder.scheme != "s3":
+        return []
+    return [item["Key"] for item in _uploads(folder / "")]
+
+
+def abort_uploads(folder: Location, file: bool = False) -> int:
+    """In S3: delete the parts of uploads that were never completed; return how many uploads.
+
+    Args:
+        folder: of the objects that were uploaded.
+        file: it is an object itself.
+    """
+    if folder.scheme != "s3":
+        return 0
+    bucket, key = folder.bucket_and_key
+    found = list(_uploads(folder if file else folder / ""))
+    aborted = [item for item in found if not file or item["Key"] == key]
+    for item in aborted:
+        with aws_errors(f"aborting uploads under {folder}"), _ignore_missing_upload():
+            client("s3").abort_multipart_upload(
+                Bucket=bucket, Key=item["Key"], UploadId=item["UploadId"]
+            )
+    return len(aborted)
+
+
+@contextmanager
+def _ignore_missing_upload() -> Iterator[None]:
+    """An upload that was completed or aborted meanwhile is gone: so much the better."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) != "NoSuchUpload":
+            raise
+
+
+def _uploads(place: Location) -> Iterator[dict[str, Any]]:
+    bucket, prefix = place.bucket_and_key
+    with aws_errors(f"listing the uploads under {place}"):
+        pages = client("s3").get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Uploads", [])
 
 
 def _is_current(item: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spark_src.errors import ResidencyError
-from spark_src.io.aws import aws_errors, client, error_code
+from spark_src.io.aws import aws_errors, client, configured_region, error_code
 from spark_src.io.locations import Location
 
 _OLD_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
@@ -97,19 +97,27 @@ def inspect_bucket(bucket: str, region: str) -> Finding:
     )
 
 
-def inspect_buckets(locations: Sequence[Location], region: str) -> list[Finding]:
+def inspect_buckets(locations: Sequence[Location], region: str | None = None) -> list[Finding]:
     """What every bucket of these locations is like; local ones have none.
+
+    Args:
+        locations: folders or files.
+        region: where the buckets have to be; by default the process's region.
 
     Raises:
         AwsError: a bucket could not be inspected.
     """
     paths = [location.path for location in locations if location.scheme == "s3"]
     buckets = dict.fromkeys(path.split("/", 1)[0] for path in paths)
-    return [inspect_bucket(bucket, region) for bucket in buckets]
+    return [inspect_bucket(bucket, region or configured_region()) for bucket in buckets]
 
 
-def require_in_region(locations: Sequence[Location], region: str) -> list[Finding]:
+def require_in_region(locations: Sequence[Location], region: str | None = None) -> list[Finding]:
     """See that every bucket of these locations may hold the data. To be called before any is read.
+
+    Args:
+        locations: folders or files.
+        region: where their buckets have to be; by default the process's region.
 
     Raises:
         ResidencyError: a bucket is elsewhere, open to the public or not encrypted.

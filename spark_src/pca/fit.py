@@ -77,7 +77,7 @@ def fit_or_keep(
         n_images=sums.n_images,
         n_new_images=_count_new_since_fit(before, features, update, settings),
         drift=measured,
-        lost_fitted_images=erased and update.n_gone != 0,
+        lost_fitted_images=erased and _has_lost_fitted(known, update),
         is_readable=current is not None,
     )
     reason = refit_reason(known, refresh, settings)
@@ -176,6 +176,14 @@ def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
     growth = max(0, update.stored.sums.n_images - known.n_images_today)
     came = growth if update.new_images is None else update.new_images.num_rows
     return known.n_new_images + came
+
+
+def _has_lost_fitted(known: PcaModelStatistics | None, update: SumsUpdate) -> bool:
+    """Whether images that the model was fitted on are gone, now or since an earlier refresh."""
+    if known is None:
+        return False
+    left = update.stored.sums.n_images - _count_new(known, update)
+    return update.n_gone != 0 or left < known.n_images
 
 
 def _count_new_since_fit(

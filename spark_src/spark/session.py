@@ -53,6 +53,8 @@ def s3_config() -> dict[str, str]:
     config = {
         "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{HADOOP}",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        # As EMR's Hadoop 3.4 does: 3.3.4 would delete `data/` and other markers of folders.
+        "spark.hadoop.fs.s3a.directory.marker.retention": "keep",
         "spark.hadoop.fs.s3a.aws.credentials.provider": (
             "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
         ),
@@ -86,6 +88,7 @@ def local_config() -> dict[str, str]:
             ]
         ),
         "spark.python.daemon.module": "spark_src.spark.worker_daemon",
+        "spark.hadoop.fs.permissions.umask-mode": "077",  # Hadoop sets modes of its own
     }
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
 from fruits_assets.emr import submission
@@ -96,8 +95,7 @@ def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cluster_id, step_id = add_step(["sleep", "1"])
-    impatient = Config(retries={"mode": "standard", "total_max_attempts": 1})
-    monkeypatch.setattr(aws, "_CONFIG", impatient)
+    monkeypatch.setattr(aws, "_ATTEMPTS", 1)
     aws.reset_clients()
     account.emr.throttled["describe_step"] = 2
     follow(account, cluster_id, step_id)

@@ -11,7 +11,7 @@ import pytest
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
-from spark_src.errors import NothingStoredError, UnreadableVersionError
+from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation import quality_files
 from spark_src.evaluation.quality import Quality
 from spark_src.tables.delta import Snapshot
@@ -97,7 +97,7 @@ def test_without_components_the_asset_to_make_is_named(tmp_path: Path) -> None:
     job = build_defs(Settings(storage=str(tmp_path))).resolve_implicit_global_asset_job_def()
     with (
         dg.DagsterInstance.ephemeral() as instance,
-        pytest.raises(NothingStoredError, match=r"mobilenet_features has no current version"),
+        pytest.raises(dg.Failure, match=r"mobilenet_features has no current version"),
     ):
         job.execute_in_process(
             instance=instance, asset_selection=[dg.AssetKey("embedding_quality")]

@@ -72,6 +72,11 @@ class TeamHost:
         os.killpg(self._processes["code"].pid, signal.SIGKILL)
         self._processes.pop("code").wait()
 
+    @property
+    def port(self) -> int:
+        """Of the webserver."""
+        return self._port
+
     def stop(self) -> None:
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):

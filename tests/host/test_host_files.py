@@ -21,11 +21,11 @@ def services() -> dict[str, dict[str, Any]]:
     return dict(yaml.safe_load((HOST / "compose.yaml").read_text())["services"])
 
 
-def test_only_the_ui_is_published_and_only_on_the_loopback_address(
+def test_only_the_proxy_is_published_and_only_on_the_loopback_address(
     services: dict[str, dict[str, Any]],
 ) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"webserver": ["127.0.0.1:3000:3000"]}
+    assert published == {"proxy": ["127.0.0.1:3000:8080"]}
     assert not [name for name, service in services.items() if "network_mode" in service]
 
 
@@ -41,14 +41,16 @@ def test_no_service_has_a_capability_or_runs_as_root(services: dict[str, dict[st
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert "privileged" not in service and "docker.sock" not in str(service)
     assert services["postgres"]["user"] == "postgres"
+    assert services["proxy"]["user"] == "101"
     assert (HOST / "Dockerfile").read_text().rstrip().endswith("USER 10001")
 
 
 def test_images_and_tools_have_exact_versions(services: dict[str, dict[str, Any]]) -> None:
     dockerfile = (HOST / "Dockerfile").read_text()
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
-    for image in [*bases, services["postgres"]["image"]]:
-        assert re.fullmatch(r"[a-z]+:\d+\.\d+[.\w]*-[\w-]+", image), image
+    pulled = [services[name]["image"] for name in ("postgres", "proxy")]
+    for image in [*bases, *pulled]:
+        assert re.fullmatch(r"[a-z/-]+:\d+\.\d+[.\w]*-[\w-]+", image), image
     assert re.search(r"pip install --no-cache-dir uv==\d+\.\d+\.\d+", dockerfile)
 
 
@@ -57,6 +59,8 @@ def test_compose_has_no_password_of_its_own(services: dict[str, dict[str, Any]])
         for variable, value in service["environment"].items():
             if "PASSWORD" in variable:
                 assert value.startswith("${DAGSTER_POSTGRES_PASSWORD:?"), name
+    compose = yaml.safe_load((HOST / "compose.yaml").read_text())
+    assert compose["secrets"] == {"ui_users": {"environment": "DAGSTER_UI_USERS"}}
 
 
 def test_the_limit_is_set_for_the_pool_that_the_features_are_in(

@@ -73,7 +73,9 @@ def needed(http: Http, tags: Mapping[str, str]) -> list[Request]:
     if target.startswith("AmazonSQS."):
         queue = json.loads(http.body)["QueueUrl"].rsplit("/", 1)[1]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
-        return [Request(f"sqs:{target.split('.')[1]}", arn, _ALWAYS)]
+        # A batch needs the right to one message: AWS knows no other.
+        action = target.split(".")[1].removesuffix("Batch")
+        return [Request(f"sqs:{action}", arn, _ALWAYS)]
     return list(_s3(http))
 
 

@@ -52,8 +52,8 @@ def test_the_costs_are_those_of_the_price_table() -> None:
 
 def test_the_disks_are_as_large_as_the_costs_say() -> None:
     text = (PROJECT / "infra" / "emr.tf").read_text()
-    root = re.search(r"ebs_root_volume_size +=\s(\d+)", text)
-    data = re.findall(r" size +=\s(\d+)", text)
+    root = re.search(r"root_volume_gb +=\s(\d+)", text)
+    data = re.findall(r" size = (\d+)", text)
     assert root is not None
     assert int(root[1]) + int(data[0]) == DISK_GB
 

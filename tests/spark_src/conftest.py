@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -14,12 +15,22 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_src.images.preprocess import PIXELS
+from spark_src.io.locations import Location
 from spark_src.tables.audit import vector_statistics
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import write_file
 from spark_src.tables.schemas import MOBILENET_FEATURES
 from spark_src.tables.statistics import FeaturesStatistics
-from tests.pipeline import tables_in
+from tests.pipeline import ingest, tables_in
+from tests.spark_src.erasure_storage import (
+    ANNA,
+    BEN,
+    Work,
+    commit_all,
+    make_features,
+    make_pca,
+    write_picture,
+)
 from tests.spark_src.vectors import VectorStorage, images
 
 
@@ -28,13 +39,15 @@ def public_folder() -> Iterator[Path]:
     """A folder that every user can reach and write into; pytest's own are closed."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
+    before = os.umask(0o022)  # the project's processes have one that closes what they make
     yield folder
+    os.umask(before)
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
 def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Snapshot]:
-    """Commit rows as a version, in storage of its own: columns left out are null.
+    """Commit rows as a version, in storage of its own_work: columns left out are null.
 
     `model_sha256` is "digest" where it is left out. The rows are dealt out to so many files, of row
     groups of at most so many rows.
@@ -90,3 +103,40 @@ def storage(spark: SparkSession, fitted_once: Path, tmp_path: Path) -> VectorSto
     """
     shutil.copytree(fitted_once, tmp_path / "storage")
     return VectorStorage.in_folder(spark, tmp_path / "storage")
+
+
+@pytest.fixture
+def empty_assets(tmp_path: Path) -> Work:
+    """Every asset, committed without rows, and an empty input."""
+    (tmp_path / "input").mkdir()
+    return commit_all(tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input")))
+
+
+@pytest.fixture(scope="session")
+def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two persons and others, in tables; PCA of made-up features."""
+    folder = tmp_path_factory.mktemp("made")
+    source = folder / "input"
+    for number in range(60):
+        owner = "shop/Apple" if number < 30 else f"photos/{ANNA if number < 45 else BEN}/Apple"
+        write_picture(source / owner / f"{number}.png", number)
+    for owner in (ANNA, BEN):  # both have this one, and each a broken one
+        write_picture(source / "photos" / owner / "shared.png", 99)
+        (source / "photos" / owner / "broken.jpg").write_bytes(b"no picture")
+    tables = tables_in(folder / "data")
+    make_features(tables, ingest(spark, tables, source).raw)
+    make_pca(spark, tables)
+    return folder
+
+
+@pytest.fixture
+def own_work(two_persons: Path, tmp_path: Path, spark: SparkSession) -> Work:
+    """A copy of the test's own."""
+    folder = Path(shutil.copytree(two_persons, tmp_path / "own"))
+    tables, source = tables_in(folder / "data"), Location.parse(str(folder / "input"))
+    for asset in ("raw_images", "rejected_images"):
+        write = tables.begin(asset, "moved")
+        assert write.before is not None
+        write.commit(write.before.statistics.model_copy(update={"input": source.uri}))
+    assert spark.getActiveSession() is not None
+    return tables, source

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import html
 import io
 import json
+import lzma
 import os
+import sqlite3
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_src.erasure.inputs import look_through, remove_inputs
-from spark_src.erasure.scan import Needles, scan
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.scan import scan
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.aws import client
@@ -163,6 +169,13 @@ def parquet(table: pa.Table) -> bytes:
     return content.getvalue()
 
 
+def sqlite(value: bytes) -> bytes:
+    with sqlite3.connect(":memory:") as database:
+        database.execute("create table snapshots (body blob)")
+        database.execute("insert into snapshots values (?)", [value])
+    return database.serialize()
+
+
 FORMATS = {
     "plain.txt": f"seen in {PATH}".encode(),
     "quoted.txt": b"seen in photos/an%22na%2C%20%5C%20the%0A2nd%20%C3%A9/1.jpg",
@@ -171,6 +184,13 @@ FORMATS = {
     "table.csv": ('id,path\n1,"' + PATH.replace('"', '""') + '"\n').encode(),
     "sums.npz": npz(),
     "log.gz": gzip.compress(f"seen in {PATH}".encode()),
+    "log.bz2": bz2.compress(PATH.encode()),
+    "log.xz": lzma.compress(PATH.encode()),
+    "log.zst": pa.compress(PATH.encode() * 9, "zstd", asbytes=True),
+    "blob": zlib.compress(PATH.encode()),
+    "records.db": sqlite(zlib.compress(json.dumps({"path": PATH}).encode())),
+    "pages.html": html.escape(f"<a>{PATH}").encode(),
+    "repr.txt": repr([PATH]).encode(),
     "table.parquet": parquet(pa.table({"path": ["a", PATH, None]})),
     ".table.parquet.1234": parquet(pa.table({"path": pa.array([PATH]).dictionary_encode()})),
     "nested.parquet": parquet(pa.table({"a": [[{"b": PATH}]]})),

@@ -105,6 +105,8 @@ def test_the_limit_is_a_setting_and_another_one_reads_every_file_again() -> None
     data = encoded(picture(900, 800), "JPEG")
     assert clean_picture(data, Limits(max_side=900)).content == data
     assert max(opened(clean_picture(data, Limits(max_side=600))).size) == 600
+    large = encoded(picture(4032, 3024), "JPEG")
+    assert opened(clean_picture(large, Limits(max_side=2048))).size == (2016, 1512)
     assert fingerprint_of(Limits(max_side=600)) != fingerprint_of(Limits())
 
 

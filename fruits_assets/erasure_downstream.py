@@ -1,0 +1,170 @@
+"""What the job `erase` makes anew of the pictures that are left. The job: erasure_job.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+
+from fruits_assets import materialization, metadata
+from fruits_assets.assets.csv_export import csv_change, csv_export
+from fruits_assets.assets.data_health import data_health, health_change
+from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
+from fruits_assets.assets.fruit_classifier import classifier_change, fruit_classifier
+from fruits_assets.assets.label_issues import label_issues, label_issues_change
+from fruits_assets.assets.mobilenet_features import features_change, mobilenet_features
+from fruits_assets.assets.pca import (
+    components_change,
+    pca_components,
+    pca_model,
+    pca_model_change,
+)
+from fruits_assets.assets.raw_images import ingest
+from fruits_assets.io_managers import DeltaIOManager
+from spark_src.erasure.rows import NOTE
+from spark_src.errors import PcaError
+from spark_src.pca.refit import FitSettings
+from spark_src.tables.change import Change
+from spark_src.tables.delta import Tables
+from spark_src.tables.statistics import PcaModelStatistics
+
+SOURCES = ("raw_images", "rejected_images")
+OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
+OF_PCA = ("pca_components", "data_health", *OF_COMPONENTS)
+ON_HOST = (
+    (embedding_quality, quality_change),
+    (data_health, health_change),
+    (fruit_classifier, classifier_change),
+    (label_issues, label_issues_change),
+)
+"""What is made on the host of the tables that are left, and how."""
+
+
+def report_sources(context: dg.OpExecutionContext, tables: Tables) -> None:
+    """Tell Dagster of the versions without the person's rows."""
+    for asset in SOURCES:
+        snapshot = tables.find(asset)
+        if snapshot is not None:
+            shown = materialization.version_metadata(snapshot)
+            _report(context, ingest, asset, snapshot.statistics.digest, shown)
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
+
+    Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
+    """
+
+    context: dg.OpExecutionContext
+    tables: Tables
+    delta: DeltaIOManager
+    pyspark: LazyPySparkResource
+
+    def make(self) -> None:
+        """Make all of it, in order."""
+        model = self.tables.begin("mobilenet_model", self.context.run_id)
+        if model.before is not None:
+            model.commit(model.before.statistics, note=NOTE)
+        if self._features() and self._pca_model() and self._components():
+            self._csv()
+
+    def _features(self) -> bool:
+        if self.tables.find("mobilenet_features") is None:
+            self._delete(("pca_model", *OF_PCA), "there are no features to make them of")
+            return False
+        inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
+        write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
+        change = features_change(write, *inputs, self.pyspark, self.context.log.info)
+        self._store(mobilenet_features, change)
+        return True
+
+    def _pca_model(self) -> bool:
+        before = self.tables.find("pca_model")
+        if before is None:
+            self._delete(OF_PCA, "there is no PCA model to make them with")
+            return False
+        known = before.typed(PcaModelStatistics)
+        settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
+        features = self.tables.current("mobilenet_features")
+        write = self.tables.begin("pca_model", self.context.run_id, [features])
+        try:
+            change = pca_model_change(
+                write, features, settings, self.pyspark, self.context.log.info, erased=True
+            )
+        except PcaError as error:
+            self._delete(("pca_model", *OF_PCA), str(error))
+            return False
+        self._store(pca_model, change)
+        return True
+
+    def _components(self) -> bool:
+        if self.tables.find("pca_components") is None:
+            self._delete(OF_COMPONENTS, "there are no components to make them of")
+            return False
+        inputs = (self.tables.current("mobilenet_features"), self.tables.current("pca_model"))
+        write = self.tables.begin("pca_components", self.context.run_id, inputs)
+        change = components_change(write, *inputs, self.pyspark, self.context.log.info)
+        self._store(pca_components, change)
+        return True
+
+    def _csv(self) -> None:
+        if self.tables.find("csv_export") is None:
+            return
+        components = self.tables.current("pca_components")
+        write = self.tables.begin("csv_export", self.context.run_id, [components])
+        self._store(csv_export, csv_change(write, components))
+
+    def _delete(self, assets: Sequence[str], reason: str) -> None:
+        """Delete what can't be made without the person's data."""
+        for asset in assets:
+            if self.tables.find(asset) is not None:
+                self.context.log.warning(f"{asset} is deleted: {reason}")
+                self.tables.delete(asset)
+
+    def _store(self, assets_def: dg.AssetsDefinition, change: Change) -> None:
+        _store(self.context, self.delta, assets_def, change)
+
+
+def make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Make what the host makes anew; where that cannot be done here, delete it."""
+    for assets_def, make in ON_HOST:
+        asset = assets_def.key.to_user_string()
+        if tables.find(asset) is None:
+            continue
+        try:
+            change, shown = make(tables, context.run_id)
+        except ModuleNotFoundError as error:
+            context.log.warning(f"{asset} is deleted: {error}")
+            tables.delete(asset)
+            continue
+        _store(context, delta, assets_def, change, shown)
+
+
+def _store(
+    context: dg.OpExecutionContext,
+    delta: DeltaIOManager,
+    assets_def: dg.AssetsDefinition,
+    change: Change,
+    shown: metadata.Metadata | None = None,
+) -> None:
+    """Commit a change, and tell Dagster of the version as if the asset had been materialized."""
+    asset, write = change.write.asset, change.write
+    if change.is_empty and write.before is not None:
+        write.commit(write.before.statistics, note=NOTE)
+        return
+    code_version = assets_def.specs_by_key[dg.AssetKey(asset)].code_version or ""
+    change = replace(change, note=f"{NOTE}; {change.note}" if change.note else NOTE)
+    stored = delta.store(change, context, code_version)
+    _report(context, assets_def, asset, change.digest, {**(shown or {}), **stored})
+
+
+def _report(
+    context: dg.OpExecutionContext,
+    assets_def: dg.AssetsDefinition,
+    asset: str,
+    digest: str,
+    shown: metadata.Metadata,
+) -> None:
+    output = dg.Output(None, asset, data_version=dg.DataVersion(digest))
+    context.log_event(materialization.event(context.instance, assets_def, output, shown, asset))

@@ -1,0 +1,172 @@
+"""Taking a person out of what Dagster keeps: texts, JSON, logs, pictures. No I/O, no database."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fruits_assets.materialization import PHOTOS_SHOWN
+from spark_src.erasure.decode import texts_of_value
+from spark_src.erasure.needles import Needles
+
+ERASED = "(erased)"
+NO_PICTURE = "A picture was here that could show a person's photo: an erasure has removed it."
+
+_PLOTS = frozenset({"activations", "throughput", "variance"})
+"""Pictures of numbers alone, by their labels in the metadata."""
+
+_PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
+_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config"})
+"""Where a text that is nothing but a person's name can be that person: labels, settings."""
+
+_REST_OF_PATH = rb"[^\n\r\"'|,;<>)\]]*"
+_BEFORE = rb"(?<![\w\x80-\xff-])"
+_RUN = re.compile(rb"[A-Za-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """What is taken out: paths and ids of targets, and persons' names where they stand alone."""
+
+    needles: Needles
+    subjects: tuple[str, ...] = ()
+
+    def value(self, value: Any) -> Any:
+        """A value of a database's row, the same object where nothing is to be taken out."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, (bytes, memoryview)):
+            return self.blob(bytes(value))
+        return value
+
+    def text(self, text: str) -> str:
+        """A text, JSON or not."""
+        if not self._may_concern(text.encode("utf-8", "surrogatepass")):
+            return text
+        return self._text(text, names=False, pictures=False)
+
+    def blob(self, content: bytes) -> bytes:
+        """Bytes of any kind: JSON, also compressed, is redacted, and all else keeps its length."""
+        if content[:1] == b"x":
+            try:
+                plain = zlib.decompress(content)
+            except zlib.error:
+                pass
+            else:
+                redacted = self.blob(plain)
+                return content if redacted == plain else zlib.compress(redacted)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            return self.binary(content)
+        return self.text(text).encode("utf-8", "surrogatepass")
+
+    def binary(self, content: bytes) -> bytes:
+        """Bytes that may say how long a text is, as a pickle does: what is taken out is blanked."""
+        return self._anywhere.sub(lambda found: b"x" * len(found[0]), content)
+
+    def lines(self, content: bytes) -> bytes:
+        """A log: text that is no JSON as a whole."""
+        redacted = self._pattern.sub(ERASED.encode(), content)
+        if not self.needles.are_in(redacted):
+            return redacted
+        left = [ERASED.encode() if self._holds(line) else line for line in redacted.split(b"\n")]
+        return b"\n".join(left)
+
+    def _holds(self, content: bytes) -> bool:
+        return any(self.needles.are_in(text) for text in texts_of_value(content))
+
+    def _text(self, text: str, names: bool, pictures: bool) -> str:
+        if text[:1] in {"{", "["}:
+            try:
+                value = json.loads(text)
+            except ValueError:
+                pass
+            else:
+                redacted = self._json(value, names, pictures)
+                return text if redacted == value else json.dumps(redacted)
+        if pictures and "data:image/" in text:
+            text = _PICTURE.sub(NO_PICTURE, text)
+        if names:
+            text = self._without_names(text)
+        content = text.encode("utf-8", "surrogatepass")
+        if not self.needles.are_in(content):
+            return text
+        redacted_bytes = self._pattern.sub(ERASED.encode(), content)
+        if self.needles.are_in(redacted_bytes):
+            return ERASED
+        return redacted_bytes.decode("utf-8", "surrogatepass")
+
+    def _json(self, value: Any, names: bool, pictures: bool) -> Any:
+        if isinstance(value, str):
+            return self._text(value, names, pictures)
+        if isinstance(value, list):
+            return [self._json(one, names, pictures) for one in value]
+        if not isinstance(value, dict):
+            return value
+        own = pictures and value.get("label") not in _PLOTS
+        redacted = {}
+        for key, inner in value.items():
+            of_photos = key in {"metadata", "metadata_entries"} and _may_show_photos(inner)
+            redacted[self._text(key, names, False)] = self._json(
+                inner, names or key in _WITH_NAMES, own or of_photos
+            )
+        return redacted
+
+    def _without_names(self, text: str) -> str:
+        """Without a text that is a name, or a cell of a Markdown table that is."""
+        for name in self.subjects:
+            if text == name or text.strip() == name.strip() != "":
+                return ERASED
+            if "|" in text:
+                cell = rf"(\|\s*){re.escape(name)}(?=\s*\|)"
+                text = re.sub(cell, rf"\g<1>{ERASED}", text)
+        return text
+
+    def _may_concern(self, content: bytes) -> bool:
+        """Whether it is worth decoding; quick."""
+        return any(sign in content for sign in self._signs)
+
+    @cached_property
+    def _signs(self) -> tuple[bytes, ...]:
+        """Something that the text has to have, however it is quoted."""
+        names = [path for paths in self.needles.paths.values() for path in paths]
+        names += [folder.partition(b"/")[2] for folder in self.needles.folders]
+        names += [name.encode("utf-8", "surrogatepass") for name in self.subjects]
+        runs = [max(_RUN.findall(name), key=len, default=b"") for name in names]
+        return (b"data:image/", *dict.fromkeys(runs), *sorted(self.needles.image_ids))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[bytes]:
+        return re.compile(b"|".join([rb"(?!)", *self._alternatives(_BEFORE)]))
+
+    @cached_property
+    def _anywhere(self) -> re.Pattern[bytes]:
+        return re.compile(b"|".join([rb"(?!)", *self._alternatives(b"")]))
+
+    def _alternatives(self, before: bytes) -> Iterable[bytes]:
+        paths = [path for inside in self.needles.paths.values() for path in inside]
+        for root in (b"", *(root + b"/" for root in self.needles.roots)):
+            for path in sorted(paths, key=len, reverse=True):
+                yield before + re.escape(root + path)
+        for folder in sorted(self.needles.folders, key=len, reverse=True):
+            rest = _REST_OF_PATH if before else b""
+            yield before + re.escape(folder) + rest
+        for image_id in sorted(self.needles.image_ids):
+            yield re.escape(image_id)
+
+
+def _may_show_photos(entries: Any) -> bool:
+    """Whether pictures of these metadata can show a person's photo.
+
+    They say so since there is the setting; of earlier ones nobody knows.
+    """
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("label") == PHOTOS_SHOWN:
+            return bool((entry.get("entry_data") or {}).get("value", True))
+    return True

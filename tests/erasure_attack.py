@@ -1,0 +1,142 @@
+"""Forty odd people erased by real commands that are killed again and again; then a look everywhere.
+
+    uv run python -m tests.erasure_attack --kills 12
+
+It takes some minutes: each command is a process of its own, with a Spark of its own. What pytest
+runs of it in one process: tests/fruits_assets/erasure/test_erasure_attack.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from spark_src.erasure import requests
+from spark_src.erasure.target import Target
+from spark_src.tables.parquet import read_columns
+from tests.erasure_scanner import files_with
+from tests.fruits_assets.erasure.odd_people import MARKER, ODD_NAMES, STAYING, write_photos
+from tests.pipeline import tables_in
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLE = REPOSITORY / "sample" / "fruits-360" / "Test"
+BY_COMMAND = ODD_NAMES[1:4]
+"""Named on the command line; the others are asked for as it does, without 40 processes."""
+
+
+class Attack:
+    """One input, storage, Dagster home and temporary folder, below a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("input", "home", "tmp"):
+            (folder / name).mkdir()
+        shutil.copytree(SAMPLE, folder / "input" / "shop")
+        write_photos(folder / "input")
+        self.environment = os.environ | {
+            "FRUITS_INPUT": str(folder / "input"),
+            "FRUITS_STORAGE": str(folder / "data"),
+            "FRUITS_SHOW_PHOTOS": "true",  # as bad as it gets: pictures in Dagster's records
+            "DAGSTER_HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",
+        }
+        os.environ["DAGSTER_HOME"] = str(folder / "home")
+
+    def hits(self) -> list[str]:
+        """Where the people are, by the tests' own scanner."""
+        return files_with(MARKER, self.folder)
+
+    def materialize(self, select: str, kill_after: float | None = None) -> None:
+        """A run; one that is killed leaves its scratch, its files and its record."""
+        command = ["dagster", "asset", "materialize", "--select", select]
+        code = self._run(command, kill_after)
+        if kill_after is None and code:
+            raise SystemExit("A run failed that was not to.")
+        with dg.DagsterInstance.get() as instance:
+            for run in instance.get_runs(
+                filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+            ):
+                instance.delete_run(run.run_id)  # as the error of `fruits erase` says
+
+    def erase(self, *arguments: str, kill_after: float | None = None) -> int:
+        """The command; its code, negative where it was killed."""
+        return self._run(["fruits", "erase", *arguments], kill_after)
+
+    def ask_for_the_others(self) -> None:
+        tables = tables_in(self.folder / "data")
+        for name in ODD_NAMES:
+            target = Target.from_names(name)
+            if name not in BY_COMMAND and not requests.is_pending(tables, target):
+                requests.keep(tables, target)
+
+    def staying(self) -> set[str]:
+        """Whose photos the tables still have."""
+        files = tables_in(self.folder / "data").current("pca_components").locations
+        paths = read_columns(files, ["path"])["path"].to_pylist()
+        return {path.split("/")[1] for path in paths if path.startswith("photos/")}
+
+    def _run(self, command: Sequence[str], kill_after: float | None) -> int:
+        program = Path(sys.executable).with_name(command[0])
+        with (self.folder.parent / "attack.log").open("a") as log:
+            process = subprocess.Popen(
+                [program, *command[1:]],
+                env=self.environment,
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                return process.wait(kill_after)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return process.wait()
+
+
+def main() -> None:
+    """Attack, and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=12, help="how often the erasure is killed")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)  # noqa: S311 - it is to be repeatable
+    with tempfile.TemporaryDirectory(prefix="erasure-attack-") as parent:
+        attack = Attack(Path(tempfile.mkdtemp(dir=parent)))
+        attack.materialize("*")
+        attack.materialize("*", kill_after=chance.uniform(8, 20))
+        _say(f"before: {len(attack.hits())} files and names have the marker")
+        for name in BY_COMMAND:
+            attack.erase("--subject", name, "--yes", kill_after=chance.uniform(8, 25))
+        attack.ask_for_the_others()
+        started = time.monotonic()
+        for number in range(options.kills):
+            code = attack.erase(kill_after=chance.uniform(6, 45))
+            _say(f"kill {number + 1}: exit code {code}, {len(attack.hits())} hits left")
+        for name in BY_COMMAND:
+            attack.erase("--subject", name, "--yes")
+        code = attack.erase() if attack.hits() else 0
+        hits, staying = attack.hits(), attack.staying()
+        _say(f"after {time.monotonic() - started:.0f} s: exit code {code}, hits {len(hits)}")
+        if hits or staying != set(STAYING):
+            raise SystemExit(f"Left: {hits}; staying: {sorted(staying)}; {parent}")
+        _say(f"hits 0; {len(staying)} people and the shop's pictures stay")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Dagster's own records forget a person: rows, pages, logs, pickles, pictures."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fruits_assets.materialization import PHOTOS_SHOWN
+from fruits_assets.records.home import Records
+from fruits_assets.records.redaction import NO_PICTURE, Redaction
+from spark_src.erasure.needles import Needles
+from spark_src.erasure.target import Target
+from spark_src.io.locations import Location
+from tests.erasure_scanner import files_with
+
+NAME = 'zq7-anna "é'
+PATH = f"photos/{NAME}/my picture.jpg"
+OTHERS = "photos/ben-22c/1.jpg"
+IMAGE_ID = "c" * 64
+PICTURE = dg.MetadataValue.md("![sheet](data:image/webp;base64,AAAA)")
+
+
+@dg.asset_check(asset="pca_components", name="new_images_are_familiar")
+def _check() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=False, description=f"Look at the worst, {PATH}", metadata={"worst": PATH}
+    )
+
+
+@dg.op
+def _talkative(context: dg.OpExecutionContext) -> None:
+    """What the first edition told Dagster."""
+    print(f"read {PATH} and {OTHERS}")  # noqa: T201
+    context.log.warning(f"{PATH} is broken, {OTHERS} is not; {IMAGE_ID}")
+    labels = dg.MetadataValue.md(
+        f"| label | rows |\n| --- | ---: |\n| {NAME} | 40 |\n| Apple | 9 |"
+    )
+    rows = dg.MetadataValue.table([dg.TableRecord({"label": NAME, "rows": 40})])
+    shown = {"labels": labels, "rows": rows, "map": PICTURE, "variance": PICTURE, "path": PATH}
+    context.log_event(dg.AssetMaterialization("raw_images", metadata=shown))
+    context.log_event(
+        dg.AssetMaterialization("pca_components", metadata={"map": PICTURE, PHOTOS_SHOWN: False})
+    )
+    raise ValueError(f"cannot read {PATH}")
+
+
+@dg.job
+def _first_edition() -> None:
+    _talkative()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "dagster_home"
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """One on disk that has a failed run of the first edition, and its check's evaluation."""
+    with dg.DagsterInstance.get() as instance:
+        _first_edition.execute_in_process(instance=instance, raise_on_error=False)
+        checks = dg.Definitions(asset_checks=[_check], jobs=[dg.define_asset_job("checks")])
+        selection = dg.define_asset_job("all", selection=dg.AssetSelection.all_asset_checks())
+        checks = dg.Definitions(asset_checks=[_check], jobs=[selection])
+        checks.resolve_job_def("all").execute_in_process(instance=instance)
+        instance.daemon_cursor_storage.set_cursor_values({"cursor": json.dumps({"seen": PATH})})
+        kept = home / "storage" / "run-0" / "result"
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(pickle.dumps({"path": PATH, "rest": "stays"}))
+        (kept.parent / "packed").write_bytes(zlib.compress(PATH.encode()))
+        (home / "history" / "zq7-old.gz").write_bytes(b"")
+        yield instance
+
+
+@pytest.fixture
+def redaction() -> Redaction:
+    needles = Needles.from_target(
+        Target.from_names(NAME), Location("file", "/input"), [IMAGE_ID], others=["ben-22c"]
+    )
+    return Redaction(needles, (NAME,))
+
+
+def test_nothing_in_dagsters_home_names_a_person_after_it_was_redacted(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    records = Records(instance)
+    (home / "history" / "zq7-old.gz").unlink()
+    assert len(files_with("zq7-anna", home)) >= 5
+    assert records.scan(redaction.needles).n_hits >= 5
+    assert records.redact(redaction) >= 5
+    assert files_with("zq7-anna", home) == []
+    assert files_with(IMAGE_ID, home) == []
+    assert files_with("ben-22c", home) != []
+    assert records.scan(redaction.needles).n_hits == 0
+    assert records.redact(redaction) == 0
+
+
+def test_what_is_left_is_still_dagsters(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    [run] = instance.get_runs(filters=dg.RunsFilter(job_name="_first_edition"))
+    before = [
+        (event.dagster_event_type, event.timestamp) for event in instance.all_logs(run.run_id)
+    ]
+    Records(instance).redact(redaction)
+    after = instance.all_logs(run.run_id)
+    assert [(event.dagster_event_type, event.timestamp) for event in after] == before
+    event = instance.get_latest_materialization_event(dg.AssetKey("raw_images"))
+    assert event and event.asset_materialization
+    shown = event.asset_materialization.metadata
+    assert "| (erased) | 40 |" in str(shown["labels"].value)
+    assert "| Apple | 9 |" in str(shown["labels"].value)
+    assert pickle.loads((home / "storage" / "run-0" / "result").read_bytes())["rest"] == "stays"
+
+
+def test_pictures_go_where_they_could_show_a_persons_photo_and_nowhere_else(
+    instance: dg.DagsterInstance, redaction: Redaction
+) -> None:
+    Records(instance).redact(redaction)
+
+    def shown(asset: str, label: str) -> object:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event and event.asset_materialization
+        return event.asset_materialization.metadata[label].value
+
+    assert shown("raw_images", "map") == NO_PICTURE
+    assert shown("raw_images", "variance") == PICTURE.value  # of numbers alone
+    assert shown("pca_components", "map") == PICTURE.value  # it says that no photo is in it
+
+
+def test_pages_that_rows_were_deleted_from_hold_nothing_either(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    [run] = instance.get_runs(filters=dg.RunsFilter(job_name="_first_edition"))
+    instance.run_storage.delete_run(run.run_id)
+    Records(instance).redact(redaction)
+    assert files_with("zq7-anna", home) == []
+
+
+def test_files_in_dagsters_home_that_are_not_dagsters_are_reported_and_left_alone(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path, tmp_path: Path
+) -> None:
+    (home / "notes.txt").write_text(PATH)
+    outside = tmp_path / "document.txt"
+    outside.write_text(PATH)
+    (home / "storage" / "link").symlink_to(outside)
+    records = Records(instance)
+    records.redact(redaction)
+    assert records.scan(redaction.needles).hits == (str(home / "notes.txt"),)
+    assert (home / "notes.txt").read_text() == outside.read_text() == PATH
+
+
+def test_storage_and_input_in_dagsters_home_are_left_to_their_own_erasure(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    storage = home / "storage" / "data"
+    storage.mkdir()
+    (storage / "pending.json").write_text(PATH)
+    records = Records(instance, (Location("file", str(storage)),))
+    records.redact(redaction)
+    assert records.scan(redaction.needles).n_hits == 0
+    assert (storage / "pending.json").read_text() == PATH
+
+
+def test_what_a_killed_spark_has_spilled_in_dagsters_home_goes(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from spark_src.spark.scratch import make_scratch;"
+        "own = make_scratch(Path(sys.argv[1]) / '_scratch') / 'blockmgr-1';"
+        "own.mkdir(); (own / 'rdd_0').write_bytes(b'photo of zq7-anna');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, str(home)], env=environment, check=False)
+    assert len(list((home / "_scratch").iterdir())) == 1
+    Records(instance).redact(redaction)
+    assert list((home / "_scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PATH,
+        json.dumps({"a": json.dumps([PATH])}),
+        json.dumps({PATH: 1}),
+        f"a\n{PATH}\nb",
+        f"file:///input/{PATH}",
+        repr(PATH),
+        "photos/zq7-anna%20%22%C3%A9/1.jpg",
+    ],
+)
+def test_a_text_loses_what_names_the_person(redaction: Redaction, text: str) -> None:
+    redacted = redaction.text(text)
+    assert "anna" not in redacted
+    assert redaction.text(redacted) == redacted
+
+
+@pytest.mark.parametrize("text", [OTHERS, "myphotos/zq7-anna/1.jpg", '{"a": [1, "Apple"]}', ""])
+def test_a_text_of_others_stays_as_it_is(redaction: Redaction, text: str) -> None:
+    assert redaction.text(text) is text

@@ -1,0 +1,79 @@
+"""The name has to be just the folder's: what is nearly so, or lies elsewhere, is refused."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_src.erasure import requests
+from spark_src.erasure.lookup import find
+from spark_src.erasure.target import Target
+from spark_src.errors import ErasureError
+from tests.pipeline import ingest
+from tests.spark_src.erasure_storage import ANNA, Work, write_picture
+
+NFD = unicodedata.normalize("NFD", "josé")
+"""Looks like `josé`, and is another name on Linux."""
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        (f"photos/{NFD}", "josé"),
+        ("photos/Anna-7F3x", "anna-7f3x"),
+        ("photos/anna-7f3x ", "anna-7f3x"),
+        ("Photos/anna-7f3x", "anna-7f3x"),
+    ],
+)
+def test_a_name_that_is_nearly_a_persons_is_listed_and_refused(
+    own_work: Work, there: str, asked: str
+) -> None:
+    tables, source = own_work
+    write_picture(Path(source.path, there, "1.png"), 1)
+    with pytest.raises(ErasureError, match="nearly that name") as refused:
+        requests.add(tables, source, Target.from_names(asked))
+    assert repr(there) in str(refused.value)
+    assert not requests.pending(tables)
+    assert Path(source.path, there, "1.png").exists()
+
+
+def test_a_name_that_is_nearly_a_persons_in_the_tables_alone_is_refused_too(
+    own_work: Work, spark: SparkSession
+) -> None:
+    tables, source = own_work
+    write_picture(Path(source.path, "photos", "josé", "1.png"), 1)
+    ingest(spark, tables, source, run_id="run-2")
+    Path(source.path, "photos", "josé").rename(Path(source.path, "photos", NFD))
+    with pytest.raises(ErasureError, match="in two ways"):
+        requests.add(tables, source, Target.from_names(NFD))
+    with pytest.raises(ErasureError, match="in two ways"):
+        requests.add(tables, source, Target.from_names("josé"))
+    ingest(spark, tables, source, run_id="run-3")
+    requests.add(tables, source, Target.from_names(NFD))
+
+
+@pytest.mark.parametrize("there", ["eva-9", "backup/eva-9", "photos/ben-22c/eva-9"])
+def test_a_folder_of_that_name_anywhere_else_is_reported(own_work: Work, there: str) -> None:
+    tables, source = own_work
+    write_picture(Path(source.path, there, "1.png"), 1)
+    with pytest.raises(ErasureError, match="one level too deep") as refused:
+        requests.add(tables, source, Target.from_names("eva-9"))
+    assert repr(there) in str(refused.value)
+    write_picture(Path(source.path, "photos", "eva-9", "1.png"), 1)
+    assert find(tables, source, Target.from_names("eva-9")).elsewhere == (there,)
+
+
+def test_who_has_left_no_trace_is_said_to_have_none(own_work: Work) -> None:
+    tables, source = own_work
+    with pytest.raises(ErasureError, match="There is no trace of anna-7f4"):
+        requests.add(tables, source, Target.from_names("anna-7f4"))
+
+
+def test_a_missing_input_is_not_taken_for_an_empty_one(own_work: Work) -> None:
+    tables, source = own_work
+    Path(source.path).rename(Path(source.path + "-unmounted"))
+    with pytest.raises(ErasureError, match="Is its disk mounted"):
+        requests.add(tables, source, Target.from_names(ANNA))

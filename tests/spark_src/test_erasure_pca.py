@@ -1,0 +1,38 @@
+"""A PCA model that was fitted on a person's photos is fitted again, whenever their rows went."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from spark_src.erasure.rows import remove_rows
+from spark_src.erasure.target import Target
+from spark_src.tables.statistics import PcaModelStatistics
+from tests.pipeline import featurize, ingest
+from tests.spark_src.erasure_storage import ANNA, MODEL, Work, make_pca
+
+
+def refresh(
+    spark: SparkSession, work: Work, run_id: str, erased: bool = False
+) -> PcaModelStatistics:
+    tables, source = work
+    if not erased:
+        ingest(spark, tables, source, run_id=run_id)
+    featurize(spark, tables, tables.current("raw_images"), MODEL, run_id=run_id)
+    return make_pca(spark, tables, erased).typed(PcaModelStatistics)
+
+
+def test_rows_that_an_ordinary_refresh_took_out_leave_the_model_with_the_next_erasure(
+    own_work: Work, spark: SparkSession
+) -> None:
+    tables, source = own_work
+    fitted = tables.current("pca_model").typed(PcaModelStatistics)
+    shutil.rmtree(Path(source.path, "photos", ANNA))
+    kept = refresh(spark, own_work, "run-2")
+    assert (kept.digest, kept.n_images_today) == (fitted.digest, 46)  # a stable model, as ever
+    remove_rows(lambda: spark, tables, Target.from_names(ANNA), "erase-1")
+    again = refresh(spark, own_work, "erase-1", erased=True)
+    assert again.n_images == 46
+    assert again.digest != fitted.digest
