@@ -92,14 +92,13 @@ def _parse_object(text: str | None) -> dict[str, Any]:
     f"once two evaluations in a row, {INTERVAL_SECONDS // 60} minutes apart, found the same files.",
 )
 def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Evaluate the input; what cannot be read is the reason for a skip."""
+    """Evaluate the input; what cannot be read is the reason for a skip.
+
+    A bucket that is not fit for data fails the tick before: resources inspect theirs.
+    """
     try:
-        resources = context.resources  # initialized here: each inspects its bucket
+        resources = context.resources
         return _evaluate(context, resources.input_folder, resources.storage.tables)
-    except dg.DagsterResourceFunctionError as error:
-        if not isinstance(error.__cause__, FruitsError):
-            raise
-        return dg.SkipReason(str(error.__cause__))
     except FruitsError as error:
         return dg.SkipReason(str(error))
 

@@ -59,4 +59,5 @@ def _leave_out_other_sparks() -> None:
 def _has_spark(entry: str) -> bool:
     if entry.endswith(".zip"):
         return os.path.basename(entry).startswith(("py4j", "pyspark"))
-    return bool(entry) and os.path.isdir(os.path.join(entry, "pyspark"))
+    is_own = os.path.abspath(entry).startswith(sys.prefix + os.sep)
+    return bool(entry) and not is_own and os.path.isdir(os.path.join(entry, "pyspark"))

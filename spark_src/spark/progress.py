@@ -68,6 +68,11 @@ class ProgressLog:
         if len(self.points) > MAX_POINTS:
             self.points = [self.points[0], *self.points[2::2]]  # the last one stays
 
+    def close(self) -> None:
+        """Delete what counted, where that is a file."""
+        if isinstance(self._counter, FileCounter):
+            self._counter.remove()
+
     @property
     def recorded(self) -> tuple[tuple[float, int], ...]:
         """The points; none where nothing was counted."""
@@ -90,6 +95,11 @@ class FileCounter:
         """Count; a count that cannot be written is lost, as nothing depends on it."""
         with suppress(OSError), open(self._file, "ab", buffering=0) as file:
             file.write(b"." * count)
+
+    def remove(self) -> None:
+        """Delete the file: it counts nothing any more."""
+        with suppress(OSError):
+            os.remove(self._file)
 
     @property
     def value(self) -> int:
@@ -139,6 +149,7 @@ def report_progress(
         finished.set()
         reporter.join()
         poll()  # the last tasks ended after the last poll
+        progress.close()
 
 
 def rates(

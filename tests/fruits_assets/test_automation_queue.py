@@ -190,7 +190,9 @@ def test_a_folder_of_this_machine_is_listed_though_a_queue_is_set(
 def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announced) -> None:
     announced.put("1.jpg")
     announced.storage = f"s3://{new_bucket('eu-west-3')}/data"
-    assert "is in eu-west-3, not in the configured eu-west-1" in announced.look()
+    with pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        announced.look()
+    assert "is in eu-west-3, not in the configured eu-west-1" in str(caught.value.__cause__)
     assert announced.left() == 1
 
 

@@ -127,7 +127,7 @@ def get(url: str, to: Location, tmp_path: Path) -> tuple[int, int]:
 A_PICTURE = {"a.jpg": b"1"}
 UNSAFE = "has an unsafe path"
 REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "is damaged"),
+    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "no sound zip"),
     "cut short": (lambda archive: archive[:-100], "no sound zip"),
     "no zip": (lambda _: b"<html>Sign in</html>", "no sound zip"),
     "absolute path": (lambda _: zipped(A_PICTURE | {"/etc/b.jpg": b"2"}), UNSAFE),

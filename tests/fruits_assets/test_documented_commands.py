@@ -41,6 +41,19 @@ ELSEWHERE = {
     "pip install uv && uv run --group dev pytest": (".ci/run", "uv run --group dev pytest"),
     "uv run pytest -m unit -q": (".github/workflows/ci.yaml", "marker: unit"),
     "uv run lint-imports": (".ci/run", "uv run lint-imports"),
+    "uv run pytest -n 0 -m yarn": ("tests/emr/test_yarn.py", "`uv run pytest -m yarn` runs"),
+    "uv run pytest -n 0 -m yarn_whole": (
+        "tests/emr/test_yarn.py",
+        "`uv run pytest -m yarn_whole` runs",
+    ),
+    "uv export --locked --all-groups --no-emit-project --quiet > requirements.txt": (
+        ".github/workflows/ci.yaml",
+        "uv export --locked --all-groups --no-emit-project --quiet > requirements.txt",
+    ),
+    "uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt": (
+        ".github/workflows/ci.yaml",
+        "pip-audit",
+    ),
     "uv run dagster dev": ("tests/browser/dagster_dev.py", '"dev"'),
     "pip install uv && uv sync --locked --group dev": (
         ".ci/run",
@@ -140,7 +153,7 @@ def test_a_benchmark_says_what_it_measures(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It takes minutes, so that only its start is run."""
-    module = command.rsplit(maxsplit=1)[-1]
+    module = command.partition(" -m ")[2].split()[0]
     monkeypatch.syspath_prepend(REPOSITORY)
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with pytest.raises(SystemExit) as ended:
