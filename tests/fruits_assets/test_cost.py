@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from fruits_assets.cli.cost import cost as cost_command
 from fruits_assets.emr import cost
 from spark_src.errors import FruitsError
 from spark_src.tables.artifacts import commit_artifact
@@ -27,7 +28,7 @@ MEASURED = Measurement(seconds=60.0, images=12_000, cores=2)
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("cost")(cost.cost_command)
+    app.command("cost")(cost_command)
     return app
 
 

@@ -50,7 +50,8 @@ ELSEWHERE = {
         ".github/workflows/ci.yaml",
         "uv export --locked --all-groups --no-emit-project --quiet > requirements.txt",
     ),
-    "uv tool run pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt": (
+    "uv tool run pip-audit --strict --require-hashes --disable-pip "
+    "--requirement requirements.txt": (
         ".github/workflows/ci.yaml",
         "pip-audit",
     ),

@@ -14,7 +14,7 @@ from fruits_assets.cli.main import main
 
 NAMES = (
     "raw_images, rejected_images, mobilenet_model, mobilenet_features, pca_model, "
-    "pca_components, csv_export, embedding_quality"
+    "pca_components, csv_export, embedding_quality, data_health, fruit_classifier, label_issues"
 )
 
 SET = "write asset.field=value, e.g. --set pca_model.n_components=20."

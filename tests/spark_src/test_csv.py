@@ -83,7 +83,7 @@ def test_the_file_is_the_same_however_many_rows_are_sorted_at_once(
     tables: Tables, file: Location, tmp_path: Path, rows_at_once: int
 ) -> None:
     folder, components = Location.parse(str(tmp_path)), tables.current("pca_components")
-    staged = csv_file.write_staged(components, folder, "run", rows_at_once)
+    staged = csv_file.write_staged(components, folder, "run", rows_at_once=rows_at_once)
     assert staged.read() == file.read()
 
 
