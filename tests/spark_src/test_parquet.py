@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_no_file(disk: Location, monkeypatch: pytest.MonkeyPa
 
     write_whole(disk / "file", b"old content")
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"file cannot be written \(No space left"):
         write_whole(disk / "file", b"new content")
     assert [file.base_name for file in disk.files()] == ["file"]
     assert (disk / "file").read() == b"old content"
