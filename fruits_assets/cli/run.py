@@ -66,8 +66,8 @@ def run(
         values.append(f"pca_model.n_components={components}")
     _selection.require_names(select or [], values)
     with _native_output_kept(known.scratch / LOG) as console:
-        _start_spark_early(known, bool(values))
-        report = _execute(known, select or ["*"], values, console)
+        with _spark_starting(known, bool(values)):
+            report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
 
 
@@ -108,19 +108,30 @@ def _require_writable(folder: Path, variable: str, purpose: str) -> None:
         ) from error
 
 
-def _start_spark_early(settings: Settings, configured: bool) -> None:
+@contextmanager
+def _spark_starting(settings: Settings, configured: bool) -> Iterator[None]:
     """Let Java start while Dagster is imported, where this run is sure to need Spark."""
+    if not _needs_spark(settings, configured):
+        yield
+        return
+    starting = threading.Thread(target=_start_spark, args=[settings.scratch], daemon=True)
+    starting.start()
+    try:
+        yield
+    finally:
+        starting.join()  # a JVM whose Python ends while it starts would live on
+
+
+def _needs_spark(settings: Settings, configured: bool) -> bool:
     from fruits_assets.settings import Deployment
     from spark_src.contract import PREFIXES
 
     storage = settings.storage_location
     if settings.deployment is not Deployment.LOCAL or storage.scheme != "file":
-        return
+        return False
     if settings.input_location.scheme != "file":
-        return
-    first = not (Path(storage.path) / PREFIXES["pca_components"]).is_dir()
-    if first or configured:
-        threading.Thread(target=_start_spark, args=[settings.scratch], daemon=True).start()
+        return False
+    return configured or not (Path(storage.path) / PREFIXES["pca_components"]).is_dir()
 
 
 def _start_spark(scratch: Path) -> None:

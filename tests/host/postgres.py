@@ -36,7 +36,7 @@ class Postgres:
 
     def __init__(self) -> None:
         # Not below pytest's folder: that is closed to other users.
-        self.folder = Path(tempfile.mkdtemp(prefix="fruits-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fruits-postgres-", dir="/tmp"))
         self.data = self.folder / "data"
         self.port = free_port()
         self.password = secrets.token_hex(16)

@@ -94,7 +94,7 @@ def erased(
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.instance_for_test() as instance:  # an ephemeral one stores no sensor
         yield instance
 
 

@@ -28,7 +28,7 @@ ODD_NAMES = tuple(
         " 'single'",
         "`tick`",
         " | pipe |",
-        "](https://evil.example/x.png)",
+        "](https:evil.example x.png)",
         "![x](y)",
         "<img src=x>",
         "&amp;",
