@@ -65,9 +65,9 @@ def run(
     if components is not None:
         values.append(f"pca_model.n_components={components}")
     _selection.require_names(select or [], values)
-    with _native_output_kept(known.scratch / LOG) as console:
-        with _spark_starting(known, bool(values)):
-            report = _execute(known, select or ["*"], values, console)
+    early = _spark_starting(known, bool(values))
+    with _native_output_kept(known.scratch / LOG) as console, early:
+        report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
 
 
