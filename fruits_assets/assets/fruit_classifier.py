@@ -35,7 +35,8 @@ class ClassifierConfig(dg.Config):
 
 
 @catalog.FRUIT_CLASSIFIER.asset(
-    deps=[RAW_IMAGES, MOBILENET_MODEL, MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS]
+    # Not of pca_model itself: `pca_model+`, one layer, is PCA alone and needs no picture.
+    deps=[RAW_IMAGES, MOBILENET_MODEL, MOBILENET_FEATURES, PCA_COMPONENTS]
 )
 def fruit_classifier(
     context: dg.AssetExecutionContext, config: ClassifierConfig, storage: AssetStorage

@@ -12,13 +12,13 @@ from spark_src.evaluation import label_issue_files
 from spark_src.images.layout import is_photo
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
-from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, PCA_MODEL, RAW_IMAGES
+from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, RAW_IMAGES
 
 INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
 
 
 @catalog.LABEL_ISSUES.asset(
-    deps=[*INPUTS, PCA_MODEL],  # so that `pca_model+`, which is one layer, judges labels as well
+    deps=INPUTS,
 )
 def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
     """Each label's probability by what other fruits' images teach, the doubtful ones first.
