@@ -21,7 +21,6 @@ from spark_src.tables.registry import (
     MOBILENET_FEATURES,
     MOBILENET_MODEL,
     PCA_COMPONENTS,
-    PCA_MODEL,
     RAW_IMAGES,
 )
 
