@@ -70,7 +70,7 @@ def test_features_that_are_no_numbers_are_not_committed(
     damaged_model: Path, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
-    assert "AuditError: mobilenet_features: 240 rows have NaN or infinity" in text
+    assert "mobilenet_features: 240 rows have NaN or infinity" in text
     assert "Nothing was committed, and the version before is still current" in text
 
 
@@ -80,7 +80,7 @@ def test_features_of_fewer_pictures_than_there_are_are_not_committed(
     file = parts(copied, "raw_images")[0]
     pq.write_table(pq.read_table(file).slice(1), file)
     text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=ANEW)
-    assert "AuditError: mobilenet_features: 239 rows were made of 240" in text
+    assert "mobilenet_features: 239 rows were made of 240" in text
 
 
 def spoil(rows: pa.Table, damage: str) -> pa.Table:
@@ -165,7 +165,7 @@ def test_components_of_features_that_are_no_numbers_are_not_committed(
     file = parts(copied, "mobilenet_features")[0]
     pq.write_table(spoil(pq.read_table(file), "no number"), file)
     text = fails_and_changes_nothing(copied, "pca_components+")
-    assert "AuditError: pca_components: 1 rows have NaN or infinity" in text
+    assert "pca_components: 1 rows have NaN or infinity" in text
 
 
 def test_pca_is_not_fitted_on_features_that_are_no_numbers(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from fruits_assets.cli.cluster_env import app
 from fruits_assets.emr import packed_env
+from spark_src.contract import PREFIXES
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io import aws
 from spark_src.io.locations import Location
@@ -80,7 +81,7 @@ def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> Non
     )
     file, assets = on_a_node(environment, code, program).split()
     assert file == f"{code}/fruits_assets/definitions.py"
-    assert int(assets) == 8
+    assert int(assets) == len(PREFIXES)
 
 
 def test_every_module_but_those_of_commands_and_of_a_teams_host_imports_from_the_zip(

@@ -15,9 +15,9 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from fruits_assets.checks.runs import Outcome
 from PIL import Image
 
+from fruits_assets.checks.outcomes import Outcome
 from spark_src.embed import embedding
 from spark_src.features import files
 from spark_src.pca.fit import load_current

@@ -129,7 +129,7 @@ def account(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     _make(made, sample)
     yield made
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=60)
 
 
 def _make(account: Account, sample: Path) -> None:
@@ -176,7 +176,7 @@ def test_nothing_is_put_above_the_assets(account: Account) -> None:
     pages = account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     keys = [item["Key"] for page in pages for item in page["Contents"]]
     folders = [key for key in keys if key.endswith(("/", "$folder$"))]
-    assert [key for key in folders if key.count("/") <= 2] == []
+    assert [key for key in folders if key.count("/") <= 1] == []
 
 
 def test_ci_runs_the_checks(account: Account) -> None:

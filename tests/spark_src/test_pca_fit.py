@@ -80,9 +80,9 @@ def test_new_images_of_several_refreshes_add_up(storage: VectorStorage) -> None:
 
 def test_images_that_come_and_go_again_do_not_add_up(storage: VectorStorage) -> None:
     for day in range(3):
-        storage.features({f"day {day}": images(range(60, 65))})
+        storage.features({f"day-{day}": images(range(60, 65))})
         assert_kept(storage.refresh_pca()[0])
-        storage.features({}, [f"day {day}"])
+        storage.features({}, [f"day-{day}"])
         assert_kept(storage.refresh_pca()[0])
     storage.features({"many": images(range(60, 67))})
     fit, _ = storage.refresh_pca()
