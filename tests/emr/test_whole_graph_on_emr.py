@@ -155,10 +155,12 @@ def test_pca_alone_reads_no_image_and_leaves_the_features_as_they_were(account: 
 def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
     account: Account,
 ) -> None:
-    command = account.cluster.commands[0]
-    pythons = [part for part in command if part.startswith("spark.pyspark.driver.python=")]
-    assert pythons and pythons[0].endswith("/env/bin/python")
-    assert str(Path(__file__).parents[2]) not in pythons[0]
+    setting = "spark.pyspark.driver.python="
+    parts = [part for command in account.cluster.commands for part in command]
+    pythons = [part for part in parts if part.startswith(setting)]
+    assert pythons
+    assert all(python.endswith("/env/bin/python") for python in pythons)
+    assert not any(str(Path(__file__).parents[2]) in python for python in pythons)
 
 
 def test_tables_keep_their_schemas_on_the_way(account: Account) -> None:
