@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from fruits_assets.assets import mobilenet_features
+from fruits_assets.assets.mobilenet_features import mobilenet_features
 from tests.host.team_host import HOST
 
 VARIABLES = ("HOST", "PORT", "DB", "USER", "PASSWORD")
@@ -50,7 +50,7 @@ def test_images_and_tools_have_exact_versions(services: dict[str, dict[str, Any]
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
     pulled = [services[name]["image"] for name in ("postgres", "proxy")]
     for image in [*bases, *pulled]:
-        assert re.fullmatch(r"[a-z/-]+:\d+\.\d+[.\w]*-[\w-]+", image), image
+        assert re.fullmatch(r"[a-z/-]+:\d+\.\d+[.\w]*-[\w-]+(@sha256:[0-9a-f]{64})?", image), image
     assert re.search(r"pip install --no-cache-dir uv==\d+\.\d+\.\d+", dockerfile)
 
 

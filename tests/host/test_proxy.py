@@ -76,9 +76,11 @@ def proxy(team_host: TeamHost, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_without_the_right_password_there_is_nothing(
     proxy: Proxy, given: tuple[str, str] | None
 ) -> None:
-    for path in ("/", "/server_info", "/graphql", "/logs/x"):
+    for path in ("/", "/server_info", "/logs/x"):
         answer = requests.get(f"{proxy.url}{path}", auth=given, timeout=10)
         assert answer.status_code == 401
+    # Refused to everybody: a link on any page could ask so.
+    assert requests.get(f"{proxy.url}/graphql", auth=given, timeout=10).status_code == 405
     assert (
         requests.post(f"{proxy.url}/graphql", json=QUERY, auth=given, timeout=10).status_code == 401
     )
@@ -89,7 +91,7 @@ def test_the_ui_works_behind_it(proxy: Proxy) -> None:
     assert proxy.ask(Origin=proxy.url) == 200
     page = requests.get(f"{proxy.url}/runs", auth=(USER, PASSWORD), timeout=30)
     assert page.status_code == 200
-    assert "<title>" in page.text
+    assert page.text.startswith("<!DOCTYPE html>")
     assert "img-src 'self' data:" in page.headers["Content-Security-Policy"]
 
 
