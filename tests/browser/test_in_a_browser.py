@@ -32,7 +32,7 @@ SAID = {
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
     "embedding_quality": ["5-NN, 50 components", "rotation axes"],
     "data_health": ["groups of duplicates", "near, in two splits"],
-    "fruit_classifier": ["milliseconds a picture, one core", "accuracy, fruit"],
+    "fruit_classifier": ["milliseconds an image, one core", "accuracy, fruit"],
     "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {
@@ -90,6 +90,8 @@ def test_one_click_materializes_the_whole_graph(
     expect(page.get_by_text("20 checks")).to_be_visible()
     page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
+    expect(page.get_by_text("ingest", exact=True).first).to_be_visible()
+    page.keyboard.press("Alt+KeyE")  # expands the groups
     expect(page.get_by_text("Materialized", exact=True)).to_have_count(11)
     expect(page.get_by_text("6 / 6 Passed")).to_be_visible()
     expect(page.get_by_text("Never materialized")).to_have_count(0)
