@@ -69,8 +69,8 @@ def _logistic(vectors: Vectors) -> Iterator[list[str]]:
 
     def tell(learnt: Matrix, names: Names, asked: Matrix) -> Names:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
-        told: Names = model.fit(learnt, names).predict(asked)
-        return told
+        predicted: Names = model.fit(learnt, names).predict(asked)
+        return predicted
 
     for matrix in (vectors.features, vectors.components):
         for folds in questions(vectors.images):

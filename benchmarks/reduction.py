@@ -32,7 +32,7 @@ WAYS = {"full size": Limits(max_side=MAX_SIDE), "reduced": Limits()}
 
 
 def main() -> None:
-    """Print the shares told right, each way, and how alike the features are."""
+    """Print the accuracy each way, and how alike the features are."""
     options = _options()
     root = Path(options.images)
     files = list(_some_of_each(root, options.each))
@@ -48,7 +48,7 @@ def main() -> None:
     images["image_id"] = images["path"]
     found = {name: _quality(images, np.stack(vectors)) for name, vectors in features.items()}
     show(
-        f"{len(files):,} pictures enlarged to {options.side} x {options.side}: shares told right",
+        f"{len(files):,} pictures enlarged to {options.side} x {options.side}: accuracy",
         ("question", *(f"{way}, {kind}" for way in WAYS for kind in ("5-NN", "linear"))),
         _rows(found),
     )

@@ -42,7 +42,7 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
 
 
 def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """Which labels are confused, and which are told worst."""
+    """Which labels are confused, and which are recognized worst."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     of_labels = [

@@ -160,11 +160,11 @@ def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
 def confusions(
     pairs: Sequence[tuple[str, str, int]], per_class: Sequence[tuple[str, float]]
 ) -> bytes:
-    """The pairs of labels that are confused most, beside the labels that are told worst.
+    """The pairs of labels that are confused most, beside the labels of lowest accuracy.
 
     Args:
         pairs: given label, label that was told, how often; the worst first.
-        per_class: label and the share told right, the worst first.
+        per_class: label and its accuracy, the lowest first.
     """
     rows = max(len(pairs), len(per_class), 1)
     figure = Figure(figsize=(11, 1.2 + 0.32 * rows), layout="constrained")
@@ -173,7 +173,7 @@ def confusions(
     left.barh(names, [count for *_, count in pairs], color="tab:red", alpha=0.7)
     left.set(xlabel="images", title="held-out images under the wrong label")
     right.barh([name for name, _ in per_class], [share for _, share in per_class], alpha=0.7)
-    right.set(xlabel="share told right", xlim=(0, 1), title="labels that are told worst")
+    right.set(xlabel="accuracy", xlim=(0, 1), title="labels of lowest accuracy")
     for axes in (left, right):
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize=8)

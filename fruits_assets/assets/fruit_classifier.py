@@ -95,7 +95,7 @@ def _figures(answers: list[HeldOut]) -> dict[str, Any]:
     found = {
         "accuracy": rows_table([dict(zip(columns, row, strict=True)) for row in cells], columns)
     }
-    # Labels of photos are folders of a person's, and Dagster keeps what it is told.
+    # Labels of photos are a person's folders, and Dagster keeps all metadata.
     of_labels = [answer for answer in answers if answer.question == "fruit"]
     if not of_labels:
         return found

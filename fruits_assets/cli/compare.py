@@ -52,7 +52,7 @@ def compare(
 
 
 def _print(found: list[Comparison]) -> None:
-    columns = ["what is told", "never the same", "images", "groups"]
+    columns = ["predicted", "never the same", "images", "groups"]
     table = Table(*columns, "current", "candidate", "95 % of the difference", "candidate is")
     for answer in found:
         table.add_row(

@@ -49,7 +49,7 @@ class Order:
         return json.dumps({"settings": self.settings, "step": self.step}).encode()
 
     def step_reference(self) -> dg.StepRunRef:
-        """The reference of the step, to be called once the settings are taken over.
+        """The reference of the step, to be called once the settings have been applied.
 
         Raises:
             ClusterError: it is no reference of this Dagster.

@@ -26,7 +26,7 @@ class Comparison:
     groups: int
     """Films or persons, which are drawn as wholes: their images are no independent evidence."""
     current: float
-    """The share told right."""
+    """The accuracy."""
     candidate: float
     low: float
     """Of the interval that the difference, candidate less current, lies in."""
@@ -65,7 +65,7 @@ def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Co
 def _compared(images: pd.DataFrame, current: HeldOut, candidate: HeldOut) -> Comparison:
     rows = images.iloc[current.rows]
     groups = pd.factorize(rows["path"].map(_group))[0]
-    right = [answer.told == answer.given for answer in (current, candidate)]
+    right = [answer.predicted == answer.given for answer in (current, candidate)]
     low, high = interval(right[1].astype(float) - right[0], groups)
     return Comparison(
         current.question,

@@ -43,14 +43,14 @@ class HeldOut:
     temperature: float
 
     @property
-    def told(self) -> NDArray[np.int64]:
+    def predicted(self) -> NDArray[np.int64]:
         """(n,): the likeliest class of each."""
         return np.asarray(self.logits.argmax(axis=1), np.int64)
 
     @property
     def accuracy(self) -> float:
-        """The share told right."""
-        return float((self.told == self.given).mean())
+        """The accuracy."""
+        return float((self.predicted == self.given).mean())
 
     def probabilities(self, temperature: float | None = None) -> Numbers:
         """(n, classes), by the temperature of these answers or another."""
@@ -59,7 +59,7 @@ class HeldOut:
     def calibration_error(self, temperature: float | None = None) -> float:
         """How far confidence is from the share that is right, in the mean over `BINS`."""
         shares = self.probabilities(temperature)
-        sure, right = shares.max(axis=1), self.told == self.given
+        sure, right = shares.max(axis=1), self.predicted == self.given
         place = np.minimum((sure * BINS).astype(int), BINS - 1)
         gaps = [
             abs(sure[place == number].mean() - right[place == number].mean())
@@ -69,8 +69,8 @@ class HeldOut:
         return float(sum(gaps))
 
     def per_class(self) -> dict[str, tuple[int, float]]:
-        """Of each class: how many images were asked for, and the share told right."""
-        right = self.told == self.given
+        """Of each class: how many held-out images, and the accuracy."""
+        right = self.predicted == self.given
         return {
             self.classes[number]: (
                 int((self.given == number).sum()),
@@ -80,9 +80,11 @@ class HeldOut:
         }
 
     def confusions(self, most: int = 10) -> list[tuple[str, str, int]]:
-        """Pairs of classes that are taken for each other most often: given, told, how many."""
-        wrong = self.told != self.given
-        pairs = Counter(zip(self.given[wrong].tolist(), self.told[wrong].tolist(), strict=True))
+        """Pairs of classes that are taken for each other most often: given, predicted, how many."""
+        wrong = self.predicted != self.given
+        pairs = Counter(
+            zip(self.given[wrong].tolist(), self.predicted[wrong].tolist(), strict=True)
+        )
         ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]
         return [(self.classes[one], self.classes[other], n) for (one, other), n in ordered]
 

@@ -38,9 +38,9 @@ def choose(
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)
     uncertainty, novelty = _ranks(entropy), _ranks(_distance(vectors, known))
     score = (uncertainty + novelty) / 2
-    told = np.array(head.classes, object)[shares.argmax(axis=1)]
+    predicted = np.array(head.classes, object)[shares.argmax(axis=1)]
     found = images[["path", "image_id"]].assign(
-        score=score, uncertainty=uncertainty, novelty=novelty, suggested=told
+        score=score, uncertainty=uncertainty, novelty=novelty, suggested=predicted
     )
     found["cluster"] = _clusters(vectors, min(most, len(images)))
     found = found.sort_values(["score", "path"], ascending=[False, True])

@@ -75,5 +75,5 @@ def read_labels(root: Location) -> Labels:
 def _unusable(file: Location, reason: str) -> InputError:
     return InputError(
         f"{file} cannot be used: {reason}. It has to be a CSV file in UTF-8 with the columns path "
-        "and label; mend it, or delete it."
+        "and label; correct it, or delete it."
     )

@@ -246,7 +246,7 @@ class ClassifierStatistics(Statistics):
     model_bytes: int
     temperature: float
     accuracy: dict[str, float] = Field(default_factory=dict)
-    """Question -> share of the held-out images told right."""
+    """Question -> accuracy on the held-out images."""
     calibration_error: float | None = None
     greatest_difference: float = 0.0
     """Between a probability of the LiteRT file and of the head on the stored features."""
