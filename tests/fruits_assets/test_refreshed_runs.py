@@ -247,6 +247,8 @@ def test_a_damaged_table_is_whole_again_after_what_its_check_advises(
     assert f"delete the folder {folder} and materialize {asset} again" in damaged.text
     shutil.rmtree(folder)
     assert run(home.root, "raw_images*", source=home.source).success
-    failing = [outcome for outcome in check(home.root).values() if outcome.verdict == "FAILS"]
-    assert failing == []
+    verdicts = {name: outcome.verdict for name, outcome in check(home.root).items()}
+    # The sample has neighbouring frames of films in both splits.
+    assert verdicts.pop("data_health:no_picture_in_two_splits") == "warns"
+    assert set(verdicts.values()) == {"holds"}
     assert read(home.root, asset).drop_columns(["path"]).equals(before.drop_columns(["path"]))
