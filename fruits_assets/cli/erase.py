@@ -65,7 +65,7 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     """
     from fruits_assets.definitions import build_defs
     from fruits_assets.settings import load_settings
-    from spark_src.erasure.target import Target
+    from spark_src.erasure.target import Target, subject_in_tables
     from spark_src.io.locations import Location
     from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
@@ -77,6 +77,8 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     require_in_region([*places, *listed], settings.region)
     tables, source = Tables(places[0]), places[1]
     named = subject is not None or bool(image_ids)
+    if subject is not None:
+        subject = subject_in_tables(subject, source)
     target = Target.from_names(subject, image_ids or (), all_owners) if named else None
     if replay == named and (replay or dry_run):
         raise ErasureError("Give either --subject ID or --image-id ID, or --replay.")
@@ -135,7 +137,7 @@ class _Work:
             would = "What would be erased; nothing was changed" if dry_run else "To be erased"
             _show(found, would + whose)
             if not (dry_run or yes):
-                _ask_again(target)
+                _ask_again(target, self.source)
         return not dry_run
 
     def run(self, targets: list[Target], definitions: Callable[[], dg.Definitions]) -> None:
@@ -160,17 +162,19 @@ class _Work:
             _show_receipt(receipt)
 
 
-def _ask_again(target: Target) -> None:
+def _ask_again(target: Target, source: Location) -> None:
     """Erasing cannot be taken back: a slip of the pen has to be made twice.
 
     Raises:
         ErasureError: the answer is another.
     """
+    from spark_src.erasure.target import subject_in_tables
+
     if target.subject is None:
         typer.confirm("Erase these pictures for good?", abort=True)
         return
     answer = typer.prompt("This cannot be undone. Type the person's folder again", type=str)
-    if answer != target.subject:
+    if subject_in_tables(answer, source) != target.subject:
         raise ErasureError("That is another name. Nothing was changed.")
 
 

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import BinaryIO
 
 from spark_src.errors import AwsError, ErasureError
+from spark_src.images.listing import text_of
 from spark_src.io import object_versions
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
@@ -38,7 +39,7 @@ class Entry:
 
     root: Location
     path: str
-    """Relative to the root; bytes that are no UTF-8 are written as `\\xNN`."""
+    """Relative to the root, as the tables write it: see `text_of`."""
     raw: bytes
     """The same as it is."""
     kind: Kind
@@ -118,19 +119,19 @@ def _walk_local(root: Location) -> Iterator[Entry]:
                 found = list(entries)
         except OSError:
             if folder:
-                yield Entry(root, _shown(folder), folder, Kind.CLOSED)
+                yield Entry(root, text_of(folder), folder, Kind.CLOSED)
             continue
         for entry in found:
             raw = folder + b"/" + entry.name if folder else entry.name
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
-                yield Entry(root, _shown(raw), raw, Kind.OTHER)
+                yield Entry(root, text_of(raw), raw, Kind.OTHER)
                 continue
             kind = _kind(status.st_mode)
             if kind is Kind.FOLDER:
                 folders.append(raw)
-            yield Entry(root, _shown(raw), raw, kind, status.st_size, status.st_ctime)
+            yield Entry(root, text_of(raw), raw, kind, status.st_size, status.st_ctime)
 
 
 def _kind(mode: int) -> Kind:
@@ -164,10 +165,6 @@ def _open_object(location: Location, size: int) -> BinaryIO:
         if error.code in {"NoSuchKey", "404"}:
             raise FileNotFoundError(str(location)) from error
         raise
-
-
-def _shown(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
 
 
 def _below(root: Location, raw: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass, field
 
 from spark_src.erasure.files import Entry, Kind, delete_tree, walk
@@ -68,14 +67,13 @@ def remove_inputs(source: Location, target: Target) -> int:
     leads elsewhere deletes nothing.
 
     Raises:
-        ErasureError: a path leads out of the input, fits two files, or cannot be deleted.
+        ErasureError: a path leads out of the input, or cannot be deleted.
     """
     if source.scheme == "s3":
         return _remove_objects(source, target)
     require_plain_paths(target.paths)
     theirs = [entry for entry in walk(source) if target.owns(entry.path)]
     alone = [entry for entry in theirs if not target.is_below_folder(entry.path)]
-    _require_clear(alone)
     removed = 0
     for entry in alone:
         if entry.kind in {Kind.FILE, Kind.OTHER}:
@@ -84,17 +82,6 @@ def remove_inputs(source: Location, target: Target) -> int:
         elif entry.path == target.folder:
             removed += delete_tree(source, entry.raw.split(b"/"))
     return removed
-
-
-def _require_clear(entries: list[Entry]) -> None:
-    counts = Counter(entry.path for entry in entries)
-    twice = sum(1 for count in counts.values() if count > 1)
-    if twice:
-        raise ErasureError(
-            f"{twice} names of the request fit two files or folders each: one has bytes that are "
-            "no UTF-8, the other is spelled as those are shown. Rename one, materialize "
-            "raw_images, and call again."
-        )
 
 
 def _remove_objects(source: Location, target: Target) -> int:

@@ -15,7 +15,8 @@ from spark_src.io.locations import Location
 
 _HEX = re.compile(rb"[0-9a-f]{64,}")
 _HEX_OR_NOT = bytes(104 if byte in b"0123456789abcdef" else 32 for byte in range(256))
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
+_BYTE = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
+"""What `text_of` writes for a byte that is no UTF-8, or for a backslash."""
 _WORD = frozenset(
     byte for byte in range(256) if byte >= 128 or chr(byte).isalnum() or byte in b"_-"
 )

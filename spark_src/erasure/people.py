@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from spark_src.erasure.files import Entry, walk
 from spark_src.erasure.rows import may_hold_rows
 from spark_src.images.layout import PHOTOS
+from spark_src.images.listing import text_of
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
@@ -51,7 +52,7 @@ def _in_input(photos: Location) -> set[str]:
         names = os.listdir(os.fsencode(photos.path))
     except OSError:
         return set()
-    return {name.decode("utf-8", "backslashreplace") for name in names}
+    return {text_of(name) for name in names}
 
 
 def _in_file(entry: Entry) -> set[str]:

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from spark_src.errors import ErasureError
 from spark_src.images.layout import PHOTOS
+from spark_src.images.listing import text_of
+from spark_src.io.locations import Location
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -88,6 +90,18 @@ class Target:
         if self.subject is None or (folder, name) == (PHOTOS, self.subject):
             return False
         return (_folded(folder), _folded(name)) == (PHOTOS, _folded(self.subject))
+
+
+def subject_in_tables(name: str, source: Location) -> str:
+    r"""The name of a folder under the input, as the tables write it.
+
+    On disk a backslash can stand before what looks like a byte, and is escaped there; keys in S3
+    are UTF-8 and are written as they are.
+
+    >>> print(subject_in_tables(r"a\x41", Location.parse("/input")))
+    a\x5cx41
+    """
+    return name if source.scheme == "s3" else text_of(os.fsencode(name))
 
 
 def require_plain_paths(paths: Iterable[str]) -> None:

@@ -13,8 +13,9 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError
 from spark_src.features.inference import engine_of_this_worker, features_of
+from spark_src.features.interrupted import STAGED
 from spark_src.features.model import MobilenetModel
-from spark_src.features.plan import STAGED, Assembly, Computation, FeaturesPlan
+from spark_src.features.plan import Assembly, Computation, FeaturesPlan
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.tables import registry

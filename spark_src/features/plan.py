@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_src.errors import UnreadableVersionError
+from spark_src.features.interrupted import STAGED, left_behind
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
-from spark_src.tables.parquet import READING_THREADS, open_parquet, read_columns
+from spark_src.tables.parquet import read_columns
 from spark_src.tables.statistics import FeaturesStatistics
-
-STAGED = "_staged"
-"""Under the table's folder: features of single pictures, until the files that need them are there.
-Neither readers nor `vacuum` look into folders of such names."""
 
 KEY = ("image_id", "orientation")
 """What of an image decides its features, the fingerprint given."""
@@ -126,7 +121,7 @@ def plan_features(
     adopted: tuple[DataFile, ...] = ()
     staged: tuple[Location, ...] = ()
     if missing and not recompute:
-        adopted, staged = _left_behind(write, missing, suffix)
+        adopted, staged = left_behind(write, missing, suffix)
     finished = {file.name.removesuffix(f".{suffix}.parquet") for file in adopted}
     todo = [file for stem, file in missing.items() if stem not in finished]
     left = [*(write.folder / file.name for file in adopted), *staged]
@@ -188,38 +183,6 @@ def _reuse_note(before: Snapshot | None, model_sha256: str, recompute: bool) -> 
     if known.preprocessing != PIXELS:
         return f"Version {before.version} saw other pixels: nothing of it is used."
     return f"What is known is in version {before.version}."
-
-
-def _left_behind(
-    write: TableWrite, missing: dict[str, DataFile], suffix: str
-) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
-    """Whole files that are in no version, and those of single pictures."""
-    committed = {file.name for file in write.before.files} if write.before else set()
-    wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
-    sizes = {write.folder.relative(info.path): info.size for info in write.folder.files()}
-    whole = [name for name in sizes if name in wanted and name not in committed]
-    parts = [name for name in sizes if name.startswith(f"{STAGED}/{suffix}/part-")]
-    with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
-        rows = dict(
-            zip(
-                [*whole, *parts],
-                pool.map(_rows_of, [write.folder / name for name in (*whole, *parts)]),
-                strict=True,
-            )
-        )
-    adopted = (
-        DataFile(name, sizes[name], wanted[name]) for name in whole if rows[name] == wanted[name]
-    )
-    return tuple(adopted), tuple(write.folder / name for name in parts if rows[name])
-
-
-def _rows_of(location: Location) -> int | None:
-    """How many rows a file that was left behind has; None where it is not whole."""
-    try:
-        with open_parquet(location) as parquet:
-            return int(parquet.metadata.num_rows)
-    except UnreadableVersionError:
-        return None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ import pytest
 from spark_src.erasure.inputs import look_through, remove_inputs
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import scan
-from spark_src.erasure.target import Target
+from spark_src.erasure.target import Target, subject_in_tables
 from spark_src.errors import ErasureError
+from spark_src.images.listing import list_files
 from spark_src.io.aws import client
 from spark_src.io.locations import Location
 
@@ -115,12 +116,26 @@ def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path)
     raw = os.fsencode(source) + b"/a/\xff.jpg"
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target(None, frozenset({"a" * 64}), frozenset({"a/\\xff.jpg"}))
-    (source / "a/\\xff.jpg").write_bytes(b"somebody else's, whose name only looks like it")
-    with pytest.raises(ErasureError, match="fit two files"):
-        remove_inputs(location(source), target)
-    (source / "a/\\xff.jpg").unlink()
+    other = source / "a/\\xff.jpg"
+    other.write_bytes(b"somebody else's, whose name only looks like it")
     assert remove_inputs(location(source), target) == 1
     assert not os.path.exists(raw)
+    assert other.exists()
+
+
+@pytest.mark.parametrize("name", ["anna\\x41", "anna\\xe9", "anna\\x5cx41", "anna\\"])
+def test_a_folder_with_backslashes_is_named_as_the_listing_of_the_input_names_it(
+    source: Path, name: str
+) -> None:
+    photo = source / "photos" / name / "1.jpg"
+    photo.parent.mkdir()
+    photo.write_bytes(b"picture")
+    listed = list_files(location(source)).files["path"].to_pylist()
+    target = Target.from_names(subject_in_tables(name, location(source)))
+    (path,) = [path for path in listed if target.owns(path)]
+    assert look_through(location(source), target).files == [path]
+    assert remove_inputs(location(source), target) == 1
+    assert not photo.parent.exists()
 
 
 def test_a_subject_of_other_bytes_is_named_by_what_the_shell_gives(source: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from spark_src.features.plan import STAGED, FeaturesPlan
+from spark_src.features.interrupted import STAGED
+from spark_src.features.plan import FeaturesPlan
 from spark_src.images import plan as ingest_plan
 from tests.pipeline import table_of, tables_in
 from tests.spark_src.marked_features import Features, compute_task, jpeg

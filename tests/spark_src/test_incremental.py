@@ -14,8 +14,9 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.features import incremental
+from spark_src.features.interrupted import STAGED
 from spark_src.features.model import MobilenetModel
-from spark_src.features.plan import STAGED, FeaturesPlan, plan_features
+from spark_src.features.plan import FeaturesPlan, plan_features
 from spark_src.images import plan as ingest_plan
 from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import open_parquet, write_file

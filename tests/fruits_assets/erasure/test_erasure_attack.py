@@ -20,8 +20,9 @@ import pytest
 
 from spark_src.contract import PREFIXES
 from spark_src.erasure import proof, requests
-from spark_src.erasure.target import Target
+from spark_src.erasure.target import Target, subject_in_tables
 from spark_src.errors import ConcurrentWriteError
+from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
 from tests.erasure_scanner import files_with
@@ -77,8 +78,10 @@ def counts_of(tables: Tables, asset: str) -> Counter[str]:
 
 
 def ask_for(folder: Path, names: tuple[str, ...]) -> None:
+    source = Location.parse(str(folder / "input"))
     for name in names:
-        requests.keep(tables_in(folder / "data"), Target.from_names(name))
+        target = Target.from_names(subject_in_tables(name, source))
+        requests.keep(tables_in(folder / "data"), target)
 
 
 def erase_interrupted(folder: Path, instance: dg.DagsterInstance) -> None:
