@@ -118,9 +118,9 @@ def _prove(
         return []
     needles = proof.needles_of(tables, source, pending)
     records = Records(context.instance, (tables.root, source))
-    subjects = tuple(request.target.subject or "" for request in pending)
+    subjects = tuple(name for request in pending for name in request.target.names)
     of_all = Needles.merge(needles.values())
-    redacted = records.redact(Redaction(of_all, tuple(filter(None, subjects))))
+    redacted = records.redact(Redaction(of_all, subjects))
     counts = {"purged_files": purged, "redacted_records": redacted}
     found = proof.look(tables, source, of_all, records.scan)
     failures = []

@@ -11,12 +11,11 @@ from urllib.parse import quote
 
 from spark_src.erasure.target import Target
 from spark_src.images.layout import PHOTOS
+from spark_src.images.listing import name_of
 from spark_src.io.locations import Location
 
 _HEX = re.compile(rb"[0-9a-f]{64,}")
 _HEX_OR_NOT = bytes(104 if byte in b"0123456789abcdef" else 32 for byte in range(256))
-_BYTE = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
-"""What `text_of` writes for a byte that is no UTF-8, or for a backslash."""
 _WORD = frozenset(
     byte for byte in range(256) if byte >= 128 or chr(byte).isalnum() or byte in b"_-"
 )
@@ -126,7 +125,7 @@ def _spellings(path: str) -> tuple[bytes, ...]:
     >>> [form.decode() for form in _spellings('a"b')]
     ['a"b', 'a%22b', 'a\\"b', 'a\\\\\\"b', 'a""b', 'a&quot;b']
     """
-    raw = _BYTE.sub(lambda match: bytes([int(match[1], 16)]), path.encode())
+    raw = name_of(path)
     texts = dict.fromkeys((path, raw.decode("utf-8", "surrogateescape")))
     found = [raw]
     for text in texts:

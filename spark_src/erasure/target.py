@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from spark_src.errors import ErasureError
 from spark_src.images.layout import PHOTOS
-from spark_src.images.listing import text_of
+from spark_src.images.listing import name_of, text_of
 from spark_src.io.locations import Location
 
 _HEX = frozenset("0123456789abcdef")
@@ -57,6 +57,14 @@ class Target:
     def folder(self) -> str | None:
         """The person's folder, relative to the input."""
         return None if self.subject is None else f"{PHOTOS}/{self.subject}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The person's name, as the tables write it and as the folder has it."""
+        if self.subject is None:
+            return ()
+        folder = name_of(self.subject).decode("utf-8", "surrogateescape")
+        return tuple(dict.fromkeys((self.subject, folder)))
 
     @property
     def prefix(self) -> str | None:

@@ -48,6 +48,7 @@ REFUSED = pa.schema(
 """What is there but is no file that can be read: columns of `rejected_images`."""
 
 _LIKE_A_BYTE = re.compile(rb"\\(?=x[0-9a-f]{2})")
+_WRITTEN = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
 
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Of the years 1 to 9999, which Python and databases know: file systems may have any number."""
@@ -152,6 +153,15 @@ def text_of(name: bytes) -> str:
     caf\xe9.jpg caf\x5cxe9.jpg a\b.jpg
     """
     return _LIKE_A_BYTE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
+
+
+def name_of(text: str) -> bytes:
+    r"""The name that `text_of` has written as this text.
+
+    >>> [name_of(text_of(name)) == name for name in (b"caf\xe9", rb"caf\xe9", rb"a\b")]
+    [True, True, True]
+    """
+    return _WRITTEN.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
 
 
 def bytes_of(path: str) -> bytes:

@@ -106,7 +106,6 @@ def _cut_off(work: Callable[..., object]) -> Callable[..., object]:
     return works_three_times
 
 
-@pytest.mark.attack
 def test_forty_odd_people_are_gone_from_everywhere_and_nobody_else_is(
     attacked: Path, tmp_path: Path
 ) -> None:
