@@ -78,7 +78,7 @@ def prove_erasure(
     input_folder: InputFolder,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> None:
-    """Delete earlier versions and leftovers, redact Dagster's records, look into every file.
+    """Delete earlier versions and leftovers, redact Dagster's records, scan every file.
 
     Then it writes the receipts.
     """

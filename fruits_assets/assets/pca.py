@@ -87,7 +87,7 @@ def pca_model_change(
     log: Log,
     erased: bool = False,
 ) -> Change:
-    """The model, fitted anew or kept, with the sums of today's images."""
+    """The model, fitted again or kept, with the sums of today's images."""
     started, session = time.monotonic(), lambda: pyspark.spark_session
     if fit.is_unchanged(write.before, features, settings):
         return Change.none(write)

@@ -60,7 +60,7 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
 ) -> None:
     """Erase a person's data: input, tables, PCA's sums, CSV, leftovers, Dagster's records.
 
-    Then it looks into every file. Safe to interrupt: the same command, or one without a name,
+    Then it scans every file. Safe to interrupt: the same command, or one without a name,
     completes what is pending. Sensor and automation are off meanwhile.
     """
     from fruits_assets.definitions import build_defs

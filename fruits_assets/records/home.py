@@ -54,7 +54,7 @@ class Records:
         return changed
 
     def scan(self, needles: Needles) -> Scan:
-        """Look into every row and file for a target.
+        """Scan every row and file for a target.
 
         Raises:
             ErasureError: a database cannot be read.

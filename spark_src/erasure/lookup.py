@@ -88,7 +88,7 @@ def find(
         source: the input.
         target: whose data.
         image_ids: of pictures that are known to be the target's.
-        records: looks into Dagster's own records; called where nothing else has a trace.
+        records: scans Dagster's own records; called where nothing else has a trace.
 
     Raises:
         ErasureError: the tables were made from another input, or the input is not there.

@@ -1,4 +1,4 @@
-"""The end of an erasure: a look into every file, and a receipt that says nothing of the person."""
+"""The end of an erasure: a scan of every file, and a receipt that says nothing of the person."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """What a look into every file has found."""
+    """What the scan of every file found."""
 
     stored: Scan
     supplied: Scan
@@ -45,7 +45,7 @@ class Look:
 
 
 Records = Callable[[Needles], Scan]
-"""Looks into Dagster's own records."""
+"""Scans Dagster's own records."""
 
 
 def needles_of(tables: Tables, source: Location, pending: Iterable[Request]) -> dict[str, Needles]:
@@ -62,7 +62,7 @@ def needles_of(tables: Tables, source: Location, pending: Iterable[Request]) -> 
 def look(
     tables: Tables, source: Location, needles: Needles, records: Records | None = None
 ) -> Look:
-    """Look into every file; of one request or of several at once."""
+    """Scan every file; of one request or of several at once."""
     return Look(
         stored=scan(tables.root, needles, pending_prefix(tables)),
         supplied=scan(source, needles, pending_prefix(tables)),
@@ -85,7 +85,7 @@ def prove(
         source: the input.
         request: what was to be erased.
         counts: what was deleted besides, for the receipt: by `purge`, in Dagster's records.
-        found: a look into every file, after all else; by default it is made here.
+        found: a scan of every file, after all else; by default it is made here.
 
     Raises:
         ErasureError: something of the target is still there; the message names files where their

@@ -82,7 +82,7 @@ def look_up(
         tables: the storage.
         source: the input.
         target: whose data.
-        records: looks into Dagster's own records.
+        records: scans Dagster's own records.
 
     Raises:
         ErasureError: there is no trace, only of a name that is nearly the same, or a picture that

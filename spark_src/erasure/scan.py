@@ -1,4 +1,4 @@
-"""The proof's look into every file below a folder, each decoded by its format."""
+"""The proof's scan of every file below a folder, each decoded by its format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK, _OVERLAP = 8 * 2**20, 16 * 2**10
 
 @dataclass(frozen=True)
 class Scan:
-    """A look into every file below some folders."""
+    """A scan of every file below some folders."""
 
     files: int = 0
     bytes: int = 0
@@ -64,7 +64,7 @@ class Looked:
 
 
 def scan(root: Location, needles: Needles, *skip: Location) -> Scan:
-    """Look into every file below a folder.
+    """Scan every file below a folder.
 
     Args:
         root: the folder.

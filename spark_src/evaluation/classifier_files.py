@@ -40,7 +40,7 @@ class Learnt:
     head: Head
     stored: StoredClassSums
     files_read: int
-    """Files of features that were added or taken away; all of them where it was learnt anew."""
+    """Files of features that were added or taken away; all of them where it was trained again."""
 
 
 def digest_of(features: Snapshot, components: Snapshot, most_images: int) -> str:

@@ -170,7 +170,7 @@ def bytes_of(path: str) -> bytes:
 
 
 def fingerprint(listing: Listing) -> str:
-    """Changes when a file comes, goes or is written anew: sizes, times and ETags decide."""
+    """Changes when a file comes, goes or is rewritten: sizes, times and ETags decide."""
     digest = hashlib.sha256()
     for table in (listing.files.drop_columns(["raw_path"]), listing.refused):
         for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):

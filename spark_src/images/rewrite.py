@@ -1,4 +1,4 @@
-"""Files of `raw_images` written anew: without rows that go, or several small ones as one."""
+"""Files of `raw_images` rewritten: without rows that go, or several small ones as one."""
 
 from __future__ import annotations
 

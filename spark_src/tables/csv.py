@@ -25,7 +25,7 @@ FILE = "pca_components.csv"
 STAGED = "_staged"
 
 FORMAT = "2"
-"""Of the file: another one is written anew from the same components."""
+"""Of the file: another one is rewritten from the same components."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """At the start of a file it tells Excel that the text is UTF-8."""
