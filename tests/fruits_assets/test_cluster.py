@@ -248,7 +248,11 @@ def test_stop_leaves_termination_protection_on_and_says_so(emr: Emulated) -> Non
 
 def test_status_tells_what_runs(emr: Emulated) -> None:
     ours = emr.start()
-    step = {"Name": "featurize", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+    step = {
+        "Name": "featurize",
+        "ActionOnFailure": "CONTINUE",
+        "HadoopJarStep": {"Jar": "command-runner.jar"},
+    }
     pending = step | {"Name": "not yet"}
     aws.client("emr", REGION).add_job_flow_steps(JobFlowId=ours, Steps=[step, pending])
     found = cluster.status(NAME, REGION)

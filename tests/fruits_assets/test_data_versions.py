@@ -86,7 +86,7 @@ def test_every_asset_knows_the_version_of_what_it_was_made_from(
         "pca_components": ("mobilenet_features", "pca_model"),
         "csv_export": ("pca_components",),
         "embedding_quality": ("mobilenet_features", "pca_model", "pca_components"),
-        "data_health": ("raw_images", "mobilenet_features", "pca_model"),
+        "data_health": ("raw_images", "mobilenet_features", "pca_components"),
         "fruit_classifier": ("mobilenet_model", "mobilenet_features", "pca_components"),
         "label_issues": ("raw_images", "pca_components"),
     }

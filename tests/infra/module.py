@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTRACT = Path("spark_src") / "contract.json"
 
 _OFFLINE = PROJECT.parent / "shared" / "tools" / "terraform-offline" / "setup"
+_LOCK = PROJECT / ".cache" / "terraform.lock"
 
 
 class NoProviderError(Exception):
@@ -44,13 +47,29 @@ def init(module: Path) -> str:
         NoProviderError: there is neither.
     """
     if _OFFLINE.exists():
-        made = subprocess.run([_OFFLINE], capture_output=True, text=True, check=True)
-        os.environ["TF_CLI_CONFIG_FILE"] = made.stdout.strip()
+        os.environ["TF_CLI_CONFIG_FILE"] = _stand_in()
     try:
         terraform(module, "init", "-backend=false", "-input=false")
     except subprocess.CalledProcessError as error:
         raise NoProviderError(error.stderr) from error
     return "stand-in with the provider's schema" if _OFFLINE.exists() else "real provider"
+
+
+@cache
+def _stand_in() -> str:
+    """Set the stand-in up once for all processes of a test run: others may have it running."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        known_run, _, configuration = lock.read().partition(" ")
+        if known_run == run:
+            return configuration
+        made = subprocess.run([_OFFLINE], capture_output=True, text=True, check=True)
+        lock.truncate(0)
+        lock.write(f"{run} {made.stdout.strip()}")
+        return made.stdout.strip()
 
 
 def terraform(

@@ -37,7 +37,8 @@ from tests.spark_src.vectors import VectorStorage, images
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder that every user can reach and write into; pytest's own are closed."""
-    folder = Path(tempfile.mkdtemp())
+    # Spark's settings may have made a test's own folder the one for temporary files.
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o777)
     before = os.umask(0o022)  # the project's processes have one that closes what they make
     yield folder
