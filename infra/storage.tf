@@ -131,7 +131,7 @@ resource "aws_s3_bucket_notification" "this" {
 resource "aws_s3_bucket_lifecycle_configuration" "data" {
   bucket = aws_s3_bucket.this["data"].id
 
-  # Rules about versions do nothing before there are versions.
+  # Version rules have no effect before versioning is enabled.
   depends_on = [aws_s3_bucket_versioning.this]
 
   rule {
@@ -178,7 +178,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "logs" {
 
   bucket = aws_s3_bucket.this[each.key].id
 
-  # Rules about versions do nothing before there are versions.
+  # Version rules have no effect before versioning is enabled.
   depends_on = [aws_s3_bucket_versioning.this]
 
   rule {
