@@ -139,10 +139,10 @@ def test_a_port_that_cannot_be_closed_ends_the_start(node: Node, command: str) -
     ("program", "body", "why"),
     [
         ("aws", "exit 1", f"cannot read {URI}"),
-        ("aws", "echo jupyter", "no SHA-512 hash"),
-        ("aws", f"echo '{HASH}'; echo root:x", "no SHA-512 hash"),
-        ("docker", "exit 1", "container does not run"),
-        ("docker", "[[ $* != *chpasswd* ]]", "did not take the password"),
+        ("aws", "echo jupyter", "not a SHA-512 password hash"),
+        ("aws", f"echo '{HASH}'; echo root:x", "not a SHA-512 password hash"),
+        ("docker", "exit 1", "container is not running"),
+        ("docker", "[[ $* != *chpasswd* ]]", "did not accept the password"),
     ],
 )
 def test_where_it_is_not_replaced_the_unit_fails_and_the_port_stays_shut(
@@ -178,7 +178,7 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
 def test_it_says_what_arguments_it_wants(node: Node, arguments: tuple[str, ...]) -> None:
     code, said = node.run("jupyterhub.sh", *arguments)
     assert code == 1
-    assert "jupyterhub.sh: wants" in said
+    assert "jupyterhub.sh: expected" in said
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])

@@ -147,7 +147,7 @@ def test_down_tries_again_where_a_late_log_kept_a_bucket(made: Machine) -> None:
     made.program("terraform", late + "\n" + (made.bin / "terraform").read_text())
     code, said = made.run("infra/commands/down", CONFIRM=made.outputs["bucket"])
     assert code == 0, said
-    assert "a log came late" in said and "Nothing is left" in said
+    assert "a log arrived" in said and "Nothing is left" in said
 
 
 def test_down_is_no_success_where_something_is_left(made: Machine) -> None:
