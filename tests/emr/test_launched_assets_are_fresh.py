@@ -98,7 +98,7 @@ def _definitions(launcher: dg.ResourceDefinition) -> dg.Definitions:
 @pytest.mark.parametrize(
     ("job", "status"), [(stock_job, StaleStatus.STALE), (our_job, StaleStatus.FRESH)]
 )
-def test_a_launched_asset_is_unsynced_by_the_stock_launcher_and_fresh_by_ours(
+def test_a_launched_asset_is_stale_with_the_stock_launcher_and_fresh_with_ours(
     job: Any, status: StaleStatus
 ) -> None:
     with dg.instance_for_test() as instance:

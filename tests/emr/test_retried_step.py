@@ -65,7 +65,7 @@ def run(with_the_assets: None) -> Run:  # noqa: ARG001
     return execute
 
 
-def test_a_retry_succeeds_while_emr_throttles_and_a_cluster_ends_and_no_event_is_repeated(
+def test_a_retry_succeeds_despite_throttling_and_a_terminated_cluster_without_repeated_events(
     account: Account, launcher: FruitsStepLauncher, run: Run
 ) -> None:
     before = set(account.cluster.begun)

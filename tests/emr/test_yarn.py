@@ -128,7 +128,7 @@ def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
 
 
 @pytest.mark.yarn
-def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
+def test_the_number_of_tasks_depends_on_the_data_and_not_on_the_initial_cores(
     yarn_account: Account, add_step: AddStep, code: Path
 ) -> None:
     python = "/opt/fruits/env/bin/python"
@@ -147,7 +147,7 @@ def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
 
 
 @pytest.mark.yarn
-def test_features_are_the_same_to_the_bit_where_an_executor_is_killed(
+def test_features_are_bit_identical_after_an_executor_was_killed(
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     log, seconds = materialize(yarn_account, FEATURES, kill_a_busy_executor(yarn), step=1)
@@ -158,7 +158,7 @@ def test_features_are_the_same_to_the_bit_where_an_executor_is_killed(
 
 
 @pytest.mark.yarn
-def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step: AddStep) -> None:
+def test_the_run_reports_why_no_executor_starts(yarn_account: Account, add_step: AddStep) -> None:
     files = StepFiles(yarn_account.tables.root / "staging" / "no-executor")
     step = submission.step_definition(
         "no executor",
@@ -184,7 +184,7 @@ def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step:
 
 
 @pytest.mark.yarn_whole
-def test_the_whole_graph_is_that_of_one_machine_where_a_node_manager_ends(
+def test_the_whole_graph_equals_that_of_one_machine_after_a_node_manager_stopped(
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     def end_a_node() -> None:

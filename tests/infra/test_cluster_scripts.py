@@ -77,7 +77,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_the_port_is_shut_until_the_password_is_replaced_for_the_node_itself_too(
+def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     node: Node,
 ) -> None:
     code, said = node.run("jupyterhub.sh", "install", URI)
@@ -97,7 +97,7 @@ def test_the_port_is_shut_until_the_password_is_replaced_for_the_node_itself_too
     assert HASH not in recorded and HASH not in said
 
 
-def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> None:
+def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> None:
     assert node.run("jupyterhub.sh", "install", URI)[0] == 0
     folder = node.root / "system" / "etc" / "systemd" / "system"
     closed, password = ((folder / unit).read_text() for unit in UNITS)
@@ -112,7 +112,7 @@ def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> Non
     assert subprocess.run([installed, "nonsense"], check=False, capture_output=True).returncode == 1
 
 
-def test_both_can_be_run_again(node: Node) -> None:
+def test_both_units_are_idempotent(node: Node) -> None:
     for _ in range(2):
         assert node.run("jupyterhub.sh", "install", URI)[0] == 0
         assert node.run("jupyterhub.sh", "close")[0] == 0
@@ -122,13 +122,13 @@ def test_both_can_be_run_again(node: Node) -> None:
     assert node.shut() == []
 
 
-def test_other_nodes_than_the_primary_close_nothing(node: Node) -> None:
+def test_only_the_primary_node_closes_the_port(node: Node) -> None:
     assert node.run("jupyterhub.sh", "install", URI, primary=False)[0] == 0
     assert node.shut() == [] and node.taken.read_text() == ""
 
 
 @pytest.mark.parametrize("command", ["iptables", "ip6tables"])
-def test_a_port_that_cannot_be_closed_ends_the_start(node: Node, command: str) -> None:
+def test_the_bootstrap_fails_if_the_port_cannot_be_closed(node: Node, command: str) -> None:
     node.program(command, "exit 1")
     code, said = node.run("jupyterhub.sh", "install", URI)
     assert code == 1
@@ -145,7 +145,7 @@ def test_a_port_that_cannot_be_closed_ends_the_start(node: Node, command: str) -
         ("docker", "[[ $* != *chpasswd* ]]", "did not accept the password"),
     ],
 )
-def test_where_it_is_not_replaced_the_unit_fails_and_the_port_stays_shut(
+def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_closed(
     node: Node, program: str, body: str, why: str
 ) -> None:
     node.run("jupyterhub.sh", "install", URI)
@@ -156,7 +156,7 @@ def test_where_it_is_not_replaced_the_unit_fails_and_the_port_stays_shut(
     assert len(node.shut()) == 2 * len(SHUT)
 
 
-def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
+def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
     """From EMR 7.4 on, Livy has a certificate of the cluster's own where traffic is encrypted."""
     home = node.root / "home" / "jovyan" / ".sparkmagic"
     home.mkdir(parents=True)
@@ -175,14 +175,14 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
 @pytest.mark.parametrize(
     "arguments", [(), ("install",), ("open",), ("open", "s3://b/x"), ("close", URI), ("fail", URI)]
 )
-def test_it_says_what_arguments_it_wants(node: Node, arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(node: Node, arguments: tuple[str, ...]) -> None:
     code, said = node.run("jupyterhub.sh", *arguments)
     assert code == 1
     assert "jupyterhub.sh: expected" in said
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])
-def test_session_managers_agent_is_started_and_installed_where_it_is_missing(
+def test_session_managers_agent_is_started_and_installed_if_missing(
     node: Node, there: bool
 ) -> None:
     node.program("rpm", f"exit {int(not there)}")
@@ -193,7 +193,7 @@ def test_session_managers_agent_is_started_and_installed_where_it_is_missing(
     assert done == (["systemctl"] if there else ["dnf", "systemctl"])
 
 
-def test_a_cluster_starts_without_session_manager_but_says_so(node: Node) -> None:
+def test_a_cluster_starts_without_session_manager_and_reports_it(node: Node) -> None:
     node.program("rpm", "exit 1")
     node.program("dnf", "exit 1")
     code, said = node.run("session-manager.sh")

@@ -27,7 +27,7 @@ def settled(machine: Machine) -> Machine:
     return machine
 
 
-def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Machine) -> None:
+def test_up_creates_the_buckets_then_fills_them_then_creates_the_cluster(settled: Machine) -> None:
     code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 0, said
     order = ["cluster-env build", "-target=terraform_data.storage", "cluster-env push", "aws s3 ls"]
@@ -40,13 +40,13 @@ def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Ma
     assert 'eval "$(make -s env)"' in said
 
 
-def test_up_asks_unless_told_not_to(settled: Machine) -> None:
+def test_up_asks_for_confirmation_by_default(settled: Machine) -> None:
     settled.run("infra/commands/up")
     assert settled.called(" apply ") and not settled.called("-auto-approve -target")
     assert settled.called(" apply -auto-approve=false ")
 
 
-def test_up_reads_nothing_that_the_first_apply_does_not_keep(settled: Machine) -> None:
+def test_up_only_reads_outputs_that_the_first_apply_saves(settled: Machine) -> None:
     """Terraform drops outputs of a targeted apply that depend on variables alone."""
     code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 0, said
@@ -57,7 +57,7 @@ def test_up_reads_nothing_that_the_first_apply_does_not_keep(settled: Machine) -
     assert settled.called("uv run fruits cluster-env push")
 
 
-def test_up_can_be_run_again_where_it_had_stopped(settled: Machine) -> None:
+def test_up_can_be_run_again_after_a_failure(settled: Machine) -> None:
     settled.program("uv", '[[ "$*" != *push* ]] || exit 1; echo .cache/env-0123.tar.gz')
     assert settled.run("infra/commands/up", AUTO_APPROVE="yes")[0] == 1
     settled.program("uv", "echo .cache/env-0123.tar.gz")
@@ -75,7 +75,7 @@ def test_an_output_that_is_missing_or_empty_stops_a_command(made: Machine) -> No
     assert not made.called(" apply ") and not made.called(" destroy ")
 
 
-def test_up_says_that_the_quota_is_too_small_before_anything_is_billed(settled: Machine) -> None:
+def test_up_reports_a_small_quota_before_anything_is_billed(settled: Machine) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}5.0")
     code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 1
@@ -85,9 +85,7 @@ def test_up_says_that_the_quota_is_too_small_before_anything_is_billed(settled: 
 
 
 @pytest.mark.parametrize("answer", ["12.0", "640.0", "None"])
-def test_up_goes_on_where_the_quota_is_large_enough_or_not_known(
-    settled: Machine, answer: str
-) -> None:
+def test_up_continues_if_the_quota_is_sufficient_or_unknown(settled: Machine, answer: str) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}{answer}")
     code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 0, said
@@ -101,7 +99,7 @@ def test_up_without_settings_names_the_file_to_copy(machine: Machine) -> None:
     assert not machine.called("apply")
 
 
-def test_up_makes_no_second_cluster_beside_one_that_fruits_started(settled: Machine) -> None:
+def test_up_creates_no_second_cluster_beside_one_that_fruits_started(settled: Machine) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{LIVING}")
     code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 1
@@ -119,7 +117,7 @@ def test_without_credentials_nothing_is_done(made: Machine) -> None:
 
 
 @pytest.mark.parametrize("answer", ["no", "fruits-other"])
-def test_down_says_what_is_lost_and_wants_the_buckets_name(made: Machine, answer: str) -> None:
+def test_down_lists_the_data_and_requires_the_buckets_name(made: Machine, answer: str) -> None:
     machine = made
     machine.program("aws", 'echo "Total Objects: 240"; echo "Total Size: 1.3 MiB"')
     code, said = machine.run("infra/commands/down", CONFIRM=answer)
@@ -129,7 +127,9 @@ def test_down_says_what_is_lost_and_wants_the_buckets_name(made: Machine, answer
     assert not machine.called("terminate") and not machine.called("destroy")
 
 
-def test_down_ends_clusters_that_terraform_does_not_know_then_everything(made: Machine) -> None:
+def test_down_terminates_clusters_unknown_to_terraform_then_deletes_everything(
+    made: Machine,
+) -> None:
     machine = made
     machine.program("aws", LIVING)
     code, said = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
@@ -141,7 +141,7 @@ def test_down_ends_clusters_that_terraform_does_not_know_then_everything(made: M
     assert machine.called("delete-secret") and "Nothing is left" in said
 
 
-def test_down_tries_again_where_a_late_log_kept_a_bucket(made: Machine) -> None:
+def test_down_tries_again_if_a_late_log_blocks_a_bucket(made: Machine) -> None:
     once = made.root / "once"
     late = f'[[ "$*" != *" destroy "* || -e {once} ]] || {{ touch {once}; exit 1; }}'
     made.program("terraform", late + "\n" + (made.bin / "terraform").read_text())
@@ -150,7 +150,7 @@ def test_down_tries_again_where_a_late_log_kept_a_bucket(made: Machine) -> None:
     assert "a log arrived" in said and "Nothing is left" in said
 
 
-def test_down_is_no_success_where_something_is_left(made: Machine) -> None:
+def test_down_fails_if_resources_remain(made: Machine) -> None:
     machine = made
     left = '[[ "$*" != *"state list"* ]] || echo aws_s3_bucket.this'
     machine.program("terraform", (machine.bin / "terraform").read_text() + left)
@@ -159,21 +159,21 @@ def test_down_is_no_success_where_something_is_left(made: Machine) -> None:
     assert "aws_s3_bucket.this" in said
 
 
-def test_the_settings_come_as_lines_for_a_shell(made: Machine) -> None:
+def test_env_prints_the_settings_as_shell_lines(made: Machine) -> None:
     code, said = made.run("infra/commands/env")
     assert code == 0
     assert said == made.outputs["exports"] + "\n"
     assert f"export FRUITS_STORAGE='{made.outputs['storage']}'" in said
 
 
-def test_where_nothing_is_made_that_is_said(machine: Machine) -> None:
+def test_env_without_resources_names_make_up(machine: Machine) -> None:
     machine.program("terraform", "exit 1")
     code, said = machine.run("infra/commands/env")
     assert code == 1
     assert "make up" in said
 
 
-def test_the_password_is_random_under_the_key_and_on_no_command_line(made: Machine) -> None:
+def test_the_password_is_random_encrypted_and_on_no_command_line(made: Machine) -> None:
     machine, kept, hashed = made, made.root / "kept.json", made.root / "kept.hash"
     keep = f'for a in "$@"; do [[ $a != file://* ]] || cat "${{a#file://}}" >"{kept}"; done'
     keep += f'\n[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{hashed}"'
@@ -200,14 +200,14 @@ def openssl_hash(password: str, salt: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_password_that_is_there_stays(made: Machine) -> None:
+def test_an_existing_password_is_kept(made: Machine) -> None:
     machine = made
     machine.program("aws", EVERYTHING_THERE)
     machine.run("infra/commands/jupyterhub-password", "--if-missing")
     assert not machine.called("put-secret-value") and not machine.called("create-secret")
 
 
-def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) -> None:
+def test_certificates_have_emrs_format_and_no_key_is_left_behind(made: Machine) -> None:
     machine = made
     openssl = program("openssl", "openssl", SYSTEM)
     kept = machine.root / "kept.zip"
@@ -232,7 +232,7 @@ def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) 
     assert list((machine.root / ".cache").iterdir()) == []
 
 
-def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
+def test_an_ssh_key_is_created_once_and_private_to_its_owner(machine: Machine) -> None:
     program("ssh-keygen", "openssh-client", SYSTEM)
     (machine.root / "infra").mkdir(exist_ok=True)
     key = machine.root / ".ssh" / "key"
@@ -249,7 +249,7 @@ def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
 SMOKE = ["up", "data", "graph", "checks", "pca", "notebook", "spot", "erasure", "restart", "down"]
 
 
-def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Machine) -> None:
+def test_the_smoke_test_runs_its_steps_and_reports_failures(settled: Machine) -> None:
     settled.program(
         "uv",
         'if [[ "$*" == *"fruits check"* ]]; then echo "account 123456789012: bad"; exit 1; fi\n'
@@ -273,7 +273,7 @@ def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Mac
     assert places == sorted(places)
 
 
-def test_the_smoke_test_asks_first(settled: Machine) -> None:
+def test_the_smoke_test_asks_for_confirmation(settled: Machine) -> None:
     code, _ = settled.run("infra/commands/smoke")
     assert code == 1
     assert not settled.called(" apply ")
@@ -297,7 +297,7 @@ NEWER_THAN_BASH_3 = {
 
 
 @pytest.mark.parametrize("file", sorted((PROJECT / "infra" / "commands").iterdir()), ids=str)
-def test_commands_keep_to_what_bash_3_on_macos_has(file: Path) -> None:
+def test_commands_use_only_features_of_bash_3_on_macos(file: Path) -> None:
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     found = {
         name: line

@@ -70,7 +70,7 @@ def terraform(root: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="there is no terraform on this machine")
-def test_one_change_of_the_contract_changes_both(checkout: Path) -> None:
+def test_a_change_of_the_contract_affects_python_and_terraform(checkout: Path) -> None:
     file = checkout / CONTRACT
     for run in (python, terraform):
         before = run(checkout)

@@ -24,7 +24,7 @@ def table(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="there is no terraform on this machine")
-def test_everything_that_is_planned_was_reviewed(tmp_path: Path) -> None:
+def test_the_plan_equals_the_reviewed_tables(tmp_path: Path) -> None:
     module = copy(tmp_path / "module")
     try:
         init(module)
@@ -41,7 +41,7 @@ def both(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any]
     return first, planned_there["aws_s3_object.job_flow"]["content"]
 
 
-def test_boto3_takes_the_arguments_of_the_next_start(
+def test_boto3_accepts_the_arguments_of_the_next_start(
     both: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     model = botocore.session.get_session().get_service_model("emr")
@@ -50,7 +50,7 @@ def test_boto3_takes_the_arguments_of_the_next_start(
     assert not report.has_errors(), report.generate_report()
 
 
-def test_the_next_cluster_is_as_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_the_next_cluster_equals_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     first, following = both
     where, instances = first["ec2_attributes"][0], following["Instances"]
     assert following["Name"] == first["name"]
@@ -84,7 +84,9 @@ def test_the_next_cluster_is_as_the_first(both: tuple[dict[str, Any], dict[str, 
     ]
 
 
-def test_the_next_cluster_scales_as_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_the_next_cluster_scales_like_the_first(
+    both: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
     _, following = both
     tables = [table("roles"), table("options")]
     address = "aws_emr_managed_scaling_policy.this[0]"

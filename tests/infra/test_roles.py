@@ -166,13 +166,13 @@ def test_nodes_run_the_whole_graph(account: Account) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_nodes_run_pca_alone_and_again(account: Account) -> None:
+def test_nodes_can_run_pca_again(account: Account) -> None:
     done = account.run("node", *MATERIALIZE, "pca_model+")
     assert account.refused("node") == []
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_nothing_is_put_above_the_assets(account: Account) -> None:
+def test_no_folder_keys_are_written_above_the_assets(account: Account) -> None:
     pages = account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     keys = [item["Key"] for page in pages for item in page["Contents"]]
     folders = [key for key in keys if key.endswith(("/", "$folder$"))]
@@ -218,7 +218,7 @@ def test_dagsters_host_starts_the_cluster_and_runs_steps(account: Account) -> No
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_dagsters_host_runs_what_is_not_a_step(account: Account) -> None:
+def test_dagsters_host_runs_the_assets_in_process(account: Account) -> None:
     done = account.run("dagster", *MATERIALIZE, "*")
     assert account.refused("dagster") == []
     assert done.returncode == 0, done.stderr[-3000:]
@@ -277,7 +277,7 @@ def test_a_role_may_not(account: Account, role: str, call: str, arguments: dict[
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_action_that_is_allowed_is_used_or_has_a_reason(account: Account, role: str) -> None:
+def test_every_allowed_action_is_used_or_has_a_reason(account: Account, role: str) -> None:
     log = [one for one in account.log() if one["role"] == role]
     if not log:
         pytest.skip("no run of this role came before")
