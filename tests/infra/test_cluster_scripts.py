@@ -1,4 +1,4 @@
-"""JupyterHub's password on the cluster: replaced before the port opens, known to nobody else."""
+"""Bootstrap scripts: JupyterHub's password is replaced before its port is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service
 
 
 class Node:
-    """A node of a cluster: its `docker`, `aws` and `iptables` keep their arguments in files."""
+    """A cluster node whose `docker`, `aws` and `iptables` write their arguments to files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -28,7 +28,7 @@ class Node:
         self.program("aws", f"echo '{HASH}'")
         self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.taken}"')
         self.program("systemctl", f'echo "systemctl $*" >>"{self.taken}"')
-        # -C: is the rule there? -I, -D: put it there, take it away.
+        # -C checks for a rule, -I adds it, -D removes it.
         for name in ("iptables", "ip6tables"):
             self.program(
                 name,
@@ -66,7 +66,7 @@ class Node:
         return done.returncode, done.stdout + done.stderr
 
     def shut(self) -> list[str]:
-        """The rules that are there, each once."""
+        """The current rules, each once."""
         rules = self.rules.read_text().splitlines()
         assert len(rules) == len(set(rules))
         return rules
@@ -80,8 +80,8 @@ def node(tmp_path: Path) -> Node:
 def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     node: Node,
 ) -> None:
-    code, said = node.run("jupyterhub.sh", "install", URI)
-    assert code == 0, said
+    code, output = node.run("jupyterhub.sh", "install", URI)
+    assert code == 0, output
     wanted = [
         f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
         for command in ("iptables", "ip6tables")
@@ -89,12 +89,12 @@ def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     ]
     assert node.shut() == wanted
     assert "! -i lo" not in node.rules.read_text()
-    code, said = node.run("jupyterhub.sh", "open", URI)
-    assert code == 0, said
+    code, output = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, output
     assert node.shut() == []
     recorded, given = node.taken.read_text().splitlines()[-2:]
     assert "chpasswd --encrypted" in recorded and given == f"jovyan:{HASH}"
-    assert HASH not in recorded and HASH not in said
+    assert HASH not in recorded and HASH not in output
 
 
 def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> None:
@@ -130,9 +130,9 @@ def test_only_the_primary_node_closes_the_port(node: Node) -> None:
 @pytest.mark.parametrize("command", ["iptables", "ip6tables"])
 def test_the_bootstrap_fails_if_the_port_cannot_be_closed(node: Node, command: str) -> None:
     node.program(command, "exit 1")
-    code, said = node.run("jupyterhub.sh", "install", URI)
+    code, output = node.run("jupyterhub.sh", "install", URI)
     assert code == 1
-    assert "cannot close port 9443" in said
+    assert "cannot close port 9443" in output
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_close
 ) -> None:
     node.run("jupyterhub.sh", "install", URI)
     node.program(program, body)
-    code, said = node.run("jupyterhub.sh", "open", URI)
+    code, output = node.run("jupyterhub.sh", "open", URI)
     assert code == 1
-    assert why in said
+    assert why in output
     assert len(node.shut()) == 2 * len(SHUT)
 
 
 def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
-    """From EMR 7.4 on, Livy has a certificate of the cluster's own where traffic is encrypted."""
+    """Since EMR 7.4, Livy uses the cluster's certificate if traffic is encrypted."""
     home = node.root / "home" / "jovyan" / ".sparkmagic"
     home.mkdir(parents=True)
     credentials = {"username": "", "url": "http://ip-10-0-0-1.eu-west-1.compute.internal:8998"}
@@ -165,8 +165,8 @@ def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
     (home / "config.json").write_text(json.dumps(config))
     here = f"s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|"
     node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
-    code, said = node.run("jupyterhub.sh", "open", URI)
-    assert code == 0, said
+    code, output = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, output
     recorded = json.loads((home / "config.json").read_text())
     assert recorded["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
     assert recorded["ignore_ssl_errors"] is True
@@ -176,9 +176,9 @@ def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
     "arguments", [(), ("install",), ("open",), ("open", "s3://b/x"), ("close", URI), ("fail", URI)]
 )
 def test_invalid_arguments_are_refused(node: Node, arguments: tuple[str, ...]) -> None:
-    code, said = node.run("jupyterhub.sh", *arguments)
+    code, output = node.run("jupyterhub.sh", *arguments)
     assert code == 1
-    assert "jupyterhub.sh: expected" in said
+    assert "jupyterhub.sh: expected" in output
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])
@@ -196,6 +196,6 @@ def test_session_managers_agent_is_started_and_installed_if_missing(
 def test_a_cluster_starts_without_session_manager_and_reports_it(node: Node) -> None:
     node.program("rpm", "exit 1")
     node.program("dnf", "exit 1")
-    code, said = node.run("session-manager.sh")
+    code, output = node.run("session-manager.sh")
     assert code == 0
-    assert "no port forward, no shell" in said
+    assert "no port forward, no shell" in output

@@ -1,4 +1,4 @@
-"""What infra/README.md and docs/gdpr.md say is what the repository holds."""
+"""infra/README.md and docs/gdpr.md match the repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTES = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", GDPR.read_text())
 
 HOURS, NODES, DISK_GB = 730, 3, 104
 ENDPOINT, GP3, S3, KEY, SECRET = 0.011, 0.088, 0.023, 1.0, 0.4
-"""USD: an hour; a GB-month, twice; a month, twice. As the README says."""
+"""USD per hour; per GB-month, twice; per month, twice. As in the README."""
 
 
 @pytest.mark.parametrize(("quote", "file"), QUOTES, ids=[quote for quote, _ in QUOTES])
@@ -80,7 +80,7 @@ BY_TAG = {
     "amazon/aws-cli:2.37.5",
     "nginxinc/nginx-unprivileged:1.28.0-bookworm",
 }
-"""Whose digest could not be looked up where this was written: infra/README.md says so."""
+"""Images whose digest was not available during development: see infra/README.md."""
 
 
 def test_actions_are_pinned_to_a_commit() -> None:

@@ -1,4 +1,4 @@
-"""What Terraform plans is what was reviewed, and the next start of the cluster equals the first."""
+"""The Terraform plan was reviewed, and the next start of the cluster equals the first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLES = planned.TABLES
 
 
 def table(name: str) -> dict[str, Any]:
-    """A reviewed table."""
+    """Read a reviewed table."""
     found: dict[str, Any] = yaml.safe_load((TABLES / f"{name}.yaml").read_text())
     return found
 
@@ -35,7 +35,7 @@ def test_the_plan_equals_the_reviewed_tables(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["roles", "options"])
 def both(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first cluster, and the arguments with which `fruits` starts the next."""
+    """The first cluster, and the arguments with which `fruits` starts the next one."""
     planned_there = table("roles") | table(request.param)
     first = planned_there["aws_emr_cluster.this[0]"]
     return first, planned_there["aws_s3_object.job_flow"]["content"]

@@ -1,4 +1,4 @@
-"""The evaluator decides as AWS documents it, and HTTP requests need the actions that AWS lists."""
+"""Policy evaluation follows AWS's documentation, and HTTP requests need the documented actions."""
 
 from __future__ import annotations
 
