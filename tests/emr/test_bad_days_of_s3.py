@@ -1,4 +1,4 @@
-"""S3 on a bad day: failed calls are repeated; what cannot be done is reported with its remedy."""
+"""Faults of S3: failed calls are retried, and permanent failures are reported with the fix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINUTE = 60.0
 
 @pytest.fixture
 def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
-    """A bucket of the test's own with a few pictures."""
+    """A separate bucket with a few pictures."""
     name = new_bucket(REGION)
     for file in sorted(sample.rglob("*.jpg"))[:: 240 // PICTURES]:
         key = f"input/{file.relative_to(sample)}"
@@ -36,7 +36,7 @@ def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def run(bucket: str, tmp_path: Path) -> Run:
-    """A command on this machine, with a home of its own, whose S3 goes by the rule."""
+    """Run a command with a separate home, and S3 with the faults of the rule."""
     java.s3a_jars()
 
     def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Commits on S3's bad days: each is made once or not at all, whatever became of the answer."""
+"""Commits with faults of S3: each is applied once or not at all, even if the response is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEDGER = RejectedImagesStatistics(digest="d", input="s3://bucket/input", fingerp
 
 @pytest.fixture
 def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # noqa: ARG001
-    """This process's S3, without a fault so far."""
+    """The S3 of this process, initially without faults."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
         reset_clients()
@@ -36,7 +36,7 @@ def tables(bucket: str, s3: FaultyS3) -> Tables:  # noqa: ARG001
 
 
 def once(method: str, part: str, fault: Fault | Callable[[], None]) -> Rule:
-    """The first such call meets the fault, or happens after what is called."""
+    """The first matching call gets the fault, or happens after the given function."""
     left = [1]
 
     def rule(_number: int, called: str, path: str) -> Fault | None:

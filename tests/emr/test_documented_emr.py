@@ -1,4 +1,4 @@
-"""What EMR documents and moto does not do, and what the launcher makes of it."""
+"""EMR's documented rules that moto lacks, and how the launcher handles them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDING = "fruits-ending"
 
 @pytest.fixture
 def ended(account: Account) -> str:
-    """A cluster that has ended."""
+    """A terminated cluster."""
     found = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
     client("emr", REGION).terminate_job_flows(JobFlowIds=[found])
     return found

@@ -1,4 +1,4 @@
-"""The faults of dagster-aws's launcher, and that ours has none of them."""
+"""Faults of dagster-aws's launcher that this project's launcher does not have."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STAGING = Location.parse("s3://bucket/data/staging")
 
 @pytest.fixture
 def stock(account: Account) -> Any:
-    """dagster-aws's own, as its documentation shows it."""
+    """dagster-aws's launcher, configured as in its documentation."""
     return EmrPySparkStepLauncher(
         region_name=REGION,
         staging_bucket=account.bucket,
@@ -78,13 +78,13 @@ def test_a_step_uses_exactly_the_settings_of_the_host(monkeypatch: pytest.Monkey
 
 def test_a_retry_reads_no_events_of_the_first_attempt(stock: Any) -> None:
     key = stock._artifact_s3_key("run", "pca", "events.pkl")
-    assert "attempt" not in key, "the stock launcher is fixed: ours need not do it any more"
+    assert "attempt" not in key, "the stock launcher is fixed: ours no longer needs this"
     first, second = (StepFiles.for_attempt(STAGING, "run", "pca", n).events for n in (0, 1))
     assert first != second
 
 
 def definition(account: Account, order: Order, run_id: str = "run") -> dict[str, Any]:
-    """A step of this project, its files put into the account."""
+    """A step definition of this project, with its files uploaded to the account."""
     staging = account.tables.root / "staging"
     files = StepFiles.for_attempt(staging, run_id, "pca", 0)
     package = code_package.build()

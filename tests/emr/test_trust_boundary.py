@@ -1,4 +1,4 @@
-"""Code and data that cross a border: nothing is unpickled, nothing runs whose digest is another."""
+"""Trust boundaries: nothing is unpickled, and nothing runs with a different digest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_source_unpickles() -> None:
 
 
 class Planted:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

@@ -1,4 +1,4 @@
-"""The whole graph through Dagster's own command, on a cluster that has the packed environment."""
+"""The whole graph with Dagster's command, on a cluster with the packed environment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ASSETS = (
 
 @pytest.fixture(scope="module")
 def materialized(account: Account) -> str:
-    """The log of a run of everything."""
+    """The log of a run of all assets."""
     done = account.run("dagster", "asset", "materialize", "--select", "*")
     assert done.returncode == 0, done.stderr[-8000:]
     return done.stderr
@@ -89,7 +89,7 @@ def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
 
 
 def stale(account: Account, *changed: str) -> set[str]:
-    """What is not fresh, where the code version of some assets is another one."""
+    """The stale assets after changing the code versions of some assets."""
     variables = {key[7:].lower(): value for key, value in account.variables.items()}
     names = ("deployment", "input", "storage", "cluster")
     settings = Settings(**{name: variables[name] for name in names})  # type: ignore[arg-type]

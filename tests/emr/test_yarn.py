@@ -1,4 +1,4 @@
-"""Steps on a real YARN: the assets' own code, executors that come, are killed and are replaced.
+"""Steps on a real YARN: the code of the assets, with executors that are added, killed and replaced.
 
 `uv run pytest -m yarn` runs the sample with an executor killed, and counts tasks and executors.
 `uv run pytest -m yarn_whole` runs the whole graph, with an executor and then a node manager killed.
@@ -73,14 +73,14 @@ def yarn_account(
 
 @pytest.fixture
 def account(yarn_account: Account) -> Account:
-    """What `add_step` works on."""
+    """The account that `add_step` uses."""
     return yarn_account
 
 
 def materialize(
     account: Account, select: str, disturb: Callable[[], object] | None = None, step: int = 0
 ) -> tuple[str, float]:
-    """Run assets; while the step of that number computes, disturb it. Its log, and seconds."""
+    """Run assets and call `disturb` during the step of that number. Returns the log and seconds."""
     before, started = set(account.cluster.begun), time.monotonic()
     done: list[subprocess.CompletedProcess[str]] = []
     command = ("dagster", "asset", "materialize", "--select", select)
@@ -104,7 +104,7 @@ def rows_of(account: Account, asset: str) -> list[dict[str, Any]]:
 def require_features_of_one_machine(
     account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> np.ndarray[Any, Any]:
-    """To the bit; those of this machine."""
+    """Require that the features are bit-identical to those of this machine, and return them."""
     rows = rows_of(account, "mobilenet_features")
     files = sorted(file.relative_to(sample).as_posix() for file in sample.rglob("*.jpg"))
     assert [row["path"] for row in rows] == files
@@ -117,7 +117,7 @@ def require_features_of_one_machine(
 
 
 def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
-    """Kill one once its Python worker has worked for a moment."""
+    """Kill an executor whose Python worker has been running for a moment."""
 
     def kill() -> None:
         wait_for(yarn.executors, 90, "an executor")
@@ -140,7 +140,7 @@ def test_the_number_of_tasks_depends_on_the_data_and_not_on_the_initial_cores(
     said = yarn_account.cluster.output(step_id)
     assert yarn_account.cluster.state(step_id) == "COMPLETED", said[-6000:]
     found = json.loads(next(line for line in said.splitlines() if line.startswith('{"default')))
-    print(f"\n24 seconds of work: {found}", file=sys.stderr)  # noqa: T201 - for the log of CI
+    print(f"\n24 seconds of work: {found}", file=sys.stderr)  # noqa: T201 - for the CI log
     assert found["defaultParallelism at the start"] == 2
     assert found["tasks"] == 24
     assert found["executors"] == found["cores"] == yarn_module.MAX_EXECUTORS
@@ -151,7 +151,7 @@ def test_features_are_bit_identical_after_an_executor_was_killed(
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     log, seconds = materialize(yarn_account, FEATURES, kill_a_busy_executor(yarn), step=1)
-    print(f"\ningest and features, an executor killed: {seconds:.0f} s", file=sys.stderr)  # noqa: T201 - for the log of CI
+    print(f"\ningest and features, an executor killed: {seconds:.0f} s", file=sys.stderr)  # noqa: T201 - for the CI log
     assert "Spark on the cluster" in log and "Container from a bad node" in log
     assert log.count("is COMPLETED") == 2
     require_features_of_one_machine(yarn_account, sample, mobilenet)
