@@ -114,7 +114,7 @@ def account(
     environment: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Account]:
-    """The account of most tests: a bucket with the sample, a cluster with the packed environment."""
+    """The account of most tests: the sample in a bucket, a cluster with the packed environment."""
     folder = tmp_path_factory.mktemp("cluster")
     start_cluster(NAME, f"s3://{input_bucket}/logs/")
     nodes = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
