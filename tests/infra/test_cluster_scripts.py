@@ -12,7 +12,7 @@ from tests.infra.module import PROJECT
 
 HASH = "$6$cjUdkIN1TkOHYUZs$" + "x" * 86
 URI = "s3://bucket/cluster/jupyterhub-password.hash"
-SHUT = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
+CHAINS = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
 UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service"]
 
 
@@ -21,13 +21,13 @@ class Node:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.bin, self.taken, self.rules = root / "bin", root / "taken", root / "rules"
+        self.bin, self.calls, self.rules = root / "bin", root / "taken", root / "rules"
         self.bin.mkdir()
         self.rules.touch()
-        self.taken.touch()
+        self.calls.touch()
         self.program("aws", f"echo '{HASH}'")
-        self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.taken}"')
-        self.program("systemctl", f'echo "systemctl $*" >>"{self.taken}"')
+        self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.calls}"')
+        self.program("systemctl", f'echo "systemctl $*" >>"{self.calls}"')
         # -C checks for a rule, -I adds it, -D removes it.
         for name in ("iptables", "ip6tables"):
             self.program(
@@ -65,7 +65,7 @@ class Node:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def shut(self) -> list[str]:
+    def drop_rules(self) -> list[str]:
         """The current rules, each once."""
         rules = self.rules.read_text().splitlines()
         assert len(rules) == len(set(rules))
@@ -85,14 +85,14 @@ def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     wanted = [
         f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
         for command in ("iptables", "ip6tables")
-        for way in SHUT
+        for way in CHAINS
     ]
-    assert node.shut() == wanted
+    assert node.drop_rules() == wanted
     assert "! -i lo" not in node.rules.read_text()
     code, output = node.run("jupyterhub.sh", "open", URI)
     assert code == 0, output
-    assert node.shut() == []
-    recorded, given = node.taken.read_text().splitlines()[-2:]
+    assert node.drop_rules() == []
+    recorded, given = node.calls.read_text().splitlines()[-2:]
     assert "chpasswd --encrypted" in recorded and given == f"jovyan:{HASH}"
     assert HASH not in recorded and HASH not in output
 
@@ -107,7 +107,7 @@ def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> No
     assert f"ExecStart={installed} open {URI}" in password
     assert "Restart=on-failure" in password and "StartLimitIntervalSec=0" in password
     assert f"Requires={UNITS[0]}" in password
-    started = [line for line in node.taken.read_text().splitlines() if " start " in line]
+    started = [line for line in node.calls.read_text().splitlines() if " start " in line]
     assert started == [f"systemctl start --no-block {UNITS[1]}"]
     assert subprocess.run([installed, "nonsense"], check=False, capture_output=True).returncode == 1
 
@@ -116,15 +116,15 @@ def test_both_units_are_idempotent(node: Node) -> None:
     for _ in range(2):
         assert node.run("jupyterhub.sh", "install", URI)[0] == 0
         assert node.run("jupyterhub.sh", "close")[0] == 0
-    assert len(node.shut()) == 2 * len(SHUT)
+    assert len(node.drop_rules()) == 2 * len(CHAINS)
     for _ in range(2):
         assert node.run("jupyterhub.sh", "open", URI)[0] == 0
-    assert node.shut() == []
+    assert node.drop_rules() == []
 
 
 def test_only_the_primary_node_closes_the_port(node: Node) -> None:
     assert node.run("jupyterhub.sh", "install", URI, primary=False)[0] == 0
-    assert node.shut() == [] and node.taken.read_text() == ""
+    assert node.drop_rules() == [] and node.calls.read_text() == ""
 
 
 @pytest.mark.parametrize("command", ["iptables", "ip6tables"])
@@ -153,7 +153,7 @@ def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_close
     code, output = node.run("jupyterhub.sh", "open", URI)
     assert code == 1
     assert why in output
-    assert len(node.shut()) == 2 * len(SHUT)
+    assert len(node.drop_rules()) == 2 * len(CHAINS)
 
 
 def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
@@ -187,9 +187,9 @@ def test_session_managers_agent_is_started_and_installed_if_missing(
 ) -> None:
     node.program("rpm", f"exit {int(not there)}")
     for program in ("dnf", "systemctl"):
-        node.program(program, f'echo "{program} $*" >>"{node.taken}"')
+        node.program(program, f'echo "{program} $*" >>"{node.calls}"')
     assert node.run("session-manager.sh")[0] == 0
-    done = [line.split()[0] for line in node.taken.read_text().splitlines()]
+    done = [line.split()[0] for line in node.calls.read_text().splitlines()]
     assert done == (["systemctl"] if there else ["dnf", "systemctl"])
 
 
