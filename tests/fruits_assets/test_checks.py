@@ -169,7 +169,7 @@ def test_too_little_variance_is_named_with_the_number_of_components_it_takes(
     assert (outcomes[VARIANCE].verdict, outcomes[VARIANCE].exit_code) == ("FAILS", 1)
     assert outcomes[VARIANCE].text == (
         f"50 components explain {known.explained_variance:.4f} of the variance; "
-        f"0.95 is asked for and takes n_components = {known.components_for['0.95']}"
+        f"the threshold is 0.95, which needs n_components = {known.components_for['0.95']}"
     )
 
 

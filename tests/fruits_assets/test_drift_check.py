@@ -32,7 +32,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == NAME]
     assert result.success
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert str(found.description).startswith("8 of 8 new images have more outside")
+    assert str(found.description).startswith("8 of 8 new images have a larger residual")
     worst = found.metadata["most unusual images"]
     assert isinstance(worst, dg.TableMetadataValue)
     paths = {f"Training/Noise/{number}.png" for number in range(8)}

@@ -168,7 +168,7 @@ def test_another_threshold_changes_the_verdict_and_no_number(
     assert before.items() <= digests(copied).items()
     verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not verdicts["variance_is_explained"].passed
-    assert "; 0.99 is asked for and takes n_components = " in str(
+    assert "; the threshold is 0.99, which needs n_components = " in str(
         verdicts["variance_is_explained"].description
     )
 

@@ -65,7 +65,7 @@ def test_the_first_command_says_what_was_made_in_less_than_40_lines(
 def test_a_failing_check_is_named_with_its_remedy(first: tuple[int, str, str, Path]) -> None:
     output = first[1]
     assert "FAILS pca_components: variance_is_explained: 3 components explain 0." in output
-    assert "is asked for and takes n_components = " in output
+    assert "which needs n_components = " in output
 
 
 def test_the_run_is_one_of_the_code_location(first: tuple[int, str, str, Path]) -> None:
