@@ -28,7 +28,7 @@ INGEST = "ingest"
 OPS = (INGEST, *(name for name in PREFIXES if name not in ("raw_images", "rejected_images")))
 """Every op of an asset, as the run config names it."""
 
-UNFORESEEN = "This error was not foreseen"
+UNEXPECTED = "This error is unexpected"
 
 _FULL = "No space left on device"
 
@@ -146,6 +146,4 @@ def sentence_of(error: SerializableErrorInfo | None) -> str:
         return first
     if name.startswith(("spark_src.errors.", "dagster.")) or name.endswith(".Failure"):
         return rest
-    return (
-        f"{first} {UNFORESEEN}: the run's page in `uv run dagster dev` shows where it comes from."
-    )
+    return f"{first} {UNEXPECTED}: the run's page in `uv run dagster dev` shows its traceback."

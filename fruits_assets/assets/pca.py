@@ -20,7 +20,7 @@ class PcaConfig(dg.Config):
     """Number of components, required variance, and when to refit."""
 
     n_components: int = Field(
-        50, ge=1, le=1280, description="How many components to keep: at most n - 1 for n images."
+        50, ge=1, le=1280, description="How many components to keep. n images allow at most n - 1."
     )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check requires."

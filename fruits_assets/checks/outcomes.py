@@ -37,7 +37,7 @@ def _evaluated(result: dg.ExecuteInProcessResult) -> list[Outcome]:
     outcomes = []
     for evaluation in result.get_asset_check_evaluations():
         error = evaluation.severity == dg.AssetCheckSeverity.ERROR
-        verdict = "holds" if evaluation.passed else ("FAILS" if error else "warns")
+        verdict = "passes" if evaluation.passed else ("FAILS" if error else "warns")
         outcomes.append(
             Outcome(
                 evaluation.asset_key.to_user_string(),

@@ -210,7 +210,7 @@ def test_check_exits_with_0_and_names_every_check_where_none_fails(
     keys = [[key.asset_key.to_user_string(), key.name] for key in graph.asset_check_keys]
     assert code == 0
     assert len(keys) == 20
-    verdicts = ["warns" if name in FILMS else "holds" for _, name in keys]
+    verdicts = ["warns" if name in FILMS else "passes" for _, name in keys]
     expected = [[*key, verdict] for key, verdict in zip(keys, verdicts, strict=True)]
     assert sorted(row for row in cells if row) == sorted(expected)
     assert digests(stored) == before
@@ -235,7 +235,7 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 18
+    assert output.count(" passes ") == 18
 
 
 def test_check_exits_with_0_where_there_is_but_a_warning(
@@ -260,7 +260,7 @@ def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" holds ") == 19
+    assert done.stdout.count(" passes ") == 19
     assert "JVM started: False" in done.stdout
     assert digests(stored) == before
 

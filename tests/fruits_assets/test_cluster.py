@@ -276,7 +276,7 @@ def test_the_status_command_shows_a_cluster_that_has_ended(emr: Emulated) -> Non
 def test_the_status_command_says_where_there_never_was_one(emr: Emulated) -> None:
     assert list(emr.clusters) == []
     shown = CliRunner().invoke(app, ["status"])
-    assert shown.output == f"no cluster {NAME} in {REGION}, nor was there one lately\n"
+    assert shown.output == f"no cluster {NAME} in {REGION}, and none in the last two months\n"
 
 
 def test_the_stop_command_asks_first(emr: Emulated) -> None:

@@ -130,7 +130,7 @@ def test_the_command_goes_by_what_was_measured(app: typer.Typer, keep: Keep) -> 
     for asset in ("raw_images", "pca_model", "pca_components", "csv_export"):
         keep(asset, Measurement(seconds=6.0, images=12_000, cores=1))
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
-    assert "100.0 images a second and core, measured on 12,000 images and 2 cores" in output
+    assert "100.0 images per second and core, measured on 12,000 images and 2 cores" in output
     # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
     assert shown["features"] == ["10.0", "0.50", "0.13"]
     for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 a second and core

@@ -179,7 +179,7 @@ def test_doctor_says_what_would_be_used(tmp_path: Path, pictures: Path) -> None:
     assert done.returncode == 1  # 50 components of 25 pictures
     assert "not used: SPARK_HOME" in text
     assert "25 files" in text
-    assert "pictures to fit on at most" in text and "of 50 components are kept" in text
+    assert "pictures to fit on allow at most" in text and "of 50 components" in text
     assert done.stdout.splitlines()[-1] == f"next    FRUITS_INPUT={pictures} uv run fruits run"
 
 

@@ -68,18 +68,18 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
     "Dagster's home is missing": (
         ("run",),
         {"DAGSTER_HOME": "/missing"},
-        "DAGSTER_HOME=/missing does not exist: make that folder (`mkdir -p /missing`), or unset "
-        "DAGSTER_HOME to use the project's own.",
+        "DAGSTER_HOME=/missing does not exist: create it (`mkdir -p /missing`), or unset "
+        "DAGSTER_HOME to use the project's default.",
     ),
     "Dagster's home is relative": (
         ("run",),
         {"DAGSTER_HOME": "home"},
-        "DAGSTER_HOME=home is relative: give the whole path of a folder.",
+        "DAGSTER_HOME=home is relative: use an absolute path.",
     ),
     "the storage cannot be made": (
         ("run",),
         {"FRUITS_STORAGE": "/proc/data"},
-        "/proc/data, where the tables lie, cannot be written to (No such file or directory): set "
+        "/proc/data, where the tables are stored, is not writable (No such file or directory): set "
         "FRUITS_STORAGE to a folder that you may write to.",
     ),
     "the path of an unknown asset": (
@@ -116,7 +116,7 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
     "a selection that cannot be read": (
         ("run", "--select", "key:((pca"),
         {},
-        "--select key:((pca cannot be read (",
+        "--select key:((pca is not valid (",
     ),
     "a selection of nothing": (
         ("run", "--select", "tag:stage=nothing"),

@@ -123,6 +123,6 @@ def test_ctrl_c_cancels_the_run(
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, rest + errors
-    assert "canceled: what was finished stays" in rest
+    assert "canceled: finished work is kept" in rest
     assert errors == ""
     assert last_run(tmp_path / "home").status == dg.DagsterRunStatus.CANCELED

@@ -49,7 +49,7 @@ def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
     code, text = fruits("erase", "--replay", "--erased-list", str(kept), "--yes")
     assert (code, files_with(SUBJECT, own, home)) == (0, []), text
     assert_erased(own)
-    assert "Nothing that was erased is back" in fruits("erase", "--replay")[1]
+    assert "No erased data was restored" in fruits("erase", "--replay")[1]
 
 
 def test_a_database_that_alone_was_restored_is_erased_again(
