@@ -32,7 +32,7 @@ SAID = {
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
     "embedding_quality": ["5-NN, 50 components", "rotation axes"],
     "data_health": ["groups of duplicates", "near, in two splits"],
-    "fruit_classifier": ["milliseconds an image, one core", "accuracy, fruit"],
+    "fruit_classifier": ["milliseconds per image, one core", "accuracy, fruit"],
     "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {

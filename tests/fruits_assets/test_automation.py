@@ -77,9 +77,9 @@ def skipped(look: Look) -> str:
 
 def test_pictures_are_asked_for_once_no_more_come(watched: Watched) -> None:
     watched.add("1.jpg")
-    assert "waits until no more come" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.look())
     watched.add("2.jpg")
-    assert "waits until no more come" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.look())
     assert asked(watched.look()) == {"raw_images", "rejected_images", "mobilenet_model"}
     assert "2 files, none of them new" in skipped(watched.look())
 
@@ -108,7 +108,7 @@ def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_noticed(watched:
     watched.settle()
     file.write_bytes(b"b picture")
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
-    assert "waits until no more come" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.look())
     assert "raw_images" in asked(watched.look())
 
 
@@ -211,7 +211,7 @@ def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watch
 def test_what_another_release_remembered_is_no_obstacle(watched: Watched, cursor: str) -> None:
     watched.add("1.jpg")
     watched.cursor = cursor
-    assert "waits until no more come" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.look())
     assert "raw_images" in asked(watched.look())
 
 

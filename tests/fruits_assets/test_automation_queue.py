@@ -23,7 +23,7 @@ HIDDEN_SECONDS = 2
 """How long a message that was received is hidden."""
 
 QUIET = "nothing was announced: the input was not listed"
-WAITS = "waits until no more come"
+WAITS = "waiting until no more arrive"
 
 
 class Announced:
@@ -199,9 +199,9 @@ def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announ
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", "is no URL of SQS"),
-        ("https://example.org/queue", "is no URL of SQS"),
-        ("https://sqs.us-east-1.amazonaws.com/123456789012/input", "have to stay in the EU"),
+        ("", "is not an SQS URL"),
+        ("https://example.org/queue", "is not an SQS URL"),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/input", "must stay in the EU"),
         ("https://sqs.eu-west-3.amazonaws.com/123456789012/input", "not in the configured"),
     ],
 )

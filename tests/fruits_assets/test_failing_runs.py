@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
     assert not result.success
     text = error_text(result)
     assert f"The disk of {before.location} is full (" in text
-    assert "make room, or set FRUITS_STORAGE to a folder on a larger disk" in text
+    assert "or set FRUITS_STORAGE to a folder on a larger disk" in text
     assert current(copied, asset) == before
     assert files.items() <= digests(copied).items()
     assert run(copied, asset).success

@@ -176,7 +176,7 @@ def fruits(
     [
         (
             '{"ops": {"pca": {"config": {"n_components": 20}}}}',
-            "The run config sets ops.pca, and there is no such op: did you mean pca_model?",
+            "The run config sets ops.pca, but there is no such op: did you mean pca_model?",
         ),
         (
             '{"ops": {"pca_components": {"config": {"n_components": 20}}}}',

@@ -280,16 +280,16 @@ def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("", "is no URL of SQS"),
-        ("fruits-features-input", "is no URL of SQS"),
-        (f"arn:aws:sqs:{REGION}:123456789012:fruits-features-input", "is no URL of SQS"),
-        (AWS_URL.replace("https", "http"), "is no URL of SQS"),
-        (AWS_URL.replace(".com", ".com.example.org"), "is no URL of SQS"),
-        (AWS_URL.replace("sqs.", "sns."), "is no URL of SQS"),
-        (f"{AWS_URL}\n", "is no URL of SQS"),
-        (f"{AWS_URL}.fifo", "is no URL of SQS"),  # S3 sends to none
-        ("http://127.0.0.1:5000/123456789012/queue", "is no URL of SQS"),
-        (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, and names of pictures .* in the EU"),
+        ("", "is not an SQS URL"),
+        ("fruits-features-input", "is not an SQS URL"),
+        (f"arn:aws:sqs:{REGION}:123456789012:fruits-features-input", "is not an SQS URL"),
+        (AWS_URL.replace("https", "http"), "is not an SQS URL"),
+        (AWS_URL.replace(".com", ".com.example.org"), "is not an SQS URL"),
+        (AWS_URL.replace("sqs.", "sns."), "is not an SQS URL"),
+        (f"{AWS_URL}\n", "is not an SQS URL"),
+        (f"{AWS_URL}.fifo", "is not an SQS URL"),  # S3 sends to none
+        ("http://127.0.0.1:5000/123456789012/queue", "is not an SQS URL"),
+        (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, but names of pictures .* in the EU"),
         (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, and names of pictures .* in the EU"),
         (AWS_URL.replace(REGION, "eu-west-3"), "eu-west-3, not in the configured eu-west-1"),
     ],
@@ -309,5 +309,5 @@ def test_a_url_of_the_endpoint_in_place_of_aws_is_taken_and_of_no_other(
 ) -> None:
     monkeypatch.setenv(name, "http://localhost:5000")
     InputQueue("http://localhost:5000/123456789012/queue", REGION)
-    with pytest.raises(SettingsError, match="is no URL of SQS"):
+    with pytest.raises(SettingsError, match="is not an SQS URL"):
         InputQueue("http://localhost:50000/123456789012/queue", REGION)

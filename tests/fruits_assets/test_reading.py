@@ -203,7 +203,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("in_stored")
 def test_a_library_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="has to be one of pandas, arrow, polars"):
+    with pytest.raises(ValueError, match="must be one of pandas, arrow, polars"):
         load("pca_components", kind="excel")
 
 
