@@ -204,7 +204,10 @@ def test_when_the_tries_are_used_up_the_same_command_goes_on_later(
     received = file.stat().st_size
     assert 0 < received <= CUT
     assert len(shop.asked) == TRIES
-    assert f"{received:,} of {len(shop.archive):,} bytes received: the server answers 503" in text
+    assert (
+        f"{received:,} of {len(shop.archive):,} bytes received: the server responded with 503"
+        in text
+    )
     assert not Path(target.path).exists()
     get(shop, target, cache)
     assert shop.asked[-1]["Range"] == f"bytes={received}-"
@@ -213,13 +216,15 @@ def test_when_the_tries_are_used_up_the_same_command_goes_on_later(
 
 def test_a_wrong_address_is_told_at_once(shop: Shop, target: Location, cache: Path) -> None:
     shop.refusals = [404]
-    assert refusal(shop, target, cache) == f"{shop.url} answers 404 Not Found: correct --url."
+    assert (
+        refusal(shop, target, cache) == f"{shop.url} responded with 404 Not Found: correct --url."
+    )
     assert len(shop.asked) == 1
 
 
 @pytest.mark.parametrize("url", ["fruits.zip", "ftp://127.0.0.1/fruits.zip", "http://"])
 def test_what_is_no_address_is_told_at_once(url: str, target: Location, cache: Path) -> None:
-    with pytest.raises(DatasetError, match="no address to fetch from"):
+    with pytest.raises(DatasetError, match="is not a valid URL"):
         fetch(url, target, cache=cache, pause=60)
 
 
@@ -241,7 +246,10 @@ def test_a_broken_archive_is_deleted_before_the_target_is_touched(
     own.write_bytes(b"own")
     shop.archive = archive.replace(archive[500_000:500_050], bytes(50))
     text = refusal(shop, target, cache)
-    assert f"What {shop.url} gave cannot be used: it is no sound zip (Bad CRC-32 for file " in text
+    assert (
+        f"The download from {shop.url} cannot be used: it is not a valid zip (Bad CRC-32 for file "
+        in text
+    )
     assert "It was deleted" in text
     assert kept(cache) == []
     assert tree(Path(target.path).parent) == {"fruits 360/Test/own.jpg": b"own"}
@@ -274,7 +282,7 @@ def test_a_target_that_is_a_file_is_told_before_the_download(
 ) -> None:
     file = tmp_path / "fruits.zip"
     file.write_bytes(b"own")
-    assert "is a file; give --to a folder" in refusal(shop, Location.parse(str(file)), cache)
+    assert "is a file; pass a folder as --to" in refusal(shop, Location.parse(str(file)), cache)
     assert shop.asked == []
 
 
@@ -282,7 +290,7 @@ def test_two_at_once_do_not_write_the_same_files(shop: Shop, target: Location, c
     cache.mkdir()
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "Another `fruits fetch-dataset` is at work" in refusal(shop, target, cache)
+        assert "Another `fruits fetch-dataset` is running" in refusal(shop, target, cache)
     assert shop.asked == []
     assert get(shop, target, cache) == (240, 240)
 

@@ -75,7 +75,7 @@ def test_files_that_share_their_bytes_are_refused(tmp_path: Path, archive: Path)
     assert int.from_bytes(content[place : place + 4], "little") == second.header_offset
     content[place : place + 4] = first.header_offset.to_bytes(4, "little")
     (tmp_path / "shared.zip").write_bytes(content)
-    with pytest.raises(DatasetError, match="share their bytes"):
+    with pytest.raises(DatasetError, match="two of its files overlap"):
         contents(tmp_path / "shared.zip")
 
 
@@ -84,7 +84,7 @@ def test_a_member_that_is_larger_than_it_says_is_refused(tmp_path: Path) -> None
     place = content.index(b"PK\1\2") + 24
     content[place : place + 4] = (10).to_bytes(4, "little")
     (tmp_path / "lies.zip").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"no sound zip|not as large as it says"):
+    with pytest.raises(DatasetError, match=r"not a valid zip|does not have its declared size"):
         contents(tmp_path / "lies.zip")
 
 

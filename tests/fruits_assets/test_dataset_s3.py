@@ -127,9 +127,9 @@ def get(url: str, to: Location, tmp_path: Path) -> tuple[int, int]:
 A_PICTURE = {"a.jpg": b"1"}
 UNSAFE = "has an unsafe path"
 REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "no sound zip"),
-    "cut short": (lambda archive: archive[:-100], "no sound zip"),
-    "no zip": (lambda _: b"<html>Sign in</html>", "no sound zip"),
+    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "not a valid zip"),
+    "cut short": (lambda archive: archive[:-100], "not a valid zip"),
+    "no zip": (lambda _: b"<html>Sign in</html>", "not a valid zip"),
     "absolute path": (lambda _: zipped(A_PICTURE | {"/etc/b.jpg": b"2"}), UNSAFE),
     "path upwards": (lambda _: zipped(A_PICTURE | {"a/../../b.jpg": b"2"}), UNSAFE),
     "Windows path": (lambda _: zipped(A_PICTURE | {"..\\b.jpg": b"2"}), UNSAFE),
@@ -242,7 +242,7 @@ def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
     with pytest.raises(DatasetError) as caught:
         get(url, PREFIX, tmp_path)
     bucket.meta.events.unregister("before-send.s3.PutObject", unique_id="deny")
-    assert f"20 of the 60 files that {PREFIX} lacked are there, then" in str(caught.value)
+    assert f"20 of 60 missing files were uploaded to {PREFIX}, then: " in str(caught.value)
     assert "Access is denied" in str(caught.value)
     assert len(set(stored(bucket)) - {MARKER}) == 20
     assert is_incomplete(PREFIX)
@@ -281,7 +281,7 @@ def test_a_marker_that_outlived_its_upload_is_removed(
 @pytest.mark.parametrize(
     ("to", "said"),
     [
-        ("s3://fruits", "name a folder in it: s3://fruits/fruits-360"),
+        ("s3://fruits", "pass a folder in it: s3://fruits/fruits-360"),
         ("s3://oranges/data", "listing s3://oranges/data failed: NoSuchBucket"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecuti
     assert team_host.wait_for_end(killed_with_its_code_server) == "FAILURE"
     (failure,) = team_host.events(killed_with_its_code_server, "PIPELINE_FAILURE")
     message = json.loads(failure)["dagster_event"]["message"]
-    assert "does not have this run any more" in message
+    assert "no longer has this run" in message
     assert "re-execute it" in message
 
     again = team_host.reexecute(killed_with_its_code_server)
