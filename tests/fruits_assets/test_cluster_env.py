@@ -119,7 +119,7 @@ def test_what_is_packed_already_is_not_packed_again(
     monkeypatch.setattr(packed_env, "_pack", None)
     said: list[str] = []
     assert packed_env.build(report=said.append) == archive
-    assert said == ["reading the lock file", "nothing changed since it was packed"]
+    assert said == ["reading the lock file", "unchanged since it was packed"]
     copy = packed_env.build(tmp_path / "out" / "mine.tar.gz")
     assert copy.stat().st_size == archive.stat().st_size
 
@@ -128,7 +128,7 @@ def test_another_lock_is_another_recipe() -> None:
     wanted = packed_env.requirements()
     assert "--hash=sha256:" in wanted and "\npyspark==" not in wanted and "\npy4j==" not in wanted
     changed = wanted.replace("numpy==", "numpy==1")
-    assert packed_env.recipe_key(wanted) != packed_env.recipe_key(changed)
+    assert packed_env.cache_key(wanted) != packed_env.cache_key(changed)
 
 
 def test_its_name_is_its_digest(archive: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_are_pa
 
 def test_an_archive_in_the_cache_that_was_changed_is_packed_anew(cache: Path) -> None:
     wanted = packed_env.requirements()
-    kept = cache / packed_env.recipe_key(wanted) / f"env-{'0' * 64}.tar.gz"
+    kept = cache / packed_env.cache_key(wanted) / f"env-{'0' * 64}.tar.gz"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"not what its name says")
     assert packed_env.find_cached(wanted) is None
@@ -220,7 +220,7 @@ def small_archive(cache: Path) -> Path:
     content = cache / "content"
     cache.mkdir()
     content.write_bytes(os.urandom(20_000_000))
-    folder = cache / packed_env.recipe_key(packed_env.requirements())
+    folder = cache / packed_env.cache_key(packed_env.requirements())
     folder.mkdir()
     return content.rename(folder / packed_env.archive_name(content))
 

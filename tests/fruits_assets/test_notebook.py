@@ -192,7 +192,7 @@ except RuntimeError as error:
     print(error)
 """
     assert on_a_node(environment, code, program) == ""
-    assert "is not the code that this notebook was written with" in on_a_node(
+    assert "is not the code that this notebook was created for" in on_a_node(
         environment, planted, program
     )
 

@@ -58,7 +58,9 @@ def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -
     os.kill(worker, signal.SIGKILL)
     try:
         team_host.wait_for(
-            "the code server to find it", lambda: "could not be stored yet" in team_host.log("code"), 40
+            "the code server to find it",
+            lambda: "could not be stored yet" in team_host.log("code"),
+            40,
         )
     finally:
         team_host.postgres.start()
