@@ -1,4 +1,4 @@
-"""The tests' own scanner finds a name wherever an erasure could have left it."""
+"""The tests' own scanner finds a name in all places that an erasure could miss."""
 
 from __future__ import annotations
 

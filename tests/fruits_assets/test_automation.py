@@ -1,4 +1,4 @@
-"""What is new under the input is materialized by itself, in batches, and carried downstream."""
+"""New pictures in the input are materialized automatically, in batches, with downstream assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Look = dg.SensorResult | dg.SkipReason
 
 
 class Watched:
-    """A sensor of a folder, with what it remembers."""
+    """A sensor of a folder, with its cursor."""
 
     def __init__(self, folder: Path) -> None:
         self.input = folder / "input"
@@ -48,7 +48,7 @@ class Watched:
         return found
 
     def settle(self) -> str:
-        """Look until a run is asked for; its key."""
+        """Evaluate until a run is requested; return its run key."""
         while isinstance(found := self.look(), dg.SkipReason):
             assert "none of them new" not in str(found.skip_message)
         return request(found).run_key or ""
@@ -113,7 +113,7 @@ def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_noticed(watched:
 
 
 def test_an_input_that_becomes_what_it_was_is_materialized_again(watched: Watched) -> None:
-    """Dagster makes one run for each key, and none for one that it has seen."""
+    """Dagster starts one run per run key, and ignores known keys."""
     watched.add("1.jpg")
     file = watched.add("2.jpg")
     keys = [watched.settle()]
@@ -132,7 +132,7 @@ def test_the_same_look_asks_for_the_same_run_so_that_a_crash_makes_no_second_one
     watched.look()
     before = watched.cursor
     key = request(watched.look()).run_key
-    watched.cursor = before  # as it is where the daemon dies before it has stored the new one
+    watched.cursor = before  # as if the daemon died before storing the new cursor
     assert request(watched.look()).run_key == key
 
 
@@ -144,7 +144,7 @@ def test_after_the_cursor_was_reset_the_same_input_is_materialized_again(watched
 
 
 def finish(watched: Watched, key: str, status: dg.DagsterRunStatus) -> None:
-    """The run of that key, as Dagster keeps it."""
+    """Store a run with that key in the instance."""
     tags = {"dagster/run_key": key, "dagster/sensor_name": automation.SENSOR}
     watched.instance.create_run_for_job(
         watched.definitions.resolve_implicit_global_asset_job_def(), tags=tags, status=status

@@ -1,4 +1,4 @@
-"""The sensor with a queue: where S3 announced nothing the input is not listed, and none is lost."""
+"""The sensor with a queue: the input is listed only after notifications, and none is lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.fruits_assets.conftest import evaluate_sensor
 
 REGION = "eu-west-1"
 HIDDEN_SECONDS = 2
-"""How long a message that was received is hidden."""
+"""The visibility timeout of received messages."""
 
 QUIET = "nothing was announced: the input was not listed"
 WAITS = "waiting until no more arrive"
 
 
 class Announced:
-    """A sensor of a bucket's input, its queue, and what it remembers."""
+    """A sensor of a bucket's input, with its queue and its cursor."""
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
@@ -51,7 +51,7 @@ class Announced:
             client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
 
     def look(self) -> str:
-        """Why nothing was asked for, or the assets that were."""
+        """Evaluate the sensor; return the skip reason or the requested assets."""
         resources = {
             "input_folder": InputFolder(uri=self.input, queue_url=self.url),
             "storage": AssetStorage(root=self.storage),
@@ -68,7 +68,7 @@ class Announced:
         return " ".join(key.to_user_string() for key in request.asset_selection or ())
 
     def settle(self) -> None:
-        """Look until a run was asked for and its messages are gone."""
+        """Evaluate until a run is requested and its messages are deleted."""
         for wanted in (WAITS, "raw_images"):
             assert wanted in self.look()
         if self.left():
@@ -77,7 +77,7 @@ class Announced:
         assert self.left() == 0
 
     def left(self) -> int:
-        """Messages that are not deleted, hidden ones too."""
+        """Number of messages in the queue, including hidden ones."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = client("sqs", REGION).get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
         return sum(int(number) for number in answer["Attributes"].values())
@@ -85,7 +85,9 @@ class Announced:
 
 @pytest.fixture
 def announced(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Announced:
-    monkeypatch.setattr(notifications, "WAIT_SECONDS", 0)  # this queue has one server to ask
+    monkeypatch.setattr(
+        notifications, "WAIT_SECONDS", 0
+    )  # the emulated queue has only one server, so long polling is not needed
     return Announced(bucket)
 
 
@@ -125,7 +127,7 @@ def test_a_message_stays_until_its_run_was_asked_for(announced: Announced) -> No
     assert WAITS in announced.look()
     assert announced.left() == 1
     assert "raw_images" in announced.look()
-    assert announced.left() == 1  # the run is not in Dagster's records yet
+    assert announced.left() == 1  # the run is not recorded in Dagster yet
     time.sleep(HIDDEN_SECONDS)
     assert "none of them new" in announced.look()
     assert announced.left() == 0

@@ -1,4 +1,4 @@
-"""Each check fails for its own reason, and says it with the values it found."""
+"""Each check fails for its own reason, and reports the values it found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lose_a_row(file: Path) -> None:
 
 
 def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
-    """Besides the warnings that hold for the sample's films."""
+    """Failing checks, without the expected warnings for the sample."""
     found = {name for name, outcome in outcomes.items() if outcome.verdict != "holds"}
     return found - FILMS
 

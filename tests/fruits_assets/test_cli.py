@@ -1,4 +1,4 @@
-"""The `fruits` command, and the same checks by Dagster's own command line."""
+"""The `fruits` command, and the same checks through Dagster's command line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ main()
 
 
 FILMS = {"no_picture_in_two_splits"}
-"""Checks that warn of the sample: its pictures are neighbouring frames of films."""
+"""Checks that warn about the sample, whose pictures are neighbouring frames of films."""
 
 
 @pytest.fixture
@@ -182,7 +182,9 @@ def test_an_error_names_a_folder_with_brackets_as_it_is(tmp_path: Path, fruits: 
 def test_the_checks_table_names_a_folder_with_brackets_as_it_is(
     fruits: Fruits,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="[old]") as root:  # short: the table breaks long ones
+    with tempfile.TemporaryDirectory(
+        prefix="[old]"
+    ) as root:  # short, because the table wraps long names
         code, output, _ = fruits(Path(root), "check")
     assert code == 2
     shown = "".join(output.replace("│", " ").split())

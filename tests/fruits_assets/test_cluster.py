@@ -1,4 +1,4 @@
-"""The cluster found by its name, waited for, stopped, and shown by `fruits cluster`."""
+"""Finding, starting, stopping and showing the cluster."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_starting_cluster_is_waited_for(emr: Emulated, said: list[str]) -> Non
     assert wait(said) == starting
     later.join()
     assert list(emr.clusters) == [starting]
-    (line,) = said  # looked ten times, said once
+    (line,) = said  # polled ten times, reported once
     assert f"cluster {NAME} ({starting}) is bootstrapping" in line
 
 

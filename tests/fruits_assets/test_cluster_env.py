@@ -1,4 +1,4 @@
-"""The packed environment: small, whole, running alone; uploaded once; unpacked by the nodes."""
+"""The packed environment: small and self-contained, uploaded once, unpacked by the nodes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_it_is_compiled_for_users_who_cannot_write_beside_it(environment: Path) 
     compiled = Path(done.stdout.strip())
     assert compiled.is_relative_to(environment) and compiled.is_file()
     flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
-    assert flags == 0b01  # by hash, unchecked: unpacking changes times
+    assert flags == 0b01  # unchecked hashes, because unpacking changes file times
 
 
 def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> None:
@@ -173,7 +173,7 @@ def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty folder in place of the real cache."""
+    """An empty folder instead of the real cache."""
     monkeypatch.setattr(packed_env, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -187,7 +187,7 @@ def test_a_missing_python_is_named(cache: Path) -> None:
 def test_another_python_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = packed_env.requirements()
     monkeypatch.setattr(packed_env, "requirements", lambda: wanted)
-    monkeypatch.setattr(packed_env, "_uv", lambda *_: "")  # makes no lib/python3.11
+    monkeypatch.setattr(packed_env, "_uv", lambda *_: "")  # creates no lib/python3.11
     with pytest.raises(SettingsError, match=r"which 3\.12 is not: use --python 3\.11"):
         packed_env.build(python="3.12")
     assert list(cache.iterdir()) == []
@@ -202,7 +202,7 @@ def test_too_large_an_archive_is_not_kept(cache: Path, monkeypatch: pytest.Monke
 
 
 def test_another_kind_of_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is a \.tar\.gz"):
+    with pytest.raises(SettingsError, match=r"must end with \.tar\.gz"):
         packed_env.build(tmp_path / "env.zip")
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_archive(cache: Path) -> Path:
-    """An archive of 20 MB in place of the real one: large enough for several parts."""
+    """A 20 MB archive instead of the real one, large enough for a multipart upload."""
     content = cache / "content"
     cache.mkdir()
     content.write_bytes(os.urandom(20_000_000))
@@ -227,7 +227,7 @@ def small_archive(cache: Path) -> Path:
 
 @pytest.fixture
 def environments(staging: Location) -> Location:
-    """A folder in an S3."""
+    """A folder in S3."""
     return staging.parent / "environments"
 
 
@@ -267,7 +267,7 @@ def test_the_command_builds_and_says_the_size(archive: Path) -> None:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    """A node on which nothing was done."""
+    """A new node."""
     yield (node := Node(tmp_path))
     shutil.rmtree(node.target.parent, ignore_errors=True)
 

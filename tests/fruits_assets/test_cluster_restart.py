@@ -1,4 +1,4 @@
-"""A cluster that has ended is started again with the arguments that Terraform wrote."""
+"""A terminated cluster is started again with the arguments that Terraform wrote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def start_again(said: list[str] | None = None) -> str:
 
 
 def described(cluster_id: str) -> dict[str, Any]:
-    """What EMR tells of a cluster that the arguments decide."""
+    """The properties of a cluster that its start arguments determine."""
     client, which = aws.client("emr", REGION), {"ClusterId": cluster_id}
     whole = client.describe_cluster(**which)["Cluster"]
     groups = client.list_instance_groups(**which)["InstanceGroups"]
@@ -38,7 +38,7 @@ def described(cluster_id: str) -> dict[str, Any]:
 
 def test_the_new_cluster_has_its_policies_its_size_and_its_setup(emr: Emulated) -> None:
     old = emr.start_and_end()
-    # What EMR does: policies of an ended cluster are gone, and scaling had left another size.
+    # Like EMR: a terminated cluster has no policies, and scaling has changed its size.
     emr.asked[old] = {}
     grown = WANTED["Instances"]["InstanceGroups"]
     new = described(start_again())

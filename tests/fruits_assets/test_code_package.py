@@ -1,4 +1,4 @@
-"""The code travels as one small zip, the same bytes for the same sources, uploaded once."""
+"""The code is packaged as a small reproducible zip, uploaded once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cluster_env import REGION
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources that nobody edits while the tests run."""
+    """A copy of the sources that does not change while the tests run."""
     root = tmp_path_factory.mktemp("checkout")
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, root / package)

@@ -1,4 +1,4 @@
-"""What cluster time costs: hours times prices, and the command that shows it."""
+"""The cost estimate for cluster time, and the command that prints it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def keep(root: Path, stored: Path, current: Callable[[Path, str], Snapshot]) -> Keep:
-    """Store a version of an asset that took so long."""
+    """Store a version of an asset with this measured duration."""
 
     def store(asset: str, measured: Measurement) -> None:
         known = current(stored, asset).statistics.model_copy(update={"measured": measured})
@@ -51,7 +51,7 @@ def keep(root: Path, stored: Path, current: Callable[[Path, str], Snapshot]) -> 
 
 
 def rows(app: typer.Typer, *options: str) -> tuple[dict[str, list[str]], str]:
-    """The table's rows by their part, and the whole output."""
+    """The table's rows by part, and the complete output."""
     done = CliRunner().invoke(app, list(options), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     cells = [
@@ -131,9 +131,9 @@ def test_the_command_goes_by_what_was_measured(app: typer.Typer, keep: Keep) -> 
         keep(asset, Measurement(seconds=6.0, images=12_000, cores=1))
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
     assert "100.0 images per second and core, measured on 12,000 images and 2 cores" in output
-    # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
+    # 480,000 images at 100 per second on each of 8 cores: 600 s on three instances.
     assert shown["features"] == ["10.0", "0.50", "0.13"]
-    for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 a second and core
+    for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 per second and core
         assert shown[stage] == ["0.5", "0.03", "0.01"]
     assert shown["start-up"][0] == "8.0"
     assert shown["idle until auto-termination"][0] == "30.0"

@@ -1,4 +1,4 @@
-"""Each private name of Dagster's that the project uses does what it is used for."""
+"""Each private Dagster name that the project uses behaves as expected."""
 
 from __future__ import annotations
 

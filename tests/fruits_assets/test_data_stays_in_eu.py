@@ -1,4 +1,4 @@
-"""A bucket outside the region is refused before a byte of data moves, and the check shows it."""
+"""A bucket outside the region is refused before data is transferred, and the check reports it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ErrorText = Callable[[dg.ExecuteInProcessResult], str]
 
 @pytest.fixture
 def american(aws: str) -> str:  # noqa: ARG001
-    """A bucket in us-east-1 that holds a picture."""
+    """A bucket in us-east-1 with a picture."""
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", "us-east-1")
     s3.create_bucket(Bucket=name)
@@ -41,7 +41,7 @@ def american(aws: str) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def requests(caplog: pytest.LogCaptureFixture) -> Requests:
-    """What the S3 server was asked of a bucket since: method, and the path after the bucket."""
+    """The requests to a bucket on the S3 server: method, and path after the bucket."""
     caplog.set_level(logging.INFO, "werkzeug")
 
     def asked(bucket: str) -> set[str]:
@@ -53,11 +53,11 @@ def requests(caplog: pytest.LogCaptureFixture) -> Requests:
 
 
 INSPECTED = {"GET ?location", "GET ?publicAccessBlock", "GET ?encryption"}
-"""What asks what a bucket is like, and nothing of what is in it."""
+"""Requests for the properties of a bucket, not for its contents."""
 
 
 def refused(result: dg.ExecuteInProcessResult) -> str:
-    """What a run says that ended before its first step."""
+    """The error message of a run that failed before its first step."""
     assert not result.success
     assert not result.filter_events(lambda event: event.is_step_start)
     (failure,) = result.filter_events(lambda event: event.is_run_failure)
@@ -66,7 +66,7 @@ def refused(result: dg.ExecuteInProcessResult) -> str:
 
 
 def checked(settings: Settings) -> dg.ExecuteInProcessResult:
-    """Run the check alone."""
+    """Run only this check."""
     job = build_defs(settings).resolve_job_def(CHECK_JOB_NAME)
     return job.execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),
@@ -80,7 +80,7 @@ FIT = {"region": "eu-west-1", "public access": "blocked", "default encryption": 
 
 
 def buckets(found: dg.AssetCheckEvaluation) -> list[object]:
-    """The buckets as the check shows them."""
+    """The buckets in the check's metadata."""
     table = found.metadata["buckets"]
     assert isinstance(table, dg.TableMetadataValue)
     return [record.data for record in table.records]

@@ -1,4 +1,4 @@
-"""Data versions say what changed, so that Dagster knows what is out of date."""
+"""Data versions reflect changes, so that Dagster knows which assets are stale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pictures(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ingest(run: Run, pictures: Path, tmp_path: Path) -> Callable[[], str]:
-    """Materialize the pictures as they are now; their data version."""
+    """Materialize the pictures and return their data version."""
     return lambda: version_of("raw_images", run(tmp_path / "data", "raw_images", source=pictures))
 
 
@@ -98,7 +98,7 @@ def test_every_asset_knows_the_version_of_what_it_was_made_from(
 
 
 def test_another_number_of_components_changes_the_data_version(copied: Path, run: Run) -> None:
-    """Else csv_export, which has the old columns still, does not show as out of date."""
+    """Otherwise csv_export, which still has the old columns, would not be shown as stale."""
     with dg.DagsterInstance.ephemeral() as instance:
         results = [
             run(

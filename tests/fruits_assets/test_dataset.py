@@ -1,4 +1,4 @@
-"""Fetching Fruits-360 to a folder, from a server that cuts off, loses and changes files."""
+"""Fetching Fruits-360 to a folder from an unreliable server."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from spark_src.errors import DatasetError
 from spark_src.io.locations import Location
 
 CUT = 400_000
-"""Bytes after which the server hangs up."""
+"""Bytes after which the server closes the connection."""
 
 
 class Shop(ThreadingHTTPServer):
-    """Serves one archive; how badly, its attributes say."""
+    """Serves one archive; its attributes configure faults."""
 
     def __init__(self, archive: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.archive = archive
         self.etag = '"first"'
         self.ranges = True
-        self.honest = True  # whether If-Range is heeded
+        self.honest = True  # whether If-Range is respected
         self.cuts = 0
         self.refusals: list[int] = []
         self.asked: list[dict[str, str]] = []
@@ -102,7 +102,7 @@ def pictures(sample: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def archive(pictures: dict[str, bytes]) -> bytes:
-    """As GitHub makes it: all in one top folder, with what else the repository holds."""
+    """An archive like GitHub's: one top-level folder, including other files of the repository."""
     top = "fruits-360-100x100-main"
     others = {"README.md": b"# Fruits", "LICENSE": b"CC", "papers/2018/one.pdf": b"%PDF"}
     return zipped({f"{top}/{path}": data for path, data in (others | pictures).items()})
@@ -131,7 +131,7 @@ def target(tmp_path: Path) -> Location:
 
 
 def get(shop: Shop, target: Location, cache: Path) -> tuple[int, int]:
-    """How many pictures there are, and how many of them this fetch brought."""
+    """Fetch; return the number of pictures, and how many were added."""
     fetched = fetch(shop.url, target, cache=cache, pause=0.001)
     return fetched.images, fetched.added
 

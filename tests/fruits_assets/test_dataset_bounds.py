@@ -1,4 +1,4 @@
-"""An archive from elsewhere fills no disk, and is the one that was asked for."""
+"""An untrusted archive cannot fill the disk, and has to be the requested one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that has what lies in the test's folder."""
+    """The URL of a server for the test's folder."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

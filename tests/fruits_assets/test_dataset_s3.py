@@ -1,4 +1,4 @@
-"""What becomes of an archive: it is refused, or laid out in a bucket or in a folder, whole."""
+"""An archive is refused, or unpacked completely to a bucket or a folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def put(files: dict[str, bytes], target: Location) -> None:
 
 @pytest.fixture(scope="module")
 def pictures(sample: Path) -> dict[str, bytes]:
-    """One in four of the sample."""
+    """Every fourth picture of the sample."""
     return dict(list(tree(sample).items())[::4])
 
 
@@ -62,7 +62,7 @@ def archive(tmp_path: Path, pictures: dict[str, bytes]) -> Path:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Python's own file server: Last-Modified, but neither ETag nor ranges."""
+    """Python's file server, which sends Last-Modified but supports neither ETag nor ranges."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -87,7 +87,7 @@ def folder(tmp_path: Path) -> Location:
 
 @pytest.fixture
 def bucket(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    """An empty bucket `fruits`, and the very client that the upload uses."""
+    """An empty bucket `fruits`, and the client that the upload uses."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -97,9 +97,9 @@ def bucket(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     s3: S3Client = aws.client("s3", REGION)
     s3.create_bucket(Bucket="fruits", CreateBucketConfiguration={"LocationConstraint": REGION})
     yield s3
-    aws.reset_clients()  # the tests' faults are in that client
+    aws.reset_clients()  # the tests inject faults into this client
     empty = aws.client("s3", REGION)
-    # Not moto's reset: other tests' accounts live in the same process.
+    # Not moto's reset, because other tests share the process.
     for found in empty.list_objects_v2(Bucket="fruits").get("Contents", []):
         empty.delete_object(Bucket="fruits", Key=found["Key"])
     empty.delete_bucket(Bucket="fruits")
@@ -119,7 +119,7 @@ def body(s3: S3Client, path: str) -> bytes:
 
 
 def get(url: str, to: Location, tmp_path: Path) -> tuple[int, int]:
-    """How many pictures there are, and how many files this fetch brought."""
+    """Fetch; return the number of pictures, and the number of files added."""
     fetched = fetch(url, to, cache=tmp_path / "cache", pause=0.001)
     return fetched.images, fetched.added
 

@@ -1,4 +1,4 @@
-"""Pictures of something else come in: the run goes on, and the check names the worst of them."""
+"""Unusual pictures do not stop the run, and the check reports the worst of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fruits embed`, and what docs/phone.md says of the way to the same numbers on a phone."""
+"""`fruits embed`, and the instructions of docs/phone.md for the same numbers on a phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dagster's commands find home and module without a variable or a flag."""
+"""Dagster's commands find their home and module without variables or flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After an erasure the assets that judge the pictures are those of the pictures that are left."""
+"""After an erasure, the evaluation assets only depend on the remaining pictures."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ def erased(
     run: Callable[..., dg.ExecuteInProcessResult],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Tables, int]:
-    """Storage after an erasure, and how many images the classifier had learnt from before.
-
-    Without a split of that name, it learns from the person's photos, too: from a label of theirs
-    alone, and from copies of others' pictures.
+    """Storage after an erasure, and the number of images the classifier was trained on before.
+    Without a split `Training`, it was also trained on the person's photos: under a label that only
+    they have, and copies of others' pictures.
     """
     folder = tmp_path_factory.mktemp("judged")
     source, root = folder / "input", Path(shutil.copytree(stored, folder / "data"))

@@ -1,4 +1,4 @@
-"""Runs that fail: the message is clear, and what was current stays as it was."""
+"""Failing runs have a clear message and leave the current versions unchanged."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ UPSTREAM = {
     "fruit_classifier": "key:pca_model or key:pca_components",
     "label_issues": "key:pca_model or key:pca_components",
 }
-"""What a run with three components has to make first, so that the asset is to be made anew."""
+"""Upstream assets of a run with three components, so that the asset has to be rebuilt."""
 
 
 class RunsOutOfSpace(DeltaIOManager):
-    """Fails once everything is written that the commit would make current."""
+    """Fails after all files are written, before the commit."""
 
     def store(self, change: Change, context: Any, code_version: str = "") -> Metadata:
         if change.write.asset in {"pca_components", "csv_export"}:
@@ -159,7 +159,7 @@ def test_a_changed_model_file_is_refused_before_any_feature_is_computed(
 
 @pytest.fixture
 def with_junk(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
-    """12 pictures, each four times, and 8 files that are none."""
+    """12 pictures, each four times, and 8 files that are not pictures."""
     folder = copy_pictures(tmp_path / "input", 12, copies=4)
     for number in range(8):
         (folder / "Training" / f"notes-{number}.txt").write_text("no picture")

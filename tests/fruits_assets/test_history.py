@@ -1,4 +1,4 @@
-"""`fruits history`: an asset's versions, when and by which run they were made, what changed."""
+"""`fruits history`: an asset's versions with time, run and changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @pytest.fixture
 def history(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> History:
-    """Run the command: the table's rows, cell by cell, and all that was printed."""
+    """Run the command; return the table's cells and the complete output."""
     monkeypatch.setenv("FRUITS_STORAGE", str(tables.root))
 
     def run(*arguments: str) -> tuple[Rows, str]:
@@ -66,7 +66,7 @@ def components(rows: int) -> ComponentsStatistics:
 
 
 def store(tables: Tables, run_id: str, *sizes: int) -> Snapshot:
-    """A version of `pca_components` whose files have so many rows; files of before are kept."""
+    """Commit a version of `pca_components` with files of these row counts; keep earlier files."""
     write = tables.begin("pca_components", run_id)
     kept = [file.rows for file in write.before.files] if write.before else []
     added = tuple(part(write, rows) for rows in sizes)

@@ -1,4 +1,4 @@
-"""What the IO manager gives back, and what it says where there is nothing to give."""
+"""The IO manager loads what was stored, and reports missing versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`data_health`, `fruit_classifier`, `label_issues`: of the sample, and of what was added to it."""
+"""`data_health`, `fruit_classifier` and `label_issues` of the sample and of added pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Read = Callable[..., pa.Table]
 
 @pytest.fixture(scope="module")
 def original(sample: Path) -> Path:
-    """A picture of the sample that is planted again."""
+    """A picture of the sample that is added again."""
     return min((sample / "Training" / "Apple Golden 1").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""What people mistype: one sentence each, with cause and remedy, before anything is read."""
+"""Typing mistakes are reported in one sentence with cause and remedy, before anything is read."""
 
 from __future__ import annotations
 

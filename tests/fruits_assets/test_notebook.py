@@ -45,9 +45,9 @@ def code_of(document: Any) -> dict[str, str]:
 def executed(
     stored: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Each cell's text and images, after one run of all in a kernel of the project's Python."""
+    """Each cell's text and images after running all cells in a kernel of the project's Python."""
     document = notebook()
-    specs = KernelSpecManager(kernel_dirs=[])  # not those that this machine happens to have
+    specs = KernelSpecManager(kernel_dirs=[])  # not the kernels installed on this machine
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
     runner = NotebookClient(
         document,
@@ -61,7 +61,7 @@ def executed(
         started = time.monotonic()
         runner.execute()
         seconds = time.monotonic() - started
-    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")  # noqa: T201 - for who runs with -s
+    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")  # noqa: T201 - shown with -s
     cells = [cell for cell in document.cells if cell.cell_type == "code"]
     texts = {
         cell.id: "".join(out.text for out in cell.outputs if out.output_type == "stream")
@@ -200,7 +200,7 @@ except RuntimeError as error:
 def test_a_clusters_notebook_says_what_failed_where_a_picture_was_not_drawn(
     environment: Path, code: Path
 ) -> None:
-    """Sparkmagic runs the cells below one that failed."""
+    """Sparkmagic continues after a failed cell."""
     document = json.loads(notebook_for(code, {"FRUITS_STORAGE": "/nowhere"}))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
     program = f"""{LIVY}
@@ -222,7 +222,7 @@ print(said)
 def test_it_runs_in_the_clusters_environment_cell_by_cell_as_livy_runs_them(
     environment: Path, code: Path, stored: Path, sample: Path
 ) -> None:
-    """Without IPython, scikit-learn and Spark: what a cluster's notebook has is this and Livy."""
+    """A cluster's notebook has only this environment and Livy, without IPython or scikit-learn."""
     settings = {"FRUITS_STORAGE": str(stored), "FRUITS_INPUT": str(sample)}
     document = json.loads(notebook_for(code, settings))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]

@@ -1,4 +1,4 @@
-"""The queue of what S3 tells about the input: read without losing, counted without names."""
+"""The queue of S3 notifications: no message is lost, and no names are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AWS_URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/fruits-features-inpu
 
 
 class Notified:
-    """A queue, what is put into it and what is left of it."""
+    """A queue with helpers to send and count messages."""
 
     def __init__(self) -> None:
         made = client("sqs", REGION).create_queue(QueueName=f"fruits-{uuid.uuid4().hex[:12]}")
@@ -26,7 +26,7 @@ class Notified:
         self.queue = InputQueue(self.url, REGION)
 
     def listen(self, bucket: str) -> None:
-        """Let the bucket tell the queue of its input, as infra/storage.tf does."""
+        """Configure the bucket's notifications as infra/storage.tf does."""
         attributes = self._attributes("QueueArn")
         notified = {
             "QueueArn": attributes["QueueArn"],
@@ -42,20 +42,20 @@ class Notified:
             client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
 
     def show_again(self, notices: Notices) -> None:
-        """What happens by itself once the time is over for which received messages are hidden."""
+        """Make received messages visible again, as after their visibility timeout."""
         for handle in notices.handles:
             client("sqs", REGION).change_message_visibility(
                 QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0
             )
 
     def show_at_once(self) -> None:
-        """Let each message be received by every call."""
+        """Set the visibility timeout to zero."""
         client("sqs", REGION).set_queue_attributes(
             QueueUrl=self.url, Attributes={"VisibilityTimeout": "0"}
         )
 
     def left(self) -> int:
-        """Messages that are not deleted, hidden ones too."""
+        """Number of messages in the queue, including hidden ones."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(number) for number in self._attributes(*names).values())
 
@@ -115,7 +115,7 @@ def test_s3s_test_message_is_deleted_at_once_and_not_counted(
 def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bucket: str) -> None:
     put(bucket, "input/1.jpg")
     first = listening.queue.drain()
-    assert listening.queue.drain().events == 0  # hidden, so that no second look handles it too
+    assert listening.queue.drain().events == 0  # hidden, so that no second call receives it
     listening.show_again(first)
     again = listening.queue.drain()
     assert again.events == first.events == 1
@@ -185,7 +185,7 @@ def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(notified: 
     assert first.events == 20
     rest = notified.queue.drain()
     assert rest.events == 5
-    notified.queue.acknowledge(first)  # two calls of ten
+    notified.queue.acknowledge(first)  # two calls of ten messages
     notified.queue.acknowledge(rest)
     assert notified.left() == 0
 
@@ -199,7 +199,7 @@ def test_a_look_ends_in_time_though_messages_go_on_coming(
 
 
 class Failing:
-    """SQS refuses the first message of a batch, in the first so many calls."""
+    """SQS fails for the first message of a batch, in the first calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
         self.batches: list[int] = []
@@ -227,7 +227,7 @@ def test_what_was_not_deleted_is_tried_once_more(
     notices = notified.queue.drain()
     failing = Failing(monkeypatch, calls=2)
     notified.queue.acknowledge(notices)
-    assert failing.batches == [10, 2, 2]  # the last: one of each of the first two
+    assert failing.batches == [10, 2, 2]  # the last call: one of each of the first two
     assert notified.left() == 0
 
 
@@ -268,7 +268,7 @@ def test_a_queue_that_is_not_there_is_said_with_what_to_do(aws: str, call: str) 
 def test_other_refusals_are_reported_as_everywhere(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS takes
+    monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS accepts
     with pytest.raises(AwsError, match=f"Receiving messages from {notified.url} failed: Invalid"):
         notified.queue.drain()
 
@@ -287,7 +287,7 @@ def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
         (AWS_URL.replace(".com", ".com.example.org"), "is not an SQS URL"),
         (AWS_URL.replace("sqs.", "sns."), "is not an SQS URL"),
         (f"{AWS_URL}\n", "is not an SQS URL"),
-        (f"{AWS_URL}.fifo", "is not an SQS URL"),  # S3 sends to none
+        (f"{AWS_URL}.fifo", "is not an SQS URL"),  # S3 cannot send to it
         ("http://127.0.0.1:5000/123456789012/queue", "is not an SQS URL"),
         (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, but names of pictures .* in the EU"),
         (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, and names of pictures .* in the EU"),

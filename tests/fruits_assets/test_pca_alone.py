@@ -1,4 +1,4 @@
-"""PCA alone, made again from the stored features: no other asset is read or changed."""
+"""Rerunning only PCA from the stored features reads and changes no other asset."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WITH_10 = {"pca_model": {"n_components": 10}}
 
 
 def pca_folders(names: Mapping[str, Any]) -> set[str]:
-    """Those of the files that belong to PCA and to what is made of it."""
+    """The files of PCA and its downstream assets."""
     own = tuple(f"{PREFIXES[asset]}/" for asset in AFTER_PCA | {"pca_model"})
     return {name for name in names if name.startswith(own)}
 
 
 def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
-    """The assets that the run found as they had to be."""
+    """The assets that the run reported as unchanged."""
     events = result.get_asset_materialization_events()
     return {
         event.materialization.asset_key.to_user_string()
@@ -51,7 +51,7 @@ def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
 def alone(
     stored: Path, run: Run, digests: Digests, tmp_path_factory: pytest.TempPathFactory
 ) -> Alone:
-    """PCA with 10 components where input, pictures and model are gone; digests before."""
+    """PCA with 10 components without input, pictures and model; with earlier digests."""
     folder = tmp_path_factory.mktemp("alone")
     root = Path(shutil.copytree(stored, folder / "data"))
     for asset in ("raw_images", "rejected_images", "mobilenet_model"):
@@ -118,7 +118,7 @@ def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> N
 def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
     select: str, tmp_path: Path
 ) -> None:
-    """On an empty storage and input a run ends for lack of those, not for its selection."""
+    """With an empty storage and input, a run fails because of these, not due to its selection."""
     module = tmp_path / "selected.py"
     module.write_text(
         "from fruits_assets.definitions import build_defs\n"
@@ -177,7 +177,7 @@ def test_another_threshold_changes_the_verdict_and_no_number(
 def test_a_damaged_pca_model_is_made_anew_by_the_command_that_its_error_advises(
     damage: str, copied: Path, run: Run, current: Current, read: Read
 ) -> None:
-    """Of the same features it is the same model, to the bit."""
+    """The same features yield exactly the same model."""
     before, version = read(copied, "pca_components"), current(copied, "pca_model")
     folder = Path(version.data_location.path)
     if damage == "no folder":

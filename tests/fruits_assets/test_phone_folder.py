@@ -1,6 +1,5 @@
-"""A folder of ten photos straight from phones, of one person: all is made, nothing of them stays.
-
-It is also what a first try has: few pictures, of which as many components are kept as there are.
+"""A folder of one person's ten phone photos: all assets are built, and no photo metadata is kept.
+It is also a typical first try with few pictures, which limits the number of components.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Current = Callable[[Path, str], Snapshot]
 def phone_run(
     run: Run, stored: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, list[str]]:
-    """Input, storage, and everything that the run logged. To be read only."""
+    """Input, storage, and the run's log. Read-only."""
     root = tmp_path_factory.mktemp("phone")
     write_photos(root / "in" / "photos" / "4711" / "Apple", sample)
     (root / "in" / "photos" / ".DS_Store").write_bytes(b"litter")

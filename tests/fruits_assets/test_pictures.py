@@ -1,4 +1,4 @@
-"""What the UI shows besides figures: it is light, always the same, and shows nobody's photo."""
+"""UI previews are small, deterministic, and show no personal photos."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PEOPLE = ("subject-4711", "Jane Doe", "jane.doe")
 
 @pytest.fixture(scope="module")
 def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An input of two persons' photos, 16 in all, and of a file of each that is no picture."""
+    """An input with 16 photos of two persons, and for each a file that is not a picture."""
     source = tmp_path_factory.mktemp("people")
     pictures = sorted(sample.rglob("*.jpg"))
     for number, place in enumerate(
@@ -84,7 +84,7 @@ def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(people: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage root with those photos. To be read only."""
+    """A storage root with those photos. Read-only."""
     root = tmp_path_factory.mktemp("photos") / "data"
     run(root, "raw_images", source=people, ops=ALLOWING_JUNK)
     return root
@@ -213,7 +213,7 @@ def test_a_sheet_and_a_map_of_131_labels_are_light() -> None:
     random = np.random.default_rng(1)
     noise = io.BytesIO()
     pixels = random.integers(0, 256, (100, 100, 3), np.uint8)
-    Image.fromarray(pixels).save(noise, "JPEG")  # nothing compresses worse
+    Image.fromarray(pixels).save(noise, "JPEG")  # noise is the worst case for compression
     sheet = drawing.contact_sheet([(f"Variety {n}", noise.getvalue(), 1) for n in range(131)])
     centres = random.normal(0, 8, (131, 2))
     points = np.repeat(centres, 30, axis=0) + random.normal(0, 1, (131 * 30, 2))

@@ -1,4 +1,4 @@
-"""`embedding_quality` of the sample: what is kept, what the UI shows, and that no Spark is used."""
+"""`embedding_quality` of the sample: stored results, UI metadata, and no use of Spark."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ ARTIFACTS = sorted(PREFIXES.keys() - TABLES.keys())
 def reader(
     stored: Path, run: Callable[..., Any], sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with `data`, of whose pictures a third went after the first run."""
+    """A folder with `data`, from which a third of the pictures were deleted after the first run."""
     home = tmp_path_factory.mktemp("reader")
     shutil.copytree(stored, home / "data")
     fewer = Path(shutil.copytree(sample, home / "pictures"))
@@ -59,7 +59,7 @@ def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count(table: Any) -> int:
-    """Rows of what any of the libraries gives."""
+    """The number of rows in a result of any library."""
     if isinstance(table, pl.LazyFrame):
         return table.collect().height
     if isinstance(table, duckdb.DuckDBPyRelation):
@@ -81,7 +81,7 @@ def test_each_documented_line_reads_the_current_rows_and_no_removed_ones(
 
 
 def test_the_files_of_the_folder_are_more_than_the_table(reader: Path) -> None:
-    """Why the document asks for a Delta reader."""
+    """This is why the document requires a Delta reader."""
     pictures = len(list((reader / "pictures").rglob("*.jpg")))
     assert len(pd.read_parquet(reader / "data" / "Results_PCA")) > pictures
 

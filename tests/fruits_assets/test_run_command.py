@@ -1,4 +1,4 @@
-"""`fruits run`: its whole output, of a run that ends well, fails, or is canceled."""
+"""The output of `fruits run` for successful, failed and canceled runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def last_run(home: Path) -> dg.DagsterRun:
 def first(
     copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, str, str, Path]:
-    """Exit code, output, errors and folder of a run of everything on 24 pictures."""
+    """Exit code, output, errors and folder of a full run on 24 pictures."""
     folder = tmp_path_factory.mktemp("first")
     pictures = copy_pictures(folder / "pictures", 24)
     process = start(folder / "data", folder / "home", pictures, "-k", "3")

@@ -1,4 +1,4 @@
-"""What run monitoring hears of a run that no code server has (the rest: tests/host/)."""
+"""The reported health of a run that no code server has (other tests: tests/host/)."""
 
 from __future__ import annotations
 

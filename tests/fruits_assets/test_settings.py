@@ -1,4 +1,4 @@
-"""The settings: their defaults, and one clear message for each value that cannot be used."""
+"""The settings: their defaults, and a clear message for each invalid value."""
 
 from __future__ import annotations
 

@@ -46,19 +46,19 @@ WITH_MODEL = {"mobilenet_model", "mobilenet_features", "pca_model", "pca_compone
 
 @pytest.fixture
 def table(stored: Path, read: Callable[..., pa.Table]) -> Callable[[str], pa.Table]:
-    """Read a stored table as anybody would."""
+    """Read a stored table with a plain Delta reader."""
     return lambda asset: read(stored, asset)
 
 
 @pytest.fixture
 def model_sha256(stored: Path, current: Current) -> str:
-    """Of the file of the converted model."""
+    """The digest of the converted model's file."""
     return hashlib.sha256(current(stored, "mobilenet_model").data_location.read()).hexdigest()
 
 
 @pytest.fixture
 def metadata(whole_run: dg.ExecuteInProcessResult) -> Callable[[str], Metadata]:
-    """What the run attached to an asset."""
+    """The metadata that the run recorded for an asset."""
 
     def find(asset: str) -> Metadata:
         events = whole_run.get_asset_materialization_events()
@@ -190,7 +190,7 @@ def test_an_asset_tells_where_it_is_how_large_how_long_it_took_and_with_what(
 
 
 def files_of(version: Snapshot) -> list[Path]:
-    """The files that a version consists of: a table's, or those that it names."""
+    """The files of a version: those of a table, or those listed in its statistics."""
     if is_table(version.asset):
         return [Path(file.path) for file in version.locations]
     named = [Path(version.location.path, name) for name in dict.fromkeys(version.statistics.files)]

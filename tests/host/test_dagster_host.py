@@ -1,4 +1,4 @@
-"""A team's host at work: its queue, its watch over runs, its PostgreSQL."""
+"""The shared host: run queue, run monitoring and PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What infra/host says to Docker and Dagster: nothing open, nothing that floats, no password."""
+"""The Docker and Dagster config in infra/host: no open ports, pinned versions, no passwords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in front of Dagster's UI: no password, no entry; and no other page's requests."""
+"""The proxy in front of Dagster's UI requires a password and refuses cross-site requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START = 'mutation { startSensor(sensorSelector: {sensorName: "x"}) { __typename 
 
 
 class Proxy:
-    """The repository's nginx.conf on a port of its own, in front of the webserver of the tests."""
+    """nginx with the repository's config on a free port, in front of a test server."""
 
     def __init__(self, folder: Path, webserver_port: int) -> None:
         self.port = free_port()
@@ -79,7 +79,7 @@ def test_without_the_right_password_there_is_nothing(
     for path in ("/", "/server_info", "/logs/x"):
         answer = requests.get(f"{proxy.url}{path}", auth=given, timeout=10)
         assert answer.status_code == 401
-    # Refused to everybody: a link on any page could ask so.
+    # Always refused, because a link on any page could send such a request.
     assert requests.get(f"{proxy.url}/graphql", auth=given, timeout=10).status_code == 405
     assert (
         requests.post(f"{proxy.url}/graphql", json=QUERY, auth=given, timeout=10).status_code == 401

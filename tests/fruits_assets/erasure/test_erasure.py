@@ -1,4 +1,4 @@
-"""A person's data is erased whole, wherever it is and whenever the work was interrupted."""
+"""A person's data is erased completely, wherever it is, and even after interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fruits erase`: what it shows, asks, refuses and prints."""
+"""`fruits erase`: dry run, confirmation, refusals and output."""
 
 from __future__ import annotations
 

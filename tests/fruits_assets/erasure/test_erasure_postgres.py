@@ -1,4 +1,4 @@
-"""Dagster's records in PostgreSQL forget a person; a dump that was restored is erased again."""
+"""A person is erased from Dagster's records in PostgreSQL, and again from a restored dump."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATH = f"photos/{NAME}/my picture.jpg"
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    binary("initdb")  # before anything is made: without it these tests are skipped
+    binary("initdb")  # first of all, because these tests are skipped without it
     server = Postgres()
     yield server
     server.remove()
@@ -42,7 +42,7 @@ def dsn(postgres: Postgres) -> str:
 
 @pytest.fixture
 def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster on PostgreSQL, with records that name a person and somebody else."""
+    """Dagster on PostgreSQL, with records of a person and of somebody else."""
     connection = {
         "hostname": "127.0.0.1",
         "port": postgres.port,

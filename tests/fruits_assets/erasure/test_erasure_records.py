@@ -1,4 +1,4 @@
-"""Dagster's own records forget a person: rows, pages, logs, pickles, pictures."""
+"""A person is erased from Dagster's records: rows, pages, logs, pickles, pictures."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def _check() -> dg.AssetCheckResult:
 
 @dg.op
 def _talkative(context: dg.OpExecutionContext) -> None:
-    """What the first edition told Dagster."""
+    """Metadata of the first edition."""
     print(f"read {PATH} and {OTHERS}")  # noqa: T201
     context.log.warning(f"{PATH} is broken, {OTHERS} is not; {IMAGE_ID}")
     labels = dg.MetadataValue.md(
@@ -63,7 +63,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """One on disk that has a failed run of the first edition, and its check's evaluation."""
+    """An instance on disk with a failed run of the first edition and its check evaluation."""
     with dg.DagsterInstance.get() as instance:
         _first_edition.execute_in_process(instance=instance, raise_on_error=False)
         checks = dg.Definitions(asset_checks=[_check], jobs=[dg.define_asset_job("checks")])
@@ -131,8 +131,8 @@ def test_pictures_go_where_they_could_show_a_persons_photo_and_nowhere_else(
         return event.asset_materialization.metadata[label].value
 
     assert shown("raw_images", "map") == NO_PICTURE
-    assert shown("raw_images", "variance") == PICTURE.value  # of numbers alone
-    assert shown("pca_components", "map") == PICTURE.value  # it says that no photo is in it
+    assert shown("raw_images", "variance") == PICTURE.value  # contains only numbers
+    assert shown("pca_components", "map") == PICTURE.value  # its metadata rule out photos
 
 
 def test_pages_that_rows_were_deleted_from_hold_nothing_either(

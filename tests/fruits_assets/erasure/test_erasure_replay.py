@@ -1,4 +1,4 @@
-"""A restored backup brings nobody back: who was erased since is erased again, by hashes alone."""
+"""After restoring a backup, erasures are repeated from hashes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
     shutil.copytree(own / "data" / FOLDERS["erasures"], kept)
 
     shutil.rmtree(own)
-    shutil.copytree(backup, own)  # without the list: it is as old as the rest
+    shutil.copytree(backup, own)  # without the list, which is as old as the rest
     shutil.rmtree(home)
     shutil.copytree(dump, home)
     assert len(files_with(SUBJECT, own, home)) > 3

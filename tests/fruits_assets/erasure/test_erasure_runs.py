@@ -1,4 +1,4 @@
-"""No run that has read a photo goes on while it is erased, and none begins by itself."""
+"""No run is in progress during an erasure, and none is started automatically."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_runs_that_cannot_bring_anything_back_do_not_hold_it_up(
 def add_sensor(
     instance: dg.DagsterInstance, name: str, status: InstigatorStatus, location: str = "fruits"
 ) -> InstigatorState:
-    """A sensor's state, as the UI's switch and the daemon store it."""
+    """A sensor's state as stored by the UI and the daemon."""
     target = LoadableTargetOrigin(module_name="fruits_assets.definitions")
     code_location = InProcessCodeLocationOrigin(target, location_name=location)
     origin = RemoteInstigatorOrigin(
