@@ -64,13 +64,13 @@ def kind_of(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Distribute the tests to two processes by expensive fixture or file, longest first."""
 
-    def dear(item: pytest.Item) -> str | None:
+    def expensive_or_file(item: pytest.Item) -> str | None:
         return next((name for name in DEAR if name in getattr(item, "fixturenames", ())), None)
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(dear(item) or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(expensive_or_file(item) or item.path.stem))
         item.add_marker(kind_of(item))
-    items.sort(key=lambda item: (not dear(item), item.path.parent.name not in LONG))
+    items.sort(key=lambda item: (not expensive_or_file(item), item.path.parent.name not in LONG))
 
 
 @pytest.fixture(scope="session")

@@ -152,14 +152,14 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
     for buckets in (s3_backends[_ACCOUNT]["aws"].buckets, s3_backends.bucket_accounts):
         buckets.pop("fruits-bucket", None)
     state = Emulated()
-    _mend(monkeypatch, state)
+    _patch_moto(monkeypatch, state)
     where = {"LocationConstraint": REGION}
     aws.client("s3", REGION).create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
     state.write_job_flow(json.dumps(WANTED).encode())
     return state
 
 
-def _mend(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
+def _patch_moto(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
     """Patch moto to store the two policies, start clusters slowly, and put objects atomically."""
     emr, one = ElasticMapReduceResponse, threading.Lock()
     run_job_flow, put = emr.run_job_flow, S3Response.put_object

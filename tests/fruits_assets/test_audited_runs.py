@@ -63,7 +63,7 @@ def damaged_model(copied: Path, current: Current, set_statistics: Callable[..., 
     return copied
 
 
-def test_features_that_are_no_numbers_are_not_committed(
+def test_features_that_are_not_finite_are_not_committed(
     damaged_model: Path, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
@@ -71,7 +71,7 @@ def test_features_that_are_no_numbers_are_not_committed(
     assert "Nothing was committed, and the version before is still current" in text
 
 
-def test_features_of_fewer_pictures_than_there_are_are_not_committed(
+def test_incomplete_features_are_not_committed(
     copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     file = parts(copied, "raw_images")[0]
@@ -134,7 +134,7 @@ def leave_behind(
         ("a number too few", "vectors have 1279 to 1280 numbers, not 1,280"),
     ],
 )
-def test_unsound_features_that_a_killed_run_left_are_not_committed_and_not_used_again(
+def test_invalid_features_of_a_killed_run_are_neither_committed_nor_reused(
     *,
     damage: str,
     text: str,
@@ -155,7 +155,7 @@ def test_unsound_features_that_a_killed_run_left_are_not_committed_and_not_used_
     assert current(copied, "mobilenet_features").rows == 248
 
 
-def test_components_of_features_that_are_no_numbers_are_not_committed(
+def test_components_of_features_that_are_not_finite_are_not_committed(
     copied: Path, run: Run, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     run(copied, "pca_model", ops={"pca_model": {"n_components": 3}})
@@ -165,7 +165,7 @@ def test_components_of_features_that_are_no_numbers_are_not_committed(
     assert "pca_components: 1 rows have NaN or infinity" in text
 
 
-def test_pca_is_not_fitted_on_features_that_are_no_numbers(
+def test_pca_is_not_fitted_on_features_that_are_not_finite(
     copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     file = parts(copied, "mobilenet_features")[0]

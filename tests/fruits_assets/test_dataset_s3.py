@@ -158,12 +158,12 @@ ARRANGED = {
 
 
 @pytest.mark.parametrize("members", ARRANGED)
-def test_the_tree_is_split_and_label_or_else_as_it_is(members: str, archive: Path) -> None:
+def test_the_tree_is_split_and_label_or_unchanged(members: str, archive: Path) -> None:
     archive.write_bytes(zipped(dict.fromkeys(members.split(), b"1")))
     assert sorted(contents(archive).files) == sorted(ARRANGED[members].split())
 
 
-def test_what_is_there_with_the_same_size_stays_and_the_rest_is_added(
+def test_files_of_the_same_size_are_kept_and_the_rest_is_added(
     url: str, folder: Location, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     same, shorter, *_ = pictures
@@ -174,7 +174,7 @@ def test_what_is_there_with_the_same_size_stays_and_the_rest_is_added(
     assert not is_incomplete(folder)
 
 
-def test_a_new_folder_that_cannot_be_written_whole_is_not_there_at_all(
+def test_a_new_folder_is_written_completely_or_not_at_all(
     url: str, folder: Location, tmp_path: Path, archive: Path
 ) -> None:
     archive.write_bytes(zipped({"a/b.jpg": b"1", "c/d.jpg": b"2", "c": b"a file and a folder"}))
@@ -184,7 +184,7 @@ def test_a_new_folder_that_cannot_be_written_whole_is_not_there_at_all(
     assert not is_incomplete(folder)
 
 
-def test_a_folder_that_was_added_to_in_part_is_marked_until_it_is_whole(
+def test_a_partially_updated_folder_is_marked_until_it_is_complete(
     url: str, folder: Location, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     in_the_way = str(Path(list(pictures)[-1]).parent)
@@ -198,7 +198,7 @@ def test_a_folder_that_was_added_to_in_part_is_marked_until_it_is_whole(
     assert not is_incomplete(folder)
 
 
-def test_every_picture_arrives_in_the_bucket_as_it_is(
+def test_every_picture_is_uploaded_unchanged(
     bucket: S3Client, url: str, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     assert get(url, PREFIX, tmp_path) == (60, 60)
@@ -207,7 +207,7 @@ def test_every_picture_arrives_in_the_bucket_as_it_is(
     assert not is_incomplete(PREFIX)
 
 
-def test_objects_that_are_there_with_the_same_size_stay(
+def test_objects_of_the_same_size_are_kept(
     bucket: S3Client, url: str, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     def in_short_pages(params: dict[str, Any], **_: object) -> None:
@@ -229,9 +229,7 @@ class Denied(io.BytesIO):
         yield b""
 
 
-def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
-    bucket: S3Client, url: str, tmp_path: Path
-) -> None:
+def test_a_partial_upload_is_marked_and_resumed(bucket: S3Client, url: str, tmp_path: Path) -> None:
     puts = iter(range(1000))
 
     def deny_later(request: Any, **_: object) -> Any:
@@ -251,7 +249,7 @@ def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
     assert not is_incomplete(PREFIX)
 
 
-def test_the_marker_of_an_upload_lies_beside_the_pictures_from_first_to_last(
+def test_the_marker_exists_during_the_whole_upload(
     bucket: S3Client, url: str, tmp_path: Path
 ) -> None:
     calls: list[str] = []
@@ -285,7 +283,7 @@ def test_a_marker_that_outlived_its_upload_is_removed(
         ("s3://oranges/data", "listing s3://oranges/data failed: NoSuchBucket"),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_told_before_the_download(
+def test_an_unusable_bucket_is_reported_before_the_download(
     to: str, said: str, url: str, tmp_path: Path
 ) -> None:
     with pytest.raises((AwsError, DatasetError), match=said):

@@ -127,7 +127,7 @@ def reader(
 
 
 @pytest.mark.parametrize("command", HERE)
-def test_a_command_of_the_documents_ends_well(
+def test_a_documented_command_succeeds(
     command: str, reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables, words = program(command)
@@ -150,7 +150,7 @@ def test_a_command_of_the_documents_ends_well(
 
 
 @pytest.mark.parametrize("command", BENCHMARKS)
-def test_a_benchmark_says_what_it_measures(
+def test_a_benchmark_has_a_help_text(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It takes minutes, so only its start is tested."""
@@ -172,11 +172,11 @@ def test_the_hooks_before_a_commit_are_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", OTHERS)
-def test_every_other_command_is_run_where_the_table_says(command: str) -> None:
+def test_every_other_command_is_run_in_the_listed_place(command: str) -> None:
     assert command in ELSEWHERE, f"Run it here, or name in ELSEWHERE who does: {command}"
     file, text = ELSEWHERE[command]
     assert text in (REPOSITORY / file).read_text()
 
 
-def test_the_table_has_no_command_that_is_in_no_document() -> None:
+def test_the_table_only_lists_documented_commands() -> None:
     assert [command for command in ELSEWHERE if command not in DOCUMENTED] == []

@@ -97,7 +97,7 @@ def test_every_kind_of_error_has_an_entry_under_troubleshooting() -> None:
     assert [name for name in kinds if name not in bases and f"`{name}`" not in text] == []
 
 
-def test_every_message_under_troubleshooting_is_one_that_the_code_has() -> None:
+def test_every_message_under_troubleshooting_is_in_the_code() -> None:
     """Messages are quoted up to their first value."""
     text = (DOCS / "troubleshooting.md").read_text()
     sources = [
@@ -112,7 +112,7 @@ def test_every_message_under_troubleshooting_is_one_that_the_code_has() -> None:
     assert [part for part in parts if part not in code] == []
 
 
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_the_pages_are_valid() -> None:
     pages = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
     broken = [
         f"{page.name}: {target}"

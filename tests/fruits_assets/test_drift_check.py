@@ -19,7 +19,7 @@ from spark_src.tables.delta import Snapshot
 NAME = "new_images_are_familiar"
 
 
-def test_pictures_of_noise_are_warned_of_by_their_paths(
+def test_pictures_of_noise_are_listed_in_a_warning(
     copied: Path, sample: Path, tmp_path: Path, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
     source = Path(shutil.copytree(sample, tmp_path / "in"))
@@ -41,7 +41,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
 
 
 @pytest.mark.parametrize("show_photos", [False, True])
-def test_a_persons_photo_is_named_only_where_the_setting_allows_it(
+def test_a_personal_photo_is_named_only_if_the_setting_allows_it(
     *,
     show_photos: bool,
     copied: Path,

@@ -61,7 +61,7 @@ def erased(
     return tables, before.sums.n_images
 
 
-def test_the_classifier_is_to_the_last_bit_the_one_of_the_images_that_are_left(
+def test_the_classifier_equals_one_trained_on_the_remaining_images(
     erased: tuple[Tables, int],
 ) -> None:
     tables, before = erased
@@ -80,7 +80,7 @@ def test_the_classifier_is_to_the_last_bit_the_one_of_the_images_that_are_left(
     np.testing.assert_allclose(head.offsets, anew.head.offsets, rtol=0, atol=1e-9)
 
 
-def test_no_duplicate_and_no_doubtful_label_is_the_persons(erased: tuple[Tables, int]) -> None:
+def test_no_duplicate_or_doubtful_label_is_of_the_person(erased: tuple[Tables, int]) -> None:
     tables, _ = erased
     health = tables.current("data_health")
     assert health.typed(HealthStatistics).images == tables.current("raw_images").rows

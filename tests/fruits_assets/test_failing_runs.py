@@ -78,7 +78,7 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
 
 
 @pytest.mark.parametrize("asset", UPSTREAM)
-def test_a_run_that_another_overtook_fails_and_changes_nothing(
+def test_a_run_overtaken_by_another_fails_and_changes_nothing(
     *, asset: str, copied: Path, run: Run, current: Current, digests: Digests, error_text: ErrorText
 ) -> None:
     run(copied, UPSTREAM[asset], ops=WITH_3)
@@ -95,7 +95,7 @@ def test_a_run_that_another_overtook_fails_and_changes_nothing(
     assert files.items() <= digests(copied).items()
 
 
-def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
+def test_a_failed_preview_does_not_fail_the_run(
     copied: Path, run: Run, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
     assert made(result) == {"pca_model"}
 
 
-def test_pictures_whose_vectors_are_all_the_same_are_refused_and_nothing_downstream_is_made(
+def test_identical_vectors_are_refused_before_downstream_assets_run(
     copied: Path, sample: Path, tmp_path: Path, run: Run, made: Made, error_text: ErrorText
 ) -> None:
     source = tmp_path / "input" / "Training" / "Apple"
@@ -120,7 +120,7 @@ def test_pictures_whose_vectors_are_all_the_same_are_refused_and_nothing_downstr
     assert made(result) == {"raw_images", "rejected_images"}
 
 
-def test_a_stored_picture_that_cannot_be_decoded_is_named_and_the_old_features_stay(
+def test_an_undecodable_stored_picture_is_named_and_the_old_features_stay(
     *,
     copied: Path,
     run: Run,
@@ -166,7 +166,7 @@ def with_junk(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
     return folder
 
 
-def test_too_much_junk_fails_the_run_with_the_ledger_written_and_the_pictures_kept(
+def test_too_many_rejected_files_fail_the_run_but_are_recorded(
     *, with_junk: Path, copied: Path, run: Run, read: Read, digests: Digests, error_text: ErrorText
 ) -> None:
     before = digests(copied)
@@ -186,7 +186,7 @@ def test_too_much_junk_fails_the_run_with_the_ledger_written_and_the_pictures_ke
     ]
 
 
-def test_a_run_can_allow_more_junk(with_junk: Path, tmp_path: Path, run: Run) -> None:
+def test_a_run_can_allow_more_rejected_files(with_junk: Path, tmp_path: Path, run: Run) -> None:
     ops = {"ingest": {"max_rejected_share": 0.15}}
     result = run(tmp_path / "data", "raw_images", source=with_junk, ops=ops)
     evaluations = result.get_asset_check_evaluations()
@@ -197,7 +197,7 @@ def test_a_run_can_allow_more_junk(with_junk: Path, tmp_path: Path, run: Run) ->
     ]
 
 
-def test_an_input_of_nothing_but_junk_never_becomes_an_empty_table(
+def test_an_input_without_pictures_never_results_in_an_empty_table(
     copied: Path, tmp_path: Path, run: Run, digests: Digests, error_text: ErrorText
 ) -> None:
     folder = tmp_path / "junk"
@@ -238,7 +238,7 @@ def test_a_value_out_of_range_in_the_run_config_is_refused_by_name(
     assert digests(copied) == before
 
 
-def test_a_single_picture_is_refused_in_a_clear_sentence_and_its_features_stay(
+def test_pca_of_a_single_picture_is_refused_and_its_features_stay(
     copied: Path,
     copy_pictures: Callable[..., Path],
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_a_single_picture_is_refused_in_a_clear_sentence_and_its_features_stay(
     assert len(pq.read_table(copied / PREFIXES["pca_components"])) > 1
 
 
-def test_downstream_assets_read_the_new_version_and_the_one_before_stays_readable(
+def test_downstream_assets_read_the_new_version_and_the_old_one_stays_readable(
     copied: Path, run: Run, current: Current, read: Read
 ) -> None:
     before = current(copied, "pca_components")

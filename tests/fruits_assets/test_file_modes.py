@@ -49,7 +49,7 @@ def modes_below(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("code", [_WRITES, _SPARK], ids=["python and delta-rs", "java"])
-def test_files_that_processes_here_make_are_for_their_user_alone(tmp_path: Path, code: str) -> None:
+def test_files_are_private_to_their_user(tmp_path: Path, code: str) -> None:
     home, data = tmp_path / "dagster_home", tmp_path / "data"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(

@@ -93,7 +93,7 @@ def test_the_graph_is_the_one_of_the_snapshot(tmp_path: Path) -> None:
     )
 
 
-def test_every_asset_and_check_says_what_it_is(tmp_path: Path) -> None:
+def test_every_asset_and_check_has_a_description(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
@@ -110,7 +110,7 @@ def test_every_asset_links_to_its_code(tmp_path: Path) -> None:
         assert any(f"catalog.{asset.upper()}." in line for line in lines), asset
 
 
-def test_no_description_is_but_a_name(tmp_path: Path) -> None:
+def test_descriptions_are_sentences(tmp_path: Path) -> None:
     """Descriptions are sentences, and unique among assets and the checks of an asset."""
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
@@ -144,7 +144,7 @@ def test_the_definitions_load_none_of_the_slow_libraries_that_only_some_processe
     assert done.stdout == b"set()\n"
 
 
-def test_the_selections_that_the_project_advises_reach_all_that_they_mean(tmp_path: Path) -> None:
+def test_recommended_selections_include_the_intended_assets(tmp_path: Path) -> None:
     """`+` is one layer in Dagster's selections, `*` is all of them."""
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
 

@@ -81,7 +81,7 @@ def new_pictures(sample: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_a_run_killed_in_mid_features_had_finished_is_not_computed_again(
+def test_features_finished_by_a_killed_run_are_not_computed_again(
     *,
     copied: Path,
     new_pictures: Path,
@@ -112,7 +112,7 @@ def test_what_a_run_killed_in_mid_features_had_finished_is_not_computed_again(
     assert failing <= OF_TURNED_PICTURES
 
 
-def test_a_run_killed_in_mid_ingest_leaves_both_tables_and_the_next_one_makes_them_whole(
+def test_a_run_killed_during_ingest_leaves_both_tables_and_the_next_completes_them(
     *,
     copied: Path,
     copy_pictures: Callable[..., Path],

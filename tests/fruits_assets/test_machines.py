@@ -164,7 +164,7 @@ def site_packages() -> str:
     return str(Path(pydantic.__file__).parents[1])
 
 
-def test_doctor_says_what_would_be_used(tmp_path: Path, pictures: Path) -> None:
+def test_doctor_shows_the_environment_of_a_run(tmp_path: Path, pictures: Path) -> None:
     shutil.copy(min(pictures.rglob("*.jpg")), pictures / "ÄPFEL.jpg")
     done = subprocess.run(
         [FRUITS, "doctor", str(pictures)],
@@ -182,7 +182,7 @@ def test_doctor_says_what_would_be_used(tmp_path: Path, pictures: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"next    FRUITS_INPUT={pictures} uv run fruits run"
 
 
-def test_doctor_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [FRUITS, "doctor", str(tmp_path / "missing")],
         env=SYSTEM | {"FRUITS_STORAGE": str(tmp_path / "data")},

@@ -146,7 +146,7 @@ def test_a_mistake_is_one_sentence(
 
 
 @pytest.mark.parametrize("mistake", IN_ITS_OWN)
-def test_a_mistake_that_dagster_has_to_be_loaded_for_is_one_sentence(
+def test_a_mistake_that_needs_dagster_to_detect_is_one_sentence(
     mistake: str, sample: Path, copied: Path
 ) -> None:
     arguments, variables, message = IN_ITS_OWN[mistake]
@@ -203,7 +203,7 @@ def test_dagsters_own_command_refuses_settings_that_no_asset_has(
     assert named in done.stderr + done.stdout
 
 
-def test_dagsters_own_command_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:
+def test_dagsters_own_command_reports_an_invalid_setting_in_one_line(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("dagster"), "asset", "materialize", "--select", "*"]
     done = subprocess.run(
         command,

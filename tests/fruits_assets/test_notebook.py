@@ -128,7 +128,7 @@ def test_without_assets_the_first_cell_names_the_command(
         run_cell(first, {})
 
 
-def test_pictures_that_may_be_a_persons_are_not_shown_unasked(stored: Path) -> None:
+def test_possibly_personal_pictures_are_not_shown_by_default(stored: Path) -> None:
     tables = Tables(Location.parse(str(stored)))
     images = tables.current("raw_images")
 
@@ -147,7 +147,7 @@ def test_a_picture_stands_alone_in_its_cell_because_livy_drops_the_text_beside_i
     assert all(re.fullmatch(r"%matplot \w+", source) for source in shown)
 
 
-def test_the_copy_for_a_cluster_tells_livy_the_code_and_the_settings(
+def test_the_copy_for_a_cluster_has_the_code_and_the_settings(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"s3://{bucket}/data"
@@ -178,7 +178,7 @@ def notebook_for(code: Path, settings: dict[str, str]) -> str:
     return cluster_notebook.for_cluster(Location.parse(str(code)), digest, settings)
 
 
-def test_a_clusters_notebook_runs_no_code_but_what_it_was_written_with(
+def test_a_clusters_notebook_only_runs_the_code_it_was_created_for(
     environment: Path, code: Path, tmp_path: Path
 ) -> None:
     planted = tmp_path / code.name
@@ -197,9 +197,7 @@ except RuntimeError as error:
     )
 
 
-def test_a_clusters_notebook_says_what_failed_where_a_picture_was_not_drawn(
-    environment: Path, code: Path
-) -> None:
+def test_a_clusters_notebook_reports_a_missing_picture(environment: Path, code: Path) -> None:
     """Sparkmagic continues after a failed cell."""
     document = json.loads(notebook_for(code, {"FRUITS_STORAGE": "/nowhere"}))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]

@@ -82,12 +82,12 @@ def put(bucket: str, key: str) -> None:
     client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=b"a picture")
 
 
-def test_an_empty_queue_tells_nothing(notified: Notified) -> None:
+def test_an_empty_queue_has_no_events(notified: Notified) -> None:
     assert notified.queue.drain() == Notices(events=0, handles=())
     notified.queue.acknowledge(Notices())
 
 
-def test_pictures_that_come_and_go_are_told_and_what_runs_write_is_not(
+def test_changes_of_the_input_are_announced_but_not_those_of_the_storage(
     listening: Notified, bucket: str
 ) -> None:
     put(bucket, "input/photos/anna/1.jpg")
@@ -103,7 +103,7 @@ def test_nothing_of_a_pictures_name_is_kept(listening: Notified, bucket: str) ->
     assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
 
 
-def test_s3s_test_message_is_deleted_at_once_and_not_counted(
+def test_the_test_message_of_s3_is_deleted_at_once_and_not_counted(
     notified: Notified, bucket: str
 ) -> None:
     notified.listen(bucket)
@@ -112,7 +112,9 @@ def test_s3s_test_message_is_deleted_at_once_and_not_counted(
     assert notified.left() == 0
 
 
-def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bucket: str) -> None:
+def test_messages_are_redelivered_until_they_are_acknowledged(
+    listening: Notified, bucket: str
+) -> None:
     put(bucket, "input/1.jpg")
     first = listening.queue.drain()
     assert listening.queue.drain().events == 0  # hidden, so that no second call receives it
@@ -123,7 +125,7 @@ def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bu
     assert listening.left() == 0
 
 
-def test_what_comes_after_a_look_is_not_acknowledged_with_it(notified: Notified) -> None:
+def test_messages_after_a_drain_are_not_acknowledged_with_it(notified: Notified) -> None:
     notified.send("one")
     notices = notified.queue.drain()
     notified.send("another")
@@ -164,7 +166,7 @@ def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(notified: 
     ],
     ids=lambda body: body[:20],
 )
-def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
+def test_an_unreadable_message_counts_as_an_event_and_can_be_acknowledged(
     notified: Notified, body: str
 ) -> None:
     notified.send(body)
@@ -174,12 +176,12 @@ def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
     assert notified.left() == 0
 
 
-def test_a_message_of_several_events_counts_each(notified: Notified) -> None:
+def test_each_event_of_a_message_is_counted(notified: Notified) -> None:
     notified.send('{"Records": [{"eventName": "ObjectCreated:Put"}, {}, {}]}')
     assert notified.queue.drain(limit=1).events == 3
 
 
-def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(notified: Notified) -> None:
+def test_a_drain_respects_its_limit_and_the_next_one_continues(notified: Notified) -> None:
     notified.send(*map(str, range(25)))
     first = notified.queue.drain(limit=2)
     assert first.events == 20
@@ -190,7 +192,7 @@ def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(notified: 
     assert notified.left() == 0
 
 
-def test_a_look_ends_in_time_though_messages_go_on_coming(
+def test_a_drain_ends_in_time_even_if_messages_keep_arriving(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "DRAIN_SECONDS", 0)
@@ -220,7 +222,7 @@ class Failing:
         monkeypatch.setattr(SQSBackend, "delete_message_batch", delete)
 
 
-def test_what_was_not_deleted_is_tried_once_more(
+def test_a_failed_deletion_is_retried_once(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notified.send(*map(str, range(12)))
@@ -231,7 +233,7 @@ def test_what_was_not_deleted_is_tried_once_more(
     assert notified.left() == 0
 
 
-def test_what_cannot_be_deleted_is_said_and_comes_again(
+def test_a_message_that_cannot_be_deleted_is_reported_and_redelivered(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notified.send(*map(str, range(12)))
@@ -246,7 +248,7 @@ def test_what_cannot_be_deleted_is_said_and_comes_again(
     assert notified.left() == 1
 
 
-def test_a_test_message_that_cannot_be_deleted_loses_no_other(
+def test_a_test_message_that_cannot_be_deleted_does_not_affect_others(
     listening: Notified, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "input/1.jpg")
@@ -259,21 +261,19 @@ def test_a_test_message_that_cannot_be_deleted_loses_no_other(
 
 
 @pytest.mark.parametrize("call", ["drain", "acknowledge"])
-def test_a_queue_that_is_not_there_is_said_with_what_to_do(aws: str, call: str) -> None:
+def test_a_missing_queue_is_reported_with_the_remedy(aws: str, call: str) -> None:
     queue = InputQueue(f"{aws}/123456789012/fruits-none", REGION)
     with pytest.raises(AwsError, match=r"no such queue\. Set FRUITS_INPUT_QUEUE .* or unset it"):
         queue.drain() if call == "drain" else queue.acknowledge(Notices(1, ("a handle",)))
 
 
-def test_other_refusals_are_reported_as_everywhere(
-    notified: Notified, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_aws_errors_are_reported(notified: Notified, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS accepts
     with pytest.raises(AwsError, match=f"Receiving messages from {notified.url} failed: Invalid"):
         notified.queue.drain()
 
 
-def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
+def test_the_url_of_a_queue_in_the_region_is_accepted_without_calling_aws() -> None:
     InputQueue(AWS_URL, REGION)
 
 
@@ -294,7 +294,7 @@ def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
         (AWS_URL.replace(REGION, "eu-west-3"), "eu-west-3, not in the configured eu-west-1"),
     ],
 )
-def test_other_urls_are_refused_with_what_to_do(
+def test_other_urls_are_refused_with_the_remedy(
     url: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
@@ -304,7 +304,7 @@ def test_other_urls_are_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"])
-def test_a_url_of_the_endpoint_in_place_of_aws_is_taken_and_of_no_other(
+def test_only_urls_of_the_configured_endpoint_are_accepted(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://localhost:5000")

@@ -65,7 +65,7 @@ def test_it_needs_no_input_no_picture_and_no_model(alone: Alone) -> None:
     assert alone[1].success
 
 
-def test_it_fits_projects_and_exports_and_makes_nothing_else(alone: Alone, made: Made) -> None:
+def test_it_only_fits_projects_and_exports(alone: Alone, made: Made) -> None:
     assert made(alone[1]) == AFTER_PCA | {"pca_model"}
     assert unchanged(alone[1]) == set()
 
@@ -96,12 +96,12 @@ def test_the_first_components_are_those_of_the_larger_model(
     assert abs(ten.components - fifty.components[:10]).max() < 1e-6
 
 
-def test_the_commit_says_why_it_was_fitted_again(alone: Alone, current: Current) -> None:
+def test_the_commit_note_has_the_reason_of_the_refit(alone: Alone, current: Current) -> None:
     note = current(alone[0], "pca_model").record.note
     assert note.startswith("fitted on 180 images: 10 components are asked for, it had 50")
 
 
-def test_too_little_variance_fails_its_check_but_stops_nothing(alone: Alone) -> None:
+def test_too_little_variance_fails_its_check_but_does_not_block(alone: Alone) -> None:
     _, result, _ = alone
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
     assert [(e.check_name, e.severity) for e in failed] == [
@@ -115,7 +115,7 @@ def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> N
 
 
 @pytest.mark.parametrize("select", ["pca_model+", "pca_components+", "pca_model", "*raw_images"])
-def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
+def test_dagsters_command_line_accepts_the_recommended_selections(
     select: str, tmp_path: Path
 ) -> None:
     """With an empty storage and input, a run fails because of these, not due to its selection."""
@@ -142,7 +142,7 @@ def test_the_same_pca_again_writes_nothing(
     assert digests(copied) == before
 
 
-def test_components_alone_are_projected_with_the_model_that_is_there(
+def test_components_alone_are_projected_with_the_existing_model(
     copied: Path, run: Run, made: Made, current: Current, read: Read
 ) -> None:
     run(copied, "pca_model", ops=WITH_10)
@@ -155,7 +155,7 @@ def test_components_alone_are_projected_with_the_model_that_is_there(
     assert {row["pca_model"] for row in rows} == {load_current(model).digest}
 
 
-def test_another_threshold_changes_the_verdict_and_no_number(
+def test_another_threshold_changes_the_check_and_no_number(
     copied: Path, run: Run, current: Current, digests: Digests
 ) -> None:
     before, model = digests(copied), current(copied, "pca_model")
@@ -174,7 +174,7 @@ def test_another_threshold_changes_the_verdict_and_no_number(
 
 
 @pytest.mark.parametrize("damage", ["half of the file", "no folder", "no sums"])
-def test_a_damaged_pca_model_is_made_anew_by_the_command_that_its_error_advises(
+def test_the_remedy_for_a_damaged_pca_model_rebuilds_it(
     damage: str, copied: Path, run: Run, current: Current, read: Read
 ) -> None:
     """The same features yield exactly the same model."""

@@ -124,7 +124,7 @@ def test_an_unchanged_input_is_listed_and_nothing_is_written_or_started(
     assert digests(copied) == before
 
 
-def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_number_of_yesterday(
+def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_existing_number(
     home: Home, refresh: Callable[[], dict[str, Metadata]], digests: Digests, read: Read
 ) -> None:
     before, yesterday = digests(home.root), read(home.root, "pca_components")
@@ -213,7 +213,7 @@ def test_litter_is_counted_and_changes_no_downstream_asset(
     )
 
 
-def test_more_than_a_tenth_of_new_training_pictures_refits_pca_and_says_why(
+def test_more_than_a_tenth_of_new_training_pictures_refits_pca_with_a_note(
     home: Home, refresh: Callable[[], dict[str, Metadata]], current: Current, read: Read
 ) -> None:
     model = load_current(current(home.root, "pca_model"))
@@ -229,7 +229,7 @@ def test_more_than_a_tenth_of_new_training_pictures_refits_pca_and_says_why(
 
 
 @pytest.mark.parametrize("asset", TABLES)
-def test_a_damaged_table_is_whole_again_after_what_its_check_advises(
+def test_the_remedy_for_a_damaged_table_repairs_it(
     *,
     asset: str,
     home: Home,

@@ -48,7 +48,7 @@ def first(
     return process.returncode, output, errors, folder
 
 
-def test_the_first_command_says_what_was_made_in_less_than_40_lines(
+def test_the_first_command_prints_a_summary_in_less_than_40_lines(
     first: tuple[int, str, str, Path],
 ) -> None:
     code, output, errors, folder = first
@@ -74,7 +74,7 @@ def test_the_run_is_one_of_the_code_location(first: tuple[int, str, str, Path]) 
     assert run.tags_for_storage()[".dagster/repository"] == "__repository__@fruits"
 
 
-def test_what_does_not_change_is_said_so_and_takes_no_spark(
+def test_unchanged_assets_are_reported_and_need_no_spark(
     first: tuple[int, str, str, Path],
 ) -> None:
     folder = first[3]
@@ -84,7 +84,7 @@ def test_what_does_not_change_is_said_so_and_takes_no_spark(
     assert re.search(r"^raw_images +24 rows +unchanged$", output, re.MULTILINE)
 
 
-def test_a_failing_run_ends_with_the_sentence(tmp_path: Path) -> None:
+def test_a_failing_run_ends_with_the_error_message(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(60):

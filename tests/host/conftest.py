@@ -50,7 +50,7 @@ def two_runs(team_host: TeamHost) -> TwoRuns:
 
 
 @pytest.fixture(scope="session")
-def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -> str:
+def killed_while_the_database_was_down(team_host: TeamHost, two_runs: TwoRuns) -> str:
     """A run whose process was killed while PostgreSQL was down."""
     team_host.wait_for("its start", lambda: team_host.status(two_runs.second) == "STARTED")
     worker = team_host.worker(two_runs.second)
@@ -69,11 +69,11 @@ def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -
 
 @pytest.fixture(scope="session")
 def killed_with_its_code_server(
-    team_host: TeamHost, killed_while_the_database_was_away: str
+    team_host: TeamHost, killed_while_the_database_was_down: str
 ) -> str:
     """A run whose process ended with the code server, as after a reboot."""
-    team_host.wait_for_end(killed_while_the_database_was_away)
-    run = team_host.reexecute(killed_while_the_database_was_away)
+    team_host.wait_for_end(killed_while_the_database_was_down)
+    run = team_host.reexecute(killed_while_the_database_was_down)
     team_host.wait_for("its start", lambda: team_host.status(run) == "STARTED")
     team_host.kill_code_server()
     team_host.start_code_server()

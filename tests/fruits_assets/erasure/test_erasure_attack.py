@@ -106,7 +106,7 @@ def _cut_off(work: Callable[..., object]) -> Callable[..., object]:
     return works_three_times
 
 
-def test_forty_odd_people_are_gone_from_everywhere_and_nobody_else_is(
+def test_forty_odd_people_are_erased_everywhere_and_nobody_else_is(
     attacked: Path, tmp_path: Path
 ) -> None:
     data, source, home = attacked / "data", attacked / "input", tmp_path / "dagster_home"

@@ -15,7 +15,7 @@ from tests.fruits_assets.erasure.pipeline import OTHER, SUBJECT, add_run, assert
 from tests.pipeline import tables_in
 
 
-def test_a_dry_run_says_what_there_is_and_who_else_has_it(
+def test_a_dry_run_shows_the_counts_and_shared_pictures(
     own: Path, fruits: Callable[..., tuple[int, str]]
 ) -> None:
     shutil.copytree(own / "input/photos" / OTHER, own / "input/photos" / SUBJECT.upper())
@@ -28,7 +28,7 @@ def test_a_dry_run_says_what_there_is_and_who_else_has_it(
     assert not (own / "data" / "erasures").exists()
 
 
-def test_the_command_asks_for_the_name_again_and_prints_the_receipt(
+def test_the_command_asks_to_repeat_the_name_and_prints_the_receipt(
     own: Path, fruits: Callable[..., tuple[int, str]]
 ) -> None:
     code, text = fruits("erase", "--subject", SUBJECT, typed="somebody\n")

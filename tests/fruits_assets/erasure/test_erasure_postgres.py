@@ -75,7 +75,7 @@ def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]
         yield instance
 
 
-def test_postgresql_names_nobody_after_it_was_redacted(
+def test_redacted_postgresql_records_contain_no_person(
     instance: dg.DagsterInstance, dsn: str, postgres: Postgres
 ) -> None:
     needles = Needles.from_target(Target.from_names(NAME), Location("file", "/input"), [])
@@ -97,7 +97,7 @@ def test_postgresql_names_nobody_after_it_was_redacted(
     assert event.asset_materialization.metadata["other"].value == "photos/ben-22c/1.jpg"
 
 
-def test_a_dump_that_was_restored_is_erased_again(
+def test_a_restored_dump_is_erased_again(
     instance: dg.DagsterInstance,
     dsn: str,
     postgres: Postgres,
