@@ -181,7 +181,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, 1)
     near = near or sorted((known for known in names if known.startswith(name)), key=len)
-    return f"did you mean {near[0]}?" if near else f"available are {', '.join(names)}."
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}."
 
 
 def settings_in_region(*others: Location) -> Settings:

@@ -290,7 +290,7 @@ def test_the_url_of_a_queue_in_the_region_is_accepted_without_calling_aws() -> N
         (f"{AWS_URL}.fifo", "is not an SQS URL"),  # S3 cannot send to it
         ("http://127.0.0.1:5000/123456789012/queue", "is not an SQS URL"),
         (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, but names of pictures .* in the EU"),
-        (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, and names of pictures .* in the EU"),
+        (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, but names of pictures .* in the EU"),
         (AWS_URL.replace(REGION, "eu-west-3"), "eu-west-3, not in the configured eu-west-1"),
     ],
 )

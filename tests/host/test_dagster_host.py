@@ -59,7 +59,7 @@ def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecuti
     (failure,) = team_host.events(killed_with_its_code_server, "PIPELINE_FAILURE")
     message = json.loads(failure)["dagster_event"]["message"]
     assert "no longer has this run" in message
-    assert "re-execute it" in message
+    assert "re-execute the run" in message
 
     again = team_host.reexecute(killed_with_its_code_server)
 
