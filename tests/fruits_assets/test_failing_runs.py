@@ -136,8 +136,8 @@ def test_an_undecodable_stored_picture_is_named_and_the_old_features_stay(
     index = pictures.schema.get_field_index("content")
     pq.write_table(pictures.set_column(index, "content", pa.array(contents, pa.binary())), part)
     before, files = current(copied, "mobilenet_features"), digests(copied)
-    anew = {"mobilenet_features": {"recompute": True}}
-    result = run(copied, "mobilenet_features", ops=anew, raise_on_error=False)
+    recompute = {"mobilenet_features": {"recompute": True}}
+    result = run(copied, "mobilenet_features", ops=recompute, raise_on_error=False)
     assert not result.success
     assert pictures.column("path").to_pylist()[7] in error_text(result)
     assert current(copied, "mobilenet_features") == before

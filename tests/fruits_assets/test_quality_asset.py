@@ -65,7 +65,7 @@ def test_it_is_built_on_the_host_without_spark(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
-        raise AssertionError("Spark was asked for")
+        raise AssertionError("Spark was started")
 
     monkeypatch.setattr("fruits_assets.resources.LocalSpark._init_session", refuse)
     definitions = build_defs(Settings(storage=str(copied)))

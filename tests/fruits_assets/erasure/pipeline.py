@@ -103,10 +103,10 @@ def assert_the_rest_is_whole(folder: Path, spark: SparkSession) -> None:
     csv = (tables.current("csv_export").location / "pca_components.csv").read().decode()
     assert csv.count("\n") == 42
     model = tables.current("pca_model")
-    anew = sum_files(lambda: spark, features.locations, None)
+    recomputed = sum_files(lambda: spark, features.locations, None)
     stored = load_sums(model.location / model.typed(PcaModelStatistics).sums).sums
-    np.testing.assert_array_equal(stored.gram, anew.gram)
-    fitted = fit_sums(anew, 5, features.typed(FeaturesStatistics).model_sha256)
+    np.testing.assert_array_equal(stored.gram, recomputed.gram)
+    fitted = fit_sums(recomputed, 5, features.typed(FeaturesStatistics).model_sha256)
     np.testing.assert_allclose(load_current(model).mean, fitted.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(load_current(model).components, fitted.components, atol=1e-9)
 
