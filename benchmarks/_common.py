@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -74,23 +75,29 @@ def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 
 
 
 def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
-    """Put `count` pictures with pixels of their own into a folder: turned and mirrored copies.
+    """Put `count` different pictures into a folder: rotated and mirrored copies, in random order.
+
+    A copy keeps the split and the label of its file and is named as another rotation axis of the
+    same fruit, so that folds and near duplicates are those of a real dataset.
 
     Args:
-        files: as of `link_pictures`, as are the others.
-        count: how many; beyond eight times the files, the quality is lower.
-        folder: where.
-        first: the first number.
+        files: in folders `<split>/<label>`, as Fruits-360 has them.
+        count: how many; beyond eight times the files, the JPEG quality decreases.
+        folder: where to put them.
+        first: the number of the first one.
     """
+    order = random.Random(0).sample(files, len(files))  # noqa: S311 - not for security
     turns = [None, *Image.Transpose]
     for number in range(first, first + count):
-        round_, turn = divmod(number // len(files), len(turns))
-        split = "Test" if number % 4 == 0 else "Training"
-        place = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(files[number % len(files)]) as image:
+        copy_number, index = divmod(number, len(order))
+        round_, turn = divmod(copy_number, len(turns))
+        file = order[index]
+        frame = file.name[1:] if file.name.startswith("r") else f"9_{file.name}"
+        place = folder / file.parent.parent.name / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as image:
             copy = image if turns[turn] is None else image.transpose(turns[turn])
-            copy.save(place, "JPEG", quality=90 - round_)
+            copy.save(place / f"r{copy_number:02}{frame}", "JPEG", quality=90 - round_)
 
 
 def stored_pictures(

@@ -1,11 +1,11 @@
 """The Dagster side: assets, IO managers, checks and the command line. No numeric code.
 
-`from fruits_assets import load, embed` reads a table, and gives the numbers of one picture; nothing
-is imported before it is used, because every Python of the project's environment imports this
-package at its start.
+`from fruits_assets import load, embed` provides functions that read a table and embed a picture.
+All imports are lazy, because every Python process of the project's environment imports this package
+at start-up.
 """
 
-TYPE_CHECKING = False  # type checkers take it for true; `typing` would take longer than the rest
+TYPE_CHECKING = False  # type checkers assume True; importing `typing` would be slow
 if TYPE_CHECKING:
     from fruits_assets.embedding import embed
     from fruits_assets.loading import load

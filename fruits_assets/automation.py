@@ -1,4 +1,4 @@
-"""What runs by itself once it is switched on: the sensor of the input."""
+"""The sensor that requests a run when the input has new pictures."""
 
 import json
 import time
@@ -17,42 +17,42 @@ from spark_src.tables.registry import MOBILENET_MODEL, RAW_IMAGES, REJECTED_IMAG
 SENSOR = "new_pictures"
 
 INTERVAL_SECONDS = 120
-"""Between two evaluations."""
+"""Seconds between two evaluations."""
 
 MAX_EVALUATIONS = 10
-"""Evaluations after which a batch is closed, even while pictures are still coming."""
+"""Evaluations after which a run is requested even if pictures are still arriving."""
 
 MAX_FAILURES = 3
-"""Failed runs in a row after which no other is requested until the input changes."""
+"""Consecutive failed runs after which no further run is requested until the input changes."""
 
 EVALUATIONS_PER_DAY = 24 * 60 * 60 // INTERVAL_SECONDS
-"""Where a queue announces new objects, the input is listed all the same once in so many
-evaluations: messages expire, and objects that are older than the queue were never announced."""
+"""With a queue, the input is still listed once per this many evaluations: messages expire, and
+objects older than the queue were never announced."""
 
 
 @dataclass(frozen=True)
 class SensorCursor:
-    """What the sensor keeps between evaluations: a few digests, however many files there are."""
+    """The sensor's state between evaluations. Its size does not depend on the number of files."""
 
     done: str = ""
     """Fingerprint of the input for which a run was last requested."""
     seen: str = ""
     """Fingerprint at the last evaluation."""
     evaluations: int = 0
-    """How often the input was found changed since."""
+    """Evaluations since then that found the input changed."""
     quiet: int = 0
-    """Evaluations in a row without a listing, as the queue announced nothing."""
+    """Consecutive evaluations without a listing, because the queue announced nothing."""
     runs: int = 0
-    """How many runs were requested."""
+    """Number of requested runs."""
     failed: int = 0
-    """How many of them failed in a row, the input being what it is."""
+    """Consecutive failed runs for the current input."""
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Read a cursor; other releases may have written other fields, or anything.
+        """Read a cursor, ignoring unknown fields and invalid values of other releases.
 
-        Where it holds nothing of use, runs are numbered from the time on: Dagster makes no second
-        run of a key, also after somebody has reset the cursor.
+        Without a usable cursor, run numbers start at the current time: Dagster never repeats a run
+        key, even after the cursor was reset.
         """
         known: dict[str, Any] = {"runs": time.time_ns() // 1_000_000} | _parse_object(text)
         return cls(
@@ -65,17 +65,17 @@ class SensorCursor:
 
     @property
     def text(self) -> str:
-        """As Dagster keeps it."""
+        """The cursor as JSON, as Dagster stores it."""
         return json.dumps(asdict(self))
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run was requested, and nothing was found changed since."""
+        """Whether a run was requested and the input has not changed since."""
         return bool(self.done) and self.seen == self.done
 
 
 def _parse_object(text: str | None) -> dict[str, Any]:
-    """The object that a text holds as JSON; an empty one where it holds anything else."""
+    """Parse a JSON object; return an empty one for any other text."""
     try:
         known = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -88,13 +88,13 @@ def _parse_object(text: str | None) -> dict[str, Any]:
     target=dg.AssetSelection.assets(RAW_IMAGES, REJECTED_IMAGES, MOBILENET_MODEL),
     minimum_interval_seconds=INTERVAL_SECONDS,
     required_resource_keys={"input_folder", "storage"},
-    description="Requests a run for the pictures that are new under the input, one for each batch: "
-    f"once two evaluations in a row, {INTERVAL_SECONDS // 60} minutes apart, found the same files.",
+    description="Requests one run per batch of new pictures in the input, once two consecutive "
+    f"evaluations, {INTERVAL_SECONDS // 60} minutes apart, find the same files.",
 )
 def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Evaluate the input; what cannot be read is the reason for a skip.
+    """Evaluate the input; skip with the error message if it cannot be read.
 
-    A bucket that is not fit for data fails the tick before: resources inspect theirs.
+    A bucket that fails inspection fails the tick earlier, when its resource starts.
     """
     try:
         resources = context.resources
@@ -106,7 +106,7 @@ def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
 def _evaluate(
     context: dg.SensorEvaluationContext, source: InputFolder, tables: Tables
 ) -> dg.SensorResult | dg.SkipReason:
-    """List the input, unless its queue says that nothing came or went."""
+    """List the input, unless its queue reports no changes."""
     cursor, queue = _retried(context, SensorCursor.parse(context.cursor)), source.queue
     notices = queue.drain() if queue else None
     if notices is not None and _is_quiet(cursor, notices):
@@ -115,14 +115,14 @@ def _evaluate(
     listing = source.listing()
     found = fingerprint(listing)
     if queue and notices and found == cursor.done:
-        queue.acknowledge(notices)  # a run was requested that finds all they announce
+        queue.acknowledge(notices)  # the requested run covers everything they announce
     return _request(context, cursor, found, listing.n_pictures, tables)
 
 
 def _retried(context: dg.SensorEvaluationContext, cursor: SensorCursor) -> SensorCursor:
-    """Take a run that failed as not requested: a network or a disk may be there again.
+    """Treat a failed run as not requested, so that it is retried after a temporary failure.
 
-    A few times: a run that fails for what the input holds would fail for ever.
+    Limited to a few times, because a run that fails due to its input would always fail.
     """
     if not cursor.done or cursor.failed >= MAX_FAILURES:
         return cursor
@@ -134,7 +134,7 @@ def _retried(context: dg.SensorEvaluationContext, cursor: SensorCursor) -> Senso
 
 
 def _run_key(runs: int, found: str) -> str:
-    """Numbered: Dagster makes one run a key, and the input may become what it was before."""
+    """Numbered, because Dagster runs each key once and the input may return to an earlier state."""
     return f"{runs} {found}"
 
 
@@ -150,7 +150,7 @@ def _request(
     files: int,
     tables: Tables,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request a run once the changed input has settled, or has been changing for long."""
+    """Request a run once the changed input has settled or the maximum wait is over."""
     word = "file" if files == 1 else "files"
     if found == cursor.done:
         context.update_cursor(replace(cursor, seen=found, evaluations=0, quiet=0).text)
@@ -158,7 +158,7 @@ def _request(
     if found != cursor.seen and cursor.evaluations < MAX_EVALUATIONS:
         waiting = SensorCursor(cursor.done, found, cursor.evaluations + 1, runs=cursor.runs)
         context.update_cursor(waiting.text)
-        return dg.SkipReason(f"{files:,} {word}; waits until no more come")
+        return dg.SkipReason(f"{files:,} {word}; waiting until no more arrive")
     failed = cursor.failed if found == cursor.seen else 0
     requested = SensorCursor(found, found, runs=cursor.runs + 1, failed=failed)
     key = _run_key(requested.runs, found)
@@ -167,7 +167,7 @@ def _request(
 
 
 def _selection(tables: Tables) -> list[dg.AssetKey]:
-    """The pictures, and the model where there is none: without it nothing downstream is made."""
+    """The pictures, and the model if it is missing, because downstream assets need it."""
     model = tables.find(MOBILENET_MODEL)
     names = [RAW_IMAGES, REJECTED_IMAGES, *([] if model else [MOBILENET_MODEL])]
     return [dg.AssetKey(name) for name in names]

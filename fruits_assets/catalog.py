@@ -1,6 +1,6 @@
-"""The catalog: one description per asset, of all that Dagster shows. Storage: `tables/registry.py`.
+"""The catalog: one description per asset for Dagster. Storage layout: `tables/registry.py`.
 
-What makes an asset is in `assets/`; its numbers are in `spark_src`.
+The asset definitions are in `assets/`; the computations are in `spark_src`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from spark_src.tables.registry import STORED, StoredAsset
 OWNERS = ["team:data"]
 
 ON_UPSTREAM_UPDATE = dg.AutomationCondition.eager().with_label("when its inputs were updated")
-"""Of an asset that automation materializes whenever what it is made from was."""
+"""Automation condition of assets that are materialized whenever an input was."""
 
 FRESHNESS = dg.FreshnessPolicy.time_window(
     warn_window=timedelta(days=7), fail_window=timedelta(days=31)
 )
-"""Results that nobody refreshed for a week turn yellow; unchanged input costs only a listing."""
+"""Warn about results older than a week. Refreshing an unchanged input only costs a listing."""
 
 
 class Group(StrEnum):
@@ -43,14 +43,14 @@ class Group(StrEnum):
 
 
 class RunsOn(StrEnum):
-    """Where the step of an asset runs: on the cluster where there is one, or beside Dagster."""
+    """Where the step of an asset runs: on Spark (the cluster, if any), or on Dagster's host."""
 
     SPARK = "spark"
     HOST = "host"
 
 
 class PersonalData(StrEnum):
-    """What an asset holds of a person whose photos are in the input."""
+    """The kind of personal data in an asset when the input has a person's photos."""
 
     PHOTOS = "photos"
     PATHS = "paths"
@@ -60,7 +60,7 @@ class PersonalData(StrEnum):
 
 @dataclass(frozen=True)
 class AssetDescription:
-    """One asset."""
+    """The description of one asset."""
 
     stored: StoredAsset
     group: Group
@@ -68,20 +68,20 @@ class AssetDescription:
     personal_data: PersonalData
     kinds: frozenset[str]
     libraries: tuple[str, ...]
-    """The libraries that shape its numbers; their versions are shown."""
+    """The libraries that affect its values; their versions are shown in the UI."""
     code_version: str = "1"
     automated: bool = False
-    """Whether automation materializes it once its inputs were updated."""
+    """Whether automation materializes it when its inputs are updated."""
     fresh: bool = False
-    """Whether it turns yellow when it was not refreshed for long."""
+    """Whether it has a freshness policy."""
     details: Callable[[Any], metadata.Metadata] = lambda _: {}
-    """Its own metadata, from its statistics."""
+    """Asset-specific metadata, from its statistics."""
     preview: Callable[[previews.Gallery, Snapshot], metadata.Metadata] = lambda *_: {}
     """Pictures and first rows for the UI."""
     pages_checked: bool = False
-    """Whether a check compares each page of its files with the checksum it was written with."""
+    """Whether a check compares each page of its files with its checksum."""
     rows_equal: str | None = None
-    """The asset that has as many rows, as a blocking check asserts."""
+    """The asset with the same number of rows, as a blocking check asserts."""
 
     @property
     def name(self) -> str:
@@ -90,13 +90,13 @@ class AssetDescription:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags by which the UI filters."""
+        """Tags to filter by in the UI."""
         return {"runs_on": self.runs_on.value, "personal_data": self.personal_data.value}
 
     def asset(
         self, *, deps: Sequence[str] | None = None, pool: str | None = None
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """The decorator `@dg.asset` with what this description says; see also `failures`."""
+        """The decorator `@dg.asset` with these options, and with the errors of `failures`."""
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             takes_config = "config" in inspect.signature(function).parameters
@@ -106,7 +106,7 @@ class AssetDescription:
                 pool=pool,
                 group_name=self.group.value,
                 automation_condition=ON_UPSTREAM_UPDATE if self.automated else None,
-                # Else Dagster ignores what is set for an asset that has nothing to be set.
+                # Without a schema, Dagster would silently ignore config of an asset without any.
                 config_schema=None if takes_config else {},
                 **self._options(),
             )(one_sentence(function))
@@ -115,7 +115,7 @@ class AssetDescription:
         return decorate
 
     def out(self, description: str) -> dg.AssetOut:
-        """It as one of the assets of a `@dg.multi_asset`, which may leave it out."""
+        """The asset as an optional output of a `@dg.multi_asset`."""
         return dg.AssetOut(
             description=description,
             is_required=False,

@@ -1,7 +1,7 @@
-"""Every private name of Dagster's that the project uses; no other module imports one.
+"""All private Dagster names that the project uses; no other module imports any.
 
-They may change in any release, so another one than was tested is refused, and each name has a test
-(`tests/fruits_assets/test_dagster_internals.py`). What Dagster exports is imported from `dagster`.
+They may change in any release, so untested releases are refused, and each name has a test
+(`tests/fruits_assets/test_dagster_internals.py`). Public names are imported from `dagster`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dagster._grpc.server import DagsterApiServer
 
 TESTED = "1.13"
-"""The series of releases whose private names were tried."""
+"""The release series that the private names were tested with."""
 
 __all__ = [
     "CheckRunHealthResult",
@@ -54,15 +54,15 @@ __all__ = [
 
 
 def require_tested(version: str) -> None:
-    """Refuse a release of Dagster whose private names nobody tried.
+    """Refuse an untested release of Dagster.
 
     Raises:
-        SettingsError: it is another series than the one that was tested.
+        SettingsError: the release is not of the tested series.
     """
     if version.split(".")[:2] != TESTED.split("."):
         raise SettingsError(
-            f"This is Dagster {version}, and the project was tested with {TESTED}: it uses names "
-            "of Dagster's that may change. Install what uv.lock says (`uv sync --locked`), or run "
+            f"This is Dagster {version}, but the project was tested with {TESTED} and uses private "
+            "names that may change. Install the locked version (`uv sync --locked`), or run "
             "tests/fruits_assets/test_dagster_internals.py with the new release and raise TESTED "
             "in fruits_assets/dagster_internals.py."
         )
@@ -72,7 +72,7 @@ require_tested(dg.__version__)
 
 
 def step_reference(step_context: dg.StepExecutionContext) -> dg.StepRunRef:
-    """What another process needs to run this step; each of its fields can be written as JSON."""
+    """The reference that another process needs to run this step; all fields are serializable."""
     return step_context_to_step_run_ref(step_context)
 
 
@@ -80,8 +80,8 @@ def run_step(step: dg.StepRunRef, listener: Callable[[dg.EventLogEntry], object]
     """Run the step in this process.
 
     Args:
-        step: what `step_reference` gave in the process of the run.
-        listener: called with each event that the run's own instance has to get.
+        step: the result of `step_reference` in the process of the run.
+        listener: called with each event that has to reach the run's instance.
 
     Returns:
         The step's Dagster events.
@@ -92,7 +92,7 @@ def run_step(step: dg.StepRunRef, listener: Callable[[dg.EventLogEntry], object]
 
 
 def cli_instance(command: str) -> AbstractContextManager[dg.DagsterInstance]:
-    """The instance of DAGSTER_HOME, or one that ends with the command."""
+    """The instance of DAGSTER_HOME, or a temporary one without DAGSTER_HOME."""
     from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 
     return get_possibly_temporary_instance_for_cli(command)
@@ -106,17 +106,17 @@ def grpc_server() -> type[DagsterApiServer]:
 
 
 def grpc_command() -> Any:
-    """The command `dagster api grpc`; called, it runs with this process's arguments."""
+    """The command `dagster api grpc`; calling it uses this process's arguments."""
     from dagster._cli.api import grpc_command as command
 
     return command
 
 
 def runs_of_code_server(launcher: dg.DefaultRunLauncher, run_id: str) -> list[str] | None:
-    """The runs that the code server which started a run still has; None where there is none.
+    """The active runs of the code server that started a run; None without such a server.
 
     Raises:
-        DagsterUserCodeUnreachableError: it does not answer.
+        DagsterUserCodeUnreachableError: the server does not answer.
     """
     from dagster._grpc.types import GetCurrentRunsResult
 
@@ -128,16 +128,16 @@ def runs_of_code_server(launcher: dg.DefaultRunLauncher, run_id: str) -> list[st
 
 
 def job_of_all_assets(module: str, name: str) -> Any:
-    """A job of the definitions in a module, by the way to find it: step launchers need that.
+    """A reconstructable job, as step launchers need it.
 
     Args:
-        module: has `defs`.
-        name: of the job.
+        module: the module with `defs`.
+        name: the job's name.
     """
     from dagster._core.code_pointer import ModuleCodePointer
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
-    # Dagster keeps the last definitions of a process, also when the settings were others.
+    # Dagster caches the definitions of a process, even if the settings change.
     ReconstructableJob.get_repository_definition.cache_clear()
     ReconstructableJob.get_definition.cache_clear()
     pointer = ModuleCodePointer(module, "defs", None)
@@ -152,12 +152,12 @@ def create_run(
     config: Mapping[str, object],
     location: str,
 ) -> dg.DagsterRun:
-    """A run that the UI shows under a code location, as one that it launched itself.
+    """Create a run that the UI lists under a code location, like the runs it launches itself.
 
     Args:
-        instance: gets the run.
+        instance: stores the run.
         job: see `job_of_all_assets`.
-        keys: the assets to make.
+        keys: the assets to materialize.
         config: the run config.
         location: the code location's name.
     """
@@ -185,23 +185,25 @@ def create_run(
 def run_events(
     job: Any, run: dg.DagsterRun, instance: dg.DagsterInstance
 ) -> Iterator[dg.DagsterEvent]:
-    """Execute a run in this process; yield its events as they happen."""
+    """Execute a run in this process and yield its events."""
     from dagster._core.execution.api import execute_run_iterator
 
     return execute_run_iterator(job, run, instance)
 
 
 def automates_without_sensors(instance: dg.DagsterInstance) -> bool:
-    """Whether Dagster's daemon itself, and not a sensor, materializes assets at present."""
+    """Whether Dagster's daemon, rather than a sensor, currently materializes assets."""
     if instance.auto_materialize_use_sensors:
         return False
-    from dagster._daemon.asset_daemon import get_auto_materialize_paused  # 0.2 s, seldom needed
+    from dagster._daemon.asset_daemon import (
+        get_auto_materialize_paused,
+    )  # takes 0.2 s and is rarely needed
 
     return not get_auto_materialize_paused(instance)
 
 
 def set_automation_paused(instance: dg.DagsterInstance, paused: bool) -> None:
-    """Switch that off or on."""
+    """Pause or resume the daemon's automation."""
     from dagster._daemon.asset_daemon import set_auto_materialize_paused
 
     set_auto_materialize_paused(instance, paused)

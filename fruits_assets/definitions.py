@@ -1,4 +1,4 @@
-"""The Dagster definitions. `build_defs` assembles them; tests call it with their own resources."""
+"""The Dagster definitions. `build_defs` assembles them; tests override its resources."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
-# The lock file pins what is in beta (data versions); a reader of a run's log cannot act on it.
+# Data versions are in beta. The lock file pins Dagster, and users cannot act on the warning.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
-# Nor on this one: Pipes, which supersedes step launchers, has no IO managers.
+# Step launchers are superseded by Pipes, which does not support IO managers.
 warnings.filterwarnings("ignore", category=dg.SupersessionWarning)
 
 
 def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The resources that the settings ask for; `overrides` take the place of some by key.
+    """The resources for these settings; `overrides` replace some of them by key.
 
-    The region travels one way: it becomes the process's, and the resources go by that.
+    The region is set for the process, and all resources use that.
     """
     use_region(settings.region)
     input_uri, storage_uri = settings.input_location.uri, settings.storage_location.uri
@@ -56,7 +56,7 @@ def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) ->
         "delta": DeltaIOManager(storage=storage),
     }
     found |= overrides or {}
-    # The same folder, which may be empty: for the sensor and the erase job.
+    # The same folder, but allowed to be empty, for the sensor and the erase job.
     source = found["source"]
     found.setdefault("input_folder", InputFolder(uri=source.uri, queue_url=source.queue_url))
     return found
@@ -71,7 +71,7 @@ def _spark(settings: Settings) -> LazyPySparkResource:
 
 
 def _launcher(settings: Settings) -> dg.ResourceDefinition:
-    """What takes steps to the cluster; nothing on one machine, and nothing on the cluster."""
+    """The launcher that runs steps on the cluster; none in local mode and on the cluster."""
     if settings.deployment is not Deployment.EMR or is_remote():
         return dg.ResourceDefinition.none_resource()
     from fruits_assets.emr.launcher import FruitsStepLauncher, Polling, launched_spark_config
@@ -88,7 +88,7 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
 
 
 def _with_link(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """The asset with a link to its body.
+    """The asset with a link to its source code.
 
     `dg.with_source_code_references` would link to the file of the outermost decorator.
     """
@@ -102,7 +102,7 @@ def _with_link(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
 def build_defs(
     settings: Settings | None = None, *, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """The whole graph for these settings (the environment's by default)."""
+    """The definitions for these settings (by default those of the environment)."""
     settings = settings or load_settings()
     found = dg.load_assets_from_package_module(assets)
     return dg.Definitions(
@@ -111,13 +111,16 @@ def build_defs(
         jobs=[CHECK_JOB, erasure_job.erase],
         sensors=[automation.new_pictures],
         resources=resources(settings, resource_overrides),
-        # One process a run: it has one Spark, which is what spreads the work.
+        # One process per run with one Spark session; Spark distributes the work.
         executor=dg.in_process_executor,
     )
 
 
 def _defs() -> dg.Definitions:
-    """The environment's graph; `dagster asset …` and `dagster job …` say a bad setting short."""
+    """The definitions for the environment.
+
+    `dagster asset …` and `dagster job …` report an invalid setting without a traceback.
+    """
     try:
         return build_defs()
     except SettingsError as error:

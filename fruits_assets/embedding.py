@@ -1,4 +1,4 @@
-"""`embed`: the numbers of one picture for notebooks and scripts. No Dagster, and no Spark."""
+"""`embed`: compute the components of one picture in notebooks and scripts. No Dagster, no Spark."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from spark_src.tables.delta import Tables
 
 N_NEIGHBOURS = 5
-"""Pictures whose labels say what a picture is nearest to."""
+"""Number of nearest pictures whose labels are counted."""
 
 
 def embed(
     picture: str | PathLike[str], storage: str | PathLike[str] | None = None
 ) -> NDArray[np.float32]:
-    """The components of one picture: what `pca_components` would hold for it.
+    """The components of one picture, as `pca_components` would contain them.
 
     Args:
-        picture: a file, or an s3:// URI.
-        storage: a folder or an s3:// URI; by default what FRUITS_STORAGE says.
+        picture: a file or an s3:// URI.
+        storage: a folder or an s3:// URI; FRUITS_STORAGE by default.
 
     Returns:
         float32, shape (n_components,).
 
     Raises:
-        FruitsError: the file is no usable picture, or there are no models; the message says what
-            to do.
+        FruitsError: the file is not a usable picture, or there are no models; the message has the
+            remedy.
     """
     from fruits_assets.settings import settings_in_region
     from spark_src import embed as embedding
@@ -67,7 +67,7 @@ def read_picture(file: str) -> bytes:
 
 
 def current_models(root: Location) -> tuple[Any, Any]:
-    """The LiteRT model and the PCA model that are current; read once while they are."""
+    """The current LiteRT model and PCA model, cached until they change."""
     from spark_src.tables.delta import Tables
 
     tables = Tables(root)
@@ -87,10 +87,10 @@ def _models(root: Location, *_versions: int) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class NearestLabels:
-    """The labels of the stored pictures that are nearest to one, by their components."""
+    """The labels of the stored pictures whose components are nearest to a picture's."""
 
     labels: tuple[tuple[str, int], ...]
-    """Each with how many of the `N_NEIGHBOURS` pictures have it, the most frequent first."""
+    """Labels with their counts among the `N_NEIGHBOURS` pictures, most frequent first."""
 
     def __str__(self) -> str:
         if not self.labels:
@@ -99,14 +99,14 @@ class NearestLabels:
 
 
 def nearest_labels(tables: Tables, vectors: NDArray[np.float32]) -> list[NearestLabels]:
-    """For each vector the labels of the pictures that are nearest to it.
+    """The labels of the nearest stored pictures for each vector.
 
     Args:
         tables: the storage.
-        vectors: (n, n_components)
+        vectors: shape (n, n_components).
 
     Returns:
-        One for each vector, in their order.
+        One result per vector, in order.
     """
     import numpy as np
     import pyarrow.compute as pc

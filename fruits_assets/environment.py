@@ -1,8 +1,8 @@
-"""Defaults for Dagster's own commands, so that none needs a variable or a flag. Imports nothing.
+"""Defaults for Dagster's own commands, so that they need no variables or flags. Imports nothing.
 
-Python runs this at its start in the project's environment (see `hatch_build.py`): Dagster reads
-its home, and the module of `dagster asset materialize`, from variables alone; and what its
-processes, Spark's JVM and the workers write is for their user alone.
+Python runs this at start-up in the project's environment (see `hatch_build.py`), because Dagster
+reads its home, and the module of `dagster asset materialize`, only from variables. It also sets the
+umask, so that files written by Dagster, Spark's JVM and the workers are private to their user.
 """
 
 import os
@@ -14,40 +14,40 @@ _MODULE = "fruits_assets.definitions"
 
 CHECKOUT = os.path.dirname(_PACKAGE)
 IS_CHECKOUT = os.path.isfile(os.path.join(CHECKOUT, "pyproject.toml"))
-"""False where the wheel is installed: nothing is ever stored beside installed packages."""
+"""False for an installed wheel: nothing is stored next to installed packages."""
 
 ROOT = CHECKOUT if IS_CHECKOUT else os.getcwd()
-"""Where `data/` and `.dagster/` are by default: the checkout, or with the wheel this folder."""
+"""Default folder of `data/` and `.dagster/`: the checkout, or the working directory for a wheel."""
 
 BUNDLED = CHECKOUT if IS_CHECKOUT else os.path.join(_PACKAGE, "_bundled")
-"""Where the sample and the weights are."""
+"""The folder of the sample and the weights."""
 
 DEFAULTS = {
     "DAGSTER_HOME": os.path.join(ROOT, ".dagster"),
     "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_ASSET_LIST_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME": _MODULE,
-    # Dagster's own 60 s are too few to list a million objects: a thousand calls one by one.
+    # Dagster's default of 60 s is too short to list a million objects, 1,000 per call.
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "600",
 }
 
 
-OWNER_ALONE = 0o077
-"""The umask: files get mode 0600 and folders 0700, whether Python, Java or delta-rs makes them."""
+OWNER_ONLY = 0o077
+"""The umask: files get mode 0600 and folders 0700, also those of Java and delta-rs."""
 
 
 def set_defaults() -> None:
-    """Set each variable that is not set yet and the umask; keep another Spark's Python out."""
-    os.umask(OWNER_ALONE)
+    """Set the umask and all unset variables, and drop other Spark installations from the path."""
+    os.umask(OWNER_ONLY)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    # Dagster's commands say that others supersede them; the lock file keeps these.
+    # Dagster's commands warn that they are superseded; the lock file pins the version.
     warnings.filterwarnings("ignore", r"Function `\w+` is superseded")
-    _leave_out_other_sparks()
+    _drop_other_sparks()
 
 
-def _leave_out_other_sparks() -> None:
-    """Take entries of PYTHONPATH that hold a `pyspark` or `py4j` out of it, and out of the path."""
+def _drop_other_sparks() -> None:
+    """Remove entries with `pyspark` or `py4j` from PYTHONPATH and `sys.path`."""
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     kept = [entry for entry in entries if not _has_spark(entry)]
     if kept == entries:

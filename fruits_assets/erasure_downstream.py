@@ -1,4 +1,4 @@
-"""What the job `erase` makes anew of the pictures that are left. The job: erasure_job.py."""
+"""Rebuild the downstream assets from the remaining pictures in the job `erase` (erasure_job.py)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,19 +29,19 @@ from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import PcaModelStatistics
 
 SOURCES = ("raw_images", "rejected_images")
-OF_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
-OF_PCA = ("pca_components", "data_health", *OF_COMPONENTS)
-ON_HOST = (
+NEED_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
+NEED_PCA = ("pca_components", "data_health", *NEED_COMPONENTS)
+BUILT_ON_HOST = (
     (embedding_quality, quality_change),
     (data_health, health_change),
     (fruit_classifier, classifier_change),
     (label_issues, label_issues_change),
 )
-"""What is made on the host of the tables that are left, and how."""
+"""Assets that are built on the host, with the functions that build them."""
 
 
 def report_sources(context: dg.OpExecutionContext, tables: Tables) -> None:
-    """Tell Dagster of the versions without the person's rows."""
+    """Report the versions without the person's rows to Dagster."""
     for asset in SOURCES:
         snapshot = tables.find(asset)
         if snapshot is not None:
@@ -51,9 +51,9 @@ def report_sources(context: dg.OpExecutionContext, tables: Tables) -> None:
 
 @dataclass(frozen=True)
 class Downstream:
-    """Makes the downstream assets of the pictures that are left, as far as they were ever made.
+    """Rebuilds the downstream assets that exist from the remaining pictures.
 
-    Each asset gets a commit, also where nothing of it changes: a run that began before is refused.
+    Each asset gets a commit even if nothing changes, so that runs started earlier are refused.
     """
 
     context: dg.OpExecutionContext
@@ -61,8 +61,8 @@ class Downstream:
     delta: DeltaIOManager
     pyspark: LazyPySparkResource
 
-    def make(self) -> None:
-        """Make all of it, in order."""
+    def rebuild(self) -> None:
+        """Rebuild all assets in order."""
         model = self.tables.begin("mobilenet_model", self.context.run_id)
         if model.before is not None:
             model.commit(model.before.statistics, note=NOTE)
@@ -71,7 +71,7 @@ class Downstream:
 
     def _features(self) -> bool:
         if self.tables.find("mobilenet_features") is None:
-            self._delete(("pca_model", *OF_PCA), "there are no features to make them of")
+            self._delete(("pca_model", *NEED_PCA), "there are no features")
             return False
         inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
         write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
@@ -82,7 +82,7 @@ class Downstream:
     def _pca_model(self) -> bool:
         before = self.tables.find("pca_model")
         if before is None:
-            self._delete(OF_PCA, "there is no PCA model to make them with")
+            self._delete(NEED_PCA, "there is no PCA model")
             return False
         known = before.typed(PcaModelStatistics)
         settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
@@ -93,14 +93,14 @@ class Downstream:
                 write, features, settings, self.pyspark, self.context.log.info, erased=True
             )
         except PcaError as error:
-            self._delete(("pca_model", *OF_PCA), str(error))
+            self._delete(("pca_model", *NEED_PCA), str(error))
             return False
         self._store(pca_model, change)
         return True
 
     def _components(self) -> bool:
         if self.tables.find("pca_components") is None:
-            self._delete(OF_COMPONENTS, "there are no components to make them of")
+            self._delete(NEED_COMPONENTS, "there are no components")
             return False
         inputs = (self.tables.current("mobilenet_features"), self.tables.current("pca_model"))
         write = self.tables.begin("pca_components", self.context.run_id, inputs)
@@ -116,26 +116,26 @@ class Downstream:
         self._store(csv_export, csv_change(write, components))
 
     def _delete(self, assets: Sequence[str], reason: str) -> None:
-        """Delete what can't be made without the person's data."""
+        """Delete assets that cannot be rebuilt without the person's data."""
         for asset in assets:
             if self.tables.find(asset) is not None:
-                self.context.log.warning(f"{asset} is deleted: {reason}")
+                self.context.log.warning(f"{asset} was deleted: {reason}")
                 self.tables.delete(asset)
 
     def _store(self, assets_def: dg.AssetsDefinition, change: Change) -> None:
         _store(self.context, self.delta, assets_def, change)
 
 
-def make_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
-    """Make what the host makes anew; where that cannot be done here, delete it."""
-    for assets_def, make in ON_HOST:
+def rebuild_on_host(context: dg.OpExecutionContext, tables: Tables, delta: DeltaIOManager) -> None:
+    """Rebuild the assets that are built on the host; delete those whose libraries are missing."""
+    for assets_def, build in BUILT_ON_HOST:
         asset = assets_def.key.to_user_string()
         if tables.find(asset) is None:
             continue
         try:
-            change, shown = make(tables, context.run_id)
+            change, shown = build(tables, context.run_id)
         except ModuleNotFoundError as error:
-            context.log.warning(f"{asset} is deleted: {error}")
+            context.log.warning(f"{asset} was deleted: {error}")
             tables.delete(asset)
             continue
         _store(context, delta, assets_def, change, shown)
@@ -148,7 +148,7 @@ def _store(
     change: Change,
     shown: metadata.Metadata | None = None,
 ) -> None:
-    """Commit a change, and tell Dagster of the version as if the asset had been materialized."""
+    """Commit a change, and report the version to Dagster like a materialization."""
     asset, write = change.write.asset, change.write
     if change.is_empty and write.before is not None:
         write.commit(write.before.statistics, note=NOTE)

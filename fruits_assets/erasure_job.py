@@ -1,13 +1,13 @@
-"""The Dagster job that erases a person's data, in three steps; what each does: spark_src/erasure.
+"""The Dagster job that erases a person's data in three steps, implemented in spark_src/erasure.
 
-Each step works on every request that is pending under the storage, so that running the job again
-completes what was interrupted. The job takes no name: only who may write there makes a request.
+Each step processes every pending request in the storage, so that another run completes an
+interrupted one. The job takes no name: creating a request needs write access to the storage.
 """
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets.erasure_downstream import Downstream, make_on_host, report_sources
+from fruits_assets.erasure_downstream import Downstream, rebuild_on_host, report_sources
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.records.home import Records
 from fruits_assets.records.pause import CODE_LOCATION, pause, resume
@@ -39,12 +39,12 @@ def erase_inputs(
     """Delete the pictures under the input, with all their versions."""
     switched_off = pause(context.instance)
     if switched_off:
-        context.log.info(f"switched off until the end: {', '.join(switched_off)}")
+        context.log.info(f"paused during the erasure: {', '.join(switched_off)}")
     require_no_run(context.instance)
     for request in requests.pending(storage.tables):
         try:
             removed = requests.erase_inputs(storage.tables, input_folder.root, request)
-        except FruitsError as error:  # one request does not hold up another
+        except FruitsError as error:  # a failed request must not block others
             context.log.error(f"request {request.name}: {error}")
         else:
             context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
@@ -54,11 +54,11 @@ def erase_inputs(
 def erase_rows(
     context: dg.OpExecutionContext,
     pyspark: LazyPySparkResource,
-    step_launcher: Launcher,  # noqa: ARG001 - takes the step to the cluster
+    step_launcher: Launcher,  # noqa: ARG001 - runs the step on the cluster
     storage: AssetStorage,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> None:
-    """Take the rows out of the tables of pictures; make the downstream assets anew."""
+    """Delete the rows from the tables of pictures, and rebuild the downstream assets."""
     tables = storage.tables
     for request in requests.pending(tables):
         if "inputs" not in request.done:
@@ -68,7 +68,7 @@ def erase_rows(
         )
         context.log.info(f"request {request.name}: rows deleted: {removed}")
     report_sources(context, tables)
-    Downstream(context, tables, delta, pyspark).make()
+    Downstream(context, tables, delta, pyspark).rebuild()
 
 
 @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
@@ -78,59 +78,59 @@ def prove_erasure(
     input_folder: InputFolder,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> None:
-    """Delete earlier versions and leftovers, redact Dagster's records, scan every file.
+    """Delete earlier versions and leftover files, redact Dagster's records, and scan every file.
 
-    Then it writes the receipts.
+    Then write the receipts.
     """
     require_no_run(context.instance)
     tables = storage.tables
-    make_on_host(context, tables, delta)
+    rebuild_on_host(context, tables, delta)
     purged = purge(tables, context.run_id)
-    context.log.info(f"{purged:,} files of no current version deleted")
+    context.log.info(f"{purged:,} files outside the current versions deleted")
     failures = _prove(context, tables, input_folder.root, purged)
     requests.require_all_done(tables, failures)
     resume(context.instance)
 
 
-@dg.failure_hook(name="switch_on_again")
-def switch_on_again(context: dg.HookContext) -> None:
-    """Sensor and automation, after a step that failed."""
+@dg.failure_hook(name="resume_automation")
+def resume_automation(context: dg.HookContext) -> None:
+    """Resume sensor and automation after a failed step."""
     resume(context.instance)
 
 
 @dg.job(
     name=JOB,
-    hooks={switch_on_again},
-    description="Erase the data of every request that `fruits erase` has made: pictures, and "
-    "all that was made of them; then look into every file.",
+    hooks={resume_automation},
+    description="Erases the data of every request created by `fruits erase`: pictures and all "
+    "data derived from them. Then scans every file.",
 )
 def erase() -> None:
-    """The host deletes files, the cluster rewrites tables, the host proves it."""
+    """The host deletes files, the cluster rewrites tables, the host verifies the erasure."""
     prove_erasure(erase_rows(erase_inputs()))
 
 
 def _prove(
     context: dg.OpExecutionContext, tables: Tables, source: Location, purged: int
 ) -> list[str]:
-    """Redact Dagster's records, look everywhere, write receipts; return why some got none."""
+    """Redact Dagster's records, scan everything, write receipts; return the failures."""
     pending = [found for found in requests.pending(tables) if "rows" in found.done]
     if not pending:
         return []
     needles = proof.needles_of(tables, source, pending)
     records = Records(context.instance, (tables.root, source))
     subjects = tuple(name for request in pending for name in request.target.names)
-    of_all = Needles.merge(needles.values())
-    redacted = records.redact(Redaction(of_all, subjects))
+    merged = Needles.merge(needles.values())
+    redacted = records.redact(Redaction(merged, subjects))
     counts = {"purged_files": purged, "redacted_records": redacted}
-    found = proof.look(tables, source, of_all, records.scan)
+    found = proof.look(tables, source, merged, records.scan)
     failures = []
     for request in pending:
         try:
             own = found
-            if not found.is_clean:  # of one of them, which has to be told
+            if not found.is_clean:  # scan again to find out which request has hits
                 own = proof.look(tables, source, needles[request.name], records.scan)
             receipt = proof.prove(tables, source, request, counts, own)
-        except ErasureError as error:  # one request does not hold up another
+        except ErasureError as error:  # a failed request must not block others
             failures.append(str(error))
         else:
             context.log.info(f"request {request.name}: receipt {receipt}")
@@ -138,24 +138,24 @@ def _prove(
 
 
 def require_no_run(instance: dg.DagsterInstance) -> None:
-    """Refuse to erase while a run may have read what is to go, and could write it again.
+    """Refuse to erase while another run could write data back that it has already read.
 
     Raises:
-        ErasureError: a run of this code location, not of this job, is queued or in progress.
+        ErasureError: another run of this code location is queued or in progress.
     """
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS))
     found = [f"{run.run_id[:8]} ({run.status.value})" for run in runs if _may_write(run)]
     if found:
         raise ErasureError(
-            f"Queued or in progress: {', '.join(found)}. What a run has read could come back. Wait "
-            "until it has ended, or terminate it in Dagster's UI, and run `fruits erase` again. "
-            "One whose process is dead stays in progress until the UI forces its termination, or "
-            "`uv run dagster run delete RUN_ID` deletes its records."
+            f"Queued or in progress: {', '.join(found)}. Such a run could write erased data back. "
+            "Wait until it has ended, or terminate it in Dagster's UI, and run `fruits erase` "
+            "again. A run whose process died stays in progress until you force its termination in "
+            "the UI or delete its records with `uv run dagster run delete RUN_ID`."
         )
 
 
 def _may_write(run: dg.DagsterRun) -> bool:
-    """Whether a run of anything but this job belongs to this code location."""
+    """Whether a run belongs to this code location and is not of this job."""
     if run.job_name == JOB:
         return False
     if run.asset_selection:

@@ -1,10 +1,11 @@
-"""What the UI shows of the assets that judge the data: pairs, confusions, doubtful labels."""
+"""UI previews of the evaluation assets: duplicate pairs, confusions, doubtful labels."""
 
 from __future__ import annotations
 
 from itertools import islice
 
-from fruits_assets.previews import Drawn, Gallery, hidden, image, table_of
+from fruits_assets.metadata import Metadata
+from fruits_assets.previews import Gallery, hidden, image, table_of
 from spark_src.evaluation import classifier_files, health_files, label_issue_files
 from spark_src.images.layout import split_and_label
 from spark_src.tables.delta import Snapshot
@@ -12,15 +13,15 @@ from spark_src.tables.pictures import pictures_of
 from spark_src.tables.registry import RAW_IMAGES
 
 PAIRS, CONFUSED, ISSUES = 24, 10, 50
-"""Of duplicates, labels and images whose label is in doubt: how many are shown."""
+"""Maximum number of duplicate pairs, labels and doubtful images shown."""
 
 
 def _may_show(gallery: Gallery, path: str) -> bool:
     return gallery.may_show({"path": path, "split": split_and_label(path)[0]})
 
 
-def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """The worst pairs side by side, those first that have two labels."""
+def data_health(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """The worst pairs side by side, those with two labels first."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     findings = health_files.load(snapshot, health_files.FINDINGS)
@@ -41,8 +42,8 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return {"worst pairs": image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
 
 
-def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """Which labels are confused, and which are recognized worst."""
+def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """The most confused labels, and the labels with the lowest accuracy."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     of_labels = [
@@ -60,8 +61,8 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return {"confusions": image(drawn, "labels that are confused")}
 
 
-def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """The labels that are likeliest to be wrong, as pictures and as a table."""
+def label_issues(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """The labels that are most likely wrong, as pictures and as a table."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     every = label_issue_files.load(snapshot).to_dict("records")
@@ -77,6 +78,6 @@ def label_issues(gallery: Gallery, snapshot: Snapshot) -> Drawn:
         if (picture := found.get(row["path"]))
     ]
     return {
-        "doubtful labels": image(plots.labelled_sheet(sheet), "label, and what is suggested"),
+        "doubtful labels": image(plots.labelled_sheet(sheet), "label and suggested label"),
         "list": table_of([{name: row[name] for name in columns} for row in rows]),
     }

@@ -1,4 +1,4 @@
-"""How an asset fails: `dg.Failure` with one sentence, its cause and its remedy. No work here."""
+"""Converts known errors of assets to `dg.Failure` with a one-line message and its remedy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError, SettingsError
 
 TRACEBACK = "FRUITS_TRACEBACK"
-"""Set to anything, it keeps the whole chain of exceptions."""
+"""If set, failures keep the full chain of exceptions."""
 
 INGEST = "ingest"
-"""The op that makes `raw_images` and `rejected_images`."""
+"""The op that materializes `raw_images` and `rejected_images`."""
 
 OPS = (INGEST, *(name for name in PREFIXES if name not in ("raw_images", "rejected_images")))
-"""Every op of an asset, as the run config names it."""
+"""All ops of assets, as named in the run config."""
 
-UNFORESEEN = "This error was not foreseen"
+UNEXPECTED = "This error is unexpected"
 
 _FULL = "No space left on device"
 
@@ -36,9 +36,9 @@ AssetFunction = TypeVar("AssetFunction", bound=Callable[..., Any])
 
 
 def one_sentence(function: AssetFunction) -> AssetFunction:
-    """Make a known error of an asset's body a `dg.Failure`, and an interrupted run a canceled one.
+    """Turn known errors of an asset into a `dg.Failure`, and interrupted runs into canceled ones.
 
-    Put it directly above the function: Dagster sees the function's own arguments.
+    Apply it directly to the function, so that Dagster sees the function's arguments.
     """
     if inspect.isgeneratorfunction(function):
 
@@ -61,7 +61,7 @@ def one_sentence(function: AssetFunction) -> AssetFunction:
 
 @contextmanager
 def failures(context: Any) -> Iterator[None]:
-    """Inside the block a known error becomes a `dg.Failure`; nobody's trace is part of it."""
+    """Inside the block, a known error becomes a `dg.Failure` without a traceback."""
     try:
         yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
@@ -78,25 +78,25 @@ def failures(context: Any) -> Iterator[None]:
 
 
 def _require_known_ops(context: Any) -> None:
-    """Dagster ignores what is set for an op that does not exist, and defaults are used.
+    """Refuse config of unknown ops, which Dagster would silently ignore.
 
     Raises:
-        SettingsError: with the nearest name.
+        SettingsError: an op does not exist; the message suggests the closest name.
     """
     for name in context.run.run_config.get("ops", {}):
         if name not in OPS:
             raise SettingsError(
-                f"The run config sets ops.{name}, and there is no such op: "
-                f"{did_you_mean(name, OPS)} Correct the name; nothing was made."
+                f"The run config sets ops.{name}, but there is no such op: "
+                f"{did_you_mean(name, OPS)} Correct the name; nothing was materialized."
             )
 
 
 def _cancel(context: Any) -> None:
-    """Dagster marks an interrupted run as failed unless somebody asked for its end before."""
+    """Request cancellation, without which Dagster marks an interrupted run as failed."""
     instance = getattr(context, "step_context", context).instance
     run = instance.get_run_by_id(context.run_id)
-    asked = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-    if run is not None and not run.is_finished and run.status not in asked:
+    canceling = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+    if run is not None and not run.is_finished and run.status not in canceling:
         instance.report_run_canceling(run)
 
 
@@ -107,7 +107,7 @@ def _failure(sentence: str, error: BaseException) -> dg.Failure:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether the operating system, Arrow or Spark said that there is no room."""
+    """Whether the operating system, Arrow or Spark reported that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -118,24 +118,24 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def disk_full(error: BaseException) -> str:
-    """The sentence: where, how much is free, what to do."""
+    """The error message: which disk, its free space, and the remedy."""
     storage = load_settings().storage_location
-    place = getattr(error, "filename", None) or storage.path
-    if storage.scheme != "file" and place == storage.path:
-        return "The disk of this machine is full: make room there and start the run again."
-    folder = str(place)
+    path = getattr(error, "filename", None) or storage.path
+    if storage.scheme != "file" and path == storage.path:
+        return "The disk of this machine is full: free some space and start the run again."
+    folder = str(path)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     free = shutil.disk_usage(folder).free / 1e6
     return (
-        f"The disk of {place} is full ({free:,.0f} MB are free). `uv run fruits doctor` "
-        "says how much the pictures need: make room, or set FRUITS_STORAGE to a folder on a larger "
-        "disk, and start the run again. What was finished stays."
+        f"The disk of {path} is full ({free:,.0f} MB are free). `uv run fruits doctor` estimates "
+        "how much space the pictures need. Free some space, or set FRUITS_STORAGE to a folder on a "
+        "larger disk, and start the run again. Finished work is kept."
     )
 
 
 def sentence_of(error: SerializableErrorInfo | None) -> str:
-    """The last cause of an error that Dagster recorded, without the name of a known class."""
+    """The root cause of a recorded error, without the class name of a known error."""
     if error is None:
         return "no reason given"
     while error.cause is not None:
@@ -146,6 +146,4 @@ def sentence_of(error: SerializableErrorInfo | None) -> str:
         return first
     if name.startswith(("spark_src.errors.", "dagster.")) or name.endswith(".Failure"):
         return rest
-    return (
-        f"{first} {UNFORESEEN}: the run's page in `uv run dagster dev` shows where it comes from."
-    )
+    return f"{first} {UNEXPECTED}: the run's page in `uv run dagster dev` shows its traceback."

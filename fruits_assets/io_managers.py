@@ -1,4 +1,4 @@
-"""How assets are stored and loaded: changes are committed, snapshots are opened. Nothing else."""
+"""The IO manager: commits changes and opens snapshots."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from spark_src.tables.delta import Snapshot
 
 
 class DeltaIOManager(dg.ConfigurableIOManager):
-    """Commits a `Change`, loads a `Snapshot`. All assets are stored so."""
+    """Commits a `Change` and loads a `Snapshot`, for all assets."""
 
     storage: dg.ResourceDependency[AssetStorage]
 
     def store(self, change: Change, context: Any, code_version: str = "") -> Metadata:
-        """Commit a change; return what Dagster records of the version.
+        """Commit a change; return the metadata of the new version.
 
         Args:
-            change: see there.
-            context: of an asset, an op or an output: for its log and its instance.
-            code_version: of the asset.
+            change: the change to commit.
+            context: of an asset, an op or an output; provides the log and the instance.
+            code_version: the asset's code version.
         """
         asset = change.write.asset
-        with aws_errors(f"making {asset} under {change.write.location}"):
+        with aws_errors(f"writing {asset} to {change.write.location}"):
             snapshot = change.commit(code_version)
         if change.is_empty:
             context.log.info(f"{asset} is unchanged: version {snapshot.version} stays current")

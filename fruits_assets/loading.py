@@ -1,4 +1,4 @@
-"""`load`: the current rows of a table for notebooks and scripts. No Dagster, and no Spark."""
+"""`load`: read the current rows of a table in notebooks and scripts. No Dagster, no Spark."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def load(
 
     Args:
         asset: `raw_images`, `rejected_images`, `mobilenet_features` or `pca_components`.
-        columns: which ones; all by default, in `raw_images` with every picture.
-        filter: which rows, e.g. `[("split", "=", "Test")]` or an expression of pyarrow.
-        storage: a folder or an s3:// URI; by default what FRUITS_STORAGE says.
-        kind: the library whose table is wanted.
+        columns: the columns to read; all by default, including the pictures of `raw_images`.
+        filter: the rows to read, e.g. `[("split", "=", "Test")]` or a pyarrow expression.
+        storage: a folder or an s3:// URI; FRUITS_STORAGE by default.
+        kind: the library of the returned table.
 
     Returns:
         A `pandas.DataFrame`, a `pyarrow.Table` or a `polars.DataFrame`.
 
     Raises:
-        FruitsError: there is no such table, or no version of it; a bucket is outside the
-            configured region; the message says what to do.
+        FruitsError: the table does not exist or has no version, or a bucket is outside the
+            configured region; the message has the remedy.
         ImportError: the library is not installed.
     """
-    # Imported here, so that `from fruits_assets import load` is quick.
+    # Imported here, so that `from fruits_assets import load` is fast.
     from fruits_assets.settings import settings_in_region
     from spark_src.io.locations import Location
     from spark_src.tables.delta import Tables
@@ -46,7 +46,7 @@ def load(
 
     convert = _CONVERSIONS.get(kind)
     if convert is None:
-        raise ValueError(f"kind is {kind!r}; it has to be one of {', '.join(_CONVERSIONS)}.")
+        raise ValueError(f"kind is {kind!r}, but must be one of {', '.join(_CONVERSIONS)}.")
     root = [] if storage is None else [Location.parse(str(storage))]
     settings = settings_in_region(*root)
     tables = Tables(*root or [settings.storage_location])
@@ -62,7 +62,7 @@ def _polars(table: pa.Table) -> Any:
         import polars
     except ImportError as error:
         raise ImportError(
-            "polars is not installed. Install it with `uv pip install polars`, or leave out "
+            "polars is not installed. Install it with `uv pip install polars`, or omit "
             'kind="polars".'
         ) from error
     return polars.from_arrow(table)

@@ -1,4 +1,4 @@
-"""What Dagster records of a version that was stored: metadata, preview, and the event itself."""
+"""The materialization event of a stored version: metadata, preview and tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spark_src.tables.delta import Snapshot, is_table
 from spark_src.tables.statistics import CsvStatistics
 
 PHOTOS_SHOWN = "photos may be shown"
-"""Metadata: a preview of before is shown again only where the setting is the same."""
+"""Metadata key. An earlier preview is reused only if this setting has not changed."""
 
 
 def describe(
@@ -27,9 +27,9 @@ def describe(
 
     Args:
         snapshot: the version.
-        context: of an asset, an op or an output: for its log and its instance.
-        storage: whose setting says whether photos may be shown.
-        unchanged: the run changed nothing: the preview of before is shown again.
+        context: of an asset, an op or an output; provides the log and the instance.
+        storage: has the setting that allows photos to be shown.
+        unchanged: whether the run changed nothing; the previous preview is then reused.
     """
     found = version_metadata(snapshot, unchanged)
     found |= {PHOTOS_SHOWN: dg.MetadataValue.bool(storage.show_photos)}
@@ -41,7 +41,7 @@ def describe(
 
 
 def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
-    """Metadata that every asset has, and what its statistics add."""
+    """Common metadata of all assets, and asset-specific metadata from the statistics."""
     known, description = snapshot.statistics, CATALOG[snapshot.asset]
     found: Metadata = {
         "dagster/uri": snapshot.data_location.uri,
@@ -63,7 +63,7 @@ def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
 
 
 def preview(gallery: Gallery, snapshot: Snapshot) -> Metadata:
-    """Pictures and first rows of a version; none where its asset has none."""
+    """Pictures and first rows of a version, if its asset has a preview."""
     return CATALOG[snapshot.asset].preview(gallery, snapshot)
 
 
@@ -74,9 +74,9 @@ def event(
     stored: Mapping[str, Any],
     asset: str | None = None,
 ) -> dg.AssetMaterialization:
-    """The event of an output that was stored here, with the tags that Dagster gives its own.
+    """The event of an output that was stored here, with the tags that Dagster sets itself.
 
-    Without them Dagster would call the asset stale.
+    Without them, Dagster would report the asset as stale.
     """
     asset = asset or output.output_name
     tags = provenance.tags(instance, assets_def, dg.AssetKey(asset))
@@ -87,15 +87,15 @@ def event(
 
 
 def _last_metadata(context: Any, asset: str) -> Metadata:
-    """What the last materialization showed: an asset that did not change looks as it did."""
+    """The metadata of the last materialization, reused for an unchanged asset."""
     instance: dg.DagsterInstance = getattr(context, "step_context", context).instance
     latest = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    made = latest.asset_materialization if latest else None
-    return dict(made.metadata) if made else {}
+    materialization = latest.asset_materialization if latest else None
+    return dict(materialization.metadata) if materialization else {}
 
 
 def _preview(snapshot: Snapshot, context: Any, storage: AssetStorage) -> Metadata:
-    """The preview; the version is current, whatever becomes of it."""
+    """The preview. If it fails, the version is still stored."""
     try:
         return preview(Gallery(storage.tables, storage.show_photos), snapshot)
     except (OSError, ValueError, FruitsError) as error:

@@ -1,6 +1,6 @@
-"""Metadata values for Dagster's UI: tables, schemas, and what each asset's statistics say.
+"""Metadata values for Dagster's UI: tables, schemas, and figures from each asset's statistics.
 
-Which asset shows what: `catalog.py`. What a materialization records: `materialization.py`.
+`catalog.py` assigns them to assets; `materialization.py` records them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spark_src.tables.statistics import (
 )
 
 MAX_TABLE_ROWS = 50
-"""Rows of a table of counts: an input may have thousands of labels."""
+"""Maximum rows of a table of counts: an input may have thousands of labels."""
 
 Metadata = dict[str, Any]
 
@@ -47,14 +47,14 @@ def raw_images(known: RawImagesStatistics) -> Metadata:
 
 
 def rejected_images(known: RejectedImagesStatistics) -> Metadata:
-    """Why files were rejected."""
+    """Rejected files by reason."""
     if not known.reasons:
         return {}
     return {"rejected files by reason": counts_table(known.reasons, "reason", "files")}
 
 
 def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
-    """Which model it is, and how close to Keras."""
+    """The model's digests, and its difference from Keras."""
     return {
         "model sha256": known.sha256,
         "weights sha256": known.weights_sha256,
@@ -64,7 +64,7 @@ def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
 
 
 def mobilenet_features(known: FeaturesStatistics) -> Metadata:
-    """What was computed, and what was known already."""
+    """How many features were computed and how many reused."""
     return {
         "model sha256": known.model_sha256,
         "images computed": known.computed,
@@ -75,7 +75,7 @@ def mobilenet_features(known: FeaturesStatistics) -> Metadata:
 
 
 def pca_model(known: PcaModelStatistics) -> Metadata:
-    """What the model was fitted on and how much variance it keeps."""
+    """The images the model was fitted on, and the variance it keeps."""
     needed = {
         f"components for {float(share):.0%}".replace("%", " %"): count
         for share, count in known.components_for.items()
@@ -83,7 +83,7 @@ def pca_model(known: PcaModelStatistics) -> Metadata:
     return {
         "model sha256": known.model_sha256,
         "n_components": known.n_components,
-        "n_components asked for": known.asked,
+        "n_components requested": known.asked,
         "images fitted on": known.n_images,
         "images added since the fit": known.n_new_images,
         "explained variance": round(known.explained_variance_today, 6),
@@ -94,7 +94,7 @@ def pca_model(known: PcaModelStatistics) -> Metadata:
 
 
 def pca_components(known: ComponentsStatistics) -> Metadata:
-    """Which models made the components, and of how many images."""
+    """The models used, and the number of images projected."""
     return {
         "model sha256": known.model_sha256,
         "PCA model": known.pca_model,
@@ -104,7 +104,7 @@ def pca_components(known: ComponentsStatistics) -> Metadata:
 
 
 def data_health(known: HealthStatistics) -> Metadata:
-    """How many duplicates there are, and what they cross."""
+    """The number of duplicates, and those across splits, labels or persons."""
     return {
         "threshold": known.threshold,
         "images": known.images,
@@ -114,21 +114,21 @@ def data_health(known: HealthStatistics) -> Metadata:
 
 
 def fruit_classifier(known: ClassifierStatistics) -> Metadata:
-    """What it has learnt, how large and how quick it is, and what it is worth."""
+    """The classifier's training data, size, speed and accuracy."""
     return {
         "model sha256": known.model_sha256,
         "labels": known.classes,
         "images fitted on": known.images,
         "files of features read": known.files_read,
         "bytes of the LiteRT file": dg.MetadataValue.int(known.model_bytes),
-        "milliseconds an image, one core": known.milliseconds,
+        "milliseconds per image, one core": known.milliseconds,
         "greatest difference to the tables": known.greatest_difference,
         **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
     }
 
 
 def label_issues(known: LabelIssuesStatistics) -> Metadata:
-    """How many labels were judged, and how many may be wrong."""
+    """The number of labels judged, and of those that may be wrong."""
     return {"images judged": known.rows, "labels that may be wrong": known.issues}
 
 
@@ -152,7 +152,7 @@ def column_schema(snapshot: Snapshot) -> dg.TableSchema:
 
 
 def counts_table(counts: Mapping[str, int], column: str, unit: str) -> dg.TableMetadataValue:
-    """Counts by name, the largest first; what does not fit is summed up in the last row."""
+    """Counts by name, largest first; the last row sums up the remaining ones."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown, rest = ordered[:MAX_TABLE_ROWS], ordered[MAX_TABLE_ROWS:]
     rows: list[dict[str, str | int]] = [
@@ -166,11 +166,11 @@ def counts_table(counts: Mapping[str, int], column: str, unit: str) -> dg.TableM
 def rows_table(
     rows: Sequence[Mapping[str, str | int | float | bool | None]], columns: Mapping[str, str]
 ) -> dg.TableMetadataValue:
-    """Rows as a table of the UI, which shows every value as text: nothing has to be escaped.
+    """Rows as a metadata table. The UI shows values as text, so nothing has to be escaped.
 
     Args:
         rows: values by column.
-        columns: the type of each column (`string`, `int`, `float`, `bool`), in order.
+        columns: column types (`string`, `int`, `float`, `bool`) by name, in order.
     """
     schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
     return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema)
@@ -182,5 +182,5 @@ def libraries(names: Sequence[str]) -> str:
 
 
 def _version_of(library: str) -> str:
-    # A cluster's own pyspark was not installed as a package.
+    # On a cluster, pyspark is not installed as a package.
     return pyspark.__version__ if library == "pyspark" else installed_version(library)

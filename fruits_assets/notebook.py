@@ -1,7 +1,4 @@
-"""How `notebooks/` show pictures, the same in Jupyter's own kernel and in a cluster's (by Livy).
-
-What is shown is computed and drawn elsewhere.
-"""
+"""Display of pictures in `notebooks/`, both in a local Jupyter kernel and on a cluster (Livy)."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from spark_src.tables.delta import Snapshot
 
 
 class Picture:
-    """A picture for `%matplot`, by which Livy asks a figure to save itself as PNG.
+    """A picture for Livy's `%matplot`, which expects a Matplotlib figure and saves it as PNG.
 
     Args:
-        content: a picture's file, in any format that Pillow reads.
+        content: a file in any format that Pillow reads.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -31,14 +28,14 @@ class Picture:
 
     @classmethod
     def from_pixels(cls, pixels: NDArray[np.float32]) -> Picture:
-        """What the model is given: (side, side, 3), values in [-1, 1]."""
+        """A picture from the model's input: shape (side, side, 3), values in [-1, 1]."""
         image = Image.fromarray(np.rint((pixels + 1) * 127.5).astype(np.uint8))
         file = io.BytesIO()
         image.save(file, "PNG")
         return cls(file.getvalue())
 
     def gcf(self) -> Picture:
-        """Itself: Livy takes what it is given for `matplotlib.pyplot`."""
+        """This object, because Livy calls `gcf()` as on `matplotlib.pyplot`."""
         return self
 
     def savefig(self, file: IO[bytes], format: str) -> None:  # noqa: A002 - as Livy calls it
@@ -48,7 +45,7 @@ class Picture:
 
 
 class NotDrawn:
-    """Stands for a picture until a cell draws it. Sparkmagic goes on after a cell that failed.
+    """Placeholder for a picture until a cell draws it. Sparkmagic continues after failed cells.
 
     Args:
         name: the variable that will hold the picture.
@@ -58,19 +55,19 @@ class NotDrawn:
         self._name = name
 
     def gcf(self) -> Picture:
-        """Say which cell to look at, where Livy would say `KeyError`.
+        """Raise an error that names the cell, where Livy would raise `KeyError`.
 
         Raises:
             FruitsError: always.
         """
         raise FruitsError(
-            f"There is no picture `{self._name}`: the cell that draws it failed or was not run, "
-            "or one above it. The first error above says why; fix that and run the cells again."
+            f"There is no picture `{self._name}`: the cell that draws it, or one above it, failed "
+            "or was not run. Fix the first error above and run the cells again."
         )
 
 
 def register_matplot() -> None:
-    """Register the line magic `%matplot name` in Jupyter's own kernel; Livy has it built in."""
+    """Register the line magic `%matplot name` in a local Jupyter kernel; Livy has it built in."""
     ipython = sys.modules.get("IPython")  # a cluster has none
     shell = ipython.get_ipython() if ipython else None
     if shell is not None:
@@ -82,20 +79,20 @@ def _matplot(shell: Any, name: str) -> None:
 
     file = io.BytesIO()
     shell.user_ns[name].gcf().savefig(file, format="png")
-    shown: Any = display  # without types of its own
-    shown.display(shown.Image(file.getvalue()))
+    untyped: Any = display  # IPython has no type annotations here
+    untyped.display(untyped.Image(file.getvalue()))
 
 
 def pictures_to_show(gallery: Gallery, images: Snapshot) -> list[dict[str, Any]]:
-    """Some of the pictures, as rows; a notebook keeps what it shows.
+    """A sample of the pictures, as rows, without personal photos.
 
     Raises:
-        SettingsError: all of them may be a person's.
+        SettingsError: all of them may be personal photos.
     """
     rows = gallery.pictures(images)
     if rows:
         return rows
     raise SettingsError(
-        "Every picture in raw_images may be a person's photo, and a notebook keeps what it shows. "
-        "Set FRUITS_SHOW_PHOTOS=true to show them, and delete the notebook's outputs afterwards."
+        "Every picture in raw_images may be a person's photo, and a notebook saves its outputs. "
+        "Set FRUITS_SHOW_PHOTOS=true to show them, and delete the outputs afterwards."
     )

@@ -1,4 +1,4 @@
-"""S3's notifications about the input, from an SQS queue: without one nothing has to be listed."""
+"""S3 event notifications of the input from an SQS queue, which make most listings unnecessary."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from spark_src.errors import AwsError, SettingsError
 from spark_src.io.aws import aws_errors, client
 
 RECEIVES = 100
-"""Calls in which one `drain` receives messages."""
+"""Maximum receive calls per `drain`."""
 
 BATCH = 10
-"""Messages of one call: SQS allows no more."""
+"""Messages per call, the maximum of SQS."""
 
 WAIT_SECONDS = 1
-"""How long a call waits for messages. Without a wait SQS asks some of its servers only."""
+"""Long polling: how long a call waits. With short polling, SQS queries only some servers."""
 
 DRAIN_SECONDS = 20.0
-"""After so long `drain` begins no further call: the listing has to fit into the same evaluation."""
+"""`drain` starts no call after this time, because the same evaluation may have to list."""
 
 _TEST_EVENT = "s3:TestEvent"
-"""What S3 sends once, to see whether it may, when notifications are configured."""
+"""The message that S3 sends once when notifications are configured."""
 
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
@@ -37,63 +37,62 @@ _QUEUE_URL = re.compile(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com/\d{12}/[\w-]
 
 @dataclass(frozen=True)
 class Notices:
-    """What one `drain` found. No name of a picture is kept: it can name a person."""
+    """The result of one `drain`. Names of pictures are not kept, as they may identify a person."""
 
     events: int = 0
-    """How many objects came or went. Never too few; some may count twice, as S3 and SQS promise
-    to say each at least once."""
+    """Number of created or deleted objects. Never too low; S3 and SQS deliver at least once, so
+    some may be counted twice."""
     handles: tuple[str, ...] = field(default=(), repr=False)
-    """What the messages are deleted by."""
+    """Receipt handles for deleting the messages."""
 
 
 class InputQueue:
-    """The queue that S3 tells of objects that come and go under the input.
+    """The queue to which S3 reports created and deleted objects of the input.
 
-    A message stays until it is acknowledged. Acknowledge notices only after acting on them:
-    after a crash in between they come again, and the input is listed once too often, not once too
-    few.
+    Messages stay until they are acknowledged. Acknowledge notices only after acting on them: after
+    a crash they are delivered again, so the input is listed once too often rather than missed.
     """
 
     def __init__(self, url: str, region: str) -> None:
-        """Take a queue. AWS is not asked.
+        """Validate the URL, without calling AWS.
 
         Args:
-            url: the queue's URL, as infra's output `input_queue_url` has it.
+            url: the queue's URL, i.e. the Terraform output `input_queue_url`.
             region: the configured region.
 
         Raises:
-            SettingsError: it is no URL of a queue in that region of the EU.
+            SettingsError: it is not the URL of a queue in that region.
         """
         _require_in_region(url, region)
         self._url = url
         self._region = region
 
     def drain(self, limit: int = RECEIVES) -> Notices:
-        """Receive what is there, and delete none of it but S3's test messages.
+        """Receive the available messages, and delete only S3's test messages.
 
-        What is more than `limit` calls bring, ten messages each, is left for the next time.
+        At most `limit` calls of ten messages each; the rest is left for the next time.
 
         Raises:
-            AwsError: there is no such queue, or the role may not read it.
+            AwsError: the queue does not exist, or the role may not read it.
         """
         received: dict[str, tuple[str, int]] = {}
         for message in self._messages(limit):
-            # One that comes twice counts once, and only its last handle deletes it.
+            # A message delivered twice counts once, and only its last handle deletes it.
             received[message["MessageId"]] = message["ReceiptHandle"], _events(message["Body"])
         self._delete([handle for handle, events in received.values() if not events])
         found = {handle: events for handle, events in received.values() if events}
         return Notices(sum(found.values()), tuple(found))
 
     def acknowledge(self, notices: Notices) -> None:
-        """Delete the messages of these notices. To be called once a run was asked for.
+        """Delete the messages of these notices, after a run was requested.
 
         Raises:
-            AwsError: some of them could not be deleted, also in a second try; they come again.
+            AwsError: some could not be deleted after a second try; they are delivered again.
         """
         self._delete(notices.handles)
 
     def _messages(self, limit: int) -> Iterator[dict[str, Any]]:
-        """Messages until there are none for now, or `limit` or the time is reached."""
+        """Messages until none are left, or `limit` or the time limit is reached."""
         end = time.monotonic() + DRAIN_SECONDS
         for _ in range(limit):
             messages = self._receive()
@@ -109,21 +108,21 @@ class InputQueue:
         return answer.get("Messages") or []
 
     def _delete(self, handles: Sequence[str]) -> None:
-        """Delete messages; those that SQS says it could not delete are tried once more."""
-        stayed = self._delete_once(handles)
-        stayed = self._delete_once(list(stayed))
-        if stayed:
-            codes = ", ".join(sorted(set(stayed.values())))
+        """Delete messages, and retry failed ones once."""
+        failed = self._delete_once(handles)
+        failed = self._delete_once(list(failed))
+        if failed:
+            codes = ", ".join(sorted(set(failed.values())))
             raise AwsError(
-                f"Deleting {len(stayed)} of {len(handles)} messages from {self._url} failed, also "
-                f"in a second try: {codes}. Nothing is lost: they come again, and the input is "
-                "listed once more. Where it goes on, see what SQS says of that code.",
-                next(iter(stayed.values())),
+                f"Deleting {len(failed)} of {len(handles)} messages from {self._url} failed twice: "
+                f"{codes}. Nothing is lost: they are delivered again, and the input is listed once "
+                "more. If it persists, look up the error code in the SQS documentation.",
+                next(iter(failed.values())),
             )
 
     def _delete_once(self, handles: Sequence[str]) -> dict[str, str]:
-        """Delete messages, ten a call; the handles of those that stayed, each with SQS's code."""
-        stayed: dict[str, str] = {}
+        """Delete messages, ten per call; return the handles that failed with SQS's error code."""
+        failed: dict[str, str] = {}
         for start in range(0, len(handles), BATCH):
             batch = handles[start : start + BATCH]
             entries = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(batch)]
@@ -131,20 +130,20 @@ class InputQueue:
                 answer = client("sqs", self._region).delete_message_batch(
                     QueueUrl=self._url, Entries=entries
                 )
-            failed = answer.get("Failed") or []
-            stayed |= {batch[int(one["Id"])]: str(one["Code"]) for one in failed}
-        return stayed
+            errors = answer.get("Failed") or []
+            failed |= {batch[int(error["Id"])]: str(error["Code"]) for error in errors}
+        return failed
 
     @contextmanager
-    def _queue_errors(self, doing: str) -> Iterator[None]:
+    def _queue_errors(self, activity: str) -> Iterator[None]:
         try:
-            with aws_errors(f"{doing} {self._url}"):
+            with aws_errors(f"{activity} {self._url}"):
                 yield
         except AwsError as error:
             if error.code not in _NO_QUEUE:
                 raise
             raise AwsError(
-                f"{doing} {self._url} failed: there is no such queue. Set FRUITS_INPUT_QUEUE to "
+                f"{activity} {self._url} failed: there is no such queue. Set FRUITS_INPUT_QUEUE to "
                 "the one that `make -s env` prints, or unset it: the input is then listed at "
                 "each evaluation.",
                 error.code,
@@ -152,9 +151,9 @@ class InputQueue:
 
 
 def _events(body: str) -> int:
-    """How many events a message tells of: none for S3's test, one where it cannot be read.
+    """Number of events in a message: none for S3's test message, one for an unknown format.
 
-    To list once too often does no harm, and S3 may come to write what is not known here.
+    An unnecessary listing is harmless, and S3's format may change.
     """
     try:
         found = json.loads(body)
@@ -169,25 +168,25 @@ def _events(body: str) -> int:
 
 
 def _require_in_region(url: str, region: str) -> None:
-    """See that a URL is a queue's in that region, or of the endpoint that stands in for AWS."""
+    """Require the URL of a queue in that region, or of the configured AWS test endpoint."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_SQS") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint and url.startswith(f"{endpoint.rstrip('/')}/"):
         return
     found = _QUEUE_URL.fullmatch(url)
     if found is None:
         raise SettingsError(
-            f"The queue {url!r} is no URL of SQS: it has to be "
-            "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME, as `make -s env` prints it. Unset "
-            "FRUITS_INPUT_QUEUE where there is no queue."
+            f"The queue {url!r} is not an SQS URL. Use "
+            "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME, as printed by `make -s env`, or unset "
+            "FRUITS_INPUT_QUEUE if there is no queue."
         )
     if found[1] not in EU_REGIONS:
         raise SettingsError(
-            f"The queue {url} is in {found[1]}, and names of pictures have to stay in the EU. Use "
-            f"the queue that `terraform apply` makes in one of {', '.join(EU_REGIONS)}."
+            f"The queue {url} is in {found[1]}, but names of pictures must stay in the EU. Use "
+            f"the queue that `terraform apply` creates in one of {', '.join(EU_REGIONS)}."
         )
     if found[1] != region:
         raise SettingsError(
-            f"The queue {url} is in {found[1]}, not in the configured {region}; S3 tells queues of "
-            "its own region only. Use the queue that `make -s env` prints, or set FRUITS_REGION "
-            "to the bucket's region."
+            f"The queue {url} is in {found[1]}, not in the configured {region}. S3 only notifies "
+            "queues in the bucket's region. Use the queue that `make -s env` prints, or set "
+            "FRUITS_REGION to the bucket's region."
         )

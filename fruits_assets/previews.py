@@ -1,7 +1,7 @@
-"""What the UI shows of a version besides figures: sheets, plots, first rows. Light and bounded.
+"""UI previews of a version: contact sheets, plots and first rows, all of bounded size.
 
-Dagster keeps metadata for good, also after an erasure: what may be a person's is shown only where
-a setting allows it.
+Dagster keeps metadata permanently, even after an erasure, so possibly personal data is shown only
+if a setting allows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from fruits_assets.metadata import rows_table
+from fruits_assets.metadata import Metadata, rows_table
 from spark_src.images.layout import may_be_personal
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
@@ -37,34 +37,32 @@ from spark_src.tables.vectors import FEATURES, matrix_of
 
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 MAX_CELL = 80
-"""Characters of a cell: details of rejected files can be long."""
-
-Drawn = dict[str, Any]
+"""Maximum characters per cell: details of rejected files can be long."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The rows of tables that may be shown."""
+    """Access to the rows that may be shown."""
 
     tables: Tables
     show_photos: bool = False
 
     def may_show(self, row: dict[str, Any]) -> bool:
-        """Whether a row may be shown: it is of the data set, or the setting allows all."""
+        """Whether a row may be shown: it is not personal, or the setting allows all."""
         return self.show_photos or not may_be_personal(row["path"], row["split"])
 
     def pictures(self, images: Snapshot | None) -> list[dict[str, Any]]:
-        """Some of the pictures that may be shown, as rows."""
+        """A sample of the pictures that may be shown, as rows."""
         table = sample_rows(images, [*KEYS, "content", "orientation"], ROWS) if images else None
         return [row for row in _rows(table) if self.may_show(row)]
 
     def rejected(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """The first rejected files; their paths, which may be a person's, where that is allowed."""
+        """The first rejected files, with paths (possibly personal) only if allowed."""
         columns = ["path", "bytes", "reason", "detail"] if self.show_photos else ["bytes", "reason"]
         return _rows(sample_rows(snapshot, columns, LINES))
 
     def csv_rows(self, snapshot: Snapshot) -> list[dict[str, Any]]:
-        """Those of the CSV file's first rows that may be shown, and the first columns."""
+        """The first columns of the CSV file's first rows, without rows that may not be shown."""
         file = snapshot.location / FILE
         with file.filesystem.open_input_stream(file.path) as stream:
             reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
@@ -72,16 +70,16 @@ class Gallery:
         return [dict(islice(row.items(), CSV_COLUMNS)) for row in rows]
 
 
-def raw_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """One picture of each label."""
+def raw_images(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """One picture per label."""
     rows = gallery.pictures(snapshot)
     if not rows:
         return {"pictures": hidden()}
-    return {"pictures": image(one_of_each_label(rows), "a picture of each label")}
+    return {"pictures": image(one_of_each_label(rows), "one picture per label")}
 
 
 def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
-    """A sheet with the first picture of each label; rows as `Gallery.pictures` gives them."""
+    """A contact sheet with the first picture of each label; rows as from `Gallery.pictures`."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     first: dict[str, dict[str, Any]] = {}
@@ -91,14 +89,14 @@ def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
     return plots.contact_sheet(chosen[:LABELS])
 
 
-def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """The first rejected files, without their paths where those may be a person's."""
+def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """The first rejected files; paths are hidden if they may be personal."""
     rows = gallery.rejected(snapshot)
     return {"first rejected files": table_of(rows)} if rows else {}
 
 
-def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """How quickly they came, how large they are, and which pictures they make neighbours."""
+def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """Throughput, a histogram of the activations, and nearest neighbours of some pictures."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     drawn = _throughput(snapshot)
@@ -119,8 +117,8 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return drawn | {"nearest neighbours": sheet}
 
 
-def _throughput(snapshot: Snapshot) -> Drawn:
-    """Pictures a second over the run; nothing where it featurized none."""
+def _throughput(snapshot: Snapshot) -> Metadata:
+    """Pictures per second over the run; nothing if no features were computed."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     points = snapshot.typed(FeaturesStatistics).progress
@@ -128,18 +126,18 @@ def _throughput(snapshot: Snapshot) -> Drawn:
         return {}
     edges, rates = progress.rates(points)
     drawn = plots.throughput(edges, rates, images=points[-1][1])
-    return {"throughput": image(drawn, "pictures a second over the run")}
+    return {"throughput": image(drawn, "pictures per second over the run")}
 
 
 def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
-    """A row for each of a few pictures: itself, then the pictures with the greatest cosine."""
+    """One row for each of a few pictures: the picture and those with the highest cosine."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     sheet = []
     by_label = np.argsort([row["path"] for row in rows], kind="stable")
-    asked = by_label[np.linspace(0, len(rows) - 1, QUERIES).astype(int)]
-    for query in asked:
+    queries = by_label[np.linspace(0, len(rows) - 1, QUERIES).astype(int)]
+    for query in queries:
         nearest = np.argsort(-(units @ units[query]), kind="stable")
         nearest = nearest[nearest != query][:NEIGHBOURS]
         for index in (query, *nearest):
@@ -149,8 +147,8 @@ def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -
     return image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
 
 
-def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
-    """Where the variance lies."""
+def pca_model(_: Gallery, snapshot: Snapshot) -> Metadata:
+    """A scree plot of the explained variance."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     model = load_current(snapshot)
@@ -160,8 +158,8 @@ def pca_model(_: Gallery, snapshot: Snapshot) -> Drawn:
     return {"variance": image(plots.scree(ratios, model.n_components, needed, share), "variance")}
 
 
-def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
-    """A map of the pictures, and the variance of the model that made it."""
+def pca_components(gallery: Gallery, snapshot: Snapshot) -> Metadata:
+    """A map of the first two components, and the variance of the PCA model."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     model = gallery.tables.find(PCA_MODEL)
@@ -178,14 +176,14 @@ def pca_components(gallery: Gallery, snapshot: Snapshot) -> Drawn:
     return drawn | {"map": image(plots.label_map(points, labels), "map of the pictures")}
 
 
-def csv_export(gallery: Gallery, snapshot: Snapshot) -> Drawn:
+def csv_export(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     """The first rows and columns of the file."""
     rows = gallery.csv_rows(snapshot)
     return {"first rows": table_of(rows) if rows else hidden()}
 
 
 def _sound(vectors: VectorStatistics, length: int) -> bool:
-    """Whether every vector can be drawn; where not, a check says what is wrong with them."""
+    """Whether every vector can be plotted; otherwise a check reports the problem."""
     lengths = {vectors.shortest, vectors.longest}
     return lengths == {length} and not vectors.nulls and not vectors.not_finite
 
@@ -201,7 +199,7 @@ def image(content: bytes, title: str) -> dg.MarkdownMetadataValue:
 
 
 def hidden() -> dg.MarkdownMetadataValue:
-    """What stands in place of photos that may not be shown."""
+    """The placeholder for photos that may not be shown."""
     return dg.MetadataValue.md("Photos are not shown; FRUITS_SHOW_PHOTOS=true shows them.")
 
 

@@ -1,4 +1,4 @@
-"""The tags by which Dagster knows what an asset was made from, for events that lack them."""
+"""Dagster's data provenance tags, for events that lack them."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from fruits_assets.dagster_internals import extract_data_version_from_entry
 def tags(
     instance: dg.DagsterInstance, assets_def: dg.AssetsDefinition, asset: dg.AssetKey
 ) -> dict[str, str]:
-    """Code version, and the version of each input as the instance knows it now."""
+    """Code version, and the version of each input that the instance has recorded last."""
     spec = assets_def.specs_by_key[asset]
     found = {"dagster/code_version": spec.code_version or ""}
     for dep in spec.deps:

@@ -1,4 +1,4 @@
-"""What the assets work with. Each checks itself when a run starts, before Spark does."""
+"""Resources of the assets. They are validated when a run starts, before Spark starts."""
 
 import os
 import uuid
@@ -26,14 +26,14 @@ from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
 
 Launcher = dg.ResourceParam[Any]
-"""An asset that takes it runs on the cluster where there is one: Dagster looks for launchers."""
+"""Assets that take it run on the cluster, if there is one: Dagster looks for step launchers."""
 
 
 class LocalSpark(LazyPySparkResource):
-    """Spark in this process, started when it is first used, with the Java that came by pip."""
+    """Local Spark, started on first use, with the Java runtime installed by pip."""
 
     scratch: str
-    """Folder for what Spark spills."""
+    """Folder for Spark's spill files."""
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -42,19 +42,19 @@ class LocalSpark(LazyPySparkResource):
 
 
 class ClusterSpark(LazyPySparkResource):
-    """The cluster's Spark, in a step that spark-submit started there; on the host there is none."""
+    """The cluster's Spark, available only in steps that spark-submit started there."""
 
     def _init_session(self) -> None:
         if not is_remote():
             raise ClusterError(
-                "FRUITS_DEPLOYMENT=emr starts no Spark on this machine: only steps on the cluster "
-                "have one. Unset FRUITS_DEPLOYMENT to work here."
+                "With FRUITS_DEPLOYMENT=emr, Spark runs only in steps on the cluster, not on this "
+                "machine. Unset FRUITS_DEPLOYMENT to run Spark locally."
             )
         super()._init_session()
 
 
 def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
-    """A counter for the work of Spark, which is started: by picture where it is on this machine."""
+    """A counter of processed pictures: per picture on local Spark, otherwise an accumulator."""
     context = pyspark.spark_context
     folder = os.environ.get("SPARK_LOCAL_DIRS")
     if folder is None or not context.master.startswith("local["):
@@ -64,18 +64,18 @@ def picture_counter(pyspark: LazyPySparkResource) -> Accumulator[int]:
 
 
 def count_cores(pyspark: LazyPySparkResource) -> int:
-    """How many cores Spark worked with; 1 where nothing has started it."""
+    """The number of Spark's cores; 1 if Spark was not started."""
     if pyspark._spark_session is None:
         return 1
     return cores.count_cores(pyspark.spark_context)
 
 
 class AssetStorage(dg.ConfigurableResource[Any]):
-    """Where the assets lie. A run fails at once where its bucket is not fit for data."""
+    """The storage of the assets. A run fails immediately if its bucket fails inspection."""
 
     root: str
     show_photos: bool = False
-    """Whether metadata may show what can be a person's: Dagster keeps it, also after an erasure."""
+    """Whether metadata may show personal data, which Dagster keeps even after an erasure."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         require_in_region([self.tables.root])
@@ -87,11 +87,11 @@ class AssetStorage(dg.ConfigurableResource[Any]):
 
 
 class InputFolder(dg.ConfigurableResource[Any]):
-    """The folder of pictures, whatever is in it: the sensor and the erase job work with it."""
+    """The folder of pictures, which may be empty, for the sensor and the erase job."""
 
     uri: str
     queue_url: str | None = None
-    """URL of the SQS queue to which S3 announces what comes and goes."""
+    """URL of the SQS queue that receives S3's event notifications."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         require_in_region([self.root])
@@ -103,21 +103,21 @@ class InputFolder(dg.ConfigurableResource[Any]):
 
     @cached_property
     def queue(self) -> InputQueue | None:
-        """Its queue; None where there is none, or where the folder is on this machine."""
+        """The queue; None without one, or for a local folder."""
         if self.queue_url and self.root.scheme == "s3":
             return InputQueue(self.queue_url, configured_region())
         return None
 
     def listing(self) -> Listing:
-        """Everything in it, listed now."""
+        """A new listing of the folder."""
         return list_files(self.root)
 
 
 class PictureSource(InputFolder):
-    """The folder of pictures to ingest. A run fails at once where it is missing or empty."""
+    """The folder of pictures to ingest. A run fails immediately if it is missing or empty."""
 
     max_side: int = Limits.max_side
-    """Larger pictures are kept at a smaller scale."""
+    """Larger pictures are scaled down to this side length."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         super().setup_for_execution(context)
@@ -125,7 +125,7 @@ class PictureSource(InputFolder):
 
 
 class ModelWeights(dg.ConfigurableResource[Location]):
-    """The Keras weights' .h5 file. A run that needs it fails at once where it does not fit."""
+    """The .h5 file of Keras weights. A run that needs it fails immediately if it does not fit."""
 
     uri: str
 
@@ -137,12 +137,12 @@ class ModelWeights(dg.ConfigurableResource[Location]):
 
 
 class Residency(dg.ConfigurableResource[Any]):
-    """Every location that a deployment reads or writes, to be inspected, not read."""
+    """All locations that a deployment reads or writes, for inspection of their buckets."""
 
     uris: list[str]
 
     def findings(self) -> list[Finding]:
-        """What their buckets are like; none where all are on this machine.
+        """The results of inspecting the buckets; none if all locations are local.
 
         Raises:
             AwsError: a bucket could not be inspected.

@@ -1,4 +1,4 @@
-"""`search`: the images of the tables nearest to pictures, for notebooks and scripts. No Spark."""
+"""`search`: find the most similar stored images in notebooks and scripts. No Spark."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def search(
     k: int = 12,
     storage: str | PathLike[str] | None = None,
 ) -> pd.DataFrame:
-    """The images of the current tables that are nearest to one or several pictures.
+    """Find the stored images that are most similar to each picture.
 
-    The tables are read by the first call, and again when they changed.
+    The first call reads the tables; later calls read them again only if they have changed.
 
     Args:
         pictures: paths, s3:// URIs or contents of pictures.
-        k: how many images to find for each.
-        storage: a folder or an s3:// URI; by default what FRUITS_STORAGE says.
+        k: how many images to find per picture.
+        storage: a folder or an s3:// URI; FRUITS_STORAGE by default.
 
     Returns:
-        Columns `picture` (its place in `pictures`), `rank` (from 1), `path`, `split`, `label`,
-        `image_id`, `distance`. Photos below `photos/` are found where FRUITS_SHOW_PHOTOS=true.
+        Columns `picture` (index in `pictures`), `rank` (from 1), `path`, `split`, `label`,
+        `image_id`, `distance`. Photos under `photos/` are included if FRUITS_SHOW_PHOTOS=true.
 
     Raises:
-        FruitsError: the tables are not there, or a picture cannot be used; the message says what to
-            do.
+        FruitsError: the tables do not exist, or a picture is not usable; the message has the
+            remedy.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The settings, read and validated once. No default is used where a value is wrong."""
+"""The settings, read from the environment and validated. Invalid values are never ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spark_src.spark.scratch import FOLDER
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROOT = Path(environment.ROOT)
-"""Where what is made is stored by default."""
+"""The folder of the default storage."""
 
 BUNDLED = Path(environment.BUNDLED)
 IMAGENET = "imagenet"
@@ -41,7 +41,7 @@ class Deployment(StrEnum):
 
 
 class Settings(BaseSettings):
-    """What the environment variables `FRUITS_…` say."""
+    """The settings from the environment variables `FRUITS_…`."""
 
     model_config = SettingsConfigDict(env_prefix="FRUITS_", frozen=True)
 
@@ -52,13 +52,13 @@ class Settings(BaseSettings):
     region: str = "eu-west-1"
     cluster: str = "fruits-features"
     show_photos: bool = False
-    """Whether Dagster's metadata may show pictures and paths that can be a person's."""
+    """Whether Dagster's metadata may show pictures and paths that may be personal."""
     max_side: int = Field(default=Limits.max_side, ge=448)
-    """Pixels of the longer side of what is kept of a picture; a larger one is reduced to it."""
+    """Maximum side length of stored pictures in pixels; larger ones are scaled down."""
     input_queue: str | None = None
-    """URL of the SQS queue to which S3 announces what comes and goes under the input."""
+    """URL of the SQS queue that receives S3's event notifications of the input."""
     poll_seconds: float = Field(default=15, gt=0)
-    """The longest pause between two polls of a step on the cluster."""
+    """Maximum seconds between two polls of a step on the cluster."""
 
     @field_validator("input", "storage", "weights", "cluster")
     @classmethod
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     @field_validator("input_queue")
     @classmethod
     def _queue_in_region(cls, value: str | None, info: ValidationInfo) -> str | None:
-        region = info.data.get("region")  # none where it is wrong itself
+        region = info.data.get("region")  # missing if the region itself is invalid
         if value is None or region is None:
             return value
         try:
@@ -106,13 +106,13 @@ class Settings(BaseSettings):
         if self.deployment is Deployment.EMR and local:
             raise ValueError(
                 f"FRUITS_DEPLOYMENT=emr, but {' and '.join(local)} is on this machine, which the "
-                "cluster cannot see. Give s3://bucket/prefix for both."
+                "cluster cannot read. Use s3://bucket/prefix for both."
             )
         return self
 
     @property
     def variables(self) -> dict[str, str]:
-        """Every setting as its environment variable, for a process on the cluster."""
+        """All settings as environment variables, for a process on the cluster."""
         known = self.model_dump(exclude_none=True)
         return {f"FRUITS_{name.upper()}": str(value) for name, value in known.items()}
 
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
 
     @property
     def scratch(self) -> Path:
-        """The folder for what Spark spills: beside the data where that is on disk."""
+        """The folder for Spark's spill files: in the storage if that is local."""
         if self.storage_location.scheme == "file":
             return Path(self.storage_location.path) / FOLDER
         return Path(os.environ.get("DAGSTER_HOME") or ROOT / ".dagster") / FOLDER
@@ -148,7 +148,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used; the message names each variable and why.
+        SettingsError: a value is invalid; the message lists each variable with the reason.
     """
     _require_known(os.environ)
     try:
@@ -157,17 +157,17 @@ def load_settings() -> Settings:
         raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 
 
-NO_SETTINGS = ("FRUITS_TRACEBACK", "FRUITS_REMOTE_STEP")
-"""Variables that other parts read."""
+OTHER_VARIABLES = ("FRUITS_TRACEBACK", "FRUITS_REMOTE_STEP")
+"""Variables that are not settings."""
 
 
 def _require_known(names: Iterable[str]) -> None:
-    """A misspelled setting would be ignored, and its default used.
+    """Refuse unknown variables, because a misspelled setting would be ignored.
 
     Raises:
-        SettingsError: there is no setting of that name.
+        SettingsError: a setting does not exist.
     """
-    known = [*(f"FRUITS_{name.upper()}" for name in Settings.model_fields), *NO_SETTINGS]
+    known = [*(f"FRUITS_{name.upper()}" for name in Settings.model_fields), *OTHER_VARIABLES]
     for name in sorted(names):
         if name.upper().startswith("FRUITS_") and name.upper() not in known:
             raise SettingsError(
@@ -177,19 +177,19 @@ def _require_known(names: Iterable[str]) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known name that is nearest, as a sentence; where none is near, all of them."""
+    """A sentence that suggests the closest known name, or lists all names if none is close."""
     names = sorted(known)
     near = get_close_matches(name, names, 1)
     near = near or sorted((known for known in names if known.startswith(name)), key=len)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}."
 
 
 def settings_in_region(*others: Location) -> Settings:
-    """The settings of a command that touches the storage, or `others` in its place.
+    """The settings, after inspecting the bucket of the storage or of `others` instead.
 
     Raises:
-        SettingsError: a value cannot be used.
-        ResidencyError: a bucket is elsewhere or not safe; nothing in it was read.
+        SettingsError: a value is invalid.
+        ResidencyError: a bucket is outside the region or not secure; nothing in it was read.
         AwsError: a bucket could not be inspected.
     """
     settings = load_settings()
@@ -201,5 +201,5 @@ def settings_in_region(*others: Location) -> Settings:
 def _problem(found: ErrorDetails) -> str:
     text = found["msg"].removeprefix("Value error, ")
     if not found["loc"]:
-        return text  # of several settings together: it names them itself
+        return text  # an error of several settings, which names them itself
     return f"FRUITS_{str(found['loc'][0]).upper()}={found['input']!r}: {text}"

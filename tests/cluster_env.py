@@ -14,7 +14,7 @@ BOOTSTRAP = Path(__file__).resolve().parents[1] / "infra" / "cluster" / "bootstr
 
 
 def built_env() -> Path:
-    """The archive; the first time it takes about 12 s and the package index."""
+    """The archive. The first build takes about 12 s and needs the package index."""
     return packed_env.build()
 
 
@@ -26,14 +26,14 @@ def unpacked_env(folder: Path) -> Path:
 
 
 def node_variables(code: Path) -> dict[str, str]:
-    """The variables of a process on a node: Spark's own Python files, our zip, nothing else."""
+    """The variables of a process on a node: Spark's Python files and the project's zip."""
     spark = Path(pyspark.__file__).parent / "python" / "lib"
     path = [*sorted(spark.glob("*.zip")), code]
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(str(entry) for entry in path)}
 
 
 def on_a_node(environment: Path, code: Path, program: str) -> str:
-    """What the program prints when it has the environment, Spark's Python files and the zip."""
+    """The program's output when run with the environment, Spark's Python files and the zip."""
     done = subprocess.run(
         [environment / "bin" / "python", "-c", program],
         env=node_variables(code),
@@ -59,7 +59,7 @@ class Node:
         (self._tools / "python3.11").symlink_to(packed_env.SYSTEM_PYTHON)
 
     def boot(self, archive: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the bootstrap action; every URI holds the archive."""
+        """Run the bootstrap action; every URI returns the archive."""
         fake = self._tools / "aws"
         fake.write_text(f'#!/bin/sh\necho "$4" >> "{self._log}"\ncp "{archive}" "$5"\n')
         fake.chmod(0o755)
@@ -74,5 +74,5 @@ class Node:
 
     @property
     def downloads(self) -> list[str]:
-        """The URIs it asked for."""
+        """The URIs it requested."""
         return self._log.read_text().split()

@@ -1,4 +1,4 @@
-"""What all tests share: one Spark, the real sample, the model converted once, its features."""
+"""Shared fixtures: one Spark session, the real sample, the converted model, its features."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.pipeline import featurize, ingest, tables_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of each Spark here, and of every command started
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core has a process that runs tests
+os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of all Spark sessions and started commands
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core runs one test process
 
 
 DEAR = ("spark", "environment")
-"""Fixtures that are made in one of the processes that run the tests, and nowhere else."""
+"""Fixtures that are created in only one of the test processes."""
 
 LONG = ("browser", "host", "emr")
 
@@ -37,7 +37,7 @@ ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
 
 
 FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
-"""Folders whose tests have a marker of that name."""
+"""Folders whose tests get a marker of the same name."""
 
 SLOW_FIXTURES = frozenset(
     {"aws_url", "environment", "fruits_360", "materialized", "mobilenet", "run", "shared"}
@@ -46,11 +46,11 @@ SLOW_FIXTURES = frozenset(
 
 
 SLOW_IMPORTS = frozenset({"CliRunner", "dg", "multiprocessing", "subprocess"})
-"""What a module imports whose tests start processes, commands, or Dagster."""
+"""Imports of modules whose tests start processes, commands, or Dagster."""
 
 
 def kind_of(item: pytest.Item) -> str:
-    """A test's marker: of its folder, or of what it takes; `unit` needs nothing but its process."""
+    """A test's marker, by folder or fixtures; `unit` tests need nothing but their process."""
     if item.path.parent.name in FOLDERS:
         return item.path.parent.name
     fixtures = set(getattr(item, "fixturenames", ()))
@@ -62,20 +62,20 @@ def kind_of(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the tests out to two processes: by a dear fixture or by file, what is long first."""
+    """Distribute the tests to two processes by expensive fixture or file, longest first."""
 
-    def dear(item: pytest.Item) -> str | None:
+    def expensive_or_file(item: pytest.Item) -> str | None:
         return next((name for name in DEAR if name in getattr(item, "fixturenames", ())), None)
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(dear(item) or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(expensive_or_file(item) or item.path.stem))
         item.add_marker(kind_of(item))
-    items.sort(key=lambda item: (not dear(item), item.path.parent.name not in LONG))
+    items.sort(key=lambda item: (not expensive_or_file(item), item.path.parent.name not in LONG))
 
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The one Spark of the suite, with the settings of a local deployment."""
+    """The suite's only Spark session, with the settings of a local deployment."""
     use_bundled_java()
     builder = SparkSession.builder
     warehouse = tmp_path_factory.mktemp("warehouse")
@@ -105,7 +105,7 @@ def aws_url() -> Iterator[str]:
 
 @pytest.fixture
 def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """This process's AWS is the server, in eu-west-1."""
+    """Use the moto server as AWS in this process, in eu-west-1."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws_url)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
@@ -118,17 +118,17 @@ def aws(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def bucket(aws: str) -> str:  # noqa: ARG001
-    """A new bucket in eu-west-1, closed to the public and encrypted."""
+    """A new bucket in eu-west-1, not public and encrypted."""
     return new_bucket("eu-west-1")
 
 
 def new_bucket(region: str) -> str:
-    """Make a bucket such as infra/ makes, in that region."""
+    """Create a bucket like those of infra/ in that region."""
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
     if ANOTHER_S3:
-        return name  # the one that was tried has neither of the names below
+        return name  # the tested one has neither of the attributes below
     closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration=dict.fromkeys(closed, True)
@@ -158,7 +158,7 @@ def mobilenet(weights: Path) -> MobilenetModel:
 
 @pytest.fixture(scope="session")
 def sample_tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Storage of the sample's pictures and features. To be read only."""
+    """Storage of the sample's pictures and features. Read-only."""
     return tables_in(tmp_path_factory.mktemp("sample"))
 
 
@@ -190,7 +190,7 @@ def sample_features(sample_version: Snapshot) -> Location:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cluster's packed environment, unpacked. To be read only."""
+    """The cluster's packed environment, unpacked. Read-only."""
     target = unpacked_env(tmp_path_factory.mktemp("node"))
     yield target
     shutil.rmtree(target)  # pytest keeps the folders of three runs
@@ -198,7 +198,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's own code as the cluster gets it."""
+    """The project's code as deployed to the cluster."""
     package = code_package.build()
     file = tmp_path_factory.mktemp("code") / package.name
     file.write_bytes(package.content)
@@ -207,7 +207,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of larger data beside the checkout; without it tests are skipped."""
+    """The folder of larger data next to the checkout; tests are skipped without it."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip("There is no folder `shared` beside the checkout.")
@@ -216,7 +216,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def fruits_360(shared: Path) -> Path:
-    """5,360 real pictures of 67 varieties; without them the tests that need them are skipped."""
+    """5,360 real pictures of 67 varieties; tests that need them are skipped without them."""
     folder = shared / "data" / "fruits-360"
     if not folder.is_dir():
         pytest.skip("There is no folder `data/fruits-360` in the shared data.")

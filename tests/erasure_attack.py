@@ -32,11 +32,11 @@ from tests.pipeline import tables_in
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = REPOSITORY / "sample" / "fruits-360" / "Test"
 BY_COMMAND = ODD_NAMES[1:4]
-"""Named on the command line; the others are asked for as it does, without 40 processes."""
+"""Passed to the command; requests for the others are created directly, without 40 processes."""
 
 
 class Attack:
-    """One input, storage, Dagster home and temporary folder, below a folder of their own."""
+    """Input, storage, Dagster home and temporary folder in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +47,7 @@ class Attack:
         self.environment = os.environ | {
             "FRUITS_INPUT": str(folder / "input"),
             "FRUITS_STORAGE": str(folder / "data"),
-            "FRUITS_SHOW_PHOTOS": "true",  # as bad as it gets: pictures in Dagster's records
+            "FRUITS_SHOW_PHOTOS": "true",  # the worst case: pictures in Dagster's records
             "DAGSTER_HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
             "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={folder / 'tmp'}",
@@ -55,11 +55,11 @@ class Attack:
         os.environ["DAGSTER_HOME"] = str(folder / "home")
 
     def hits(self) -> list[str]:
-        """Where the people are, by the tests' own scanner."""
+        """Locations of the people's data, found by the tests' own scanner."""
         return files_with(MARKER, self.folder)
 
     def materialize(self, select: str, kill_after: float | None = None) -> None:
-        """A run; one that is killed leaves its scratch, its files and its record."""
+        """Start a run; if killed, it leaves its scratch, its files and its record."""
         command = ["dagster", "asset", "materialize", "--select", select]
         code = self._run(command, kill_after)
         if kill_after is None and code:
@@ -71,7 +71,7 @@ class Attack:
                 instance.delete_run(run.run_id)  # as the error of `fruits erase` says
 
     def erase(self, *arguments: str, kill_after: float | None = None) -> int:
-        """The command; its code, negative where it was killed."""
+        """Run the command; return its exit code, negative if it was killed."""
         return self._run(["fruits", "erase", *arguments], kill_after)
 
     def ask_for_the_others(self) -> None:
@@ -82,7 +82,7 @@ class Attack:
                 requests.keep(tables, target)
 
     def staying(self) -> set[str]:
-        """Whose photos the tables still have."""
+        """People whose photos are still in the tables."""
         files = tables_in(self.folder / "data").current("pca_components").locations
         paths = read_columns(files, ["path"])["path"].to_pylist()
         return {path.split("/")[1] for path in paths if path.startswith("photos/")}
@@ -106,12 +106,12 @@ class Attack:
 
 
 def main() -> None:
-    """Attack, and say what was found."""
+    """Run the attack and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=12, help="how often the erasure is killed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chance = random.Random(options.seed)  # noqa: S311 - it is to be repeatable
+    chance = random.Random(options.seed)  # noqa: S311 - has to be repeatable
     with tempfile.TemporaryDirectory(prefix="erasure-attack-") as parent:
         attack = Attack(Path(tempfile.mkdtemp(dir=parent)))
         attack.materialize("*")

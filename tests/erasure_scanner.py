@@ -1,4 +1,4 @@
-"""A look for a name everywhere, by means that are not the project's: bytes, formats, rows.
+"""Search for a name in bytes, formats and rows, without using the project's code.
 
 It decodes whatever it knows, as deep as it goes, and compares without regard to how a name is
 quoted: every escape of JSON, URLs, Python, CSV and HTML is undone first.
@@ -38,11 +38,11 @@ _OPENERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _DEPTH = 4
 _SHORT = 2**16
-"""Bytes of a file in which any run of letters is tried as base64; in longer ones what says so."""
+"""Size up to which any run of letters is tried as base64; in larger files only marked data is."""
 
 
 def files_with(marker: str, *roots: Path | str) -> list[str]:
-    """Files and folders below some folders whose names or contents have the marker."""
+    """Files and folders whose names or contents contain the marker."""
     found = []
     for root in map(os.fsencode, roots):
         for folder, folders, files in os.walk(root):
@@ -54,7 +54,7 @@ def files_with(marker: str, *roots: Path | str) -> list[str]:
 
 
 def rows_with(marker: str, dsn: str) -> list[str]:
-    """Tables of a PostgreSQL database that have a row with the marker."""
+    """Tables of a PostgreSQL database with a row that contains the marker."""
     found = []
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("select tablename from pg_tables where schemaname = 'public'")
@@ -65,10 +65,8 @@ def rows_with(marker: str, dsn: str) -> list[str]:
 
 
 def is_in(content: bytes, marker: str, depth: int = 0) -> bool:
-    """Whether bytes have the marker, however they are packed and quoted."""
-    run = max(
-        re.findall("[A-Za-z0-9]+", marker), key=len
-    )  # whatever quotes it leaves letters alone
+    """Whether bytes contain the marker, however they are compressed and quoted."""
+    run = max(re.findall("[A-Za-z0-9]+", marker), key=len)  # quoting never changes letters
     may_be = run.encode() in content or run.encode("utf-16-le") in content
     wanted = unicodedata.normalize("NFC", marker)
     if may_be and any(wanted in text for text in _unquoted(content)):

@@ -1,4 +1,4 @@
-"""How Java is started in the tests, and what it needs to talk with S3."""
+"""JVM options of the tests, and the jars for S3 access."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from spark_src.spark.session import s3_config
 
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For a JVM of half a minute: what better code takes to compile is never won back."""
+"""For short-lived JVMs, where optimizing compilation never pays off."""
 
 _TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
-"""The machine's own certificates: a Java that came by pip has others, a proxy needs these."""
+"""The machine's certificates, needed behind a proxy: Java from pip has its own."""
 
 _TRUST = f"-Djavax.net.ssl.trustStore={_TRUST_STORE}" if _TRUST_STORE.exists() else ""
 
@@ -28,7 +28,7 @@ _YARN = (
     "org.bouncycastle:bcpkix-jdk15on:1.60",
     "org.mockito:mockito-core:3.12.4",
 )
-"""YARN's servers in one jar, and what they start with; 46 MB. Spark has the rest."""
+"""YARN's servers in one jar with their dependencies; 46 MB. Spark has the rest."""
 
 _YARN_CACHE = Path(__file__).resolve().parents[1] / ".cache" / "yarn"
 
@@ -45,7 +45,7 @@ builder.getOrCreate().stop()
 
 
 def s3a_jars() -> list[Path]:
-    """S3A as Maven has it; fetched the first time, by one process, as Ivy keeps none other out."""
+    """S3A from Maven, downloaded once and by one process, because Ivy does not lock its cache."""
     folder = Path.home() / ".ivy2"
 
     def is_there() -> bool:
@@ -56,7 +56,7 @@ def s3a_jars() -> list[Path]:
 
 
 def yarn_jars() -> list[Path]:
-    """Hadoop's YARN as Maven has it, kept in .cache; fetched the first time."""
+    """Hadoop's YARN from Maven, downloaded once to .cache."""
     excluded = "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime"
 
     def is_there() -> bool:

@@ -1,7 +1,7 @@
 """Runs cells as Apache Livy's Python shell does (repl/src/main/resources/fake_shell.py, 0.8).
 
-Alone and without imports of the project: it travels to a node. It is no Jupyter: of magics it knows
-`%matplot name`, which takes a global for `matplotlib.pyplot`, and there is no IPython.
+Self-contained, because it is copied to a node. Unlike Jupyter it has no IPython, and its only magic
+is `%matplot name`, which treats a global like `matplotlib.pyplot`.
 """
 
 import ast
@@ -10,7 +10,7 @@ import re
 
 
 def run_cell(source, names):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Run a cell in these globals; the PNG that its last line shows, or None."""
+    """Run a cell in these globals; return the PNG that its last line shows, or None."""
     image = None
     for chunk in re.split(r"^(%.*)$", source, flags=re.MULTILINE):
         if chunk.startswith("%"):

@@ -1,4 +1,4 @@
-"""Photos as phones write them: HEIC, WebP, AVIF and JPEG, with where and when they were taken."""
+"""Photos as written by phones: HEIC, WebP, AVIF and JPEG, with place and time in EXIF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from tests.fuzz.foreign import PICTURES
 
 MARK = "SECRETGPS48.8584N2.2945E"
-"""What the HEIC files' metadata hold, too."""
+"""A text that is also in the metadata of the HEIC files."""
 
 GPS, MAP_DATUM, ORIENTATION, MAKER = 0x8825, 0x12, 0x0112, 0x010F
 
@@ -22,8 +22,8 @@ def write_photos(folder: Path, sample: Path) -> list[str]:
     """Ten photos, by their names: three HEIC, two WebP, two AVIF, three JPEG of which one is large.
 
     Args:
-        folder: where to.
-        sample: the pictures that they show.
+        folder: the target folder.
+        sample: the pictures to encode.
     """
     folder.mkdir(parents=True)
     shown = [Image.open(file) for file in sorted((sample / "Test").glob("*/*.jpg"))[::7]]
@@ -45,7 +45,7 @@ def write_photos(folder: Path, sample: Path) -> list[str]:
 
 
 def encoded(picture: Image.Image, file_format: str, **options: Any) -> bytes:
-    """A picture with EXIF: turned, and with a place."""
+    """A picture with EXIF: a rotation and a place."""
     exif = Image.Exif()
     exif[ORIENTATION], exif[MAKER], exif[GPS] = 6, MARK, {MAP_DATUM: MARK}
     content = io.BytesIO()
@@ -54,7 +54,7 @@ def encoded(picture: Image.Image, file_format: str, **options: Any) -> bytes:
 
 
 def photo_of_12_megapixels(picture: Image.Image) -> bytes:
-    """A picture enlarged, with the grain of a sensor."""
+    """An enlarged picture with sensor noise."""
     large = np.asarray(picture.convert("RGB").resize((4032, 3024), Image.Resampling.BICUBIC))
     grain = np.random.default_rng(1).normal(0, 4, (3024, 4032, 1))
     noisy = np.clip(large + grain, 0, 255).astype(np.uint8)

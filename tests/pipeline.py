@@ -1,4 +1,4 @@
-"""Ingest and features as their assets make them, without Dagster: plan, work, audit, commit."""
+"""Ingest and features without Dagster: plan, compute, audit, commit."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from spark_src.tables.parquet import open_parquet
 
 @dataclass(frozen=True)
 class Ingest:
-    """What one run of ingest planned and committed."""
+    """The plan and commits of one ingest run."""
 
     plan: IngestPlan
     raw: Snapshot
     rejected: Snapshot
     unchanged: bool
-    """Whether neither table got a commit."""
+    """Whether the run committed to neither table."""
 
 
 def tables_in(folder: Path) -> Tables:
-    """Storage in a folder."""
+    """The tables of a storage folder."""
     return Tables(Location.parse(str(folder)))
 
 
@@ -55,7 +55,7 @@ def table_of(snapshot: Snapshot) -> pa.Table:
 
 
 def rows_by_path(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
-    """A version's rows; no path may be there twice."""
+    """A version's rows by path; paths have to be unique."""
     rows = table_of(snapshot).to_pylist()
     found = {row["path"]: row for row in rows}
     if len(found) != len(rows):
@@ -76,10 +76,10 @@ def ingest(
     Args:
         spark: the session.
         tables: the storage.
-        source: the input, or what was listed of it.
-        limits: what is too large.
-        run_id: of the run that commits.
-        done: counts the files that are read.
+        source: the input, or its listing.
+        limits: the size limits.
+        run_id: the run that commits.
+        done: counts the files read.
     """
     started = time.monotonic()
     rejected, raw = (tables.begin(name, run_id) for name in ("rejected_images", "raw_images"))
@@ -110,8 +110,8 @@ def featurize(
         spark: the session.
         tables: the storage.
         images: the version.
-        model: makes the features.
-        recompute: use none of the features that are there.
+        model: the model to apply.
+        recompute: do not reuse existing features.
         run_id: of the run that commits.
     """
     write = tables.begin("mobilenet_features", run_id, [images])

@@ -1,4 +1,4 @@
-"""Programs of the system that tests need: who lacks one skips those tests, but CI fails."""
+"""System programs that tests need: without them, tests are skipped, or fail in CI."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 
 def program(name: str, package: str, path: str | None = None) -> str:
-    """Where a program is; without it the test that asks is skipped, or in CI fails.
+    """The path of a program; skip the test without it, or fail in CI.
 
     Args:
-        name: of the program.
-        package: Debian's package that has it.
-        path: the folders to look in; None: those of PATH.
+        name: the program's name.
+        package: the Debian package of the program.
+        path: the folders to search; None for PATH.
     """
     found = shutil.which(name, path=path)
     if found:

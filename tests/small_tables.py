@@ -1,4 +1,4 @@
-"""`raw_images` of a few made-up pictures, written as its asset writes it, without Spark."""
+"""`raw_images` tables with a few fake pictures, written like the asset does, without Spark."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ASSET = "raw_images"
 
 
 def digest_of(text: str) -> str:
-    """Sixty-four digits, as the id of a picture has."""
+    """A fake picture id of 64 digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def picture_rows(paths: Iterable[str]) -> pa.Table:
-    """A row for each path."""
+    """One row per path."""
     rows = [
         {
             "image_id": digest_of(path),
@@ -43,7 +43,7 @@ def picture_rows(paths: Iterable[str]) -> pa.Table:
 
 
 def statistics_of(paths: Iterable[str]) -> RawImagesStatistics:
-    """What a version with these rows says of itself."""
+    """The statistics of a version with these rows."""
     known = sorted(paths)
     return RawImagesStatistics(
         digest=digest_of("\n".join(["rows", *known])),
@@ -58,12 +58,12 @@ def statistics_of(paths: Iterable[str]) -> RawImagesStatistics:
 
 
 def write_rows(write: TableWrite, *paths: str) -> DataFile:
-    """A file of the table with these rows. It is not committed."""
+    """Write an uncommitted file of the table with these rows."""
     return write_file([picture_rows(paths)], write.folder, new_name(0), RAW_IMAGES)
 
 
 def commit_rows(write: TableWrite, *paths: str, remove: Iterable[str] = ()) -> Snapshot:
-    """Commit a file with these rows, and without those files."""
+    """Commit a file with these rows, and remove those files."""
     gone = set(remove)
     kept = [file for file in (write.before.files if write.before else ()) if file.name not in gone]
     rows = {*paths}
@@ -74,12 +74,12 @@ def commit_rows(write: TableWrite, *paths: str, remove: Iterable[str] = ()) -> S
 
 
 def add(tables: Tables, run_id: str, *paths: str, remove: Iterable[str] = ()) -> Snapshot:
-    """A whole run: begin, write, commit."""
+    """A complete run: begin, write, commit."""
     return commit_rows(tables.begin(ASSET, run_id), *paths, remove=remove)
 
 
 def paths_of(files: Snapshot | list) -> list[str]:
-    """What `path` is in the rows of a version, or of files."""
+    """The paths in the rows of a version, or of files."""
     locations = files.locations if isinstance(files, Snapshot) else files
     table = read_columns(locations, ["path"])
     return sorted(table["path"].to_pylist()) if table.num_columns else []

@@ -1,4 +1,4 @@
-"""The tests' own scanner finds a name wherever an erasure could have left it."""
+"""The tests' own scanner finds a name in all places that an erasure could miss."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_it_is_found_in_a_file(tmp_path: Path, kind: str) -> None:
+def test_a_name_is_found_in_a_file(tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").write_bytes(b"" + CONTENTS[kind])
     assert files_with(NAME, tmp_path) == [str(tmp_path / "file")]
     assert files_with("zq8", tmp_path) == []
 
 
-def test_it_is_found_in_tables_databases_and_names(tmp_path: Path) -> None:
+def test_a_name_is_found_in_tables_databases_and_file_names(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": [NAME] * 3}), tmp_path / "table", compression="zstd")
     with sqlite3.connect(tmp_path / "database") as database:
         database.execute("create table rows (content blob)")

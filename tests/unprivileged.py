@@ -1,4 +1,4 @@
-"""What only those see who are not root: to root, permissions of files do not apply."""
+"""Run code without root privileges, because file permissions do not apply to root."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOBODY = 65534
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Inside the block this process, if it is root, opens files as the user `nobody`."""
+    """Inside the block, a root process opens files as the user `nobody`."""
     if os.geteuid() != 0:
         yield
         return

@@ -16,15 +16,15 @@ from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 
 
 class ExportConfig(dg.Config):
-    """What a spreadsheet wants."""
+    """Options of the CSV file."""
 
     byte_order_mark: bool = Field(
-        False, description="Begin the file with what tells Excel that it is UTF-8."
+        False, description="Begin the file with a byte order mark, so that Excel reads it as UTF-8."
     )
 
 
 @catalog.CSV_EXPORT.asset(
-    deps=[PCA_MODEL],  # so that `pca_model+`, which is one layer, exports as well
+    deps=[PCA_MODEL],  # so that `pca_model+`, which selects one layer, includes the export
 )
 def csv_export(
     context: dg.AssetExecutionContext,
@@ -33,9 +33,9 @@ def csv_export(
     storage: AssetStorage,
     pca_components: Snapshot,
 ) -> dg.Output[Change]:
-    """The components as one CSV file, for people and spreadsheets: no asset reads it.
+    """The components as one CSV file for people and spreadsheets; no asset reads it.
 
-    A header, then a row for each image.
+    A header, then one row per image.
     """
     write = storage.tables.begin(CSV_EXPORT, context.run.run_id, [pca_components])
     change = csv_change(write, pca_components, config.byte_order_mark)
@@ -45,12 +45,12 @@ def csv_export(
 def csv_change(
     write: TableWrite, components: Snapshot, byte_order_mark: bool | None = None
 ) -> Change:
-    """The file, written beside the one that is current.
+    """Write the file next to the current one.
 
     Args:
-        write: of `csv_export`.
-        components: what it holds.
-        byte_order_mark: whether it begins with one; None: as the current file does.
+        write: the write of `csv_export`.
+        components: the rows to export.
+        byte_order_mark: whether the file begins with one; None keeps the current file's choice.
     """
     started, known = time.monotonic(), components.typed(ComponentsStatistics)
     if byte_order_mark is None:

@@ -1,4 +1,4 @@
-"""`data_health`: duplicates, leaks between splits, contradictions; on the host."""
+"""`data_health`: duplicates, leaks between splits and label conflicts. Runs on the host."""
 
 import time
 from typing import Any
@@ -27,22 +27,22 @@ INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_MODEL)
 
 
 class HealthConfig(dg.Config):
-    """What near duplicates are."""
+    """When two pictures count as near duplicates."""
 
     threshold: float = Field(
-        THRESHOLD, gt=0, le=1, description="Least cosine of the features of near duplicates."
+        THRESHOLD, gt=0, le=1, description="Minimum cosine similarity of near duplicates' features."
     )
 
 
-# By way of the components of pca_model: `pca_model+`, one layer, is PCA alone.
+# Depends on pca_components, not pca_model, so that `pca_model+` (one layer) runs PCA only.
 @catalog.DATA_HEALTH.asset(deps=[RAW_IMAGES, MOBILENET_FEATURES, PCA_COMPONENTS])
 def data_health(
     context: dg.AssetExecutionContext, config: HealthConfig, storage: AssetStorage
 ) -> dg.Output[Change]:
-    """Pictures that are there twice, exactly or nearly, and where they contradict each other.
+    """Exact and near duplicates, and conflicts between them.
 
-    A group of duplicates in two splits is a leak; under two labels or persons, a contradiction. New
-    pictures are compared with all, old ones not again.
+    Duplicates in two splits are a leak; duplicates under two labels or persons are a conflict. Only
+    new pictures are compared with all others.
     """
     change, metadata = health_change(storage.tables, context.run_id, config.threshold)
     return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
@@ -51,9 +51,9 @@ def data_health(
 def health_change(
     tables: Tables, run_id: str, threshold: float | None = None
 ) -> tuple[Change, dict[str, Any]]:
-    """The health of today's pictures, and what the UI shows of it.
+    """The health of the current pictures, and its UI metadata.
 
-    Without a threshold it is that of the version before.
+    Without a threshold, the previous version's is used.
     """
     started = time.monotonic()
     raw, features, pca = (tables.current(name) for name in INPUTS)
@@ -66,11 +66,11 @@ def health_change(
     found = health_files.refresh(features, pca, write.before, threshold)
     statistics = health_files.save(found, write, digest, threshold)
     change = Change(write, statistics, images=found.compared, started=started)
-    return change, _figures(found.health)
+    return change, _metadata(found.health)
 
 
-def _figures(health: Health) -> dict[str, Any]:
-    """Counts alone: paths can be a person's."""
+def _metadata(health: Health) -> dict[str, Any]:
+    """Counts only, because paths may identify a person."""
     counts = {
         "exact duplicates": health.exact_duplicates,
         "pictures with a near duplicate": health.near_duplicates,

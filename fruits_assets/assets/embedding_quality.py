@@ -1,4 +1,4 @@
-"""`embedding_quality`: what the numbers are worth, on the host, from small reads of storage."""
+"""`embedding_quality`: how useful the components are. Runs on the host and reads a sample."""
 
 import time
 from typing import Any
@@ -27,7 +27,7 @@ class QualityConfig(dg.Config):
     """How many images are compared."""
 
     most_images: int = Field(
-        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+        MOST_IMAGES, gt=0, description="With more images, a fixed sample of this size is used."
     )
 
 
@@ -37,9 +37,9 @@ class QualityConfig(dg.Config):
 def embedding_quality(
     context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
 ) -> dg.Output[Change]:
-    """How well the numbers tell fruits apart: the components, and the features beside them.
+    """How well components, compared with features, distinguish fruits.
 
-    Asked only of fruits, rotation axes and people that were held out: no picture's neighbours help.
+    Evaluated only on fruits, rotation axes and people that were held out of training.
     """
     change, metadata = quality_change(storage.tables, context.run.run_id, config.most_images)
     return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
@@ -48,7 +48,7 @@ def embedding_quality(
 def quality_change(
     tables: Tables, run_id: str, most_images: int = MOST_IMAGES
 ) -> tuple[Change, dict[str, Any]]:
-    """The answers to every question, and what the UI shows of them."""
+    """The results of every evaluation, and their UI metadata."""
     started = time.monotonic()
     names = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
     features, model, components = (tables.current(name) for name in names)
@@ -68,7 +68,7 @@ def quality_change(
 
 
 def _accuracy_table(quality: Quality) -> dg.TableMetadataValue:
-    """The share of held-out images that are classified correctly, by question."""
+    """The share of held-out images that are classified correctly, per evaluation question."""
     k = f"{quality.n_components} components"
     columns = {
         "question": "string",
@@ -102,7 +102,7 @@ def _cells(answer: Answer, scores: Scores) -> list[str | int]:
 
 
 def _skipped_table(quality: Quality) -> dg.TableMetadataValue:
-    """Questions that the images cannot answer, and why."""
+    """Questions that these images cannot answer, and why."""
     rows = [
         {"question": answer.question, "held out together": answer.held_out, "reason": reason}
         for answer in quality.answers
@@ -112,7 +112,7 @@ def _skipped_table(quality: Quality) -> dg.TableMetadataValue:
 
 
 def _variance_table(quality: Quality) -> dg.TableMetadataValue:
-    """The variance that the first components keep, and how many keep the usual shares."""
+    """The variance kept by the first components, and the number needed for common shares."""
     points = {int(count): f"{share:.2%}" for count, share in quality.curve.items()}
     points |= {count: f"{float(share):.0%}" for share, count in quality.components_for.items()}
     rows: list[dict[str, str | int]] = [

@@ -1,4 +1,4 @@
-"""`fruit_classifier`: from a picture to labels with probabilities, in one file; on the host."""
+"""`fruit_classifier`: one file that maps a picture to label probabilities. Built on the host."""
 
 import time
 from typing import Any
@@ -26,15 +26,15 @@ from spark_src.tables.registry import (
 
 
 class ClassifierConfig(dg.Config):
-    """How many images it is evaluated on."""
+    """How many images the classifier is evaluated on."""
 
     most_images: int = Field(
-        MOST_IMAGES, gt=0, description="Of more, a sample of so many: the same ones each time."
+        MOST_IMAGES, gt=0, description="With more images, a fixed sample of this size is used."
     )
 
 
 @catalog.FRUIT_CLASSIFIER.asset(
-    # Not of pca_model itself: `pca_model+`, one layer, is PCA alone and needs no picture.
+    # Depends on pca_components, not pca_model, so that `pca_model+` (one layer) runs PCA only.
     deps=[RAW_IMAGES, MOBILENET_MODEL, MOBILENET_FEATURES, PCA_COMPONENTS]
 )
 def fruit_classifier(
@@ -42,8 +42,9 @@ def fruit_classifier(
 ) -> dg.Output[Change]:
     """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
 
-    A linear head learnt from the split `Training` (all images where there is none), by sums: new
-    images are added and erased ones taken away exactly. Evaluated on fruits that were held out.
+    A linear head trained on the split `Training` (on all images if there is none) from exact sums,
+    so that images can be added and erased without retraining on the rest. Evaluated on held-out
+    fruits.
     """
     change, metadata = classifier_change(storage.tables, context.run_id, config.most_images)
     return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
@@ -52,7 +53,7 @@ def fruit_classifier(
 def classifier_change(
     tables: Tables, run_id: str, most_images: int = MOST_IMAGES
 ) -> tuple[Change, dict[str, Any]]:
-    """The classifier of today's images, and what the UI shows of it."""
+    """The classifier of the current images, and its UI metadata."""
     started = time.monotonic()
     inputs = Inputs.current(tables)
     write = tables.begin(FRUIT_CLASSIFIER, run_id, inputs.all())
@@ -63,7 +64,7 @@ def classifier_change(
         return Change.none(write), {}
     try:
         trained = train(inputs, write.before, most_images)
-    except ClassifierError as error:  # images without labels are no fault of theirs
+    except ClassifierError as error:  # images without labels are valid input
         reason = str(error)
         none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
         return Change(write, none, note=reason, started=started), {"no classifier": reason}
@@ -71,10 +72,10 @@ def classifier_change(
         trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
     )
     images = statistics.images
-    return Change(write, statistics, images=images, started=started), _figures(trained.answers)
+    return Change(write, statistics, images=images, started=started), _metadata(trained.answers)
 
 
-def _figures(answers: list[HeldOut]) -> dict[str, Any]:
+def _metadata(answers: list[HeldOut]) -> dict[str, Any]:
     columns = {
         "question": "string",
         "held out together": "string",
@@ -95,7 +96,7 @@ def _figures(answers: list[HeldOut]) -> dict[str, Any]:
     found = {
         "accuracy": rows_table([dict(zip(columns, row, strict=True)) for row in cells], columns)
     }
-    # Labels of photos are a person's folders, and Dagster keeps all metadata.
+    # Labels of photos are folder names chosen by a person, and Dagster keeps metadata for good.
     of_labels = [answer for answer in answers if answer.question == "fruit"]
     if not of_labels:
         return found

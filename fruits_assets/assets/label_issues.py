@@ -1,4 +1,4 @@
-"""`label_issues`: labels that the pictures themselves speak against; on the host."""
+"""`label_issues`: labels that are probably wrong, judged by the pictures. Runs on the host."""
 
 import time
 from typing import Any
@@ -21,9 +21,9 @@ INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
     deps=INPUTS,
 )
 def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
-    """Each label's probability by what other fruits' images teach, the doubtful ones first.
+    """Each label's out-of-fold probability, the most doubtful labels first.
 
-    A CSV file to work through. Corrected, it lies as `labels.csv` under the input, and `raw_images`
+    A CSV file to review. Save the corrected file as `labels.csv` under the input, and `raw_images`
     applies it.
     """
     change, metadata = label_issues_change(storage.tables, context.run_id)
@@ -31,7 +31,7 @@ def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg
 
 
 def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, Any]]:
-    """The issues of today's labels, and what the UI shows of them."""
+    """The issues of the current labels, and their UI metadata."""
     started = time.monotonic()
     raw, components = (tables.current(name) for name in INPUTS)
     write = tables.begin(LABEL_ISSUES, run_id, [raw, components])

@@ -20,15 +20,15 @@ from spark_src.tables.statistics import MobilenetModelStatistics
 
 
 class FeaturesConfig(dg.Config):
-    """Whether what is known already is made use of."""
+    """Whether stored features are reused."""
 
     recompute: bool = Field(
-        False, description="Compute the features of every picture, also those that are known."
+        False, description="Compute the features of every picture, including those already stored."
     )
 
 
 @catalog.MOBILENET_FEATURES.asset(
-    pool="features",  # a team's host runs one at a time: infra/host/dagster.yaml
+    pool="features",  # a shared host runs one at a time: infra/host/dagster.yaml
 )
 def mobilenet_features(
     context: dg.AssetExecutionContext,
@@ -39,9 +39,9 @@ def mobilenet_features(
     raw_images: Snapshot,
     mobilenet_model: Snapshot,
 ) -> dg.Output[Change]:
-    """1,280 numbers for each picture: what MobileNetV2 makes of it.
+    """The 1,280 MobileNetV2 features of each picture.
 
-    Only new pictures are computed; those known to the same model keep their numbers.
+    Only new pictures are computed; features of the same model are reused.
     """
     inputs = (raw_images, mobilenet_model)
     write = storage.tables.begin(MOBILENET_FEATURES, context.run.run_id, inputs)
@@ -57,7 +57,7 @@ def features_change(
     log: Log,
     recompute: bool = False,
 ) -> Change:
-    """The features that are missing, computed and audited."""
+    """Compute and audit the missing features."""
     started = time.monotonic()
     model_sha256 = model.typed(MobilenetModelStatistics).sha256
     plan = plan_features(write, images, model_sha256, recompute)

@@ -1,4 +1,4 @@
-"""`mobilenet_model`: the one file that workers and phones run, made on the host."""
+"""`mobilenet_model`: the LiteRT file that workers and phones run. Built on the host."""
 
 import time
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def mobilenet_model(
 ) -> dg.Output[Change]:
     """MobileNetV2 without its top as one LiteRT file, which workers and phones run.
 
-    Converted from the Keras weights that FRUITS_WEIGHTS names, and compared with Keras. The file is
-    kept while weights and converter are the same.
+    Converted from the Keras weights set by FRUITS_WEIGHTS and compared with Keras. The file is
+    reused as long as weights and converter are unchanged.
     """
     write = storage.tables.begin(MOBILENET_MODEL, context.run.run_id)
     change = model_change(write, weights, partial(_require_no_failure, context))
@@ -33,13 +33,13 @@ def mobilenet_model(
 
 
 def _require_no_failure(context: dg.AssetExecutionContext) -> None:
-    """Converting takes 11 s: not for a run that has failed."""
+    """Refuse to spend 11 s on the conversion in a run that has already failed."""
     failed = context.instance.get_records_for_run(
         context.run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1
     )
     if failed.records:
         raise dg.Failure(
-            "The weights were not converted, because another asset of this run failed: fix that, "
+            "The weights were not converted because another asset of this run failed. Fix that "
             "and start the run again.",
             allow_retries=False,
         )
@@ -48,11 +48,11 @@ def _require_no_failure(context: dg.AssetExecutionContext) -> None:
 def model_change(
     write: TableWrite, weights: Location, before_converting: Callable[[], None] = lambda: None
 ) -> Change:
-    """The converted model, unless the current one was made from the same weights."""
+    """The converted model, unless the current one was built from the same weights."""
     started = time.monotonic()
     if files.is_unchanged(write.before, weights_sha256(weights), converter()):
         return Change.none(write)
-    # Eleven seconds of TensorFlow for what everybody who starts would make: it comes along.
+    # The default model is bundled: converting it would cost every new user 11 s of TensorFlow.
     model = bundled(IMAGENET_WEIGHTS.parent, weights)
     if model is None:
         before_converting()

@@ -1,4 +1,4 @@
-"""Assets of one op are materialized together, also when only one of them was selected."""
+"""Materialize all assets of a multi-asset op, even when only some of them are selected."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ def selected_outputs(
     outputs: Iterator[dg.Output[Any]],
     io_manager: DeltaIOManager,
 ) -> Iterator[dg.Output[Any]]:
-    """Yield the outputs that were selected; store and report the others here.
+    """Yield the selected outputs; store and report the others here.
 
     Dagster refuses outputs that were not selected, but `rejected_images` without the `raw_images`
     of the same listing would break the accounting.

@@ -1,4 +1,4 @@
-"""`pca_model` and `pca_components`: the features reduced to a few numbers."""
+"""`pca_model` and `pca_components`: the features, reduced by PCA."""
 
 import time
 
@@ -17,22 +17,22 @@ from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 
 
 class PcaConfig(dg.Config):
-    """How far to reduce, how much has to be kept, and when to fit again."""
+    """Number of components, required variance, and when to refit."""
 
     n_components: int = Field(
-        50, ge=1, le=1280, description="How many components to keep. Of n images, at most n - 1."
+        50, ge=1, le=1280, description="How many components to keep. n images allow at most n - 1."
     )
     min_explained_variance: float = Field(
-        0.9, gt=0, le=1, description="The share of the variance that the check asks for."
+        0.9, gt=0, le=1, description="The share of the variance that the check requires."
     )
     refit: bool = Field(
-        False, description="Fit again, whatever the rules say, and sum up all images for it."
+        False, description="Refit unconditionally, on sums recomputed from all images."
     )
     refit_share: float = Field(
         REFIT_SHARE,
         gt=0,
         le=1,
-        description="Fit again when a greater share of the training images is new.",
+        description="Refit when more than this share of the training images is new.",
     )
 
 
@@ -45,11 +45,12 @@ def pca_model(
     storage: AssetStorage,
     mobilenet_features: Snapshot,
 ) -> dg.Output[Change]:
-    """PCA fitted on the features of the split `Training`, or of all images where there is none.
+    """PCA fitted on the features of the split `Training`, or of all images if there is none.
 
-    Mean, components, explained variance; centred and not standardised. New pictures update its
-    sums; it is fitted again only when too many are new or unlike, or when k or the features' model
-    changes, because a new fit changes every number. A Spark ML PCAModel lies beside it.
+    Mean, components and explained variance; centred, not standardised. New pictures update the
+    sums. Because a refit changes every number, it happens only when too many pictures are new or
+    have drifted, or when k or the model of the features changes. A Spark ML PCAModel is stored
+    with it.
     """
     write = storage.tables.begin(PCA_MODEL, context.run.run_id, [mobilenet_features])
     settings = FitSettings(
@@ -68,10 +69,10 @@ def pca_components(
     mobilenet_features: Snapshot,
     pca_model: Snapshot,
 ) -> dg.Output[Change]:
-    """`n_components` numbers (50) for each image of every split.
+    """`n_components` (50) numbers for each image of every split.
 
-    Its features, less the mean, projected on the components of `pca_model`. Images that are known
-    to the model keep their numbers.
+    The image's features minus the mean, projected on the components of `pca_model`. Rows of the
+    same model are reused.
     """
     inputs = (mobilenet_features, pca_model)
     write = storage.tables.begin(PCA_COMPONENTS, context.run.run_id, inputs)
@@ -87,7 +88,7 @@ def pca_model_change(
     log: Log,
     erased: bool = False,
 ) -> Change:
-    """The model, fitted again or kept, with the sums of today's images."""
+    """The model, refitted or kept, with the sums of the current images."""
     started, session = time.monotonic(), lambda: pyspark.spark_session
     if fit.is_unchanged(write.before, features, settings):
         return Change.none(write)
@@ -104,7 +105,7 @@ def pca_model_change(
 def components_change(
     write: TableWrite, features: Snapshot, model: Snapshot, pyspark: LazyPySparkResource, log: Log
 ) -> Change:
-    """The components that are missing, projected and audited."""
+    """Project and audit the missing components."""
     started = time.monotonic()
     plan = project.plan_projection(features, model.statistics.digest, write.before)
     if plan.is_empty and write.before is not None:

@@ -1,4 +1,4 @@
-"""`raw_images` and `rejected_images`: every file under the input is in exactly one of them."""
+"""`raw_images` and `rejected_images`: every file of the input is in exactly one of them."""
 
 import time
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES
 
 
 class IngestConfig(dg.Config):
-    """What is too large, and when too much is broken."""
+    """Size limits, and the tolerated share of rejected files."""
 
     max_rejected_share: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="The run fails when a greater share of the files, of 50 or more, is rejected.",
+        description="With 50 files or more, the run fails when a larger share is rejected.",
     )
     max_bytes: int = Field(Limits.max_bytes, gt=0, description="Larger files are rejected, unread.")
     max_pixels: int = Field(
@@ -56,13 +56,13 @@ class IngestConfig(dg.Config):
 @dg.multi_asset(
     outs={
         REJECTED_IMAGES: catalog.REJECTED_IMAGES.out(
-            "One row for each file under FRUITS_INPUT that is no usable picture, and "
-            "why. Together with `raw_images` these are all the files there.",
+            "One row for each file under FRUITS_INPUT that is not a usable picture, with the "
+            "reason. Together with `raw_images`, it accounts for all files of the input.",
         ),
         RAW_IMAGES: catalog.RAW_IMAGES.out(
-            "Every picture under FRUITS_INPUT, one row each, without its metadata (EXIF and the "
-            "like). Its pixels are untouched up to FRUITS_MAX_SIDE (1,024); a larger one is "
-            "reduced to it.",
+            "Every picture under FRUITS_INPUT, one row each, without its metadata (EXIF etc.). "
+            "Pictures up to FRUITS_MAX_SIDE (1,024 pixels) keep their pixels; larger ones are "
+            "scaled down.",
         ),
     },
     can_subset=True,
@@ -77,14 +77,14 @@ def ingest(
     source: PictureSource,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> Iterator[dg.Output[Change]]:
-    """Read the files that are new or changed; sort them into pictures and rejected files."""
+    """Read new and changed files, and sort them into pictures and rejected files."""
     limits = Limits(config.max_bytes, config.max_pixels, source.max_side)
     outputs = ingest_changes(context, pyspark, storage.tables, source, limits, config)
     yield from selected_outputs(context, outputs, delta)
 
 
 def _report(context: dg.AssetExecutionContext, summary: Summary) -> None:
-    """Say what was understood of the input, before anything is read."""
+    """Log the layout found in the input, before any file is read."""
     context.log.info(str(summary))
     if summary.warning:
         context.log.warning(summary.warning)
@@ -98,7 +98,7 @@ def ingest_changes(
     limits: Limits,
     config: IngestConfig,
 ) -> Iterator[dg.Output[Change]]:
-    """Both changes, `rejected_images` first: it says why where too many are rejected."""
+    """Both changes, `rejected_images` first: it has the reasons if too many are rejected."""
     started = time.monotonic()
     rejected, raw = (
         tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES)

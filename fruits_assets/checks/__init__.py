@@ -19,5 +19,5 @@ CHECKS = [
 CHECK_JOB = dg.define_asset_job(
     CHECK_JOB_NAME,
     selection=dg.AssetSelection.all_asset_checks(),
-    description="Runs all checks on what is stored; nothing is materialized.",
+    description="Runs all checks on the stored assets; nothing is materialized.",
 )

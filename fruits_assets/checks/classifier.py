@@ -1,4 +1,4 @@
-"""Checks of `fruit_classifier`: by the statistics of its commit."""
+"""Checks of `fruit_classifier`, based on the statistics of its commit."""
 
 import dagster as dg
 
@@ -11,32 +11,32 @@ from spark_src.tables.statistics import (
 )
 
 CALIBRATION = 0.1
-"""Greatest expected calibration error: beyond it probabilities are worth a warning."""
+"""Maximum expected calibration error (ECE) without a warning."""
 
 
 @dg.asset_check(asset="fruit_classifier")
 def classifier_is_of_these_models(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The file holds the backbone and the PCA that are current, and gives the tables' numbers."""
+    """The file contains the current backbone and PCA, and reproduces the tables' results."""
     tables = storage.tables
     known = tables.current("fruit_classifier").typed(ClassifierStatistics)
     if known.reason:
         return dg.AssetCheckResult(passed=True, description=f"no classifier: {known.reason}")
     model = tables.current("mobilenet_model").typed(MobilenetModelStatistics).sha256
     pca = tables.current("pca_components").typed(ComponentsStatistics).pca_model
-    same = known.model_sha256 == model and known.pca_model in {None, pca}
-    equal = known.greatest_difference <= TOLERANCE
+    is_current = known.model_sha256 == model and known.pca_model in {None, pca}
+    is_equal = known.greatest_difference <= TOLERANCE
     text = (
         f"probabilities of the file and of the tables differ by {known.greatest_difference:.1e} "
         f"at most ({TOLERANCE:g} is allowed)"
     )
-    if not same:
-        text = "it holds models that are not current. Materialize fruit_classifier"
-    return dg.AssetCheckResult(passed=same and equal, description=text)
+    if not is_current:
+        text = "it contains models that are not current. Materialize fruit_classifier"
+    return dg.AssetCheckResult(passed=is_current and is_equal, description=text)
 
 
 @dg.asset_check(asset="fruit_classifier")
 def probabilities_are_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Of held-out images that it is so sure of, about that share is right: ECE at most 0.1."""
+    """Predicted probabilities match the accuracy on held-out images: ECE at most 0.1."""
     known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
     error = known.calibration_error
     if error is None:

@@ -1,4 +1,4 @@
-"""Asset checks. They run on the host and go by small statistics, so that a check costs no Spark."""
+"""Asset checks. They run on the host and read small statistics, so no check needs Spark."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,9 +40,9 @@ from spark_src.tables.vectors import FEATURES
 
 @dg.asset_check(asset=MOBILENET_FEATURES, blocking=True)
 def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Every picture has its 1,280 feature numbers, all of them real numbers.
+    """Every picture has 1,280 finite feature values.
 
-    It also fails where all pictures got the same numbers, as with a broken model.
+    It also fails if all pictures have the same values, as with a broken model.
     """
     snapshot = storage.tables.current(MOBILENET_FEATURES)
     return _vectors_are_sound(snapshot, snapshot.typed(FeaturesStatistics).vectors, FEATURES)
@@ -50,9 +50,9 @@ def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckRes
 
 @dg.asset_check(asset=PCA_COMPONENTS, blocking=True)
 def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Every picture has its `n_components` (50) numbers, all of them real numbers.
+    """Every picture has `n_components` (50) finite values.
 
-    It also fails where all pictures got the same numbers.
+    It also fails if all pictures have the same values.
     """
     snapshot = storage.tables.current(PCA_COMPONENTS)
     known = snapshot.typed(ComponentsStatistics)
@@ -61,30 +61,30 @@ def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResu
 
 @dg.asset_check(asset=PCA_COMPONENTS)
 def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The few numbers of each picture keep enough of the information in its 1,280 features.
+    """The components keep enough of the variance of the 1,280 features.
 
-    Enough is `min_explained_variance` (0.9) of the variance of today's images. Where they keep
-    less, it says how many components would be needed.
+    The threshold is `min_explained_variance` (0.9), measured on the current images. Below it, the
+    check reports how many components would be needed.
     """
     snapshot = storage.tables.current(PCA_MODEL)
-    load_current(snapshot)  # a model that cannot be read explains nothing
+    load_current(snapshot)  # fails if the model cannot be read
     known = snapshot.typed(PcaModelStatistics)
-    wanted, explained = known.min_explained_variance, known.explained_variance_today
-    needed = known.components_for[str(wanted)]
+    required, explained = known.min_explained_variance, known.explained_variance_today
+    needed = known.components_for[str(required)]
     text = f"{known.n_components} components explain {explained:.4f} of the variance"
     if known.n_components < known.asked:
         text += f" ({few_images_note(known.asked, known.n_components)})"
-    if explained < wanted:
-        text += f"; {wanted:g} is asked for and takes n_components = {needed}"
+    if explained < required:
+        text += f"; the threshold is {required:g}, which needs n_components = {needed}"
     return dg.AssetCheckResult(
-        passed=explained >= wanted,
+        passed=explained >= required,
         description=text,
         metadata={
             "explained variance": explained,
             "explained variance when PCA was fitted": known.explained_variance,
-            "asked for": wanted,
+            "threshold": required,
             "n_components": known.n_components,
-            "n_components asked for": known.asked,
+            "n_components requested": known.asked,
             "n_components needed": needed,
         },
     )
@@ -92,9 +92,9 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=MOBILENET_MODEL)
 def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The model was made from the ImageNet weights that come with the project.
+    """The model was built from the ImageNet weights that come with the project.
 
-    Other weights are allowed, and give a warning.
+    Other weights are allowed, but cause a warning.
     """
     known = storage.tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
     passed = known.weights_sha256 == IMAGENET_WEIGHTS_SHA256
@@ -105,9 +105,9 @@ def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=PCA_COMPONENTS)
 def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
-    """All numbers come from one and the same model: no results of two models are mixed.
+    """Features and PCA come from the current model, so results of two models are never mixed.
 
-    Model, features and PCA name the model by its sha256.
+    Model, features and PCA refer to the model by its sha256.
     """
     tables = storage.tables
     model = tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
@@ -120,7 +120,7 @@ def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
     }
     passed = len(set(digests.values())) == 1
     text = (
-        f"model {model.sha256[:12]} throughout"
+        f"model {model.sha256[:12]} in all assets"
         if passed
         else f"different models: {digests}. Materialize mobilenet_features and its downstream "
         "assets."
@@ -130,7 +130,7 @@ def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=RAW_IMAGES)
 def data_stays_in_eu(residency: Residency) -> dg.AssetCheckResult:
-    """All data is in the configured region of the EU, closed to the public and encrypted."""
+    """All data is in the configured EU region, not publicly accessible, and encrypted."""
     findings = residency.findings()
     if not findings:
         return dg.AssetCheckResult(passed=True, description="all data is on this machine")
@@ -161,9 +161,9 @@ def _buckets_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:
 def _no_image_lost(
     asset: str, count: Callable[[Tables], dict[str, int]], equal: str
 ) -> dg.AssetChecksDefinition:
-    meaning = f"No picture was lost on the way: {equal}, counted in the stored files."
+    description = f"No picture was lost: {equal}, counted in the stored files."
 
-    @dg.asset_check(asset=asset, name="no_image_lost", blocking=True, description=meaning)
+    @dg.asset_check(asset=asset, name="no_image_lost", blocking=True, description=description)
     def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
         counts = count(storage.tables)
         expected, *found = counts.values()
@@ -191,7 +191,7 @@ def _ingested(tables: Tables) -> dict[str, int]:
     return counts | ({"ignored": ignored} if ignored else {})
 
 
-def _handed_on(source: str, target: str) -> dg.AssetChecksDefinition:
+def _rows_equal(source: str, target: str) -> dg.AssetChecksDefinition:
     def count(tables: Tables) -> dict[str, int]:
         return {name: _stored_rows(tables.current(name)) for name in (source, target)}
 
@@ -199,7 +199,7 @@ def _handed_on(source: str, target: str) -> dg.AssetChecksDefinition:
 
 
 def _stored_rows(snapshot: Snapshot) -> int:
-    """Rows by what lies in storage, not by what was noted when it was written."""
+    """Rows counted in storage, not taken from the statistics of the commit."""
     if snapshot.asset == CSV_EXPORT:
         return csv.count_rows(snapshot.location / csv.FILE)
     with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
@@ -251,6 +251,6 @@ CONTENT_CHECKS = [
     _no_image_lost(
         RAW_IMAGES, _ingested, "raw_images + rejected_images + ignored = files under the input"
     ),
-    *(_handed_on(asset.rows_equal, asset.name) for asset in CATALOG.values() if asset.rows_equal),
+    *(_rows_equal(asset.rows_equal, asset.name) for asset in CATALOG.values() if asset.rows_equal),
 ]
-"""Checks of what the tables and models contain."""
+"""Checks of the contents of tables and models."""

@@ -1,4 +1,4 @@
-"""Checks of files: each page of a table is compared with the checksum it was written with."""
+"""Integrity checks of files: each Parquet page is compared with its checksum."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,8 @@ from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet
 
 CHECK_JOB_NAME = "asset_checks"
-"""The job of all checks: it reads every file. After a materialization only new ones are read."""
+"""The job that runs all checks and reads every file. After a materialization, only new files
+are read."""
 
 READING_THREADS = 2
 
@@ -24,7 +25,7 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
     def files_are_whole(
         context: dg.AssetCheckExecutionContext, storage: AssetStorage
     ) -> dg.AssetCheckResult:
-        """No stored file is damaged: each still has the checksums it was written with.
+        """No stored file is damaged: every page matches its checksum.
 
         After a materialization it reads the files that the run added; `fruits check` reads all.
         """
@@ -37,8 +38,8 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
             description=f"damaged: {', '.join(damaged)}. Restore them, or delete the folder "
             f"{snapshot.location} and materialize {asset} again."
             if damaged
-            else f"{len(files):,} of {len(snapshot.files):,} files read, every page as it was "
-            "written",
+            else f"{len(files):,} of {len(snapshot.files):,} files read, every page matches its "
+            "checksum",
             metadata={"files": len(files), "damaged files": len(damaged)},
         )
 
@@ -46,7 +47,7 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
 
 
 def _added(snapshot: Snapshot, run_id: str) -> tuple[DataFile, ...]:
-    """Files that the run has added to the version that is current."""
+    """Files that the run added to the current version."""
     return snapshot.added if snapshot.record.run_id == run_id else ()
 
 

@@ -1,4 +1,4 @@
-"""Checks of `data_health`: by the statistics of its commit, so that none reads a picture."""
+"""Checks of `data_health`, based on the statistics of its commit. No picture is read."""
 
 import dagster as dg
 
@@ -10,18 +10,18 @@ from spark_src.tables.registry import DATA_HEALTH
 from spark_src.tables.statistics import HealthStatistics
 
 BALANCE = 10.0
-"""Images of the greatest class per image of the smallest: more is worth a warning."""
+"""Maximum ratio of the largest class to the smallest without a warning."""
 NEAR_SHARE = 0.9
-"""Of a label's images: more with a near duplicate of that label are worth a warning."""
-_SHOWN = 20
-"""Pairs that a check lists."""
+"""Maximum share of a label's images with a near duplicate under that label, without a warning."""
+_MAX_PAIRS = 20
+"""Pairs that a check lists at most."""
 
 
 def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
-    """The worst pairs; their paths, which can be a person's, where that is allowed."""
+    """The worst pairs. Paths, which may identify a person, are shown only if allowed."""
     findings = health_files.load(snapshot, health_files.FINDINGS)
     named = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
-    rows = findings[named].head(_SHOWN)
+    rows = findings[named].head(_MAX_PAIRS)
     names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
     cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
     columns = {"image": "string", "the same, or nearly": "string", "cosine": "float"}
@@ -54,36 +54,36 @@ def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.Asset
 
 @dg.asset_check(asset=DATA_HEALTH)
 def no_picture_in_two_splits(storage: AssetStorage) -> dg.AssetCheckResult:
-    """No picture is in two splits: a test that was trained on tells nothing. Near ones warn."""
+    """No picture is in two splits, which would leak test data. Near duplicates only warn."""
     return _crosses(storage, "split", exact_is_error=True)
 
 
 @dg.asset_check(asset=DATA_HEALTH)
 def no_picture_under_two_labels(storage: AssetStorage) -> dg.AssetCheckResult:
-    """No picture, nor one that is nearly the same, has two labels: one of them is wrong."""
+    """No exact or near duplicates have two labels, one of which must be wrong."""
     return _crosses(storage, "label", exact_is_error=False)
 
 
 @dg.asset_check(asset=DATA_HEALTH)
 def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The greatest class has at most ten times the images of the smallest."""
+    """The largest class has at most ten times as many images as the smallest."""
     labels = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).labels
     if not labels:
         return dg.AssetCheckResult(passed=True, description="no image has a label")
     ordered = sorted(labels.items(), key=lambda item: (item[1], item[0]))
-    (smallest, few), (greatest, many) = ordered[0], ordered[-1]
+    (smallest, few), (largest, many) = ordered[0], ordered[-1]
     return dg.AssetCheckResult(
         passed=many <= BALANCE * few,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(labels):,} labels, from {few:,} images ({smallest}) to {many:,} "
-        f"({greatest})",
+        f"({largest})",
         metadata={"labels": len(labels), "smallest": few, "greatest": many},
     )
 
 
 @dg.asset_check(asset=DATA_HEALTH)
 def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
-    """Of no label more than nine in ten images have a near duplicate of that label."""
+    """No label consists mostly (over 90 %) of near duplicates of its own images."""
     shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
     worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     above = [f"{label} {share:.0%}" for label, share in worst if share > NEAR_SHARE]

@@ -18,22 +18,22 @@ HIDDEN = "a person's photo"
 
 @dg.asset_check(asset=PCA_COMPONENTS)
 def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The newest pictures look like those that PCA was fitted on.
+    """The newest pictures resemble those that PCA was fitted on.
 
-    Where they do not, it warns and names the most unusual ones: broken pictures, or a new kind.
+    Otherwise it warns and lists the most unusual ones: damaged pictures, or new kinds of fruit.
     """
     known = storage.tables.current(PCA_MODEL).typed(PcaModelStatistics)
     drift = known.drift
     if drift is None:
         return dg.AssetCheckResult(passed=True, description=known.drift_note)
     text = (
-        f"{drift.beyond:,} of {drift.compared:,} new images have more outside the components "
-        f"than 99 % of the old ones; their mean is {drift.shift:.2f} standard deviations away "
+        f"{drift.beyond:,} of {drift.compared:,} new images have a larger residual than 99 % of "
+        f"the old ones; their mean is {drift.shift:.2f} standard deviations away "
         f"(at most {MAX_SHIFT_DEVIATIONS:g})"
     )
     worst = _worst(storage.tables, drift, storage.show_photos)
     if not drift.familiar and worst:
-        text += f". Look at the worst, {worst[0][0]}; if such are wanted, fit PCA with them"
+        text += f". Look at the worst, {worst[0][0]}; if such images are wanted, refit PCA"
     return dg.AssetCheckResult(
         passed=drift.familiar,
         severity=dg.AssetCheckSeverity.WARN,
@@ -41,7 +41,7 @@ def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
         metadata={
             "new images": drift.new_images,
             "new images compared": drift.compared,
-            "new images beyond the old ones' 99 %": drift.beyond,
+            "new images beyond the 99th percentile": drift.beyond,
             "median residual ratio": round(drift.residual, 3),
             "shift of the mean in standard deviations": round(drift.shift, 3),
             "most unusual images": _table(worst),
@@ -50,14 +50,14 @@ def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
 
 
 def _worst(tables: Tables, drift: DriftStatistics, show_photos: bool) -> list[tuple[str, float]]:
-    """Paths and ratios of the images that are farthest outside, as far as they are still there."""
+    """Paths and residual ratios of the most unusual images that are still stored."""
     folder, found = tables.prefix(MOBILENET_FEATURES), []
     for name, row, ratio in drift.worst:
         try:
             with open_parquet(folder / name) as parquet:
                 rows: pa.Table = parquet.read(columns=["path", "split"])
         except UnreadableVersionError:
-            continue  # a later version does not have that file any more
+            continue  # a later version no longer has that file
         path, split = (rows[column][row].as_py() for column in ("path", "split"))
         shown = show_photos or not may_be_personal(path, split)
         found.append((path if shown else HIDDEN, ratio))

@@ -1,4 +1,4 @@
-"""Runs all asset checks in this process, recorded in Dagster's instance as any other run."""
+"""Runs all asset checks in this process and records them in the Dagster instance like any run."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one check."""
+    """The result of one check."""
 
     asset: str
     check: str
@@ -23,7 +23,7 @@ class Outcome:
 
 
 def run_checks(definitions: dg.Definitions) -> list[Outcome]:
-    """Run every check once; none that fails or cannot be run keeps the others from running."""
+    """Run every check once; a check that fails or cannot run does not stop the others."""
     job = definitions.resolve_job_def(CHECK_JOB_NAME)
     with cli_instance("fruits check") as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
@@ -37,7 +37,7 @@ def _evaluated(result: dg.ExecuteInProcessResult) -> list[Outcome]:
     outcomes = []
     for evaluation in result.get_asset_check_evaluations():
         error = evaluation.severity == dg.AssetCheckSeverity.ERROR
-        verdict = "holds" if evaluation.passed else ("FAILS" if error else "warns")
+        verdict = "passes" if evaluation.passed else ("FAILS" if error else "warns")
         outcomes.append(
             Outcome(
                 evaluation.asset_key.to_user_string(),
@@ -51,7 +51,7 @@ def _evaluated(result: dg.ExecuteInProcessResult) -> list[Outcome]:
 
 
 def _failed(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
-    """Checks whose step ended without a verdict."""
+    """Checks whose step failed."""
     outcomes = []
     for event in result.filter_events(lambda event: event.is_step_failure):
         text = _reason(event.step_failure_data.error)
@@ -64,7 +64,7 @@ def _failed(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Ou
 
 
 def _refused(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[Outcome]:
-    """Every check, where the run ended before its first step: a resource refused to start."""
+    """Every check, if the run failed before its first step because a resource did not start."""
     return [
         _without_verdict(key, _reason(event.job_failure_data.error))
         for event in result.filter_events(lambda event: event.is_run_failure)

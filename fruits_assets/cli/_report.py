@@ -1,4 +1,4 @@
-"""What a run prints: a line for each asset, its progress meanwhile, and a closing table."""
+"""Console output of a run: one line per asset, live progress, and a summary table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fruits_assets.failures import sentence_of
 from spark_src.spark.progress import progress_line
 
 PLAIN_SECONDS = 5.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between progress lines when the output is not a terminal."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """An asset of this run."""
+class MaterializedAsset:
+    """An asset that this run materialized."""
 
     rows: int | None
     unchanged: bool
@@ -33,7 +33,7 @@ class Made:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check of this run."""
+    """The result of a check in this run."""
 
     asset: str
     check: str
@@ -48,11 +48,11 @@ class RunReport:
 
     console: Console
     assets: dict[str, tuple[str, ...]]
-    """Of each step, what it makes."""
-    made: dict[str, Made] = field(default_factory=dict)
+    """The assets that each step materializes."""
+    materialized: dict[str, MaterializedAsset] = field(default_factory=dict)
     checks: list[CheckResult] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Steps (or nothing, where the run failed before them) and their sentences."""
+    """Failed steps (empty if the run failed before its first step) and their error messages."""
     canceled: bool = False
     _step: str = ""
     _started: float = field(default_factory=time.monotonic)
@@ -62,7 +62,7 @@ class RunReport:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Inside the block progress is shown: moving in a terminal, as lines elsewhere."""
+        """Show progress inside the block: as a bar in a terminal, otherwise as lines."""
         if not self.console.is_terminal:
             yield
             return
@@ -78,7 +78,7 @@ class RunReport:
         self._live = self._task = None
 
     def progress(self, done: int, images: int, seconds: float) -> None:
-        """Show how far the step is; called from another thread several times a second."""
+        """Show the step's progress. Called from another thread several times per second."""
         if self._live is not None and self._task is not None:
             text = _progress(done, images, seconds)
             self._live.update(self._task, total=images, completed=done, description=text)
@@ -89,22 +89,22 @@ class RunReport:
                 self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
             self._printed = now
 
-    def take(self, event: dg.DagsterEvent) -> None:
-        """Take note of an event, and print what a reader wants to know of it."""
+    def handle_event(self, event: dg.DagsterEvent) -> None:
+        """Record an event and print it if it matters to the user."""
         if event.event_type == dg.DagsterEventType.STEP_START:
-            self._start(event.step_key or "")
+            self._on_step_start(event.step_key or "")
         elif event.is_step_materialization:
-            self._take_materialization(event)
+            self._on_materialization(event)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            self._take_check(event.asset_check_evaluation_data)
+            self._on_check(event.asset_check_evaluation_data)
         elif event.is_step_failure:
-            self._take_failure(event)
+            self._on_failure(event)
         elif event.is_run_failure and not self.failures:
             self.failures.append(("", sentence_of(event.job_failure_data.error)))
         elif event.event_type == dg.DagsterEventType.RUN_CANCELED:
             self.canceled = True
 
-    def _start(self, step: str) -> None:
+    def _on_step_start(self, step: str) -> None:
         self._step, self._started, self._printed = step, time.monotonic(), 0.0
         if self._live is None or step not in self.assets:
             return
@@ -112,23 +112,23 @@ class RunReport:
             self._live.remove_task(self._task)
         self._task = self._live.add_task("starting", total=None, step=step)
 
-    def _take_materialization(self, event: dg.DagsterEvent) -> None:
+    def _on_materialization(self, event: dg.DagsterEvent) -> None:
         found = event.step_materialization_data.materialization
         name = found.asset_key.to_user_string()
         seconds, self._started = time.monotonic() - self._started, time.monotonic()
-        made = _made(found.metadata, seconds)
-        self.made[name] = made
-        rows = "" if made.rows is None else f"{made.rows:>9,} rows"
-        state = "unchanged" if made.unchanged else f"{seconds:.1f} s"
+        asset = _materialized_asset(found.metadata, seconds)
+        self.materialized[name] = asset
+        rows = "" if asset.rows is None else f"{asset.rows:>9,} rows"
+        state = "unchanged" if asset.unchanged else f"{seconds:.1f} s"
         self._print(f"{name:<20} {rows:<15} {state:>10}")
 
-    def _take_check(self, found: Any) -> None:
+    def _on_check(self, found: Any) -> None:
         is_error = found.severity == dg.AssetCheckSeverity.ERROR
         asset = found.asset_key.to_user_string()
         text = found.description or ""
         self.checks.append(CheckResult(asset, found.check_name, found.passed, is_error, text))
 
-    def _take_failure(self, event: dg.DagsterEvent) -> None:
+    def _on_failure(self, event: dg.DagsterEvent) -> None:
         data = event.step_failure_data
         user = data.user_failure_data
         text = (user.description if user else None) or sentence_of(data.error)
@@ -139,14 +139,14 @@ class RunReport:
         self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def table(self) -> None:
-        """Print what was made and which checks do not hold."""
-        table = Table("asset", title="What was made")
+        """Print the materialized assets and the failing checks."""
+        table = Table("asset", title="Materialized assets")
         table.add_column("rows", justify="right")
         table.add_column("seconds", justify="right")
         table.add_column("checks")
-        for name, made in self.made.items():
-            seconds = "unchanged" if made.unchanged else f"{made.seconds:.1f}"
-            rows = "" if made.rows is None else f"{made.rows:,}"
+        for name, asset in self.materialized.items():
+            seconds = "unchanged" if asset.unchanged else f"{asset.seconds:.1f}"
+            rows = "" if asset.rows is None else f"{asset.rows:,}"
             table.add_row(name, rows, seconds, self._verdict(name))
         self.console.print(table)
         for found in self.checks:
@@ -155,24 +155,24 @@ class RunReport:
                 self._print(f"{verdict} {found.asset}: {found.check}: {found.text}")
 
     def _verdict(self, asset: str) -> str:
-        mine = [found for found in self.checks if found.asset == asset]
-        bad = [found.check for found in mine if not found.passed]
+        results = [found for found in self.checks if found.asset == asset]
+        failed = [found.check for found in results if not found.passed]
         return (
-            f"{len(bad)} of {len(mine)}: see below"
-            if bad
-            else f"{len(mine)} hold{'s' * (len(mine) == 1)}" * bool(mine)
+            f"{len(failed)} of {len(results)}: see below"
+            if failed
+            else f"{len(results)} passed" * bool(results)
         )
 
 
 def _progress(done: int, images: int, seconds: float) -> str:
     if not done:
-        return f"waiting for Spark: {images:,} images to do, {seconds:.0f} s so far"
+        return f"waiting for Spark: {images:,} images to process, {seconds:.0f} s elapsed"
     return progress_line(done, images, seconds)
 
 
-def _made(metadata: Mapping[str, Any], seconds: float) -> Made:
+def _materialized_asset(metadata: Mapping[str, Any], seconds: float) -> MaterializedAsset:
     values = {name: value.value for name, value in metadata.items()}
-    return Made(
+    return MaterializedAsset(
         rows=values.get("dagster/row_count"),
         unchanged=bool(values.get("unchanged")),
         seconds=seconds,

@@ -1,4 +1,4 @@
-"""What a user typed, before anything starts: assets and settings of a run, refused by name."""
+"""Validate the asset selection and run config of `fruits run` before anything starts."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _TERM = re.compile(r"[+*\d]*(?P<name>\w+)[+*\d]*")
-"""An asset with what is around it: `pca_model+`. Other terms (`group:…`) are Dagster's to read."""
+"""An asset with optional `+` or `*`: `pca_model+`. Dagster parses other terms (`group:…`)."""
 
 RunConfig = dict[str, dict[str, dict[str, Any]]]
 
 
 def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
-    """Refuse names that no asset has: at once, before Dagster is imported and Spark starts.
+    """Refuse unknown asset names before Dagster is imported and Spark starts.
 
     Raises:
-        SettingsError: with the nearest name.
+        SettingsError: an asset does not exist; the message suggests the closest name.
     """
     for term in _terms(selections):
         match = _TERM.fullmatch(term)
         if match and match["name"] not in PREFIXES:
             name = match["name"]
-            raise SettingsError(f"--select: there is no asset {name}: {_meant(name, PREFIXES)}")
+            raise SettingsError(f"--select: there is no asset {name}: {_suggest(name, PREFIXES)}")
     for value in values:
         name, *_ = _split(value)
         if name not in (*PREFIXES, "ingest"):
             raise SettingsError(
-                f"--set {value}: there is no asset {name}: {_meant(name, PREFIXES)}"
+                f"--set {value}: there is no asset {name}: {_suggest(name, PREFIXES)}"
             )
 
 
@@ -47,10 +47,10 @@ def _terms(selections: Sequence[str]) -> list[str]:
 
 
 def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
-    """The assets that are selected, as Dagster's own command selects them.
+    """The selected assets, with the semantics of Dagster's own `--select`.
 
     Raises:
-        SettingsError: there is no such asset, or nothing is selected.
+        SettingsError: the selection is invalid or empty.
     """
     import dagster as dg
 
@@ -59,8 +59,9 @@ def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
         keys = dg.AssetSelection.from_coercible(terms).resolve(graph)
     except dg.DagsterError as error:
         raise SettingsError(
-            f"--select {','.join(terms)} cannot be read ({str(error).splitlines()[0]}). Name "
-            f"assets, with + for those next to them and * for all: {', '.join(PREFIXES)}."
+            f"--select {','.join(terms)} is not valid ({str(error).splitlines()[0]}). Name "
+            "assets, with + for one more layer and * for all upstream or downstream assets: "
+            f"{', '.join(PREFIXES)}."
         ) from error
     if not keys:
         raise SettingsError(f"--select {','.join(terms)} selects nothing: name an asset, or '*'.")
@@ -68,10 +69,10 @@ def select(graph: Any, selections: Sequence[str]) -> list[dg.AssetKey]:
 
 
 def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> RunConfig:
-    """Dagster's run config of `asset.field=value`, each value as JSON, or else text.
+    """Dagster's run config from `asset.field=value`; values are parsed as JSON, otherwise text.
 
     Raises:
-        SettingsError: no such asset or field, or a value that the field does not take.
+        SettingsError: the asset or field does not exist, or the value is invalid.
     """
     ops = {key.to_user_string(): asset for asset in assets for key in asset.keys}
     ops |= {asset.op.name: asset for asset in assets}
@@ -80,7 +81,7 @@ def run_config(assets: Iterable[dg.AssetsDefinition], values: Sequence[str]) -> 
         name, field, content = _split(value)
         fields = _fields(ops[name])
         if field not in fields:
-            raise SettingsError(f"--set {value}: {name} has no {field}: {_meant(field, fields)}")
+            raise SettingsError(f"--set {value}: {name} has no {field}: {_suggest(field, fields)}")
         given.setdefault(ops[name].op.name, {})[field] = content
     by_op = {asset.op.name: asset for asset in ops.values()}
     for op, config in given.items():
@@ -101,7 +102,7 @@ def _split(text: str) -> tuple[str, str, Any]:
         return name, field, right
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     return did_you_mean(name, names) if names else "it has no settings."
 

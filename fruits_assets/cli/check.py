@@ -1,4 +1,4 @@
-"""`fruits check`: all asset checks on what is stored."""
+"""`fruits check`: run all asset checks on the stored assets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def check() -> None:
-    """Run all asset checks on what is stored; nothing is materialized.
+    """Run all asset checks on the stored assets; nothing is materialized.
 
-    Exits with 0 when all pass, with 1 when one of severity ERROR fails, with 2 when they
-    cannot be run.
+    Exits with 0 when all pass, with 1 when one of severity ERROR fails, with 2 when checks
+    cannot run.
     """
     from fruits_assets.checks.outcomes import run_checks
     from fruits_assets.definitions import build_defs
 
     outcomes = run_checks(build_defs())
-    table = Table("asset", "check", "outcome", "what was found", title="Asset checks")
+    table = Table("asset", "check", "outcome", "details", title="Asset checks")
     for outcome in outcomes:
         table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -35,7 +35,7 @@ def check() -> None:
 def _next(outcomes: list[Outcome]) -> str:
     failing = [outcome for outcome in outcomes if outcome.verdict == "FAILS"]
     if failing:
-        return f"next    uv run fruits history {failing[0].asset}  # which run made it, and of what"
+        return f"next    uv run fruits history {failing[0].asset}  # its runs and inputs"
     if any(outcome.verdict == "cannot run" for outcome in outcomes):
-        return "next    uv run fruits run  # makes what is missing"
+        return "next    uv run fruits run  # materializes the missing assets"
     return "next    uv run fruits path csv_export  # where the results are"

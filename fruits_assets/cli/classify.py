@@ -1,4 +1,4 @@
-"""`fruits classify`: labels with probabilities of single pictures, by the current classifier."""
+"""`fruits classify`: classify single pictures with the current classifier."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ UNUSABLE = 1
 
 
 def classify(
-    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Pictures: paths or s3:// URIs.")],
     most: Annotated[int, typer.Option("-n", "--labels", min=1, help="Labels to print.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Every probability, as JSON.")] = False,
 ) -> None:
-    """Print what is on pictures: the likeliest labels with their probabilities.
+    """Print the most likely labels of pictures, with their probabilities.
 
-    The classifier is the file that phones get (`fruits path fruit_classifier`).
+    Uses the classifier file that is deployed to phones (`fruits path fruit_classifier`).
 
-    Exits with 1 when a file is no usable picture; the others are printed all the same.
+    Exits with 1 when a file is not a usable picture; the others are still printed.
     """
     from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
@@ -60,6 +60,6 @@ def classify(
 def _print(found: dict[str, dict[str, float]], most: int) -> None:
     table = Table("picture", "label", "probability")
     for file, shares in found.items():
-        for place, (label, share) in enumerate(list(shares.items())[:most]):
-            table.add_row(escape(file) if place == 0 else "", escape(label), f"{share:.1%}")
+        for rank, (label, share) in enumerate(list(shares.items())[:most]):
+            table.add_row(escape(file) if rank == 0 else "", escape(label), f"{share:.1%}")
     Console(width=None if sys.stdout.isatty() else 120).print(table)

@@ -1,4 +1,4 @@
-"""`fruits cluster …`: show the EMR cluster, start it, stop it. Calls of EMR: `emr/cluster.py`."""
+"""`fruits cluster …`: show, start and stop the EMR cluster. The EMR calls: `emr/cluster.py`."""
 
 import sys
 from pathlib import Path
@@ -14,41 +14,41 @@ from fruits_assets.settings import load_settings, settings_in_region
 from spark_src.contract import FOLDERS
 
 app = typer.Typer(
-    help="Look at the EMR cluster that FRUITS_CLUSTER names, start it, stop it.",
+    help="Show, start and stop the EMR cluster named by FRUITS_CLUSTER.",
     no_args_is_help=True,
 )
 
 
 @app.command()
 def status() -> None:
-    """Show the living cluster, or the last one there was."""
+    """Show the active cluster, or else the last one."""
     settings = load_settings()
     found = cluster.status(settings.cluster, settings.region)
     if found is None:
-        _say(f"no cluster {settings.cluster} in {settings.region}, nor was there one lately")
+        _say(f"no cluster {settings.cluster} in {settings.region}, and none in the last two months")
         return
     instances = ", ".join(f"{count} x {kind}" for kind, count in sorted(found.instances.items()))
-    table = Table("what", "value", title=f"Cluster {escape(settings.cluster)}")
+    table = Table("property", "value", title=f"Cluster {escape(settings.cluster)}")
     rows = {
         "id": found.cluster.id,
         "state": found.cluster.state,
         "since": f"{found.cluster.since:%Y-%m-%d %H:%M} UTC",
-        "why": found.cluster.reason or "-",
+        "reason": found.cluster.reason or "-",
         "release": found.release,
         "instances": instances or "none",
         "step concurrency": str(found.step_concurrency),
         "running steps": ", ".join(found.running_steps) or "none",
     }
-    for what, value in rows.items():
-        table.add_row(what, escape(value))
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
     _console().print(table)
 
 
 @app.command()
 def start() -> None:
-    """Start the cluster as `make up` wrote it down, unless it lives, and wait until it is ready.
+    """Start the cluster that `make up` configured, unless it is active, and wait until it is ready.
 
-    About eight minutes; runs on EMR do it by themselves.
+    Takes about eight minutes. Runs on EMR start it automatically.
     """
     settings = load_settings()
     found = cluster.ensure_ready(
@@ -59,11 +59,11 @@ def start() -> None:
 
 @app.command()
 def stop(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Terminate the cluster; what runs on it is lost, what is stored stays.
+    """Terminate the cluster. Running steps are lost; stored data is kept.
 
-    Asks first, unless --yes is given.
+    Asks for confirmation unless --yes is given.
     """
     settings = load_settings()
     found = cluster.status(settings.cluster, settings.region)
@@ -84,18 +84,19 @@ def notebook(
         "explore-on-cluster.ipynb"
     ),
 ) -> None:
-    """Write a copy of notebooks/explore.ipynb for the cluster's JupyterHub, to be uploaded there.
+    """Write a copy of notebooks/explore.ipynb to upload to the cluster's JupyterHub.
 
-    It knows these settings, and this version of the code, which is put beside the storage.
+    It contains these settings and refers to this version of the code, which is uploaded to the
+    storage.
     """
     settings = settings_in_region()
-    # Not in staging, which is emptied after days: the copy is of use for longer.
+    # Not in staging, which expires after a few days: the notebook is used for longer.
     folder = settings.storage_location / FOLDERS["environments"]
     package = code_package.build()
     code = code_package.push(folder, settings.region, package)
     notebook = cluster_notebook.for_cluster(code, package.sha256, settings.variables)
     output.write_text(notebook, encoding="utf-8")
-    _say(f"{output} is written: upload it in JupyterHub and run it with the kernel PySpark")
+    _say(f"wrote {output}: upload it to JupyterHub and run it with the PySpark kernel")
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`fruits cluster-env`: pack and upload the cluster's environment. The work: `packed_env.py`."""
+"""`fruits cluster-env`: pack and upload the cluster's environment, using `packed_env.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Pack and upload the Python libraries that a cluster needs.", no_args_is_help=True
 )
 
-_Python = Annotated[str, typer.Option(help="The interpreter, or its version, to build with.")]
+_Python = Annotated[str, typer.Option(help="Interpreter, or Python version, to build with.")]
 
 
 @app.command()
@@ -30,11 +30,11 @@ def build(
     ] = None,
     python: _Python = packed_env.PYTHON_VERSION,
 ) -> None:
-    """Pack the locked libraries for the cluster, unless the lock file has not changed.
+    """Pack the locked libraries for the cluster, if the lock file has changed.
 
     Prints the archive's path.
     """
-    with _shown() as (report, _):
+    with _progress() as (report, _):
         archive = packed_env.build(output, python, report)
         report(f"done: {archive.stat().st_size / 1e6:.0f} MB")
     typer.echo(archive)
@@ -42,31 +42,31 @@ def build(
 
 @app.command()
 def push(python: _Python = packed_env.PYTHON_VERSION) -> None:
-    """Upload the packed libraries to the storage, packing them where that is needed.
+    """Upload the packed libraries to the storage, packing them first if necessary.
 
     Prints the archive's URI.
     """
     settings = settings_in_region()
-    # Not in staging, which is emptied after days: a cluster that starts later wants it still.
+    # Not in staging, which expires after a few days: clusters that start later need it, too.
     folder = settings.storage_location / FOLDERS["environments"]
-    with _shown() as (report, sent):
+    with _progress() as (report, sent):
         location = packed_env.push(folder, settings.region, python, report, sent)
     typer.echo(location.uri)
 
 
 @contextmanager
-def _shown() -> Iterator[tuple[packed_env.Report, packed_env.Sent]]:
-    """A line for each step and a bar for the one that runs; not on standard output."""
+def _progress() -> Iterator[tuple[packed_env.Report, packed_env.Sent]]:
+    """Print a line per step and a bar for the current one, on standard error."""
     console = Console(stderr=True)
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
 
-        def report(doing: str) -> None:
+        def report(activity: str) -> None:
             seconds = time.monotonic() - started
-            console.print(f"{seconds:5.1f} s  {doing}", highlight=False, soft_wrap=True)
-            progress.update(task, description=doing.split(" to s3://", maxsplit=1)[0])
+            console.print(f"{seconds:5.1f} s  {activity}", highlight=False, soft_wrap=True)
+            progress.update(task, description=activity.split(" to s3://", maxsplit=1)[0])
 
         def sent(more: int, total: int) -> None:
             progress.update(task, total=total, advance=more)

@@ -1,4 +1,4 @@
-"""`fruits compare`: another model's tables beside the current ones, on the same held-out images."""
+"""`fruits compare`: compare another model's tables with the current ones on held-out images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ WORSE = 1
 
 
 def compare(
-    candidate: Annotated[
-        str, typer.Argument(help="Storage that the other model was materialized into.")
-    ],
+    candidate: Annotated[str, typer.Argument(help="Storage with the assets of the other model.")],
 ) -> None:
-    """Compare another model with the current one: accuracy on held-out images, and how sure.
+    """Compare another model with the current one: accuracy on held-out images, with intervals.
 
-    Exits with 1 where the candidate is worse by more than chance.
+    Exits with 1 when the candidate is significantly worse.
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.comparison import compare as compare_models
@@ -52,8 +50,8 @@ def compare(
 
 
 def _print(found: list[Comparison]) -> None:
-    columns = ["predicted", "never the same", "images", "groups"]
-    table = Table(*columns, "current", "candidate", "95 % of the difference", "candidate is")
+    columns = ["predicted", "held out together", "images", "groups"]
+    table = Table(*columns, "current", "candidate", "difference (95 % interval)", "candidate is")
     for answer in found:
         table.add_row(
             answer.question,

@@ -21,24 +21,26 @@ from spark_src.errors import FruitsError
 
 
 def cost(  # noqa: PLR0913, PLR0917 - one for each option
-    images: Annotated[int, typer.Option(min=1, help="How many images the run goes through.")],
+    images: Annotated[int, typer.Option(min=1, help="How many images the run processes.")],
     workers: Annotated[
-        int, typer.Option(min=1, help="Nodes that work, without the primary node.")
+        int, typer.Option(min=1, help="Worker nodes, not counting the primary node.")
     ] = 2,
-    instance_type: Annotated[str, typer.Option(help="EC2's type of all nodes.")] = "m5.xlarge",
+    instance_type: Annotated[
+        str, typer.Option(help="EC2 instance type of all nodes.")
+    ] = "m5.xlarge",
     cores: Annotated[
-        int | None, typer.Option(min=1, help="vCPUs of one node; known for the types with a price.")
+        int | None, typer.Option(min=1, help="vCPUs per node; not needed for types with a price.")
     ] = None,
     start_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes until the cluster takes steps.")
+        float, typer.Option(min=0, help="Minutes until the cluster accepts steps.")
     ] = 8,
     idle_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes without work until it ends itself.")
+        float, typer.Option(min=0, help="Idle minutes until the cluster terminates itself.")
     ] = 60,
 ) -> None:
-    """Estimate what a whole run on EMR costs, from what the largest materialization took.
+    """Estimate the cost of a full run on EMR from the largest measured materialization.
 
-    In USD, on demand, start-up and idle time included; EBS, S3 and transfer are not.
+    In USD at on-demand prices, with start-up and idle time, without EBS, S3 and data transfer.
     """
     settings = settings_in_region()
     stages = read_measurements(settings.storage_location)
@@ -50,7 +52,7 @@ def cost(  # noqa: PLR0913, PLR0917 - one for each option
         )
     per_node = cores or (PRICES[instance_type].cores if instance_type in PRICES else None)
     if per_node is None:
-        raise FruitsError(f"The cores of {instance_type} are not known: give --cores.")
+        raise FruitsError(f"The number of cores of {instance_type} is unknown: pass --cores.")
     parts = from_images(
         images,
         {stage: found.core_seconds for stage, found in stages.items()},
@@ -60,9 +62,9 @@ def cost(  # noqa: PLR0913, PLR0917 - one for each option
         idle_minutes=idle_minutes,
     )
     caption = (
-        f"Features: {1 / features.core_seconds:,.1f} images a second and core, measured on "
+        f"Features: {1 / features.core_seconds:,.1f} images per second and core, measured on "
         f"{features.images:,} images and {features.cores} cores. On demand, {PRICED_REGION}, "
-        "without EBS, S3 and transfer."
+        "without EBS, S3 and data transfer."
     )
     if settings.region != PRICED_REGION:
         caption += f" Prices in {settings.region} differ."

@@ -1,4 +1,4 @@
-"""`fruits doctor`: what a run would meet on this machine and in this folder. Changes nothing."""
+"""`fruits doctor`: check this machine and a folder of pictures before a run. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from spark_src.images.listing import Listing
 
 START_SECONDS = 15
-"""Of a run before its first picture: imports, Spark, the model."""
+"""Start-up time before the first picture: imports, Spark, the model."""
 
 IMAGES_PER_SECOND = 60
-"""Of one core, from file to features, of small pictures."""
+"""Throughput of one core for small pictures, from file to features."""
 
 BYTES_PER_SECOND = 15e6
-"""Of one core, decoding JPEG: what large photos are bound by."""
+"""JPEG decoding rate of one core, which limits the throughput for large photos."""
 
 ROW_BYTES = 7_000
-"""Of one picture's features, components and line of CSV."""
+"""Size of one picture's features, components and CSV line."""
 
 
 class Level(IntEnum):
-    """How bad a finding is; the greatest is the exit code, as of `fruits check`."""
+    """Severity of a finding; the highest is the exit code, as with `fruits check`."""
 
     GOOD = 0
     WARNING = 1
@@ -45,19 +45,19 @@ class Level(IntEnum):
 class Finding:
     """A line of the report."""
 
-    what: str
+    subject: str
     text: str
     level: Level = Level.GOOD
 
 
 def doctor(
     folder: Annotated[
-        str | None, typer.Argument(help="The folder of pictures; by default FRUITS_INPUT.")
+        str | None, typer.Argument(help="Folder of pictures; FRUITS_INPUT by default.")
     ] = None,
 ) -> None:
-    """Look at this machine and at a folder of pictures before the first run.
+    """Check this machine and a folder of pictures before the first run.
 
-    Exits with 0 when all is well, 1 when something wants attention, 2 when a run would fail.
+    Exits with 0 when everything is fine, 1 when there are warnings, 2 when a run would fail.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -69,9 +69,9 @@ def doctor(
     if folder is not None:
         settings = settings.model_copy(update={"input": folder})
     found = [*_machine(settings), *_pictures(settings)]
-    table = Table("what", "found", "", title="fruits doctor")
+    table = Table("subject", "finding", "", title="fruits doctor")
     for finding in found:
-        table.add_row(finding.what, escape(finding.text), finding.level.name.lower())
+        table.add_row(finding.subject, escape(finding.text), finding.level.name.lower())
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     worst = max(finding.level for finding in found)
     typer.echo(_next(worst, folder))
@@ -81,7 +81,7 @@ def doctor(
 def _next(worst: Level, folder: str | None) -> str:
     variable = f"FRUITS_INPUT={folder} " if folder else ""
     if worst is Level.ERROR:
-        return "next    fix what is marked `error`, then: uv run fruits doctor"
+        return "next    fix the lines marked `error`, then: uv run fruits doctor"
     return f"next    {variable}uv run fruits run"
 
 
@@ -97,13 +97,13 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield _guarded("AWS", lambda: _aws(settings))
 
 
-def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
+def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
     from spark_src.errors import FruitsError
 
     try:
-        return look()
+        return check()
     except FruitsError as error:
-        return Finding(what, str(error), Level.ERROR)
+        return Finding(subject, str(error), Level.ERROR)
 
 
 def _java() -> Finding:
@@ -127,14 +127,14 @@ def _scratch(settings: Settings) -> Finding:
     folder = _existing(settings.scratch)
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK):
-        text = f"{folder} cannot be written to: set FRUITS_STORAGE to a folder of yours"
+        text = f"{folder} is not writable: set FRUITS_STORAGE to a folder that you may write to"
         return Finding("storage, scratch", text, Level.ERROR)
     text = f"{settings.scratch}, {free / 1e9:.1f} GB free"
     return Finding("storage, scratch", text, Level.GOOD if free > 2e9 else Level.WARNING)
 
 
 def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+    return next(parent for parent in (folder, *folder.parents) if parent.is_dir())
 
 
 def _locale() -> Finding:
@@ -142,7 +142,7 @@ def _locale() -> Finding:
 
     name = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
     text = name or "none"
-    return Finding("locale", text if is_utf8_locale() else f"{text}: C.UTF-8 is used in its place")
+    return Finding("locale", text if is_utf8_locale() else f"{text}: C.UTF-8 is used instead")
 
 
 def _host_name() -> Finding:
@@ -150,7 +150,7 @@ def _host_name() -> Finding:
     try:
         socket.getaddrinfo(name, None)
     except OSError:
-        return Finding("host name", f"{name} does not resolve; 127.0.0.1 is used in its place")
+        return Finding("host name", f"{name} does not resolve; 127.0.0.1 is used instead")
     return Finding("host name", name)
 
 
@@ -213,7 +213,7 @@ def _layout(paths: list[str], listing: Listing) -> Iterator[Finding]:
     text = f"{litter:,} ignored ({_counts(listing.ignored)})" if litter else "none"
     refused = listing.refused.num_rows
     level = Level.WARNING if refused else Level.GOOD
-    text += f"; {refused:,} links and the like, which are rejected" if refused else ""
+    text += f"; {refused:,} links or special files, which are rejected" if refused else ""
     yield Finding("litter", text, level)
     yield _components(splits, len(paths))
 
@@ -223,7 +223,7 @@ def _components(splits: Counter[str], n_files: int) -> Finding:
     fitted = next((n for name, n in splits.items() if name.lower() == "training"), n_files)
     if fitted > k:
         return Finding("PCA", f"k = {k}, fitted on at most {fitted:,} pictures")
-    text = f"of {fitted} pictures to fit on at most {max(1, fitted - 1)} of {k} components are kept"
+    text = f"{fitted} pictures to fit on allow at most {max(1, fitted - 1)} of {k} components"
     return Finding("PCA", text, Level.WARNING)
 
 
@@ -234,14 +234,14 @@ def _collisions(paths: Iterable[str]) -> Finding:
     for path in paths:
         key = unicodedata.normalize("NFC", path).casefold()
         if key in forms:
-            text = f"{forms[key]!r} and {path!r} differ by case or Unicode form alone"
-            return Finding("names", f"{text}: on macOS and Windows they are one", Level.WARNING)
+            text = f"{forms[key]!r} and {path!r} differ only in case or Unicode form"
+            return Finding("names", f"{text}: macOS and Windows treat them as equal", Level.WARNING)
         forms[key] = path
-    return Finding("names", "no two differ by case or Unicode form alone")
+    return Finding("names", "no two differ only in case or Unicode form")
 
 
 def estimate(n_files: int, n_bytes: int, cores: int) -> tuple[float, int]:
-    """Seconds and bytes that a first run takes, roughly."""
+    """Approximate seconds and bytes that a first run takes."""
     work = max(n_files / IMAGES_PER_SECOND, n_bytes / BYTES_PER_SECOND)
     return START_SECONDS + work / cores, int(n_bytes * 1.1) + n_files * ROW_BYTES
 
@@ -255,7 +255,7 @@ def _estimate(paths: list[str], listing: Listing, settings: Settings) -> Finding
         return Finding("estimate", text)
     free = shutil.disk_usage(_existing(Path(settings.storage_location.path))).free
     if size > free:
-        text += f", but {free / 1e6:,.0f} MB are free: set FRUITS_STORAGE to a larger disk"
+        text += f", but only {free / 1e6:,.0f} MB are free: set FRUITS_STORAGE to a larger disk"
     return Finding("estimate", text, Level.ERROR if size > free else Level.GOOD)
 
 

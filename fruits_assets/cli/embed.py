@@ -1,4 +1,4 @@
-"""`fruits embed`: the components of single pictures, by the models that are current in storage."""
+"""`fruits embed`: compute the components of single pictures with the current models."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 UNUSABLE = 1
 N_SHOWN = 8
-"""How many numbers `--steps` shows of each step."""
+"""How many numbers `--steps` shows per step."""
 
 
 class Form(StrEnum):
-    """How the numbers are printed."""
+    """Output formats."""
 
     TABLE = "table"
     CSV = "csv"
@@ -37,24 +37,22 @@ class Form(StrEnum):
 
 
 def embed(
-    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
-    form: Annotated[
-        Form, typer.Option("--format", help="For people, a spreadsheet or a program.")
-    ] = Form.TABLE,
+    files: Annotated[list[str], typer.Argument(help="Pictures: paths or s3:// URIs.")],
+    form: Annotated[Form, typer.Option("--format", help="Output format.")] = Form.TABLE,
     steps: Annotated[
         bool,
         typer.Option(
             "--steps",
             help="With --format json: the first numbers of each step (pixels, features, "
-            "components) in place of all components.",
+            "components) instead of all components.",
         ),
     ] = False,
 ) -> None:
-    """Print the components of pictures: what pca_components would hold for them.
+    """Print the components of pictures, as pca_components would contain them.
 
-    The models are those that are current in the storage; no Spark is started.
+    Uses the current models in the storage; Spark is not started.
 
-    Exits with 1 when a file is no usable picture; the others are printed all the same.
+    Exits with 1 when a file is not a usable picture; the others are still printed.
     """
     from fruits_assets.embedding import current_models, read_picture
     from fruits_assets.settings import settings_in_region
@@ -103,7 +101,7 @@ def _print(found: Mapping[str, Embedding], form: Form, steps: bool) -> None:
 
 
 def _print_nearest(tables: Tables, found: Mapping[str, Embedding]) -> None:
-    """What the numbers are nearest to, and what to do with them."""
+    """Print the labels of the nearest stored pictures, and a next step."""
     import numpy as np
 
     from fruits_assets.embedding import nearest_labels
@@ -115,11 +113,11 @@ def _print_nearest(tables: Tables, found: Mapping[str, Embedding]) -> None:
 
 
 def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:
-    about = {"image_id": embedding.image_id, "path": file}
+    key = {"image_id": embedding.image_id, "path": file}
     if not steps:
-        return about | {"pca": _numbers(embedding.components)}
+        return key | {"pca": _numbers(embedding.components)}
     middle = embedding.pixels[len(embedding.pixels) // 2]
-    return about | {
+    return key | {
         "input[112, 32::64]": [_numbers(pixel) for pixel in middle[32::64]],
         f"features[:{N_SHOWN}]": _numbers(embedding.features[:N_SHOWN]),
         f"pca[:{N_SHOWN}]": _numbers(embedding.components[:N_SHOWN]),
@@ -127,11 +125,11 @@ def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    """An object with a line for each field: one for each number would hide what there is."""
+    """An object with one line per field; `indent` would print one line per number."""
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _numbers(values: NDArray[np.float32]) -> Sequence[float]:
-    """As short as float32 allows: `float` alone would spell out digits that are none."""
+    """The shortest decimals that round-trip as float32; `float` would add meaningless digits."""
     return [float(str(value)) for value in values]

@@ -1,4 +1,4 @@
-"""The command `fruits erase`. What is erased, and how: the job in erasure.py."""
+"""`fruits erase`. The job that erases the data: `erasure_job.py`."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--image-id", help="A picture's image_id; may be given several times."),
+    typer.Option("--image-id", help="A picture's image_id; can be repeated."),
 ]
 
 
 def erase(  # noqa: PLR0913, PLR0917 - the command's options
-    subject: Annotated[str | None, typer.Option(help="A person: the folder under photos/.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The person's folder under photos/.")] = None,
     image_ids: Ids = None,
     all_owners: Annotated[
         bool,
         typer.Option(
             "--all-owners",
-            help="With --image-id: every copy, also where more than one supplied the picture.",
+            help="With --image-id: erase every copy, even if several people supplied the picture.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count what there is; change nothing.")
+        bool, typer.Option("--dry-run", help="Only count what would be erased; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask to repeat the name.")] = False,
     replay: Annotated[
         bool,
         typer.Option(
             "--replay",
-            help="After a backup was restored: erase again who was erased since it was made.",
+            help="After restoring a backup: repeat the erasures made since the backup.",
         ),
     ] = False,
     erased_list: Annotated[
         str | None,
-        typer.Option(help="With --replay: the folder that has the list, if not erasures/ there."),
+        typer.Option(help="With --replay: the folder with the list, if it is not erasures/."),
     ] = None,
 ) -> None:
-    """Erase a person's data: input, tables, PCA's sums, CSV, leftovers, Dagster's records.
+    """Erase a person's data: input, tables, PCA sums, CSV, leftover files, Dagster's records.
 
-    Then it scans every file. Safe to interrupt: the same command, or one without a name,
-    completes what is pending. Sensor and automation are off meanwhile.
+    Then scan every file. Safe to interrupt: the same command, or one without a name, completes
+    pending requests. Sensor and automation are paused meanwhile.
     """
     from fruits_assets.definitions import build_defs
     from fruits_assets.settings import load_settings
@@ -72,10 +72,10 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
 
     settings = load_settings()
     use_region(settings.region)
-    places = [settings.storage_location, settings.input_location]
+    storage, source = settings.storage_location, settings.input_location
     listed = [Location.parse(erased_list)] if erased_list else []
-    require_in_region([*places, *listed], settings.region)
-    tables, source = Tables(places[0]), places[1]
+    require_in_region([storage, source, *listed], settings.region)
+    tables = Tables(storage)
     named = subject is not None or bool(image_ids)
     if subject is not None:
         subject = subject_in_tables(subject, source)
@@ -83,16 +83,16 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     if replay == named and (replay or dry_run):
         raise ErasureError("Give either --subject ID or --image-id ID, or --replay.")
     with _instance() as instance:
-        work = _Work(tables, source, instance)
-        targets = work.erased_before(erased_list) if replay else [target] if target else []
-        if (replay and not targets) or not work.confirm(targets, dry_run, yes, replay):
+        command = _EraseCommand(tables, source, instance)
+        targets = command.find_restored(erased_list) if replay else [target] if target else []
+        if (replay and not targets) or not command.confirm(targets, dry_run, yes, replay):
             return
-        work.run(targets, lambda: build_defs(settings))
+        command.run(targets, lambda: build_defs(settings))
 
 
 @dataclass(frozen=True)
-class _Work:
-    """The command's steps, on one storage and one instance of Dagster."""
+class _EraseCommand:
+    """The steps of the command, for one storage and one Dagster instance."""
 
     tables: Tables
     source: Location
@@ -104,8 +104,8 @@ class _Work:
 
         return Records(self.instance, (self.tables.root, self.source))
 
-    def erased_before(self, erased_list: str | None) -> list[Target]:
-        """Who, of those that are there now, is on the list of what was erased."""
+    def find_restored(self, erased_list: str | None) -> list[Target]:
+        """People and pictures in the data that are on the list of erasures."""
         from spark_src.erasure import erased
         from spark_src.erasure.people import image_ids, people
         from spark_src.io.locations import Location
@@ -114,17 +114,17 @@ class _Work:
         entries = erased.load(folder)
         if not entries:
             raise ErasureError(
-                f"{folder} has no list of what was erased. It lies under erasures/ of the storage "
-                "that was in use last: give that folder with --erased-list."
+                f"{folder} has no list of erasures. It is stored in erasures/ of the storage that "
+                "was last in use: pass that folder with --erased-list."
             )
         names = people(self.tables, self.source) | self.records.people()
         found = erased.find(entries, names, image_ids(self.tables))
         if not found:
-            typer.echo(f"Nothing that was erased is back: {len(entries):,} entries looked for.")
+            typer.echo(f"No erased data was restored: checked {len(entries):,} entries.")
         return found
 
     def confirm(self, targets: list[Target], dry_run: bool, yes: bool, replay: bool) -> bool:
-        """Show what there is, and ask; whether to go on."""
+        """Show what would be erased and ask for confirmation; return whether to proceed."""
         from spark_src.erasure import requests
         from spark_src.erasure.lookup import find
 
@@ -134,21 +134,21 @@ class _Work:
             look_up = find if replay else requests.look_up
             found = look_up(self.tables, self.source, target, records=self.records.scan)
             whose = f" {target.subject!r}" if replay and target.subject else ""
-            would = "What would be erased; nothing was changed" if dry_run else "To be erased"
-            _show(found, would + whose)
+            title = "Would be erased (nothing was changed)" if dry_run else "To be erased"
+            _show(found, title + whose)
             if not (dry_run or yes):
                 _ask_again(target, self.source)
         return not dry_run
 
     def run(self, targets: list[Target], definitions: Callable[[], dg.Definitions]) -> None:
-        """Keep the requests, and run the job on all that are pending."""
+        """Store the requests, and run the job on all pending ones."""
         from fruits_assets.erasure_job import JOB, require_no_run
         from fruits_assets.records.pause import paused
         from spark_src.erasure import requests
 
         with paused(self.instance) as switched_off:
             if switched_off:
-                typer.echo(f"switched off until the end: {', '.join(switched_off)}")
+                typer.echo(f"paused during the erasure: {', '.join(switched_off)}")
             require_no_run(self.instance)
             for target in targets:
                 if not requests.is_pending(self.tables, target):
@@ -157,25 +157,25 @@ class _Work:
             requests.require_some(self.tables)
             _run(JOB, definitions(), self.instance)
         if switched_off:
-            typer.echo(f"switched on again: {', '.join(switched_off)}")
+            typer.echo(f"resumed: {', '.join(switched_off)}")
         for receipt in requests.receipts(self.tables, wanted):
             _show_receipt(receipt)
 
 
 def _ask_again(target: Target, source: Location) -> None:
-    """Erasing cannot be taken back: a slip of the pen has to be made twice.
+    """Ask the user to repeat the name, because an erasure cannot be undone.
 
     Raises:
-        ErasureError: the answer is another.
+        ErasureError: the names differ.
     """
     from spark_src.erasure.target import subject_in_tables
 
     if target.subject is None:
-        typer.confirm("Erase these pictures for good?", abort=True)
+        typer.confirm("Erase these pictures permanently?", abort=True)
         return
     answer = typer.prompt("This cannot be undone. Type the person's folder again", type=str)
     if subject_in_tables(answer, source) != target.subject:
-        raise ErasureError("That is another name. Nothing was changed.")
+        raise ErasureError("The names do not match. Nothing was changed.")
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
@@ -185,32 +185,32 @@ def _instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 
 def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
-    """In this process, recorded as any run; the request is in the storage, not in its config."""
+    """Run the job in this process. The request is in the storage, not in the recorded config."""
     resolved = definitions.resolve_job_def(job)
     result = resolved.execute_in_process(instance=instance, raise_on_error=False)
     if not result.success:
         raise ErasureError(
-            f"Run {result.run_id} did not finish; Dagster's UI and the log above say why. Fix "
-            "that and run `fruits erase` again: it completes what is pending."
+            f"Run {result.run_id} did not finish; see Dagster's UI and the log above. Fix the "
+            "error and run `fruits erase` again: it completes pending requests."
         )
 
 
 def _show(found: Found, title: str) -> None:
-    table = Table("where", "how many", title=title)
+    table = Table("location", "count", title=title)
     table.add_row("files under the input", f"{found.files:,}")
     if found.earlier:
         table.add_row("earlier versions of those files", f"{found.earlier:,}")
     for asset, count in found.rows.items():
         table.add_row(f"rows of {asset}", f"{count:,}")
     if found.uncommitted:
-        table.add_row("rows in files of no current version", f"{found.uncommitted:,}")
+        table.add_row("rows in files outside the current versions", f"{found.uncommitted:,}")
     if found.other_files:
-        table.add_row("other files and records of Dagster's", f"{found.other_files:,}")
+        table.add_row("other files and Dagster records", f"{found.other_files:,}")
     if found.shared:
-        table.add_row("pictures that somebody else has, too: theirs stay", f"{found.shared:,}")
+        table.add_row("pictures also supplied by others (their copies stay)", f"{found.shared:,}")
     for heading, names in (
-        ("of nearly that name, which stays", found.similar),
-        ("of that name outside photos/, which stays", found.elsewhere),
+        ("with a similar name, not erased", found.similar),
+        ("with that name outside photos/, not erased", found.elsewhere),
     ):
         for name in names:
             table.add_row(f"folder {heading}", escape(repr(name)))
@@ -222,7 +222,7 @@ def _show_receipt(receipt: Location) -> None:
     counts = {
         "files deleted": done["inputs"]["files"],
         "rows deleted": done["rows"]["raw_images"] + done["rows"]["rejected_images"],
-        "files looked into": done["scan"]["files"],
+        "files scanned": done["scan"]["files"],
         "records redacted": done["proof"].get("redacted_records", 0),
         "hits": done["scan"]["hits"],
     }

@@ -1,4 +1,4 @@
-"""`fruits fetch-dataset`. The download is in `dataset/`."""
+"""`fruits fetch-dataset`: download Fruits-360, using `dataset/`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from fruits_assets.settings import ROOT, settings_in_region
 from spark_src.io.locations import Location
 
 COMMIT = "019ab6f4eec0f6b9bdae4efe8ee55f377bef8812"
-"""Version 2025.03.09.0 of Fruits-360. Git names content by its digest: it cannot change."""
+"""Version 2025.03.09.0 of Fruits-360. A commit is a digest, so its content cannot change."""
 FRUITS_360 = f"https://github.com/fruits-360/fruits-360-100x100/archive/{COMMIT}.zip"
 TARGET = str(ROOT / "data" / "fruits-360")
 
 
 def fetch_dataset(
-    url: Annotated[str, typer.Option(help="Where a zip of pictures is.")] = FRUITS_360,
+    url: Annotated[str, typer.Option(help="URL of a zip of pictures.")] = FRUITS_360,
     to: Annotated[
-        str, typer.Option(help="A folder, or s3://bucket/folder; made if missing.")
+        str, typer.Option(help="Folder or s3://bucket/folder; created if missing.")
     ] = TARGET,
-    sha256: Annotated[
-        str | None, typer.Option(help="Refuse other files than those of this digest.")
-    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Required digest of the files.")] = None,
 ) -> None:
-    """Bring Fruits-360 to a folder or a bucket; what is there already stays.
+    """Download Fruits-360 into a folder or a bucket; existing files are kept.
 
-    A download that broke off goes on from there. Prints the files' digest, for --sha256, and the
-    command that uses the pictures.
+    An interrupted download is resumed. Prints the files' digest, for --sha256, and the command
+    that uses the pictures.
     """
     from fruits_assets.dataset.download import fetch
 

@@ -1,4 +1,4 @@
-"""The command `fruits history`: an asset's versions, from the commits in its table's log."""
+"""`fruits history`: an asset's versions, from the commits in its Delta log."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from spark_src.tables.registry import STORED
 
 def history(
     asset: Annotated[str, typer.Argument(help=f"One of: {', '.join(PREFIXES)}.")],
-    limit: Annotated[int, typer.Option(min=1, help="How many versions, the latest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many versions, newest first.")] = 20,
 ) -> None:
-    """Print an asset's versions: when, by which run, how many rows, what changed.
+    """Print an asset's versions: time, run, inputs, rows and changes.
 
-    A run that changed nothing makes no version.
+    A run that changes nothing creates no version.
     """
     from fruits_assets.settings import settings_in_region
 
     tables = Tables(settings_in_region().storage_location)
-    tables.current(asset)  # says what to do where there is none
+    tables.current(asset)  # raises with instructions if there is no version
     commits = tables.history(asset)
-    table = Table("version", "committed (UTC)", "run", "made from", "rows", "change", title=asset)
+    table = Table("version", "committed (UTC)", "run", "inputs", "rows", "change", title=asset)
     before = [record for _, _, record in commits[1:]]
     for (version, at, record), former in zip_longest(commits[:limit], before[:limit]):
-        made_from = ", ".join(f"{name} {number}" for name, number in record.inputs.items())
+        inputs = ", ".join(f"{name} {number}" for name, number in record.inputs.items())
         change = _change(asset, record, former)
-        cells = (record.run_id[:8], made_from, _rows(asset, record), change)
+        cells = (record.run_id[:8], inputs, _rows(asset, record), change)
         table.add_row(str(version), f"{at:%Y-%m-%d %H:%M:%S}", *map(escape, cells))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
@@ -48,7 +48,7 @@ def _rows(asset: str, record: CommitRecord) -> str:
 
 
 def _change(asset: str, record: CommitRecord, before: CommitRecord | None) -> str:
-    """What a commit did, in words, and why where it says so."""
+    """A description of the commit's change, with its note."""
     changed = _rows_changed(record) if is_table(asset) else _file_changed(record, before)
     return f"{changed}\n{record.note}" if record.note else changed
 

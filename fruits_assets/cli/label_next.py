@@ -1,4 +1,4 @@
-"""`fruits label-next`: the unlabelled photos that are worth a label most."""
+"""`fruits label-next`: the unlabelled photos that are most worth labelling."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def label_next(
         Path | None,
         typer.Option(
             "--csv",
-            help="Write the list to this file: with a label in its last column it is a labels.csv.",
+            help="Write the list to this file. Fill in its last column to get a labels.csv.",
         ),
     ] = None,
 ) -> None:
-    """Print the unlabelled photos that would teach the classifier most.
+    """Print the unlabelled photos that would improve the classifier most.
 
-    It is unsure of them, they are unlike what it has learnt, and they are unlike each other.
+    They are uncertain, unlike the training images, and unlike each other.
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.label_next_files import unlabelled
@@ -37,7 +37,7 @@ def label_next(
         try:
             found.assign(label="").to_csv(csv, index=False, float_format="%.4f")
         except OSError as error:
-            raise InputError(f"{csv} cannot be written ({error}); give another file") from error
+            raise InputError(f"{csv} cannot be written ({error}); choose another file") from error
     table = Table("path", "score", "uncertainty", "novelty", "suggested")
     for row in found.itertuples():
         numbers = (f"{value:.2f}" for value in (row.score, row.uncertainty, row.novelty))

@@ -1,4 +1,4 @@
-"""The `fruits` command: what Dagster's own commands do not offer."""
+"""The `fruits` command: features that Dagster's own commands do not offer."""
 
 import sys
 import traceback as tracebacks
@@ -30,22 +30,22 @@ CANNOT_RUN = 2
 
 
 class OneSentence(TyperGroup):
-    """Commands whose errors are one line; `--traceback` shows where they come from."""
+    """Commands that report errors in one line; `--traceback` adds the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         found: Exception
         try:
             return super().invoke(ctx)
         except (typer.TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
-            raise  # for Typer to deal with
+            raise  # handled by Typer
         except FruitsError as error:
             found, text = error, str(error)
         except Exception as error:  # noqa: BLE001 - the outermost edge
             found, text = (
                 error,
                 (
-                    f"{type(error).__name__}: {error}. This error was not foreseen: "
-                    "`fruits --traceback` with the same command shows where it comes from."
+                    f"{type(error).__name__}: {error}. This error is unexpected: run the same "
+                    "command as `fruits --traceback …` to see its traceback."
                 ),
             )
         if ctx.params["traceback"]:
@@ -76,21 +76,24 @@ app.command(epilog="Example: fruits path csv_export")(path)
 app.command(epilog="Example: fruits search photo.jpg -k 24 --html found.html")(search)
 
 
-@app.callback(epilog="The variables FRUITS_… say where input and storage are: see README.md.")
+@app.callback(epilog="The variables FRUITS_… set the input and the storage: see README.md.")
 def fruits(
     traceback: Annotated[
         bool,
-        typer.Option("--traceback", envvar="FRUITS_TRACEBACK", help="Show where errors come from."),
+        typer.Option(
+            "--traceback", envvar="FRUITS_TRACEBACK", help="Show the traceback of errors."
+        ),
     ] = False,
 ) -> None:
-    """Make the assets, find and check them, fetch pictures, erase a person's data, run the cluster.
+    """Materialize, check and read the assets, fetch data, erase personal data, manage the cluster.
 
-    Start with `fruits run`: it makes everything from the sample. `fruits doctor FOLDER` looks at
-    your own pictures first. Dagster's `dagster asset materialize --select '*'` does the same work.
+    Start with `fruits run`, which materializes everything from the sample. `fruits doctor FOLDER`
+    inspects your own pictures first. Dagster's `dagster asset materialize --select '*'` does the
+    same as `fruits run`.
     """
 
 
 def main() -> NoReturn:
-    """Run a command; an error is one line and exit code 2."""
-    set_defaults()  # where the wheel is installed; a checkout did it when Python started
+    """Run a command; errors print one line and exit with 2."""
+    set_defaults()  # for an installed wheel; a checkout does it when Python starts
     sys.exit(app())

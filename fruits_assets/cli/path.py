@@ -1,4 +1,4 @@
-"""`fruits path`: where an asset's current version is."""
+"""`fruits path`: print the location of an asset's current version."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ READERS = {
     "mobilenet_model": "ai_edge_litert.interpreter.Interpreter(model_path=PATH)",
     "pca_model": "pyarrow.parquet.read_table(PATH + '/pca_model.parquet')",
 }
-"""What opens what is no table."""
+"""How to open assets that are not tables."""
 
 
 def path(
     asset: Annotated[str, typer.Argument(help=f"One of: {', '.join(PREFIXES)}.")],
 ) -> None:
-    """Print where an asset's current version is: the folder of a Delta table, or a file.
+    """Print the location of an asset's current version: the folder of a Delta table, or a file.
 
-    In Python `fruits_assets.load("pca_components")` gives the rows; docs/reading.md shows how
-    pandas, Polars, DuckDB, Spark and Athena open the path.
+    In Python, `fruits_assets.load("pca_components")` returns the rows. docs/reading.md shows how
+    to open the path with pandas, Polars, DuckDB, Spark and Athena.
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.tables.delta import Tables
 
     snapshot = Tables(settings_in_region().storage_location).current(asset)
     typer.echo(snapshot.data_location.uri)
-    if sys.stderr.isatty():  # the output stays one line, for $(fruits path …)
+    if sys.stderr.isatty():  # standard output has to stay one line, for $(fruits path …)
         reader = READERS.get(asset, f'fruits_assets.load("{asset}")')
         typer.echo(f"open it with: {reader}; others: docs/reading.md", err=True)

@@ -1,6 +1,6 @@
-"""`fruits run`: make assets in this process, as `dagster asset materialize` does, and say it short.
+"""`fruits run`: like `dagster asset materialize`, in this process and with concise output.
 
-What is selected and configured: `_selection.py`; what is printed: `_report.py`.
+Selection and run config: `_selection.py`. Output: `_report.py`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 FAILED = 1
 CANCELED = 130
-"""As a shell reports a command that Ctrl-C ended."""
+"""The exit code that shells use for a command ended by Ctrl-C."""
 
 LOG = "last_run/stderr.log"
-"""In the scratch folder: standard error of Java and C++."""
+"""Standard error of Java and C++, in the scratch folder."""
 
 MODULE = "fruits_assets.definitions"
 LOCATION = "fruits"
-"""The code location's name in pyproject.toml, by which the UI finds the run."""
+"""The code location's name in pyproject.toml, under which the UI lists the run."""
 
 
 def run(
     select: Annotated[
         list[str] | None,
         typer.Option(
-            help="Names of assets, + for those next to them, * for all beyond; all by default."
+            help="Assets; add + for one more layer, * for all upstream or downstream. Default: all."
         ),
     ] = None,
     components: Annotated[
@@ -48,49 +48,52 @@ def run(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting of an asset: asset.field=value."),
+        typer.Option("--set", help="A config value of an asset: asset.field=value."),
     ] = None,
 ) -> None:
-    """Make the assets: read the pictures, compute features, reduce them, write the CSV, check all.
+    """Materialize the assets: ingest pictures, compute features, reduce them, write the CSV, check.
 
-    Exits with 0 when everything was made, 1 when an asset failed, 2 when the run was refused
-    before it began, 130 after Ctrl-C. A failing check is in the table; `fruits check` fails by it.
+    Exits with 0 when all assets were materialized, 1 when one failed, 2 when the run was refused
+    before it began, 130 after Ctrl-C. Failing checks are listed; only `fruits check` exits with 1
+    for them.
     """
     from fruits_assets.cli import _selection
     from fruits_assets.settings import settings_in_region
 
     known = settings_in_region()
-    _require_places(known)
+    _require_folders(known)
     values = [*(settings or ())]
     if components is not None:
         values.append(f"pca_model.n_components={components}")
     _selection.require_names(select or [], values)
     early = _spark_starting(known, bool(values))
-    with _native_output_kept(known.scratch / LOG) as console, early:
+    with _native_output_to(known.scratch / LOG) as console, early:
         report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
 
 
-def _require_places(settings: Settings) -> None:
-    """Refuse folders that cannot be written to, before anything is loaded.
+def _require_folders(settings: Settings) -> None:
+    """Refuse folders that are not writable, before anything is loaded.
 
     Raises:
-        SettingsError: which one, and what to set.
+        SettingsError: a folder is missing or not writable.
     """
     from fruits_assets.environment import DEFAULTS
     from spark_src.errors import SettingsError
 
     home = os.environ["DAGSTER_HOME"]
     if not os.path.isabs(home):
-        raise SettingsError(f"DAGSTER_HOME={home} is relative: give the whole path of a folder.")
+        raise SettingsError(f"DAGSTER_HOME={home} is relative: use an absolute path.")
     if not os.path.isdir(home) and home != DEFAULTS["DAGSTER_HOME"]:
         raise SettingsError(
-            f"DAGSTER_HOME={home} does not exist: make that folder (`mkdir -p {home}`), or unset "
-            "DAGSTER_HOME to use the project's own."
+            f"DAGSTER_HOME={home} does not exist: create it (`mkdir -p {home}`), or unset "
+            "DAGSTER_HOME to use the project's default."
         )
     _require_writable(Path(home), "DAGSTER_HOME", "Dagster keeps its records of runs")
     if settings.storage_location.scheme == "file":
-        _require_writable(Path(settings.storage_location.path), "FRUITS_STORAGE", "the tables lie")
+        _require_writable(
+            Path(settings.storage_location.path), "FRUITS_STORAGE", "the tables are stored"
+        )
 
 
 def _require_writable(folder: Path, variable: str, purpose: str) -> None:
@@ -103,14 +106,14 @@ def _require_writable(folder: Path, variable: str, purpose: str) -> None:
         probe.unlink()
     except OSError as error:
         raise SettingsError(
-            f"{folder}, where {purpose}, cannot be written to ({error.strerror}): set {variable} "
+            f"{folder}, where {purpose}, is not writable ({error.strerror}): set {variable} "
             "to a folder that you may write to."
         ) from error
 
 
 @contextmanager
 def _spark_starting(settings: Settings, configured: bool) -> Iterator[None]:
-    """Let Java start while Dagster is imported, where this run is sure to need Spark."""
+    """Start Java while Dagster is imported, if this run certainly needs Spark."""
     if not _needs_spark(settings, configured):
         yield
         return
@@ -119,7 +122,7 @@ def _spark_starting(settings: Settings, configured: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        starting.join()  # a JVM whose Python ends while it starts would live on
+        starting.join()  # a JVM would keep running if Python ended while it starts
 
 
 def _needs_spark(settings: Settings, configured: bool) -> bool:
@@ -142,12 +145,12 @@ def _start_spark(scratch: Path) -> None:
     try:
         start_local(local_config(), make_scratch(scratch))
     except (OSError, RuntimeError, SettingsError):
-        return  # the asset that needs it starts it again, and says why that fails
+        return  # the first asset that needs Spark tries again and reports the error
 
 
 @contextmanager
-def _native_output_kept(log: Path) -> Iterator[Console]:
-    """What Java and C++ write to standard error goes to a file."""
+def _native_output_to(log: Path) -> Iterator[Console]:
+    """Redirect standard error of Java and C++ to a file."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     sys.stderr.flush()
     kept, file = os.dup(2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -200,7 +203,7 @@ def _execute(
         console.print(f"run       {created.run_id}", highlight=False, soft_wrap=True, markup=False)
         with report.live(), listening(report.progress), _canceling(instance, created.run_id):
             for event in run_events(job, created, instance):
-                report.take(event)
+                report.handle_event(event)
         final = instance.get_run_by_id(created.run_id)
         report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
@@ -208,7 +211,7 @@ def _execute(
 
 @contextmanager
 def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Inside the block Ctrl-C and SIGTERM end the run as canceled, not as failed."""
+    """Mark the run as canceled, not failed, on Ctrl-C or SIGTERM inside the block."""
 
     def cancel(*_: object) -> None:
         run = instance.get_run_by_id(run_id)
@@ -225,23 +228,23 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
-    """Print the end of the output; give the exit code."""
-    from fruits_assets.failures import UNFORESEEN
+    """Print the summary; return the exit code."""
+    from fruits_assets.failures import UNEXPECTED
 
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     if report.canceled:
-        say("canceled: what was finished stays, and the next run goes on from there.")
+        say("canceled: finished work is kept, and the next run continues from there.")
         say("next: uv run fruits run")
         return CANCELED
     if report.failures:
         for step, sentence in report.failures[:1]:
-            if UNFORESEEN in sentence:
-                say(f"what Java and C++ wrote: {settings.scratch / LOG}")
+            if UNEXPECTED in sentence:
+                say(f"output of Java and C++: {settings.scratch / LOG}")
             say(f"error: {step + ': ' if step else ''}{sentence}")
         return FAILED
-    (settings.scratch / LOG).unlink(missing_ok=True)  # it may name pictures
+    (settings.scratch / LOG).unlink(missing_ok=True)  # it may contain names of pictures
     report.table()
-    csv = report.made.get("csv_export")
+    csv = report.materialized.get("csv_export")
     if csv is not None:
         say(f"CSV     {csv.uri.removeprefix('file://')}")
     say(f"tables  {settings.storage} (`uv run fruits path pca_components`; docs/reading.md)")

@@ -1,4 +1,4 @@
-"""`fruits search`: the images of the tables nearest to pictures, as a table and an HTML page."""
+"""`fruits search`: find the most similar stored images, as a table and an HTML page."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UNUSABLE = 1
 
 
 def search(
-    files: Annotated[list[str], typer.Argument(help="Files of pictures: paths or s3:// URIs.")],
+    files: Annotated[list[str], typer.Argument(help="Pictures: paths or s3:// URIs.")],
     matches: Annotated[
-        int, typer.Option("-k", "--matches", min=1, help="Images to find for each.")
+        int, typer.Option("-k", "--matches", min=1, help="How many images to find per picture.")
     ] = 12,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write one page with thumbnails to this file.")
+        Path | None, typer.Option("--html", help="Write a page with thumbnails to this file.")
     ] = None,
 ) -> None:
-    """Print the images of the current tables that are nearest to pictures.
+    """Print the stored images that are most similar to each picture.
 
-    Photos below photos/ are found where FRUITS_SHOW_PHOTOS=true.
+    Photos under photos/ are included only if FRUITS_SHOW_PHOTOS=true.
 
-    Exits with 1 when a file is no usable picture; the others are searched for all the same.
+    Exits with 1 when a file is not a usable picture; the others are still searched for.
     """
     from fruits_assets.embedding import read_picture
     from fruits_assets.settings import settings_in_region
@@ -50,35 +50,38 @@ def search(
     limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     searcher = Searcher.open(tables, settings.show_photos)
-    asked: dict[str, tuple[bytes, int]] = {}
+    queries: dict[str, tuple[bytes, int]] = {}
     found: dict[str, pd.DataFrame] = {}
     for file in files:
         try:
             content = read_picture(file)
             found[file] = searcher.search(content, matches, limits)
             clean = clean_picture(content, limits)
-            asked[file] = clean.content, clean.orientation
+            queries[file] = clean.content, clean.orientation
         except InputError as error:
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
             )
     _print(found)
     if html is not None:
-        _write(html, asked, found, tables)
+        _write(html, queries, found, tables)
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 
 def _print(found: dict[str, pd.DataFrame]) -> None:
     table = Table("picture", "path", "label", "distance")
     for file, rows in found.items():
-        for place, row in enumerate(rows.itertuples()):
-            cells = [file if place == 0 else "", row.path, row.label or ""]
+        for rank, row in enumerate(rows.itertuples()):
+            cells = [file if rank == 0 else "", row.path, row.label or ""]
             table.add_row(*map(escape, cells), f"{row.distance:.3f}")
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _write(
-    html: Path, asked: dict[str, tuple[bytes, int]], found: dict[str, pd.DataFrame], tables: Tables
+    html: Path,
+    queries: dict[str, tuple[bytes, int]],
+    found: dict[str, pd.DataFrame],
+    tables: Tables,
 ) -> None:
     from spark_src.evaluation.search_page import page
     from spark_src.tables.pictures import pictures_of
@@ -87,7 +90,7 @@ def _write(
     rows = pictures_of(tables.current("raw_images"), paths)
     pictures = {path: (row["content"], row["orientation"]) for path, row in rows.items()}
     try:
-        html.write_text(page(asked, found, pictures), encoding="utf-8")
+        html.write_text(page(queries, found, pictures), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{html} cannot be written ({error}); give another file") from error
+        raise InputError(f"{html} cannot be written ({error}); choose another file") from error
     Console(stderr=True).print(f"written: {html}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Lays a zip of pictures out in a folder or a bucket, never half of it. Downloads nothing."""
+"""Unpacks a zip of pictures to a folder or a bucket, and detects incomplete results."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Files = dict[str, ZipInfo]
-"""Path in the data set -> member of the archive."""
+"""Archive members by path in the data set."""
 
 _SPLITS = ("Training", "Test")
 _PICTURES = (".jpg", ".jpeg", ".png")
-_UPLOADS = 16  # half of the connections that a client keeps
+_UPLOADS = 16  # half of a client's connection pool
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 def is_incomplete(location: Location) -> bool:
-    """Whether a fetch to there was begun and did not end.
+    """Whether an earlier fetch to this location was interrupted.
 
     Raises:
         AwsError: the bucket cannot be read.
@@ -58,39 +58,39 @@ def is_incomplete(location: Location) -> bool:
 
 
 def sizes(to: Location) -> dict[str, int]:
-    """Path below the target -> bytes, of every file that is there.
+    """Sizes in bytes of all files in the target, by relative path.
 
     Raises:
-        DatasetError: the target can be none: it is a file, or a bucket without a prefix.
+        DatasetError: the target is invalid: a file, or a bucket without a prefix.
         AwsError: the bucket cannot be listed.
     """
     if to.scheme == "s3":
         return _objects(to)
     if to.exists() and not to.is_folder():
-        raise DatasetError(f"{to} is a file; give --to a folder, which need not exist yet.")
+        raise DatasetError(f"{to} is a file; pass a folder as --to, which need not exist yet.")
     start = len(to.path.rstrip("/")) + 1
     return {file.path[start:]: file.size for file in to.files()}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive has of a data set."""
+    """The files of a data set in an archive."""
 
     files: Files
     digest: str
-    """Of the files' paths and bytes."""
+    """Digest of the files' paths and bytes."""
 
 
 def contents(file: Path, url: str = "") -> Contents:
-    """The files of the data set: `<Split>/<Label>/file` where it has splits, else as they are.
+    """The files of the data set: `<Split>/<Label>/file` if it has splits, otherwise unchanged.
 
     Args:
         file: the zip.
-        url: where it came from.
+        url: the URL it was downloaded from.
 
     Raises:
-        DatasetError: the zip is damaged or too large, is of another commit than the address names,
-            a member would leave the target, or none is a picture.
+        DatasetError: the zip is damaged or too large, does not match the commit in the URL, has a
+            member outside the target, or contains no picture.
     """
     try:
         with Console(stderr=True).status("checking the archive"), ZipFile(file) as archive:
@@ -99,7 +99,7 @@ def contents(file: Path, url: str = "") -> Contents:
             files = _files_of(archive)
             return Contents(files, bounds.digest_of(archive, files))
     except _BROKEN as error:
-        raise DatasetError(f"it is no sound zip ({error})") from error
+        raise DatasetError(f"it is not a valid zip ({error})") from error
 
 
 def _files_of(archive: ZipFile) -> Files:
@@ -114,11 +114,11 @@ def _files_of(archive: ZipFile) -> Files:
 
 
 def lay_out(file: Path, missing: Files, to: Location) -> None:
-    """Write these members of the zip to `to`, where a fetch that was cut off leaves no trace.
+    """Write these members of the zip to `to`, replacing the remains of an interrupted fetch.
 
     Raises:
         DatasetError: not all could be uploaded.
-        AwsError: the bucket cannot be written at all.
+        AwsError: the bucket cannot be written.
         OSError: the folder cannot be written.
     """
     with ZipFile(file) as archive:
@@ -129,18 +129,18 @@ def lay_out(file: Path, missing: Files, to: Location) -> None:
 
 
 def is_picture(path: str) -> bool:
-    """Whether the name says so."""
+    """Whether the file name has a picture's extension."""
     return path.lower().endswith(_PICTURES)
 
 
 def _leaves_its_folder(path: str) -> bool:
-    """Read as Windows does, which takes both slashes for one, and drives besides."""
+    """Whether a path is unsafe, by Windows rules: both slashes, and drive letters."""
     windows = PureWindowsPath(path)
     return bool(windows.anchor) or ".." in windows.parts
 
 
 def _arranged(files: Files) -> Files:
-    """Drop what is above the splits or, without any, the one folder that all is in."""
+    """Strip the folders above the splits or, without splits, a single top-level folder."""
     files = {path: member for path, member in files.items() if not path.startswith("__MACOSX/")}
     parents = _parents_of_splits(files)
     if parents:
@@ -150,7 +150,7 @@ def _arranged(files: Files) -> Files:
 
 
 def _parents_of_splits(files: Files) -> set[str]:
-    """The folders, each with its `/`, that hold both Training/ and Test/."""
+    """The folders (with a trailing `/`) that contain both Training/ and Test/."""
     parents: dict[str, set[str]] = defaultdict(set)
     for path in files:
         folders = path.split("/")[:-1]
@@ -165,14 +165,14 @@ def _below(files: Files, folder: str) -> Files:
 
 
 def _labelled(files: Files) -> Files:
-    """What lies in a folder of folders of pictures: no README, no LICENSE, no scripts."""
+    """Only files in splits with label folders of pictures: no README, LICENSE or scripts."""
     deep = {path: member for path, member in files.items() if path.count("/") >= 2}
     splits = {path.split("/")[0] for path in deep if is_picture(path)}
     return {path: member for path, member in deep.items() if path.split("/")[0] in splits}
 
 
 def _staging(to: Location) -> Path:
-    """Beside the folder: the same disk, so that renaming is at once, and not among the input."""
+    """A sibling folder: on the same disk, for an atomic rename, and outside of the input."""
     folder = Path(to.path).resolve()
     return folder.with_name(f".{folder.name}.incomplete")
 
@@ -187,7 +187,7 @@ def _to_folder(archive: ZipFile, missing: Files, to: Location) -> None:
         undo.callback(shutil.rmtree, staging, ignore_errors=True)
         for path, member in bar.track(missing.items(), description="writing"):
             _extract(archive, member, staging / path)
-        undo.pop_all()  # from here on the folder changes, and the staging marks it incomplete
+        undo.pop_all()  # from here on the folder changes; staging marks it as incomplete
     if not folder.exists() or not any(folder.iterdir()):
         staging.rename(folder)
         return
@@ -212,12 +212,12 @@ def _split(to: Location) -> tuple[str, str]:
     """Bucket and prefix, both without a slash at the end."""
     bucket, prefix = to.bucket_and_key
     if not prefix:
-        raise DatasetError(f"{to} is a whole bucket; name a folder in it: {to}/fruits-360.")
+        raise DatasetError(f"{to} is a bucket; pass a folder in it: {to}/fruits-360.")
     return bucket, prefix
 
 
 def _marker(to: Location) -> tuple[str, str]:
-    """Bucket and key, beside the prefix: what is below it is input."""
+    """Bucket and key of the marker, next to the prefix, because objects below it are input."""
     bucket, prefix = _split(to)
     return bucket, f"{prefix}.incomplete.json"
 
@@ -260,11 +260,11 @@ def _upload(archive: ZipFile, missing: Files, to: Location) -> None:
         pool.shutdown(cancel_futures=True)
         uploaded = sum(not each.cancelled() and each.exception() is None for each in uploads)
         raise DatasetError(
-            f"{uploaded:,} of the {len(uploads):,} files that {to} lacked are there, then {error} "
-            "Start the same command again: it goes on with the rest."
+            f"{uploaded:,} of {len(uploads):,} missing files were uploaded to {to}, then: {error} "
+            "Run the same command again to upload the rest."
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for 16 files, not for all
+        pool.shutdown(cancel_futures=True)  # Ctrl-C only waits for the 16 uploads in progress
 
 
 def _bar() -> Progress:

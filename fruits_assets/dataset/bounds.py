@@ -1,4 +1,4 @@
-"""What an archive from elsewhere may be: its size unpacked, its ratio, its content's digest."""
+"""Limits for untrusted archives: unpacked size, compression ratio, commit and digest."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from spark_src.errors import DatasetError
 
 MAX_FILES = 5_000_000
 MAX_FILE_BYTES = 2**30
-"""Of one file: no camera's picture is as large."""
+"""Maximum size of one file, larger than any camera's picture."""
 MAX_BYTES = 500 * 2**30
-"""Of all files."""
+"""Maximum size of all files."""
 MAX_RATIO = 100
-"""Of all files to the archive. JPEG and PNG are compressed already; a bomb has 1,000."""
+"""Maximum ratio of unpacked to packed size. JPEG and PNG barely compress; zip bombs reach 1,000."""
 
 _COMMIT = re.compile(r"/archive/([0-9a-f]{40})\.zip$")
 _CHUNK = 2**20
 
 
 def require_bounded(archive: ZipFile, archive_bytes: int) -> None:
-    """Refuse an archive that would fill the disk, by what it says of itself; nothing is unpacked.
+    """Refuse an archive that would fill the disk, from its directory, without unpacking.
 
-    What a member says is kept to: `zipfile` stops where more comes.
+    The declared sizes are reliable limits: `zipfile` stops reading a member at its declared size.
 
     Raises:
         DatasetError: there are too many files, or they are too large.
@@ -45,7 +45,7 @@ def require_bounded(archive: ZipFile, archive_bytes: int) -> None:
             f"unpacked it is {total // max(archive_bytes, 1):,} times as large, more than "
             f"{MAX_RATIO} times",
         ),
-        (len(starts) < len(members), "two of its files share their bytes"),
+        (len(starts) < len(members), "two of its files overlap"),
     ]
     found = next((text for applies, text in faults if applies), None)
     if found:
@@ -53,10 +53,10 @@ def require_bounded(archive: ZipFile, archive_bytes: int) -> None:
 
 
 def require_commit(archive: ZipFile, url: str) -> None:
-    """Where the address names a commit: see that the archive is of it; Git writes that down.
+    """If the URL has a commit, require that the archive is of it. Git stores it in the zip comment.
 
     Raises:
-        DatasetError: it is of another one.
+        DatasetError: the archive is of another commit.
     """
     named = _COMMIT.search(url)
     if named and archive.comment.decode("ascii", "replace") != named[1]:
@@ -64,10 +64,10 @@ def require_commit(archive: ZipFile, url: str) -> None:
 
 
 def digest_of(archive: ZipFile, files: Mapping[str, ZipInfo]) -> str:
-    """The sha256 of what `sha256sum` says of all files, by path: however they were packed.
+    """The sha256 of the `sha256sum` output of all files, sorted by path; independent of packing.
 
     Raises:
-        DatasetError: a file is not as large as it says.
+        DatasetError: a file does not have its declared size.
     """
     total = hashlib.sha256()
     for path, member in sorted(files.items()):
@@ -77,6 +77,6 @@ def digest_of(archive: ZipFile, files: Mapping[str, ZipInfo]) -> str:
                 digest.update(chunk)
                 size += len(chunk)
         if size != member.file_size:
-            raise DatasetError(f"its member {member.filename!r} is not as large as it says")
+            raise DatasetError(f"its member {member.filename!r} does not have its declared size")
         total.update(f"{digest.hexdigest()}  {path}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

@@ -1,4 +1,4 @@
-"""A download that resumes where it broke off. How an archive is laid out: archive.py."""
+"""A resumable download. Unpacking: archive.py."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from spark_src.io.locations import Location
 
 CACHE = Path("~/.cache/fruits-features")
 TRIES = 8
-"""How often a download is begun or gone on with before it is given up."""
+"""Maximum attempts to start or resume a download."""
 PAUSE = 1.0
-"""Seconds before the second try; each further pause is twice as long, but `LONGEST_PAUSE`."""
+"""Seconds before the second attempt; doubled each time up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 10.0
 
-_TIMEOUTS = (10, 60)  # seconds to connect, and between two pieces
-_PIECE = 1 << 16  # bytes; a cut costs at most this
+_TIMEOUTS = (10, 60)  # seconds to connect, and between two chunks
+_CHUNK = 1 << 16  # bytes; an interruption loses at most this
 _BUSY = (408, 425, 429)
 _BAD_URL = (faults.InvalidSchema, faults.InvalidURL, faults.MissingSchema)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is in the target now."""
+    """The result of a fetch."""
 
     images: int
     added: int
-    """How many files were not there before, or had another size."""
+    """Number of files that were missing or had another size."""
     digest: str
-    """Of what the archive has: `--sha256` holds the next fetch against it."""
+    """Digest of the archive's files, for `--sha256` of the next fetch."""
 
 
 def fetch(
@@ -52,24 +52,24 @@ def fetch(
     cache: Path = CACHE,
     pause: float = PAUSE,
 ) -> Fetched:
-    """Bring every file of the zip at `url` to `to`, unless it is there with the same size.
+    """Unpack the zip at `url` to `to`, skipping files that exist with the same size.
 
     Args:
-        url: where the zip is.
-        to: the folder, which need not exist.
-        sha256: the digest that the files of the archive have to have.
-        cache: the folder that keeps the archive, whole or as far as it came.
-        pause: seconds before the second try.
+        url: the URL of the zip.
+        to: the target folder, which need not exist.
+        sha256: the required digest of the archive's files.
+        cache: the folder for the complete or partial archive.
+        pause: seconds before the second attempt.
 
     Raises:
-        DatasetError: the data set is not there whole; the message says how to go on.
+        DatasetError: the data set is incomplete; the message has the remedy.
         AwsError: the bucket cannot be listed or written.
     """
     from fruits_assets.dataset.archive import contents, is_picture, lay_out, sizes
 
     try:
-        with _alone(cache.expanduser()) as folder:
-            there = sizes(to)  # before the long download, which an unusable target would waste
+        with _exclusive(cache.expanduser()) as folder:
+            existing = sizes(to)  # fails on an invalid target before the long download
             cached = _Cached(url, folder)
             _download(url, cached, pause)
             try:
@@ -78,16 +78,17 @@ def fetch(
             except DatasetError as error:
                 cached.discard()
                 raise DatasetError(
-                    f"What {url} gave cannot be used: {error}. It was deleted, and {to} is as it "
-                    "was. Start the same command again, or give the --url of a zip of pictures."
+                    f"The download from {url} cannot be used: {error}. It was deleted, and {to} "
+                    "was not changed. Run the same command again, or pass the --url of a zip of "
+                    "pictures."
                 ) from error
             files = found.files
-            missing = {path: f for path, f in files.items() if there.get(path) != f.file_size}
+            missing = {path: f for path, f in files.items() if existing.get(path) != f.file_size}
             lay_out(cached.file, missing, to)
     except OSError as error:
         raise DatasetError(
-            f"{to} is not complete: {error}. Fix that (space on the disk? rights?), then start "
-            "the same command again."
+            f"{to} is not complete: {error}. Check disk space and permissions, then run the same "
+            "command again."
         ) from error
     return Fetched(sum(map(is_picture, files)), len(missing), found.digest)
 
@@ -99,7 +100,7 @@ def _require_digest(digest: str, wanted: str | None) -> None:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the server said of the archive whose first bytes are in the cache."""
+    """What the server reported about the cached archive."""
 
     etag: str = ""
     modified: str = ""
@@ -118,11 +119,11 @@ class _Known:
 
     @property
     def validator(self) -> str:
-        """What makes a range safe. A weak ETag does not say that the bytes are the same."""
+        """The validator for range requests. A weak ETag does not guarantee identical bytes."""
         return self.modified if self.etag.startswith("W/") else self.etag or self.modified
 
     def conditions(self, have: int) -> dict[str, str]:
-        """The headers that ask only for what is not there yet."""
+        """Request headers for the missing part only."""
         if self.whole and self.etag:
             return {"If-None-Match": self.etag}
         if self.whole and self.modified:
@@ -132,13 +133,13 @@ class _Known:
         return {}
 
     def is_same(self, other: _Known) -> bool:
-        """Whether both are said of the same archive."""
+        """Whether both describe the same archive."""
         same = self.etag == other.etag and self.modified == other.modified
         return same and bool(self.etag or self.modified)
 
 
 class _Cached:
-    """The archive of one URL in the cache, and beside it what is known of it."""
+    """The cached archive of one URL, with a JSON file of its metadata."""
 
     def __init__(self, url: str, cache: Path) -> None:
         self.file = cache / f"{hashlib.sha256(url.encode()).hexdigest()}.zip"
@@ -146,12 +147,12 @@ class _Cached:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of cached bytes."""
         return self.file.stat().st_size if self.file.exists() else 0
 
     @property
     def known(self) -> _Known:
-        """Nothing, where that was lost or does not fit the file."""
+        """The archive's metadata; empty if lost or inconsistent with the file."""
         try:
             known = _Known(**json.loads(self._state.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -164,26 +165,26 @@ class _Cached:
         self._state.write_text(json.dumps(asdict(known)))
 
     def discard(self) -> None:
-        self._state.unlink(missing_ok=True)  # first: a file of which nothing is known is not used
+        self._state.unlink(missing_ok=True)  # first, because a file without metadata is not used
         self.file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _alone(cache: Path) -> Iterator[Path]:
-    """Two fetches would write the same files."""
+def _exclusive(cache: Path) -> Iterator[Path]:
+    """Lock the cache, because two fetches would write the same files."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DatasetError(
-                "Another `fruits fetch-dataset` is at work: start this one when it has ended."
+                "Another `fruits fetch-dataset` is running: start this one when it has ended."
             ) from error
         yield cache
 
 
 def _download(url: str, cached: _Cached, pause: float) -> None:
-    """Have the whole archive in the cache, going on from what is there."""
+    """Download the archive to the cache, resuming a partial one."""
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         for attempt in range(TRIES):
@@ -192,48 +193,48 @@ def _download(url: str, cached: _Cached, pause: float) -> None:
             try:
                 return _receive(url, cached, bar)
             except _BAD_URL as error:
-                raise DatasetError(f"--url {url} is no address to fetch from: {error}.") from error
+                raise DatasetError(f"--url {url} is not a valid URL: {error}.") from error
             except requests.RequestException as error:
                 cause = error
     length = cached.known.length
-    of_all = "" if length is None else f" of {length:,}"
+    total = "" if length is None else f" of {length:,}"
     raise DatasetError(
-        f"{url} broke off {TRIES} times, at last with {cached.size:,}{of_all} bytes received: "
-        f"{cause}. Start the same command again: it goes on from there, or from the beginning "
-        "where the server offers no ranges."
+        f"The download of {url} failed {TRIES} times, with {cached.size:,}{total} bytes received: "
+        f"{cause}. Run the same command again to resume it (from the start if the server does not "
+        "support ranges)."
     ) from cause
 
 
 def _receive(url: str, cached: _Cached, bar: Progress) -> None:
-    """One try; whatever came of it stays in the cache."""
+    """One attempt; received bytes stay in the cache."""
     known = cached.known
     headers = {"Accept-Encoding": "identity"} | known.conditions(cached.size)
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
-        said = _Known.from_headers(response)
-        if known.whole and (response.status_code == 304 or known.is_same(said)):
+        reported = _Known.from_headers(response)
+        if known.whole and (response.status_code == 304 or known.is_same(reported)):
             return
-        if response.status_code == 416 or not _goes_on(response, cached.size, known, said):
+        if response.status_code == 416 or not _continues(response, cached.size, known, reported):
             cached.discard()
-            raise faults.ConnectionError("the archive there is another one now")
+            raise faults.ConnectionError("the archive on the server has changed")
         _require_content(url, response)
         if response.status_code == 200:
-            known = said
+            known = reported
             cached.discard()
             cached.note(known)
         _append(response, cached, known.length, bar)
     if known.length is not None and cached.size != known.length:
-        raise faults.ConnectionError("the server sent too little or too much")
+        raise faults.ConnectionError("the size does not match Content-Length")
     cached.note(replace(known, whole=True))
 
 
-def _goes_on(response: Response, have: int, known: _Known, said: _Known) -> bool:
-    """Whether a partial answer is the rest of this very archive."""
+def _continues(response: Response, have: int, known: _Known, reported: _Known) -> bool:
+    """Whether a partial response is the rest of this archive."""
     if response.status_code != 206:
         return True
-    place, _, length = response.headers.get("Content-Range", "").partition("/")
+    content_range, _, length = response.headers.get("Content-Range", "").partition("/")
     same_length = known.length is None or length in ("*", str(known.length))
-    same_etag = not said.etag or said.etag == known.etag
-    return place.startswith(f"bytes {have}-") and same_length and same_etag
+    same_etag = not reported.etag or reported.etag == known.etag
+    return content_range.startswith(f"bytes {have}-") and same_length and same_etag
 
 
 def _require_content(url: str, response: Response) -> None:
@@ -242,16 +243,16 @@ def _require_content(url: str, response: Response) -> None:
         return
     answer = f"{status} {response.reason}"
     if status in _BUSY or status >= 500:
-        raise faults.HTTPError(f"the server answers {answer}")
-    raise DatasetError(f"{url} answers {answer}: correct --url.")
+        raise faults.HTTPError(f"the server responded with {answer}")
+    raise DatasetError(f"{url} responded with {answer}: correct --url.")
 
 
 def _append(response: Response, cached: _Cached, length: int | None, bar: Progress) -> None:
     task = bar.add_task("downloading", total=length, completed=cached.size)
     try:
         with cached.file.open("ab") as file:
-            for piece in response.iter_content(_PIECE):
-                file.write(piece)
-                bar.advance(task, len(piece))
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.advance(task, len(chunk))
     finally:
         bar.remove_task(task)

@@ -1,1 +1,1 @@
-"""Steps on an EMR cluster: the cluster, the launcher, what travels there. No numeric code."""
+"""Running steps on an EMR cluster: the cluster, the launcher and the uploaded files."""

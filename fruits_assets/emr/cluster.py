@@ -1,4 +1,4 @@
-"""The EMR cluster, found by its name: started again, waited for, stopped. No steps."""
+"""Find the EMR cluster by name, start it, wait for it and stop it. No steps."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LIVING = ("STARTING", "BOOTSTRAPPING", *READY)
 USUALLY = "usually 6 to 10 minutes"
 
 PROGRESS_SECONDS = 10.0
-"""The least time between two lines that say how a start goes."""
+"""Minimum time between two progress lines during start-up."""
 
 
 @dataclass(frozen=True)
 class ClusterState:
-    """A cluster as EMR lists it. `since`: ready, or begun, or ended; `reason` may be empty."""
+    """A cluster as listed by EMR. `since`: when it ended, was ready or was created."""
 
     id: str
     name: str
@@ -39,7 +39,7 @@ class ClusterState:
 
     @classmethod
     def from_response(cls, cluster: Fields) -> ClusterState:
-        """Read what list_clusters or describe_cluster answers."""
+        """Parse a cluster in the response of list_clusters or describe_cluster."""
         status = cluster["Status"]
         times = status["Timeline"]
         since = times.get("EndDateTime") or times.get("ReadyDateTime") or times["CreationDateTime"]
@@ -49,7 +49,7 @@ class ClusterState:
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """A cluster with what runs on it. `instances` counts the running ones of each type."""
+    """A cluster with its running steps, and its running instances by type."""
 
     cluster: ClusterState
     release: str
@@ -59,7 +59,7 @@ class ClusterStatus:
 
 
 def find(name: str, region: str) -> ClusterState | None:
-    """The newest living cluster of that name; AwsError where EMR does not answer."""
+    """The newest active cluster of that name; AwsError if EMR does not respond."""
     return _newest(name, region, ClusterStates=list(LIVING))
 
 
@@ -69,7 +69,7 @@ def find_last(name: str, region: str) -> ClusterState | None:
 
 
 def describe(cluster_id: str, region: str) -> ClusterState:
-    """What a cluster is like at this moment; AwsError where EMR does not answer."""
+    """The current state of a cluster; AwsError if EMR does not respond."""
     return ClusterState.from_response(_described(cluster_id, region))
 
 
@@ -82,52 +82,53 @@ def ensure_ready(  # noqa: PLR0913 - all but the first three by name
     timeout_seconds: float = 1800,
     storage: Location,
 ) -> str:
-    """The id of a cluster that takes steps; one that was terminated is started again.
+    """Start the cluster unless it is active, wait until it accepts steps, and return its id.
 
     Args:
         name: the cluster's name.
-        region: AWS's region.
-        say: takes a line about how it goes, at most every 10 seconds while waiting.
+        region: the AWS region.
+        say: called with progress lines, at most every 10 seconds while waiting.
         poll_seconds: time between two polls.
-        timeout_seconds: time after which waiting ends with an error.
-        storage: where the assets lie. In S3 it holds the arguments that start the cluster, and the
-            lock that lets one of several runs do so.
+        timeout_seconds: maximum time to wait.
+        storage: the storage of the assets. In S3 it has the cluster's start arguments, and the lock
+            that lets only one of several runs start the cluster.
 
     Raises:
-        ClusterError: nobody said how to start it, it fails to start, or it takes too long.
-        AwsError: AWS refused or did not answer.
+        ClusterError: there are no start arguments, the cluster fails to start, or it takes too
+            long.
+        AwsError: AWS refused or did not respond.
     """
     until = time.monotonic() + timeout_seconds
-    say_seldom, lock = _seldom(say), job_flow.lock(storage, name)
+    say_throttled, lock = _throttled(say), job_flow.lock(storage, name)
     while (found := find(name, region)) is None:
         started = None
         with acquire_lock(lock, region) as holder:
-            # Between the call and the lock another run may have started one and let go.
+            # Another run may have started one and released the lock since `find` was called.
             if holder is None and find(name, region) is None:
                 started = _start(name, region, say, storage)
                 _until_listed(name, region, started, poll_seconds, until)
         if started is not None:
-            return _until_ready(started, region, say_seldom, poll_seconds, until)
+            return _until_ready(started, region, say_throttled, poll_seconds, until)
         if holder is not None:
-            say_seldom(f"{holder} is starting cluster {name}; waiting for it")
+            say_throttled(f"{holder} is starting cluster {name}; waiting for it")
             _pause(poll_seconds, until, f"{name}: {holder} holds {lock}, but no cluster starts.")
-    return _until_ready(found.id, region, say_seldom, poll_seconds, until)
+    return _until_ready(found.id, region, say_throttled, poll_seconds, until)
 
 
 def stop(name: str, region: str) -> ClusterState | None:
-    """Terminate the living cluster and return what it was; None where none lives.
+    """Terminate the active cluster and return its former state; None if none is active.
 
     Raises:
-        ClusterError: it is protected against termination.
-        AwsError: AWS refused or did not answer.
+        ClusterError: it has termination protection.
+        AwsError: AWS refused or did not respond.
     """
     found = find(name, region)
     if found is None:
         return None
     if _described(found.id, region).get("TerminationProtected"):
         raise ClusterError(
-            f"Cluster {name} ({found.id}) is protected against termination, and `stop` does not "
-            "turn that off. Who may do so runs: aws emr modify-cluster-attributes --region "
+            f"Cluster {name} ({found.id}) has termination protection, which `stop` does not turn "
+            "off. To turn it off, run: aws emr modify-cluster-attributes --region "
             f"{region} --cluster-id {found.id} --no-termination-protected"
         )
     with aws_errors(f"terminating cluster {found.id}"):
@@ -136,7 +137,7 @@ def stop(name: str, region: str) -> ClusterState | None:
 
 
 def status(name: str, region: str) -> ClusterStatus | None:
-    """The living cluster, or else the last one, as it is now; None where there never was one."""
+    """The status of the active cluster, or of the last one; None if EMR lists none."""
     found = find(name, region) or find_last(name, region)
     if found is None:
         return None
@@ -175,8 +176,8 @@ def _newest(name: str, region: str, **which: Any) -> ClusterState | None:
 
 
 def _every(operation: str, key: str, region: str, **which: Any) -> list[Fields]:
-    """All pages of a list; AwsError where EMR does not answer."""
-    with aws_errors(f"asking EMR in {region} ({operation})"):
+    """All pages of a list operation; AwsError if EMR does not respond."""
+    with aws_errors(f"calling EMR in {region} ({operation})"):
         pages = client("emr", region).get_paginator(operation).paginate(**which)
         return [item for page in pages for item in page.get(key, [])]
 
@@ -188,7 +189,7 @@ def _described(cluster_id: str, region: str) -> dict[str, Any]:
 
 
 def _until_listed(name: str, region: str, started: str, poll: float, until: float) -> None:
-    """A process that waits for the lock must see the cluster in the list before it is released."""
+    """Wait until EMR lists the cluster, so that the next holder of the lock finds it."""
     while started not in {found["Id"] for found in _every("list_clusters", "Clusters", region)}:
         _pause(poll, until, f"Cluster {name} ({started}) was started, but EMR does not list it.")
 
@@ -204,27 +205,28 @@ def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: flo
         called = f"cluster {now.name} ({cluster_id})"
         if now.state not in LIVING:
             raise ClusterError(
-                f"C{called[1:]} did not start, it is {now.state}: {now.reason or 'EMR says no why'}"
-                " Its logs in S3 (LogUri) say more; fix what they name and start it again."
+                f"C{called[1:]} did not start, it is {now.state}: "
+                f"{now.reason or 'EMR gives no reason'}."
+                " See its logs in S3 (LogUri), fix the problem and start it again."
             )
-        say(f"{called} is {now.state.lower()}, since {now.since:%H:%M} UTC; {USUALLY} in all")
+        say(f"{called} is {now.state.lower()} since {now.since:%H:%M} UTC; {USUALLY} in total")
         _pause(poll, until, f"C{called[1:]} is still {now.state}. Look at it in EMR's console.")
 
 
 def _pause(seconds: float, until: float, problem: str) -> None:
     if time.monotonic() + seconds > until:
-        raise ClusterError(f"{problem} The time given to wait is over.")
+        raise ClusterError(f"{problem} Timed out.")
     time.sleep(seconds)
 
 
-def _seldom(say: Say) -> Say:
-    said = -PROGRESS_SECONDS
+def _throttled(say: Say) -> Say:
+    last = -PROGRESS_SECONDS
 
-    def speak(text: str) -> None:
-        nonlocal said
-        if time.monotonic() - said < PROGRESS_SECONDS:
+    def say_or_skip(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last < PROGRESS_SECONDS:
             return
-        said = time.monotonic()
+        last = time.monotonic()
         say(text)
 
-    return speak
+    return say_or_skip

@@ -1,4 +1,4 @@
-"""The notebook for a cluster's JupyterHub: a copy that tells Livy the code and the settings."""
+"""Build a copy of the notebook for a cluster's JupyterHub, with the code and the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spark_src.io.locations import Location
 NOTEBOOK = PROJECT / "notebooks" / "explore.ipynb"
 
 KERNEL = {"name": "pysparkkernel", "display_name": "PySpark", "language": "python"}
-"""Sparkmagic's, which sends each cell to Livy: it runs where the packed environment is."""
+"""Sparkmagic's kernel, which runs each cell through Livy in the packed environment."""
 
 
 _SETUP = """\
@@ -23,7 +23,7 @@ found = [entry for entry in sys.path if os.path.basename(entry) == {name!r}]
 for entry in found:
     with open(entry, "rb") as file:
         if hashlib.sha256(file.read()).hexdigest() != {sha256!r}:
-            raise RuntimeError(entry + " is not the code that this notebook was written with")
+            raise RuntimeError(entry + " is not the code that this notebook was created for")
 if not found:
     raise RuntimeError({name!r} + " is not on the path: run the cell above first")
 os.environ.update({variables})
@@ -35,12 +35,12 @@ _MATPLOT = re.compile(r"^%matplot (\w+)$", re.MULTILINE)
 
 
 def for_cluster(code: Location, sha256: str, settings: Mapping[str, str]) -> str:
-    """The notebook's file, with two cells before its own.
+    """The notebook as JSON, with two set-up cells added at the top.
 
     Args:
-        code: the project's own code in S3, as `code_package` has it.
-        sha256: of the code, verified before any of it is imported.
-        settings: variables by name.
+        code: the project's code in S3, from `code_package`.
+        sha256: the code's digest, verified before it is imported.
+        settings: environment variables by name.
     """
     session = json.dumps({"pyFiles": [code.hadoop]})
     variables = json.dumps(dict(settings), indent=4)

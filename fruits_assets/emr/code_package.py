@@ -24,7 +24,7 @@ _UNIX = 3
 
 @dataclass(frozen=True)
 class CodePackage:
-    """A zip that Spark's `--py-files` takes; equal sources give equal bytes on any machine."""
+    """A zip for Spark's `--py-files`. The same sources yield the same bytes on any machine."""
 
     name: str
     """`code-<start of sha256>.zip`."""
@@ -33,19 +33,19 @@ class CodePackage:
 
     @classmethod
     def from_content(cls, content: bytes) -> CodePackage:
-        """The package of these bytes, named by them."""
+        """The package with this content, named by its digest."""
         sha256 = hashlib.sha256(content).hexdigest()
         return cls(f"code-{sha256[:16]}.zip", content, sha256)
 
 
 def build(root: Path = PROJECT) -> CodePackage:
-    """Zip the two packages that lie in `root`.
+    """Zip the two packages in `root`.
 
     Raises:
-        ClusterError: one of the packages is not there.
+        ClusterError: one of the packages is missing.
     """
     buffer = io.BytesIO()
-    # Not compressed: other versions of zlib give other bytes, and Python imports it quicker.
+    # Not compressed: zlib's output depends on its version, and Python imports it faster.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in _sources(root):
             entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _EARLIEST)
@@ -56,25 +56,25 @@ def build(root: Path = PROJECT) -> CodePackage:
 
 
 def push(staging: Location, region: str, package: CodePackage | None = None) -> Location:
-    """Upload the zip to the folder `staging` unless this version of it is there.
+    """Upload the zip to the folder `staging` unless it is already there.
 
-    Who runs it verifies its digest: a name can be trusted by nobody.
+    The step verifies the digest of the content before running it, because a name proves nothing.
 
     Args:
-        staging: in S3.
-        region: the bucket's.
-        package: what to upload; by default the code that runs.
+        staging: a folder in S3.
+        region: the bucket's region.
+        package: the package to upload; by default the running code.
 
     Raises:
         SettingsError: the staging folder is not in S3.
-        ClusterError: one of the packages is not there.
+        ClusterError: one of the packages is missing.
         AwsError: S3 refused.
     """
     package = package or build()
     location = staging / package.name
     if object_exists(location, region):
         return location
-    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+    from botocore.exceptions import ClientError  # imported late: botocore takes 0.3 s
 
     bucket, key = location.bucket_and_key
     with aws_errors(f"uploading {location.uri}"):
@@ -83,24 +83,24 @@ def push(staging: Location, region: str, package: CodePackage | None = None) -> 
                 Bucket=bucket, Key=key, Body=package.content, IfNoneMatch="*"
             )
         except ClientError as error:
-            # Another run has just uploaded the same bytes: the name says what is in it.
+            # Another run has just uploaded the same bytes, as the name is the digest.
             if error_code(error) != "PreconditionFailed":
                 raise
     return location
 
 
 def object_exists(location: Location, region: str) -> bool:
-    """Whether a file lies there, in S3.
+    """Whether an object exists in S3.
 
     Raises:
         SettingsError: the location is not in S3.
-        AwsError: S3 refused to say.
+        AwsError: S3 refused.
     """
     if location.scheme != "s3":
         raise SettingsError(
             f"A cluster cannot read {location}: set FRUITS_STORAGE to an s3:// URI to run on EMR."
         )
-    from botocore.exceptions import ClientError  # botocore takes 0.3 s: only the cluster pays
+    from botocore.exceptions import ClientError  # imported late: botocore takes 0.3 s
 
     bucket, key = location.bucket_and_key
     with aws_errors(f"looking for {location.uri}"):
@@ -114,18 +114,18 @@ def object_exists(location: Location, region: str) -> bool:
 
 
 def _sources(root: Path) -> list[Path]:
-    """The files that travel, sorted by their name in the zip; below `root` only names count."""
+    """The files to package, sorted by their name in the zip."""
     found: list[Path] = []
     for package in PACKAGES:
         if not (root / package / "__init__.py").is_file():
             raise ClusterError(
                 f"There is no package {package} in {root}: start from a checkout of the project."
             )
-        found += filter(_travels, (root / package).rglob("*"))
+        found += filter(_is_packaged, (root / package).rglob("*"))
     return sorted(found, key=lambda file: file.relative_to(root).as_posix())
 
 
-def _travels(file: Path) -> bool:
-    """Whether it is source; an editor's own files begin with a dot."""
+def _is_packaged(file: Path) -> bool:
+    """Whether the file is source. Temporary files of editors begin with a dot."""
     is_source = file.suffix == ".py" or file.name in _READ_BY_SOURCES
     return is_source and not file.name.startswith(".") and file.is_file()

@@ -1,4 +1,4 @@
-"""What cluster time costs, from hours and a table of prices. No bill is read and AWS not asked."""
+"""Estimated cost of cluster time, from hours and a table of prices. AWS is not queried."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PER_IMAGES = 100_000
 PRICED_REGION = "eu-west-1"
 
 STAGES = {stored.cost_stage: stored.name for stored in STORED.values() if stored.cost_stage}
-"""The asset whose version says how long each stage took."""
+"""The asset whose statistics have the duration of each stage."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """USD an instance-hour: EC2's on-demand price and EMR's on top. `cores`: its vCPUs."""
+    """USD per instance-hour: EC2's on-demand price and EMR's surcharge. `cores`: vCPUs."""
 
     ec2: float
     emr: float
@@ -27,7 +27,7 @@ class Price:
 
     @property
     def usd(self) -> float:
-        """Both together, USD an instance-hour."""
+        """The total, in USD per instance-hour."""
         return self.ec2 + self.emr
 
 
@@ -35,13 +35,13 @@ PRICES = {
     "m5.xlarge": Price(ec2=0.214, emr=0.048, cores=4),
     "m5.2xlarge": Price(ec2=0.428, emr=0.096, cores=8),
 }
-"""On demand, eu-west-1, as of 2026-11. m5.xlarge is the figure of this project's design;
-m5.2xlarge is twice that, as AWS prices m5 by size. A type is added from AWS's price list."""
+"""On-demand prices in eu-west-1 as of 2026-11. m5.2xlarge costs twice as much as m5.xlarge,
+because m5 is priced by size. Add other types from AWS's price list."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Instance-hours and USD, without EBS, S3 and transfer. No USD where a type has no price."""
+    """Instance-hours and USD, without EBS, S3 and data transfer. No USD if a price is unknown."""
 
     instance_hours: float
     usd: float | None
@@ -57,25 +57,25 @@ class Estimate:
 
     @property
     def usd_text(self) -> str:
-        """The USD for a table, or which type has no price."""
+        """The USD as text, or the types without a price."""
         if self.usd is None:
             return f"no price for {', '.join(self.unpriced)}"
         return f"{self.usd:,.2f}"
 
 
 def price(instance_type: str) -> float | None:
-    """USD an instance-hour, EMR included; None where the type is not in the table."""
+    """USD per instance-hour including EMR; None if the type is not in the table."""
     found = PRICES.get(instance_type)
     return found.usd if found else None
 
 
 def from_run(seconds: float, instances: Mapping[str, int], images: int) -> Estimate:
-    """What so many instances of each type cost for a time; EBS is not counted.
+    """The cost of instances for a period, without EBS.
 
     Args:
         seconds: how long they ran.
-        instances: how many of each type, the primary node included.
-        images: how many images went through.
+        instances: number of instances by type, including the primary node.
+        images: number of processed images.
     """
     hours = seconds / 3600
     used = {kind: count for kind, count in instances.items() if count}
@@ -85,7 +85,7 @@ def from_run(seconds: float, instances: Mapping[str, int], images: int) -> Estim
 
 
 def metadata(estimate: Estimate) -> dict[str, Any]:
-    """Plain values for Dagster's UI: numbers, or a text where a type has no price."""
+    """Metadata values for Dagster's UI: numbers, or a text if a price is unknown."""
     per = estimate.usd_per_100_000
     missing = estimate.usd_text if estimate.usd is None else "no images"
     return {
@@ -104,15 +104,15 @@ def from_images(  # noqa: PLR0913 - the assumptions, by name
     start_minutes: float = 8,
     idle_minutes: float = 60,
 ) -> dict[str, Estimate]:
-    """The parts of a whole run's cost by name, the `total` last.
+    """The cost of a full run by part, with the `total` last.
 
     Args:
-        n: how many images.
-        core_seconds: what one image takes in each stage, in seconds of one core.
-        cores: those that work, without the primary node's; every stage is taken to use them all.
-        instances: how many of each type, the primary node included.
-        start_minutes: from the request for a cluster until it takes steps.
-        idle_minutes: after the last step until the cluster ends itself.
+        n: number of images.
+        core_seconds: core-seconds per image of each stage.
+        cores: cores of the workers, without the primary node; assumed to be fully used.
+        instances: number of instances by type, including the primary node.
+        start_minutes: time until the cluster accepts steps.
+        idle_minutes: time after the last step until the cluster terminates itself.
     """
     seconds = {"start-up": start_minutes * 60}
     seconds |= {stage: n * each / cores for stage, each in core_seconds.items()}
@@ -123,7 +123,7 @@ def from_images(  # noqa: PLR0913 - the assumptions, by name
 
 @dataclass(frozen=True)
 class Measured:
-    """What a stage took in the materialization of the most images."""
+    """The duration of a stage in its largest materialization."""
 
     seconds: float
     images: int
@@ -131,12 +131,12 @@ class Measured:
 
     @property
     def core_seconds(self) -> float:
-        """Seconds of one core for one image."""
+        """Core-seconds per image."""
         return self.seconds * self.cores / self.images
 
 
 def read_measurements(root: Location) -> dict[str, Measured]:
-    """What is known of each stage from its run of the most images; few make it look slow."""
+    """Measurements of each stage from its largest run; small runs would overestimate."""
     tables = Tables(root)
     found = {stage: tables.find(asset) for stage, asset in STAGES.items()}
     measures = {

@@ -1,4 +1,4 @@
-"""Takes a step's events from S3 into the run, with what the cluster's Dagster cannot know."""
+"""Copies a step's events from S3 to the run, adding metadata that only the host has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spark_src.io.aws import aws_errors, client
 
 
 class EventRelay:
-    """The events of one attempt of a step, each taken once."""
+    """Relays the events of one attempt of a step, each once."""
 
     def __init__(
         self,
@@ -31,23 +31,23 @@ class EventRelay:
         self._started = time.monotonic()
         self._seen = 0
         self.has_failed = False
-        """Whether an event said that the asset failed."""
+        """Whether an event reported that the step failed."""
 
     def new_events(self) -> Iterator[dg.DagsterEvent]:
-        """Store what has come since the last call, and give Dagster's own events of it.
+        """Store the events since the last call, and yield their Dagster events.
 
         Raises:
-            ClusterError: what lies there are no events of this step.
+            ClusterError: the file has no events, or events of another step.
         """
         events = self._read()
         for entry in events[self._seen :]:
-            yield from self.take(entry)
+            yield from self.relay(entry)
         self._seen = len(events)
 
-    def take(self, entry: dg.EventLogEntry) -> Iterator[dg.DagsterEvent]:
-        """Store one event."""
+    def relay(self, entry: dg.EventLogEntry) -> Iterator[dg.DagsterEvent]:
+        """Store an event, and yield its Dagster event."""
         self._require_own(entry)
-        entry = self._as_if_here(entry)
+        entry = self._with_host_metadata(entry)
         self._context.instance.handle_new_event(entry)
         event = entry.dagster_event
         if event is None:
@@ -66,41 +66,41 @@ class EventRelay:
         return parse_events(content)
 
     def _require_own(self, entry: dg.EventLogEntry) -> None:
-        """Refuse what only another program can have written: it may not speak for other steps."""
+        """Refuse events of other steps, which only another program can have written."""
         step_key, event = self._context.step.key, entry.dagster_event
         keys = {entry.step_key, event.step_key if event else None} - {None, step_key}
         if entry.run_id == self._context.run_id and not keys and not (event and event.is_job_event):
             return
         raise ClusterError(
             f"An event in {self._files.events.uri} is not of step {step_key} of run "
-            f"{self._context.run_id}: another program wrote there. Find out which (the bucket's "
-            "audit trail tells), then materialize again."
+            f"{self._context.run_id}: another program wrote it. Identify the program in the "
+            "bucket's audit trail, then materialize again."
         )
 
-    def _as_if_here(self, entry: dg.EventLogEntry) -> dg.EventLogEntry:
-        """A materialization with its inputs' versions and its cost.
+    def _with_host_metadata(self, entry: dg.EventLogEntry) -> dg.EventLogEntry:
+        """Add the versions of the inputs and the cost to a materialization.
 
-        Without the versions of its inputs a launched asset would be "Unsynced" for ever.
+        Without the input versions, the asset would stay "Unsynced" forever.
         """
         event = entry.dagster_event
         if event is None or not event.is_step_materialization:
             return entry
-        made = event.step_materialization_data.materialization
-        assets_def = self._context.job_def.asset_layer.get(made.asset_key).assets_def
-        tags = provenance.tags(self._context.instance, assets_def, made.asset_key)
-        known = dg.AssetMaterialization(
-            made.asset_key,
-            made.description,
-            {**made.metadata, **self._cost(made)},
-            made.partition,
-            tags=_without_inputs(made.tags) | tags,
+        original = event.step_materialization_data.materialization
+        assets_def = self._context.job_def.asset_layer.get(original.asset_key).assets_def
+        tags = provenance.tags(self._context.instance, assets_def, original.asset_key)
+        completed = dg.AssetMaterialization(
+            original.asset_key,
+            original.description,
+            {**original.metadata, **self._cost(original)},
+            original.partition,
+            tags=_without_inputs(original.tags) | tags,
         )
-        data = event.step_materialization_data._replace(materialization=known)
+        data = event.step_materialization_data._replace(materialization=completed)
         return entry._replace(dagster_event=event._replace(event_specific_data=data))
 
-    def _cost(self, made: dg.AssetMaterialization) -> dict[str, Any]:
-        """What the cluster has cost since this step was launched; nothing where it has no rows."""
-        rows = made.metadata.get("dagster/row_count")
+    def _cost(self, materialization: dg.AssetMaterialization) -> dict[str, Any]:
+        """The cluster's cost since this step was launched; nothing for assets without rows."""
+        rows = materialization.metadata.get("dagster/row_count")
         if rows is None or not rows.value:
             return {}
         try:

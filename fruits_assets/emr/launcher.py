@@ -1,4 +1,4 @@
-"""Runs a step of a run on the EMR cluster: what is done in which order. No AWS calls of its own."""
+"""The step launcher for EMR: launches a step, follows it, and explains failures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from spark_src.errors import AwsError, ClusterError
 from spark_src.io.locations import Location
 
 STAGING = FOLDERS["staging"]
-"""The folder under the storage for what travels to the cluster and back."""
+"""The folder in the storage for files exchanged with the cluster."""
 
 _LAUNCHES = 3
-"""A cluster may end between being found ready and taking the step."""
+"""Maximum launches, as a cluster may terminate between being ready and accepting the step."""
 
 _TRANSIENT = frozenset(
     {
@@ -37,20 +37,20 @@ _TRANSIENT = frozenset(
         *("ReadTimeoutError", "ConnectionClosedError"),
     }
 )
-"""AWS's codes after which the step may be as well as before."""
+"""AWS error codes that do not indicate a failed step."""
 
 
 @dataclass(frozen=True)
 class Polling:
-    """How often a step is polled: quickly at first, then less often."""
+    """How often a step is polled: with growing intervals."""
 
     first_seconds: float = 1
     longest_seconds: float = 15
     growth: float = 1.3
     unanswered_seconds: float = 600
-    """How long AWS may leave polls unanswered."""
+    """How long polls may fail before the step is given up."""
     log_seconds: float = EMR_LOG_SECONDS
-    """How long EMR's own log is waited for."""
+    """How long to wait for EMR's own log."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LaunchedStep:
 
 
 class FruitsStepLauncher(dg.StepLauncher):
-    """Launches steps on the cluster of that name."""
+    """Launches steps on the cluster with this name."""
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
@@ -84,7 +84,7 @@ class FruitsStepLauncher(dg.StepLauncher):
         self.polling = polling or Polling()
 
     def launch_step(self, step_context: dg.StepExecutionContext) -> Iterator[dg.DagsterEvent]:
-        """Run the step on the cluster; yield its events as they come."""
+        """Run the step on the cluster and yield its events."""
         launched = self._launch(step_context)
         log = step_context.log
         try:
@@ -95,7 +95,7 @@ class FruitsStepLauncher(dg.StepLauncher):
             yield from self.follow(launched)
         except ClusterError:  # the step has ended by itself
             raise
-        except BaseException:  # else it would go on running, and be billed
+        except BaseException:  # otherwise the step would keep running and be billed
             log.info(submission.cancel_step(launched.cluster_id, launched.step_id, self.region))
             raise
 
@@ -116,10 +116,11 @@ class FruitsStepLauncher(dg.StepLauncher):
             )
             if step_id := submission.add_step(found, step, self.region):
                 return LaunchedStep(context, found, step_id, files)
-            context.log.info(f"Cluster {found} ended before it took the step")
+            context.log.info(f"Cluster {found} terminated before it accepted the step")
         raise ClusterError(
-            f"Cluster {self.cluster_name} ended {_LAUNCHES} times before it took a step. Look at "
-            "its idle timeout and at why it ended in EMR's console, then materialize again."
+            f"Cluster {self.cluster_name} terminated {_LAUNCHES} times before it accepted a step. "
+            "Check its idle timeout, and the reason for its termination in EMR's console, then "
+            "materialize again."
         )
 
     def follow(self, launched: LaunchedStep) -> Iterator[dg.DagsterEvent]:
@@ -134,7 +135,7 @@ class FruitsStepLauncher(dg.StepLauncher):
                 time.sleep(pause)
             pause = min(pause * self.polling.growth, self.polling.longest_seconds)
             try:
-                # The cluster first: it may end right after its last step is done.
+                # The cluster first, because it may terminate right after its last step.
                 now = cluster.describe(launched.cluster_id, self.region)
                 step = submission.describe_step(now.id, launched.step_id, self.region)
                 if step.state != before:
@@ -146,11 +147,11 @@ class FruitsStepLauncher(dg.StepLauncher):
             except AwsError as error:
                 if not self._is_transient(error, answered):
                     raise
-                context.log.warning(f"{error} The step goes on; it is polled again.")
+                context.log.warning(f"{error} The step continues and is polled again.")
                 continue
             answered = time.monotonic()
             if step.state == "COMPLETED" or (step.has_failed and relay.has_failed):
-                return  # in the latter case an event has said why
+                return  # if it failed, an event has reported the reason
             self._require_alive(launched, step, now)
 
     def _is_transient(self, error: AwsError, answered: float) -> bool:
@@ -160,36 +161,36 @@ class FruitsStepLauncher(dg.StepLauncher):
     def _require_alive(
         self, launched: LaunchedStep, step: StepState, now: cluster.ClusterState
     ) -> None:
-        """Raise why a step, or the cluster under it, has ended."""
+        """Raise an error if the step or its cluster has ended."""
         reason = step.reason
         if not step.has_failed:
             if now.state in cluster.LIVING:
                 return
             reason = (
-                f"The cluster is {now.state}: {now.reason or 'EMR does not say why'}. "
+                f"The cluster is {now.state}: {now.reason or 'EMR gives no reason'}. "
                 "Materialize again: an identical cluster is started, and nothing is lost."
             )
-        said = explain_failure(
+        explanation = explain_failure(
             launched.files,
             find_log_uri(now.id, launched.step_id, self.region),
             step,
             self.region,
             launched.context.log.info,
-            patience_seconds=self.polling.log_seconds,
+            timeout_seconds=self.polling.log_seconds,
         )
         raise ClusterError(
             f"EMR step {launched.step_id} on cluster {self.cluster_name} ({now.id}) is "
-            f"{step.state}. {reason}\n{said}"
+            f"{step.state}. {reason}\n{explanation}"
         )
 
 
 def launched_spark_config(config: Mapping[str, str], region: str) -> dict[str, str]:
-    """Spark's settings for a step: those, and the packed environment's Python everywhere."""
+    """The Spark config of a step: the given one, with the packed environment's Python."""
     return dict(config) | {
         "spark.pyspark.python": PYTHON,
         "spark.pyspark.driver.python": PYTHON,
         "spark.executorEnv.AWS_DEFAULT_REGION": region,
-        # With dynamic allocation Spark would start executors that die without an end.
+        # With dynamic allocation, Spark would otherwise replace failing executors forever.
         "spark.executor.maxNumFailures": "12",
         "spark.executor.failuresValidityInterval": "15m",
     }

@@ -1,6 +1,6 @@
-"""What the host sends with a step, as JSON: the settings, and Dagster's reference of the step.
+"""The order that the host sends with a step, as JSON: settings and Dagster's step reference.
 
-Nothing is unpickled, on neither side: `deserialize_value` makes Dagster's own records only.
+Neither side unpickles anything: `deserialize_value` only creates Dagster's own records.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from spark_src.errors import ClusterError
 
 @dataclass(frozen=True)
 class Order:
-    """A step to be run on the cluster."""
+    """A step to run on the cluster."""
 
     settings: Mapping[str, str]
-    """Variables by name."""
+    """Environment variables by name."""
     step: str
-    """The reference, as `serialize_value` writes it."""
+    """The step reference, serialized by `serialize_value`."""
 
     @classmethod
     def for_step(cls, settings: Mapping[str, str], step: dg.StepRunRef) -> Order:
@@ -31,10 +31,10 @@ class Order:
 
     @classmethod
     def parse(cls, content: bytes) -> Order:
-        """Read what `dump` wrote.
+        """Parse the output of `dump`.
 
         Raises:
-            ClusterError: it is no order.
+            ClusterError: it is not a valid order.
         """
         try:
             fields = json.loads(content)
@@ -49,38 +49,38 @@ class Order:
         return json.dumps({"settings": self.settings, "step": self.step}).encode()
 
     def step_reference(self) -> dg.StepRunRef:
-        """The reference of the step, to be called once the settings have been applied.
+        """The step reference. Apply the settings before calling this.
 
         Raises:
-            ClusterError: it is no reference of this Dagster.
+            ClusterError: the reference does not fit this Dagster version.
         """
         fields: Any = dg.deserialize_value(self.step)
         try:
             return dg.StepRunRef(**fields)
         except TypeError as error:
             raise ClusterError(
-                "The step's order does not fit the Dagster on the cluster: pack the environment "
-                "again (`make up`), and stop the cluster so that a new one unpacks it."
+                "The step's order does not fit the Dagster version on the cluster: pack the "
+                "environment again (`make up`), and stop the cluster so that a new one unpacks it."
             ) from error
 
 
 def dump_events(events: list[dg.EventLogEntry]) -> bytes:
-    """Events on their way from the cluster, as JSON."""
+    """Serialize events for the way from the cluster to the host."""
     return dg.serialize_value(events).encode()
 
 
 def parse_events(content: bytes) -> list[Any]:
-    """What `dump_events` wrote; other programs on the cluster may write there, too.
+    """Parse the output of `dump_events`, which other programs on the cluster could overwrite.
 
     Raises:
-        ClusterError: it is no list of Dagster's events.
+        ClusterError: it is not a list of Dagster events.
     """
-    try:  # anything may be wrong with a text that others on the cluster may write
+    try:  # the content is not trusted, so any exception is possible
         events: Any = dg.deserialize_value(content.decode())
     except Exception as error:
         raise ClusterError(f"The step's events cannot be read: {error}.") from error
     if not isinstance(events, list) or not all(
         isinstance(event, dg.EventLogEntry) for event in events
     ):
-        raise ClusterError("The step's events cannot be read: they are no list of events.")
+        raise ClusterError("The step's events cannot be read: they are not a list of events.")
     return events

@@ -1,4 +1,4 @@
-"""The cluster's Python environment, packed from the lock file. Our own code: `code_package.py`."""
+"""The cluster's Python environment, packed from the lock file. The project's code is not in it."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ CLUSTER_PYTHON = "/usr/bin/python3.11"
 PYTHON_VERSION = "3.11"
 SYSTEM_PYTHON = Path(sys.base_prefix) / "bin" / f"python{PYTHON_VERSION}"
 PLATFORM = "x86_64-manylinux_2_34"
-"""m5 nodes with Amazon Linux 2023, whose glibc is 2.34; whatever machine packs it."""
+"""The platform of m5 nodes with Amazon Linux 2023 (glibc 2.34), not of the packing machine."""
 
 LIMIT_BYTES = 250 * 10**6
-"""Every node downloads and unpacks the archive before it can work."""
+"""Maximum archive size: every node downloads and unpacks it before it can work."""
 
 CACHE = ROOT / ".cache" / "cluster-env"
 
 _COMPRESSION = 4
-"""Gzip's level: 6 takes twice as long for 3 %."""
+"""Gzip level: level 6 takes twice as long and saves only 3 %."""
 
-_RECIPE = "3"
-"""To be raised when the steps below change what the same requirements become."""
+_BUILD_VERSION = "3"
+"""Raise this when the build steps change the result for the same requirements."""
 
 _FROM_SPARK = ("pyspark", "py4j")
-"""Packages that a cluster has already, in the version that fits it."""
+"""Packages that the cluster provides in a matching version."""
 
-_LEFT_OUT = (
+_EXCLUDED = (
     *(".lock", ".gitignore", "CACHEDIR.TAG"),
-    # Of 273 MB, 30: the libraries' own tests, and a protocol for servers that Arrow comes with.
+    # Saves 30 of 273 MB: tests of the libraries, and Arrow Flight.
     *("*/site-packages/*/tests/*", "*/site-packages/pyarrow/*flight*"),
 )
 """Patterns of files that no step uses."""
@@ -50,42 +50,42 @@ _LEFT_OUT = (
 _PROBE = "import ai_edge_litert, boto3, dagster, deltalake, numpy, PIL, pyarrow"
 
 Report = Callable[[str], None]
-"""Takes what is being done now."""
+"""Callback with a description of the current step."""
 
 Sent = Callable[[int, int], None]
-"""Takes how many more bytes have gone, and of how many."""
+"""Callback with the number of bytes just sent, and the total."""
 
 
-def _tell_nobody(_doing: str) -> None:
+def _no_report(_activity: str) -> None:
     pass
 
 
 def build(
-    output: Path | None = None, python: str = PYTHON_VERSION, report: Report = _tell_nobody
+    output: Path | None = None, python: str = PYTHON_VERSION, report: Report = _no_report
 ) -> Path:
-    """Pack what the lock file says; quick where the archive is there already.
+    """Pack the locked packages, unless the archive is already in the cache.
 
     Args:
         output: the `.tar.gz` to write; by default a file in the cache, `env-<sha256>.tar.gz`.
-        python: the interpreter, or its version, that compiles the environment.
-        report: called with what is being done, before each step.
+        python: the interpreter, or Python version, that compiles the environment.
+        report: called with a description before each step.
 
     Raises:
-        SettingsError: uv is missing, or the interpreter or the output's name cannot be used.
+        SettingsError: uv is missing, or the interpreter or the output's name is invalid.
         ClusterError: a step failed, or the archive is too large.
     """
     if output is not None and not output.name.endswith(".tar.gz"):
-        raise SettingsError(f"The archive is a .tar.gz: {output} does not end so.")
+        raise SettingsError(f"{output} must end with .tar.gz.")
     report("reading the lock file")
     wanted = requirements()
     cached = find_cached(wanted)
     if cached is not None:
-        report("nothing changed since it was packed")
+        report("unchanged since it was packed")
     else:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as folder:
             packed = _pack(wanted, Path(folder), python, report)
-            cached = CACHE / recipe_key(wanted) / archive_name(packed)
+            cached = CACHE / cache_key(wanted) / archive_name(packed)
             cached.parent.mkdir(exist_ok=True)
             packed.replace(cached)
     if output is None:
@@ -96,7 +96,7 @@ def build(
 
 
 def requirements() -> str:
-    """The locked packages of the group `cluster` with their hashes, without those of Spark.
+    """The locked packages of the group `cluster` with their hashes, without Spark's.
 
     Raises:
         SettingsError: uv is missing.
@@ -107,33 +107,33 @@ def requirements() -> str:
     return _uv("export", *options, "--no-header", "--no-annotate", "--quiet", *left_out)
 
 
-def recipe_key(wanted: str) -> str:
-    """The same for the same packages, Python and platform."""
-    key = "\n".join([wanted, PYTHON_VERSION, PLATFORM, _RECIPE])
+def cache_key(wanted: str) -> str:
+    """The cache key of these packages, Python version and platform."""
+    key = "\n".join([wanted, PYTHON_VERSION, PLATFORM, _BUILD_VERSION])
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def archive_name(archive: Path) -> str:
-    """`env-<sha256>.tar.gz`: nodes compare the digest with what they download."""
+    """`env-<sha256>.tar.gz`: nodes verify the digest of the download."""
     with archive.open("rb") as stream:
         return f"env-{hashlib.file_digest(stream, 'sha256').hexdigest()}.tar.gz"
 
 
 def find_cached(wanted: str) -> Path | None:
-    """The archive that was packed here of these packages, if it still is what its name says."""
-    for archive in sorted((CACHE / recipe_key(wanted)).glob("env-*.tar.gz")):
+    """The cached archive of these packages, if it still matches its digest."""
+    for archive in sorted((CACHE / cache_key(wanted)).glob("env-*.tar.gz")):
         if archive_name(archive) == archive.name:
             return archive
     return None
 
 
 def unpack(archive: Path, target: Path, python: Path = SYSTEM_PYTHON) -> Path:
-    """Unpack as `infra/cluster/bootstrap.sh` does; give the environment's interpreter.
+    """Unpack as `infra/cluster/bootstrap.sh` does; return the environment's interpreter.
 
     Args:
-        archive: what `build` gave.
-        target: the folder to make.
-        python: the machine's Python 3.11; by default the one that runs this.
+        archive: the result of `build`.
+        target: the folder to create.
+        python: the machine's Python 3.11; by default the running one.
 
     Raises:
         ClusterError: the archive is damaged, or its libraries do not run with that Python.
@@ -153,19 +153,19 @@ def push(
     folder: Location,
     region: str,
     python: str = PYTHON_VERSION,
-    report: Report = _tell_nobody,
+    report: Report = _no_report,
     sent: Sent | None = None,
 ) -> Location:
-    """Upload the archive to `folder`, unless it is there.
+    """Upload the archive to `folder`, unless it is already there.
 
-    Its name is its digest, which Terraform hands to the nodes: they unpack nothing else, no
-    matter who may write to the folder.
+    Terraform passes its digest to the nodes, which unpack nothing else, no matter who can write to
+    the folder.
 
     Args:
-        folder: in S3.
-        region: the bucket's.
+        folder: a folder in S3.
+        region: the bucket's region.
         python: as for `build`.
-        report: called with what is being done, before each step.
+        report: called with a description before each step.
         sent: called with the upload's progress.
 
     Raises:
@@ -176,7 +176,7 @@ def push(
     archive = build(None, python, report)
     location = folder / archive.name
     if object_exists(location, region):
-        report(f"{location.uri} is there already")
+        report(f"{location.uri} already exists")
         return location
     report(f"uploading {archive.stat().st_size / 1e6:.0f} MB to {location.uri}")
     _upload(archive, location, region, sent)
@@ -184,7 +184,7 @@ def push(
 
 
 def _upload(archive: Path, location: Location, region: str, sent: Sent | None) -> None:
-    """In parts, side by side: what is there after a failure is nothing, not a half."""
+    """Upload in parallel parts; a failed multipart upload leaves no object."""
     size = archive.stat().st_size
     bucket, key = location.bucket_and_key
     callback = (lambda more: sent(more, size)) if sent else None
@@ -194,12 +194,12 @@ def _upload(archive: Path, location: Location, region: str, sent: Sent | None) -
 
 
 def _pack(wanted: str, folder: Path, python: str, report: Report) -> Path:
-    """Install the packages into a fresh environment in the folder, and pack that."""
-    import venv_pack  # the cluster imports this module and has no use for that one
+    """Install the packages into a new environment in the folder, and pack it."""
+    import venv_pack  # imported late, as the cluster does not have it
 
     environment, packed = folder / "env", folder / "env.tar.gz"
-    loose = folder / "env.tar"
-    report(f"making an environment with Python {PYTHON_VERSION}")
+    uncompressed = folder / "env.tar"
+    report(f"creating an environment with Python {PYTHON_VERSION}")
     _uv("venv", "--no-project", "--relocatable", "--python", python, str(environment))
     if not (environment / "lib" / f"python{PYTHON_VERSION}").is_dir():
         raise SettingsError(
@@ -210,20 +210,20 @@ def _pack(wanted: str, folder: Path, python: str, report: Report) -> Path:
     _install(wanted, environment)
     _use_python(environment, Path(CLUSTER_PYTHON))
     report("packing")
-    filters = [("exclude", name) for name in _LEFT_OUT]
+    filters = [("exclude", name) for name in _EXCLUDED]
     try:
-        venv_pack.pack(prefix=str(environment), output=str(loose), filters=filters)
+        venv_pack.pack(prefix=str(environment), output=str(uncompressed), filters=filters)
     except venv_pack.VenvPackException as error:
         raise ClusterError(f"The environment cannot be packed: {error}") from error
-    _compress(loose, packed)
+    _compress(uncompressed, packed)
     _require_small(packed)
     return packed
 
 
-def _compress(loose: Path, packed: Path) -> None:
-    """The same bytes for the same files: a digest must not change with the day and the machine."""
+def _compress(uncompressed: Path, packed: Path) -> None:
+    """Compress reproducibly: the digest must not depend on the date or the machine."""
     with (
-        tarfile.open(loose) as source,
+        tarfile.open(uncompressed) as source,
         packed.open("wb") as file,
         gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as target,
@@ -239,8 +239,8 @@ def _compress(loose: Path, packed: Path) -> None:
 def _install(wanted: str, environment: Path) -> None:
     listed = environment.with_suffix(".txt")
     listed.write_text(wanted)
-    # Compiled now, because no user of the cluster may write beside the libraries; the compiled
-    # files name no times, because unpacking and copying changes those.
+    # Compiled now, because users of the cluster cannot write to the libraries' folder. Hash-based
+    # invalidation, because unpacking and copying change file times.
     _uv(
         *("pip", "install", "--python", str(environment), "--requirements", str(listed)),
         *("--no-deps", "--require-hashes", "--only-binary=:all:", "--compile-bytecode"),
@@ -250,7 +250,7 @@ def _install(wanted: str, environment: Path) -> None:
 
 
 def _use_python(environment: Path, python: Path) -> None:
-    """Let the environment run on a machine's own Python: an environment holds none."""
+    """Point the environment, which contains no interpreter, to a machine's Python."""
     link = environment / "bin" / "python"
     link.unlink(missing_ok=True)
     link.symlink_to(python)
@@ -264,7 +264,7 @@ def _require_small(archive: Path) -> None:
     if size > LIMIT_BYTES:
         raise ClusterError(
             f"The cluster's environment is {size / 1e6:.0f} MB packed, which is over the limit of "
-            f"{LIMIT_BYTES / 1e6:.0f} MB: take packages out of the dependency group `cluster`."
+            f"{LIMIT_BYTES / 1e6:.0f} MB: remove packages from the dependency group `cluster`."
         )
 
 
@@ -276,7 +276,7 @@ def _uv(*arguments: str, **variables: str) -> str:
     return _run([uv, *arguments], f"uv {subcommand}", **variables)
 
 
-def _run(command: list[str], doing: str, **variables: str) -> str:
+def _run(command: list[str], activity: str, **variables: str) -> str:
     try:
         done = subprocess.run(
             command,
@@ -285,10 +285,12 @@ def _run(command: list[str], doing: str, **variables: str) -> str:
             capture_output=True,
             text=True,
             check=False,
-            umask=0o022,  # root unpacks what is made here, and every user of a node reads it
+            umask=0o022,  # root unpacks the files, and every user of a node has to read them
         )
     except OSError as error:
-        raise ClusterError(f"{doing} failed: {error}") from error
+        raise ClusterError(f"{activity} failed: {error}") from error
     if done.returncode:
-        raise ClusterError(f"{doing} failed with {done.returncode}: {done.stderr[-2000:].strip()}")
+        raise ClusterError(
+            f"{activity} failed with {done.returncode}: {done.stderr[-2000:].strip()}"
+        )
     return done.stdout

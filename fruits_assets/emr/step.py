@@ -1,4 +1,4 @@
-"""One step of a run, on the cluster: settings first, then Dagster, and its events back to S3."""
+"""Runs a step on the cluster: applies the settings, runs Dagster, and uploads events to S3."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from spark_src.errors import SettingsError
 
 REMOTE = "FRUITS_REMOTE_STEP"
-"""Set in a step's process on the cluster, nowhere else."""
+"""Set only in a step's process on the cluster."""
 
 EVENTS_FILE = "events.json"
-"""All events of the step so far, beside its other files in S3."""
+"""All events of the step so far, next to its other files in S3."""
 
 UPLOAD_SECONDS = 1.0
-"""Between two uploads of the events."""
+"""Seconds between two uploads of the events."""
 
 
 def is_remote() -> bool:
@@ -32,21 +32,21 @@ def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
     """Run the step that the file describes.
 
     Args:
-        region: of the bucket and of all that the step works with.
-        bucket: where the events go.
-        folder: of the step's files in the bucket.
-        order_file: on this machine; its digest was verified.
+        region: the AWS region of the bucket and of all other resources.
+        bucket: the bucket for the events.
+        folder: the folder of the step's files in the bucket.
+        order_file: a local file whose digest was verified.
 
     Returns:
-        Whether it succeeded; its events say why it did not.
+        Whether it succeeded; its events have the reason of a failure.
 
     Raises:
-        SettingsError: the settings did not come with it.
+        SettingsError: the order has no settings.
     """
     from fruits_assets.emr.order import Order
     from spark_src.io.aws import client, use_region
 
-    use_region(region)  # before any client is made
+    use_region(region)  # before any client is created
     order = Order.parse(order_file.read_bytes())
     adopt(order.settings)
     from fruits_assets.dagster_internals import run_step
@@ -59,7 +59,7 @@ def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
 
 
 def stop_spark() -> None:
-    """End Spark in order, where there is one: else its executors are lost and started again."""
+    """Stop Spark, if it is running; otherwise its executors are reported as lost and restarted."""
     from py4j.protocol import Py4JError
     from pyspark.sql import SparkSession
 
@@ -70,15 +70,15 @@ def stop_spark() -> None:
 
 
 def adopt(settings: Mapping[str, str]) -> None:
-    """Take over the deployment that was chosen on the host; there is no default for it here.
+    """Apply the settings of the host; there are no defaults on the cluster.
 
     Raises:
-        SettingsError: it is missing.
+        SettingsError: the settings are missing.
     """
     if settings.get("FRUITS_DEPLOYMENT") != "emr":
         raise SettingsError(
-            "This step came without its settings (FRUITS_DEPLOYMENT=emr and what belongs to it), "
-            "so it would read and write the wrong storage. Launch it with this project's launcher."
+            "This step has no settings (FRUITS_DEPLOYMENT=emr and related variables), so it would "
+            "use the wrong storage. Launch it with this project's launcher."
         )
     for name in [name for name in os.environ if name.startswith("FRUITS_")]:
         del os.environ[name]
@@ -86,7 +86,7 @@ def adopt(settings: Mapping[str, str]) -> None:
 
 
 class EventUploader:
-    """Writes all events so far, at most once a second, in a thread of its own."""
+    """Uploads all events so far, at most once per second, in a background thread."""
 
     def __init__(self, upload: Callable[[bytes], object]) -> None:
         self._upload = upload
@@ -105,7 +105,7 @@ class EventUploader:
             raise self._error
 
     def put(self, event: Any) -> None:
-        """Take an event."""
+        """Add an event."""
         self._queue.put(event)
 
     def _work(self) -> None:
@@ -125,7 +125,7 @@ class EventUploader:
                 continue
             try:
                 self._upload(dump_events(events))
-            except Exception as error:  # noqa: BLE001 - the next upload has these events, too
+            except Exception as error:  # noqa: BLE001 - the next upload includes these events
                 self._error = error
             else:
                 self._error, sent = None, len(events)

@@ -1,4 +1,4 @@
-"""Why a step failed: what it said at last, in the files that it and EMR leave in S3."""
+"""Explains a failed step by the last lines of its logs in S3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spark_src.io.locations import Location
 LAST_LINES = 30
 
 EMR_LOG_SECONDS = 360.0
-"""How long EMR may take to copy a log: it does so every five minutes."""
+"""How long to wait for EMR to copy a log, which it does every five minutes."""
 
 _POLL_SECONDS = 10.0
 
@@ -28,20 +28,20 @@ _EXECUTOR_SIGNS = (
     "Max number of executor failures",
     "is lost",
 )
-"""What Spark's driver says where executors do not start, or end."""
+"""Messages of Spark's driver when executors do not start or are lost."""
 
 Say = Callable[[str], object]
 
 
 class ExecutorWarnings:
-    """What the driver says of executors that do not start or were lost, each line once."""
+    """The driver's warnings about executors that do not start or are lost, each line once."""
 
     def __init__(self, files: StepFiles, region: str) -> None:
         self._files, self._region = files, region
         self._seen: set[str] = set()
 
     def new(self) -> list[str]:
-        """The lines that have come since the last call."""
+        """The new lines since the last call."""
         lines = read_text(self._files.stderr, self._region).splitlines()
         found = [line for line in lines if any(sign in line for sign in _EXECUTOR_SIGNS)]
         new = [line for line in dict.fromkeys(found) if line not in self._seen]
@@ -50,7 +50,7 @@ class ExecutorWarnings:
 
 
 def last_lines(text: str) -> str:
-    """The last lines that say more than how things go."""
+    """The last lines above INFO level."""
     lines = [line for line in text.strip().splitlines() if " INFO " not in line]
     return "\n".join(lines[-LAST_LINES:])
 
@@ -62,47 +62,47 @@ def explain_failure(  # noqa: PLR0913 - where to look, and how long
     region: str,
     say: Say,
     *,
-    patience_seconds: float = EMR_LOG_SECONDS,
+    timeout_seconds: float = EMR_LOG_SECONDS,
 ) -> str:
-    """The last lines that a step said, or where they will be.
+    """The last log lines of a step, or the location where EMR will put them.
 
     Args:
-        files: the step's own, where its start program puts them at once.
-        log_uri: where EMR copies the step's log to; empty: nowhere.
-        step: its state.
-        region: of both.
-        say: takes a line, where EMR's log has to be waited for.
-        patience_seconds: how long it is waited for.
+        files: the step's files; its start program writes stderr there immediately.
+        log_uri: where EMR copies the step's log; empty if it does not.
+        step: the step's state.
+        region: the region of both buckets.
+        say: called with a line when EMR's log has to be waited for.
+        timeout_seconds: how long to wait for it.
     """
-    if said := last_lines(read_text(files.stderr, region)):
-        return f"The last it said:\n{said}"
+    if lines := last_lines(read_text(files.stderr, region)):
+        return f"Last lines of its output:\n{lines}"
     uri = step.log_file or log_uri
     if not uri.startswith(("s3://", "s3n://")):
-        return "It said nothing, and the cluster copies no logs to S3 (it has no LogUri)."
+        return "It has no output, and the cluster copies no logs to S3 (it has no LogUri)."
     log = Location.parse(uri.replace("s3n://", "s3://", 1))
-    if said := last_lines(_wait_for(log, region, say, patience_seconds)):
-        return f"The last it said ({log.uri}):\n{said}"
-    return f"EMR has not copied its log yet; it will be {log.uri}"
+    if lines := last_lines(_wait_for(log, region, say, timeout_seconds)):
+        return f"Last lines of its log ({log.uri}):\n{lines}"
+    return f"EMR has not copied its log yet. It will be in {log.uri}"
 
 
-def _wait_for(log: Location, region: str, say: Say, patience_seconds: float) -> str:
-    until = time.monotonic() + patience_seconds
-    if said := read_text(log, region):
-        return said
+def _wait_for(log: Location, region: str, say: Say, timeout_seconds: float) -> str:
+    until = time.monotonic() + timeout_seconds
+    if lines := read_text(log, region):
+        return lines
     say(
-        f"EMR copies the step's log to {log.uri}, every five minutes; waiting for it, at most "
-        f"{patience_seconds / 60:.0f} minutes"
+        f"EMR copies the step's log to {log.uri} every five minutes; waiting for it for up to "
+        f"{timeout_seconds / 60:.0f} minutes"
     )
     while time.monotonic() < until:
         with raise_execution_interrupts():
-            time.sleep(min(_POLL_SECONDS, patience_seconds / 10))
-        if said := read_text(log, region):
-            return said
+            time.sleep(min(_POLL_SECONDS, timeout_seconds / 10))
+        if lines := read_text(log, region):
+            return lines
     return ""
 
 
 def find_log_uri(cluster_id: str, step_id: str, region: str) -> str:
-    """Where EMR copies the step's log to; empty where the cluster keeps none."""
+    """The URI to which EMR copies the step's log; empty if the cluster has no LogUri."""
     with aws_errors(f"describing cluster {cluster_id}"):
         found = client("emr", region).describe_cluster(ClusterId=cluster_id)["Cluster"]
     uri = str(found.get("LogUri") or "")
@@ -110,7 +110,7 @@ def find_log_uri(cluster_id: str, step_id: str, region: str) -> str:
 
 
 def read_text(file: Location, region: str) -> str:
-    """A log in S3, unpacked where it is a .gz; empty where it is not there."""
+    """A log in S3, unpacked if it is a .gz; empty if it does not exist."""
     bucket, key = file.bucket_and_key
     s3 = client("s3", region)
     with aws_errors(f"reading {file.uri}"):
@@ -122,5 +122,5 @@ def read_text(file: Location, region: str) -> str:
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error):
-            return ""  # half copied
+            return ""  # incomplete copy
     return str(content.decode(errors="replace"))

@@ -1,6 +1,7 @@
-"""The file that spark-submit starts on the cluster. Alone, so that a broken environment can speak.
+"""The file that spark-submit starts on the cluster.
 
-It ends with an error where its asset failed, so that EMR calls the step failed, too.
+It has no imports at module level, so that errors of a broken environment are reported. It exits
+with an error if the asset failed, so that EMR marks the step as failed, too.
 """
 
 import sys
@@ -12,7 +13,7 @@ def main(region: str, bucket: str, folder: str, order_file: str) -> None:
     from fruits_assets.emr.step import run
 
     if not run(region, bucket, folder, Path(order_file)):
-        sys.exit("The asset failed; its events, which the run has, say why.")
+        sys.exit("The asset failed; see the events of the run for the reason.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Starts a step on the primary node: fetches its files, verifies them, runs spark-submit.
 
-This text travels in the step's own arguments, which only the EMR API sets: nothing that came from
-S3 runs before its digest was compared. When spark-submit fails, or warns, the end of what it said
-is put beside the step's files at once; EMR copies its own logs minutes later.
+This source is passed in the step's arguments, which only the EMR API can set, so nothing from S3
+runs before its digest was verified. If spark-submit fails or warns, the end of its output is
+uploaded next to the step's files immediately; EMR copies its own logs minutes later.
 """
 
 import collections
@@ -30,23 +30,22 @@ def main(order: Any, command: list[str]) -> int:
             content = s3.get_object(Bucket=order["bucket"], Key=key)["Body"].read()
             if hashlib.sha256(content).hexdigest() != digest:
                 sys.exit(
-                    f"s3://{order['bucket']}/{key} is not what the host sent: it was changed "
-                    "after that. Nothing of it was run. Find out who may write there, then "
-                    "materialize again."
+                    f"s3://{order['bucket']}/{key} was changed after the host uploaded it. It was "
+                    "not run. Find out who can write there, then materialize again."
                 )
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)
         with zipfile.ZipFile(os.path.join(folder, "code.zip")) as code:
             code.extract(order["main"], folder)
         command = [part.replace("{files}", folder) for part in command]
-        return run(command, lambda said: put(s3, order, said))
+        return run(command, lambda lines: put(s3, order, lines))
 
 
-def put(s3: Any, order: Any, said: Iterable[bytes]) -> None:
+def put(s3: Any, order: Any, lines: Iterable[bytes]) -> None:
     try:
-        s3.put_object(Bucket=order["bucket"], Key=order["stderr"], Body=b"".join(said))
+        s3.put_object(Bucket=order["bucket"], Key=order["stderr"], Body=b"".join(lines))
     except Exception as error:
-        print(f"The end of this log was not put into S3: {error}", file=sys.stderr)
+        print(f"The end of this log was not uploaded to S3: {error}", file=sys.stderr)
 
 
 def die_with_parent() -> None:
@@ -55,30 +54,30 @@ def die_with_parent() -> None:
 
 def run(command: list[str], report: Callable[[Iterable[bytes]], None]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # Spark's PythonRunner gives a Python program's errors to standard output.
+    # Spark's PythonRunner writes a Python program's errors to standard output.
     child = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=die_with_parent,
     )
-    said, reported, warned = collections.deque[bytes](maxlen=400), 0.0, False
+    lines, reported, warned = collections.deque[bytes](maxlen=400), 0.0, False
     try:
         for line in child.stdout or ():
             sys.stderr.buffer.write(line)
             sys.stderr.flush()
             if b" INFO " in line or b" DEBUG " in line:
                 continue
-            said.append(line[:2000])
+            lines.append(line[:2000])
             warned |= b" WARN " in line or b" ERROR " in line
             if warned and time.monotonic() - reported > 10:
-                report(said)
+                report(lines)
                 reported, warned = time.monotonic(), False
         code = child.wait()
     finally:
         child.terminate()
     if code or warned:
-        report(said)
+        report(lines)
     return code
 
 

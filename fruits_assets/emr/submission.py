@@ -1,4 +1,4 @@
-"""Puts a step's files into S3, adds the step to the cluster, tells its state, cancels it."""
+"""Uploads a step's files to S3, and adds, describes and cancels the step."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ ORDER_FILE = "order.json"
 STDERR_FILE = "stderr.txt"
 
 MAIN = f"fruits_assets/emr/{Path(step_main.__file__).name}"
-"""The main file's name in the zip of the code."""
+"""The main file's path in the zip of the code."""
 
 SPARK_SUBMIT = "/usr/lib/spark/bin/spark-submit"
 PYTHON = f"{ENVIRONMENT_PATH}/bin/python"
 
 MAX_ARGUMENT_CHARACTERS = 10_280
-"""EMR takes no longer argument."""
+"""EMR's limit for one argument."""
 
 _REFUSED = ("ValidationException", "InvalidRequestException")
-"""EMR's codes for what cannot be done to a cluster that has ended."""
+"""EMR's error codes for operations on a terminated cluster."""
 
 
 @dataclass(frozen=True)
 class StepFiles:
-    """Where a step's files are: a folder of its own for each attempt of each step of a run."""
+    """The locations of a step's files: one folder per attempt of each step of a run."""
 
     folder: Location
 
     @classmethod
     def for_attempt(cls, staging: Location, run_id: str, step_key: str, attempt: int) -> StepFiles:
-        """The folder of an attempt: a retry would read the events of the attempt before it."""
+        """The folder of an attempt; a retry must not read the events of an earlier attempt."""
         # Keys of dynamic steps have brackets.
         step = step_key.replace("[", "__").replace("]", "__")
         return cls(staging / run_id / step / f"attempt-{attempt}")
 
     @property
     def order(self) -> Location:
-        """What the host sends."""
+        """The order from the host."""
         return self.folder / ORDER_FILE
 
     @property
     def events(self) -> Location:
-        """What comes back."""
+        """The events from the cluster."""
         return self.folder / EVENTS_FILE
 
     @property
     def stderr(self) -> Location:
-        """The end of what spark-submit said; there where it failed or warned."""
+        """The end of spark-submit's output; exists if it failed or warned."""
         return self.folder / STDERR_FILE
 
 
 @dataclass(frozen=True)
 class StepState:
-    """A step as EMR describes it. `reason` and `log_file` may be empty."""
+    """A step as described by EMR. `reason` and `log_file` may be empty."""
 
     state: str
     reason: str = ""
@@ -78,7 +78,7 @@ class StepState:
 
 
 def put_order(files: StepFiles, order: Order, region: str) -> str:
-    """Write the order; give its digest."""
+    """Write the order; return its digest."""
     content = order.dump()
     bucket, key = files.order.bucket_and_key
     with aws_errors(f"writing {files.order.uri}"):
@@ -86,7 +86,7 @@ def put_order(files: StepFiles, order: Order, region: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def step_definition(  # noqa: PLR0913, PLR0917 - what a step is made of
+def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
     name: str,
     files: StepFiles,
     order_sha256: str,
@@ -95,19 +95,19 @@ def step_definition(  # noqa: PLR0913, PLR0917 - what a step is made of
     region: str,
     spark_config: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The step as EMR takes it: a Python program, in its arguments, that starts spark-submit.
+    """The EMR step definition: a Python program, passed as an argument, that runs spark-submit.
 
     Args:
-        name: of the step, for EMR's console.
-        files: where its files are.
-        order_sha256: digest of the order there.
-        code: where the zip of the code is, in the same bucket.
-        package: that zip.
-        region: of the bucket.
-        spark_config: Spark's settings.
+        name: the step's name in EMR's console.
+        files: the step's files.
+        order_sha256: the digest of the order in these files.
+        code: the location of the zip of the code, in the same bucket.
+        package: the zip of the code.
+        region: the bucket's region.
+        spark_config: the Spark config.
 
     Raises:
-        ClusterError: it is longer than EMR allows.
+        ClusterError: an argument is longer than EMR allows.
     """
     bucket, folder = files.folder.bucket_and_key
     start = {
@@ -132,24 +132,24 @@ def step_definition(  # noqa: PLR0913, PLR0917 - what a step is made of
     if max(map(len, arguments)) > MAX_ARGUMENT_CHARACTERS:
         raise ClusterError(
             f"Step {name} has an argument of more than {MAX_ARGUMENT_CHARACTERS:,} characters, "
-            "which EMR refuses: shorten the storage's URI or Spark's settings."
+            "which EMR refuses: shorten the storage's URI or the Spark config."
         )
     return {
         "Name": name,
-        # CANCEL_AND_WAIT and TERMINATE_CLUSTER are refused where several steps run at once.
+        # EMR refuses CANCEL_AND_WAIT and TERMINATE_CLUSTER if steps may run concurrently.
         "ActionOnFailure": "CONTINUE",
         "HadoopJarStep": {"Jar": "command-runner.jar", "Args": arguments},
     }
 
 
 def add_step(cluster_id: str, definition: Mapping[str, Any], region: str) -> str | None:
-    """Add the step to the cluster; give its id.
+    """Add the step to the cluster.
 
     Returns:
-        None where the cluster has ended since it was found ready.
+        The step's id; None if the cluster has terminated in the meantime.
 
     Raises:
-        AwsError: EMR refused or did not answer.
+        AwsError: EMR refused or did not respond.
     """
     try:
         with aws_errors(f"adding a step to cluster {cluster_id}"):
@@ -164,7 +164,7 @@ def add_step(cluster_id: str, definition: Mapping[str, Any], region: str) -> str
 
 
 def describe_step(cluster_id: str, step_id: str, region: str) -> StepState:
-    """What a step is like at this moment; AwsError where EMR does not answer."""
+    """The current state of a step; AwsError if EMR does not respond."""
     with aws_errors(f"describing step {step_id} of cluster {cluster_id}"):
         step = client("emr", region).describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]
     status = step["Status"]
@@ -175,7 +175,7 @@ def describe_step(cluster_id: str, step_id: str, region: str) -> StepState:
 
 
 def cancel_step(cluster_id: str, step_id: str, region: str) -> str:
-    """Cancel the step; a sentence on what became of it."""
+    """Cancel the step; return a message about the result."""
     try:
         with aws_errors(f"cancelling EMR step {step_id}"):
             client("emr", region).cancel_steps(
@@ -185,11 +185,11 @@ def cancel_step(cluster_id: str, step_id: str, region: str) -> str:
             )
     except AwsError as error:
         if error.code in _REFUSED and has_ended(cluster_id, region):
-            return f"EMR step {step_id} ended with its cluster {cluster_id}"
+            return f"EMR step {step_id} ended with cluster {cluster_id}"
         return f"{error} The step may still be running on {cluster_id}."
     return f"EMR step {step_id} is cancelled"
 
 
 def has_ended(cluster_id: str, region: str) -> bool:
-    """Whether the cluster takes no steps any more."""
+    """Whether the cluster no longer accepts steps."""
     return cluster.describe(cluster_id, region).state not in cluster.LIVING

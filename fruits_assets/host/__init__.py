@@ -1,1 +1,1 @@
-"""Dagster on a team's host: launching and watching runs."""
+"""Dagster on a shared host: launching and monitoring runs."""

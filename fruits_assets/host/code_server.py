@@ -1,8 +1,8 @@
-"""Dagster's code server (`dagster api grpc`, same options) that outlives an outage of its database.
+"""Dagster's code server (`dagster api grpc`, same options), resilient to database outages.
 
-The stock server polls every half second for runs whose process died. The first poll that finds
-one while the database is away ends the polling thread: that run, and each after it, would stay
-"started" for ever.
+The stock server polls every half second for runs whose process died. If a poll finds one while the
+database is down, the polling thread ends, and that run and all later ones would stay "started"
+forever.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fruits_assets.dagster_internals import grpc_command, grpc_server
 
-_DATABASE_IS_AWAY = (DagsterPostgresException, SQLAlchemyError)
+_DATABASE_ERRORS = (DagsterPostgresException, SQLAlchemyError)
 
 
-def look_again_where_the_database_is_away() -> None:
-    """Make the server's poll for dead runs one that is repeated where it fails."""
+def retry_polls_during_outages() -> None:
+    """Patch the server to repeat its poll for dead runs after a database error."""
     server: Any = grpc_server()
     poll = server._check_for_orphaned_runs
 
-    def patient_look(self: Any) -> None:
+    def poll_or_warn(self: Any) -> None:
         try:
             poll(self)
-        except _DATABASE_IS_AWAY as error:
-            self._logger.warning("A run has ended, and that is not stored yet: %s", error)
+        except _DATABASE_ERRORS as error:
+            self._logger.warning("The end of a run could not be stored yet: %s", error)
 
-    server._check_for_orphaned_runs = patient_look
+    server._check_for_orphaned_runs = poll_or_warn
 
 
 if __name__ == "__main__":
-    look_again_where_the_database_is_away()
+    retry_polls_during_outages()
     sys.exit(grpc_command()())

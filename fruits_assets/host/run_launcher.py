@@ -1,4 +1,4 @@
-"""Launches the runs of a team's host as Dagster's own launcher does, and sees whether they live."""
+"""Launches runs on a shared host like Dagster's default launcher, and monitors their health."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fruits_assets.dagster_internals import (
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):
-    """Starts each run as a process of the code server, and can say whether it is still there.
+    """Starts each run as a process of the code server, and reports whether it is still running.
 
-    Run monitoring asks for that. The stock launcher has no answer, so that a run whose code
-    server died with it (a reboot, a full memory) would stay "started" for ever.
+    Run monitoring needs this. The default launcher does not support it, so a run that died with
+    its code server (a reboot, out of memory) would stay "started" forever.
     """
 
     @property
@@ -23,19 +23,19 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the run's code server for the runs that it has.
+        """Query the run's code server for its active runs.
 
         Raises:
-            DagsterUserCodeUnreachableError: it does not answer; monitoring asks again.
+            DagsterUserCodeUnreachableError: it does not answer; monitoring tries again.
         """
         current = runs_of_code_server(self, run.run_id)
         if current is None:
-            # Ended by now, or started by hand from a shell: nobody can tell, and it may be well.
+            # Ended by now, or started from a shell. Its health is unknown, so assume it is running.
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No code server has this run.")
         if run.run_id in current:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(
             WorkerStatus.NOT_FOUND,
-            "The code server does not have this run any more: it was restarted, and the run's "
-            "process ended with it. What was current before the run still is; re-execute it.",
+            "The code server no longer has this run: it was restarted, and the run's process ended "
+            "with it. The assets keep their previous versions; re-execute the run.",
         )

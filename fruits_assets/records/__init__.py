@@ -1,1 +1,1 @@
-"""Dagster's own records of a person: found, redacted, and looked into by an erasure's proof."""
+"""Personal data in Dagster's own records: finding, redacting and scanning it for an erasure."""

@@ -1,4 +1,4 @@
-"""Every row of a database of Dagster's, SQLite or PostgreSQL, whatever its tables are."""
+"""Scan and redact all rows of a Dagster database, SQLite or PostgreSQL, regardless of schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spark_src.errors import ErasureError
 
 _ROWS_AT_ONCE = 500
 _WAIT_SECONDS = 30
-"""For locks that others hold."""
+"""Timeout for locks held by other processes."""
 
 _ROW = "_row_of_table"
 
@@ -29,23 +29,23 @@ class Database:
 
     engine: sa.Engine
     name: str
-    """As messages have it: without a password."""
+    """The name for messages, without a password."""
 
     @classmethod
     def from_url(cls, url: str, name: str) -> Database:
-        """The database at a URL of SQLAlchemy's."""
+        """The database at a SQLAlchemy URL."""
         options = {"timeout": _WAIT_SECONDS} if url.startswith("sqlite") else {}
         return cls(sa.create_engine(url, poolclass=NullPool, connect_args=options), name)
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a file."""
+        """Whether it is a SQLite file."""
         return self.engine.dialect.name == "sqlite"
 
     def redact(self, redaction: Redaction) -> int:
-        """Take a person out of every row; return how many rows were changed.
+        """Redact a person in every row; return how many rows were changed.
 
-        What was there is overwritten: deleted rows live on in a database's pages.
+        The old pages are overwritten, because deleted rows remain in a database's pages.
 
         Raises:
             ErasureError: the database cannot be changed.
@@ -55,14 +55,14 @@ class Database:
             self._wipe([table for table, count in changed.items() if count])
         except SQLAlchemyError as error:
             raise ErasureError(
-                f"The records in {self.name} cannot be changed ({type(error).__name__}). Is it "
-                "used by others all the time, or may this user not write there? Stop Dagster's "
-                "daemon and webserver, and run `fruits erase` again."
+                f"The records in {self.name} cannot be changed ({type(error).__name__}). The "
+                "database may be locked by other processes, or not writable for this user. Stop "
+                "Dagster's daemon and webserver, and run `fruits erase` again."
             ) from error
         return sum(changed.values())
 
     def hits(self, needles: Needles) -> int:
-        """How many rows hold something of a target.
+        """The number of rows that contain data of a target.
 
         Raises:
             ErasureError: the database cannot be read.
@@ -80,7 +80,7 @@ class Database:
             ) from error
 
     def texts(self) -> Iterator[bytes]:
-        """What every row says."""
+        """The texts of every row."""
         for table in self._tables():
             for _, values in self._rows(table):
                 yield from _texts(values)
@@ -92,9 +92,9 @@ class Database:
         return self.engine.dialect.identifier_preparer.quote(name)
 
     def _rows(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each row's place, and its values that can hold a text."""
-        place = "rowid" if self.is_sqlite else "cast(ctid as text)"
-        sql = sa.text(f"select {place} as {_ROW}, {table}.* from {table}")  # noqa: S608 - of the schema
+        """Each row's physical id, and its values that can contain text."""
+        row_id = "rowid" if self.is_sqlite else "cast(ctid as text)"
+        sql = sa.text(f"select {row_id} as {_ROW}, {table}.* from {table}")  # noqa: S608 - of the schema
         with self.engine.connect() as connection:
             found = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(sql)
             for row in found.mappings():
@@ -107,23 +107,23 @@ class Database:
 
     def _redact_table(self, table: str, redaction: Redaction) -> int:
         changes = []
-        for place, values in self._rows(table):
+        for row_id, values in self._rows(table):
             redacted = {name: redaction.value(value) for name, value in values.items()}
             changed = {name: new for name, new in redacted.items() if new != values[name]}
             if changed:
-                changes.append((place, changed))
+                changes.append((row_id, changed))
         if not changes:
             return 0
         with self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.execute(sa.text("pragma secure_delete = on"))
-            for place, changed in changes:
-                self._update(connection, table, place, changed)
+            for row_id, changed in changes:
+                self._update(connection, table, row_id, changed)
             connection.commit()
         return len(changes)
 
     def _update(
-        self, connection: sa.Connection, table: str, place: str, changed: dict[str, Any]
+        self, connection: sa.Connection, table: str, row_id: str, changed: dict[str, Any]
     ) -> None:
         where = "rowid = :row" if self.is_sqlite else "ctid = cast(:row as tid)"
         columns = ", ".join(f"{self._quoted(name)} = :v{n}" for n, name in enumerate(changed))
@@ -131,13 +131,13 @@ class Database:
         try:
             with connection.begin_nested():
                 update = f"update {table} set {columns} where {where}"  # noqa: S608 - of the schema
-                connection.execute(sa.text(update), {"row": place, **values})
-        except IntegrityError:  # another row is called so already
+                connection.execute(sa.text(update), {"row": row_id, **values})
+        except IntegrityError:  # another row already has the redacted key
             delete = f"delete from {table} where {where}"  # noqa: S608 - of the schema
-            connection.execute(sa.text(delete), {"row": place})
+            connection.execute(sa.text(delete), {"row": row_id})
 
     def _wipe(self, tables: list[str]) -> None:
-        """Write the pages anew: in free ones, and between rows, lies what was deleted earlier."""
+        """Rewrite the pages, because free pages and gaps still contain deleted data."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if self.is_sqlite:
                 connection.execute(sa.text("vacuum"))
@@ -148,12 +148,12 @@ class Database:
                 connection.execute(sa.text(f"vacuum full {table}"))
 
     def close(self) -> None:
-        """End its connections."""
+        """Close its connections."""
         self.engine.dispose()
 
 
 def closing_database(url: str, name: str) -> closing[Database]:
-    """A database for a while."""
+    """A context manager for a database that closes its connections."""
     return closing(Database.from_url(url, name))
 
 

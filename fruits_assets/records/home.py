@@ -1,4 +1,4 @@
-"""Everything that a Dagster instance keeps: its databases, its home on disk, what runs printed."""
+"""All records of a Dagster instance: its databases, its home folder and compute logs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from spark_src.spark.scratch import FOLDER, is_in_use
 
-OWN_FOLDERS = ("storage", "history", "schedules", "logs", ".logs_queue", ".telemetry")
-"""In Dagster's home: what Dagster itself writes. Other files there are somebody's, and stay."""
+DAGSTER_FOLDERS = ("storage", "history", "schedules", "logs", ".logs_queue", ".telemetry")
+"""Folders in Dagster's home that Dagster itself writes. Other files there are not changed."""
 
 _SIDE_FILES = (b"-wal", b"-shm", b"-journal")
-"""Of SQLite, which deals with them itself."""
+"""Suffixes of SQLite's side files, which SQLite itself maintains."""
 
 _POSTGRES = "Dagster's PostgreSQL"
 
 
 @dataclass(frozen=True)
 class Records:
-    """What an instance keeps, outside of the storage and the input."""
+    """The records of an instance, without the storage and the input."""
 
     instance: dg.DagsterInstance
-    left_out: tuple[Location, ...] = field(default=())
-    """Storage and input: one can lie in Dagster's home, and has its own erasure."""
+    excluded: tuple[Location, ...] = field(default=())
+    """Storage and input, which may be inside Dagster's home and are erased separately."""
 
     def redact(self, redaction: Redaction) -> int:
-        """Take a person out; return how many rows and files were changed or deleted.
+        """Redact a person; return how many rows and files were changed or deleted.
 
         Raises:
             ErasureError: a database or a file cannot be changed.
@@ -61,14 +61,14 @@ class Records:
         """
         found = Scan()
         for root in self._roots():
-            found += scan(root, needles, *self._left_out(root))
+            found += scan(root, needles, *self._excluded(root))
         for url in sorted(self._postgres_urls()):
             with closing_database(url, _POSTGRES) as database:
                 found += Scan(hits=(_POSTGRES,) * database.hits(needles))
         return found
 
     def people(self) -> set[str]:
-        """Names of folders under `photos/` that anything in the databases has."""
+        """Names of folders under `photos/` that occur in the databases."""
         found: set[str] = set()
         for database in self._databases():
             with database as opened:
@@ -99,7 +99,7 @@ class Records:
         return _rewrite(entry, redaction)
 
     def _clear_scratch(self) -> int:
-        """Delete what a Spark that was killed has spilled here, where the storage is in S3."""
+        """Delete spill files of killed Spark processes, which are here if the storage is in S3."""
         folder = Location("file", self.instance.root_directory) / FOLDER
         dead = [
             entry
@@ -109,23 +109,23 @@ class Records:
         return sum(delete_tree(folder, [entry.raw]) for entry in dead)
 
     def _entries(self, folder: Location) -> Iterator[Entry]:
-        starts = tuple(str(start) for start in self._left_out(folder))
+        starts = tuple(str(start) for start in self._excluded(folder))
         for entry in list(walk(folder)):
             is_file = entry.kind in {Kind.FILE, Kind.OTHER}
             if is_file and not str(entry.location).startswith(starts):
                 yield entry
 
-    def _left_out(self, root: Location) -> list[Location]:
-        """How storage and input begin, where they lie below a folder."""
+    def _excluded(self, root: Location) -> list[Location]:
+        """Prefixes of the storage and the input, if they are inside a folder."""
         inside = f"{root.path.rstrip('/')}/"
         return [
-            place / ""
-            for place in self.left_out
-            if place.scheme == "file" and place.path.startswith(inside)
+            location / ""
+            for location in self.excluded
+            if location.scheme == "file" and location.path.startswith(inside)
         ]
 
     def _roots(self) -> list[Location]:
-        """Dagster's home, and what lies elsewhere; not a folder below another one twice."""
+        """Dagster's home and folders configured elsewhere, without folders inside another one."""
         found: list[str] = []
         folders = {self.instance.root_directory, *self._configured_folders()}
         for folder in sorted(os.path.abspath(one) for one in folders):
@@ -135,12 +135,12 @@ class Records:
         return [Location("file", folder) for folder in found]
 
     def _own_folders(self) -> list[Location]:
-        home = [os.path.join(self.instance.root_directory, name) for name in OWN_FOLDERS]
+        home = [os.path.join(self.instance.root_directory, name) for name in DAGSTER_FOLDERS]
         folders = {os.path.abspath(one) for one in (*home, *self._configured_folders())}
         return [Location("file", folder) for folder in sorted(folders) if os.path.isdir(folder)]
 
     def _configured_folders(self) -> set[str]:
-        """Where `dagster.yaml` puts compute logs and SQLite's files, if anywhere else."""
+        """Folders of compute logs and SQLite files that `dagster.yaml` configures."""
         parts = (self.instance.compute_log_manager, self.instance.event_log_storage)
         found = (getattr(part, "_base_dir", None) for part in parts)
         return {str(folder) for folder in found if folder}
@@ -156,9 +156,9 @@ class Records:
 
 
 def _rewrite(entry: Entry, redaction: Redaction) -> int:
-    """Take a person out of a file; one that cannot be changed so that nothing is left is deleted.
+    """Redact a person in a file; delete the file if redaction leaves a hit.
 
-    Dagster misses none of them: what they hold is shown, and no run needs it.
+    Dagster only displays these files, so no run needs them.
     """
     with entry.open() as stream:
         content = stream.read()
@@ -170,13 +170,13 @@ def _rewrite(entry: Entry, redaction: Redaction) -> int:
         redacted = redaction.lines(content)
     file = Path(os.fsdecode(os.path.join(os.fsencode(entry.root.path), entry.raw)))
     try:
-        with file.open("r+b") as opened:  # in place: a run may be writing to it
+        with file.open("r+b") as opened:  # in place, because a run may be writing to it
             opened.write(redacted)
             opened.truncate()
     except OSError as error:
         raise ErasureError(
-            f"A file under {entry.root} cannot be changed ({error.strerror}). Give this user the "
-            "right to, and run `fruits erase` again."
+            f"A file under {entry.root} cannot be changed ({error.strerror}). Give this user write "
+            "permission, and run `fruits erase` again."
         ) from error
     if look_into(entry, redaction.needles).in_content:
         entry.delete()
@@ -198,5 +198,5 @@ def _sqlite_url(entry: Entry) -> str:
 
 
 def _for_psycopg2(url: str) -> str:
-    """SQLAlchemy 2.1 would look for psycopg 3 where no driver is named."""
+    """The URL with an explicit driver, because SQLAlchemy 2.1 defaults to psycopg 3."""
     return url.replace("postgresql://", "postgresql+psycopg2://", 1)

@@ -1,4 +1,4 @@
-"""Switching off what starts runs by itself while a person's data is erased, and on again."""
+"""Pause sensors, schedules and automation during an erasure, and resume them afterwards."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CODE_LOCATION = "fruits"
 AUTOMATION = "automation of assets"
 
 _KEY = "fruits: switched off by an erasure"
-"""In Dagster's key-value store: an erasure that is killed is followed by one that knows."""
+"""Key in Dagster's key-value store, so that the next erasure can resume after a killed one."""
 
 
 @contextmanager
 def paused(instance: dg.DagsterInstance) -> Iterator[list[str]]:
-    """Nothing of this code location starts by itself meanwhile.
+    """Inside the block, no sensor or schedule of this code location starts a run.
 
     Yields:
-        The names of what was switched off, by this call or by an erasure that was killed.
+        The names paused by this call or by an erasure that was killed.
     """
     names = pause(instance)
     try:
@@ -37,14 +37,14 @@ def paused(instance: dg.DagsterInstance) -> Iterator[list[str]]:
 
 
 def pause(instance: dg.DagsterInstance) -> list[str]:
-    """Switch off sensors, schedules and automation of this code location; return their names."""
+    """Pause sensors, schedules and automation of this code location; return their names."""
     known = _stored(instance)
     running = [state for state in _states(instance) if state.is_running]
     for state in running:
         known.setdefault(state.instigator_origin_id, (state.name, state.status.value))
     if automates_without_sensors(instance):
         known.setdefault(AUTOMATION, (AUTOMATION, ""))
-    _store(instance, known)  # before anything is off
+    _store(instance, known)  # before anything is paused
     for state in running:
         instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
     if AUTOMATION in known:
@@ -53,7 +53,7 @@ def pause(instance: dg.DagsterInstance) -> list[str]:
 
 
 def resume(instance: dg.DagsterInstance) -> list[str]:
-    """Switch on what `pause` has switched off; return the names."""
+    """Resume everything that `pause` has paused; return the names."""
     known = _stored(instance)
     for state in _states(instance):
         _, status = known.get(state.instigator_origin_id, ("", ""))
@@ -66,7 +66,7 @@ def resume(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _states(instance: dg.DagsterInstance) -> list[InstigatorState]:
-    if instance.schedule_storage is None:  # of an instance that ends with its process
+    if instance.schedule_storage is None:  # a temporary instance
         return []
     return [
         state
@@ -76,7 +76,7 @@ def _states(instance: dg.DagsterInstance) -> list[InstigatorState]:
 
 
 def _stored(instance: dg.DagsterInstance) -> dict[str, tuple[str, str]]:
-    """Name and former status, by origin, of what is switched off."""
+    """Names and former states of paused instigators, by origin id."""
     kept = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
     return {origin: (name, status) for origin, (name, status) in json.loads(kept or "{}").items()}
 

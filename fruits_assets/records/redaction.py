@@ -1,4 +1,4 @@
-"""Taking a person out of what Dagster keeps: texts, JSON, logs, pictures. No I/O, no database."""
+"""Redact a person in texts, JSON, logs and pictures of Dagster's records. No I/O, no database."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from spark_src.erasure.decode import texts_of_value
 from spark_src.erasure.needles import Needles
 
 ERASED = "(erased)"
-NO_PICTURE = "A picture was here that could show a person's photo: an erasure has removed it."
+NO_PICTURE = "An erasure removed this picture because it could show a person's photo."
 
 _PLOTS = frozenset({"activations", "throughput", "variance"})
-"""Pictures of numbers alone, by their labels in the metadata."""
+"""Metadata labels of plots that contain only numbers."""
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
-_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config"})
-"""Where a text that is nothing but a person's name can be that person: labels, settings."""
+_FIELDS_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config"})
+"""JSON fields in which a text equal to a person's name is treated as that person."""
 
 _REST_OF_PATH = rb"[^\n\r\"'|,;<>)\]]*"
 _BEFORE = rb"(?<![\w\x80-\xff-])"
@@ -31,13 +31,13 @@ _RUN = re.compile(rb"[A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Redaction:
-    """What is taken out: paths and ids of targets, and persons' names where they stand alone."""
+    """Redacts paths and ids of targets, and persons' names that stand alone."""
 
     needles: Needles
     subjects: tuple[str, ...] = ()
 
     def value(self, value: Any) -> Any:
-        """A value of a database's row, the same object where nothing is to be taken out."""
+        """Redact a value of a database row; return the same object if nothing matches."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, (bytes, memoryview)):
@@ -45,13 +45,13 @@ class Redaction:
         return value
 
     def text(self, text: str) -> str:
-        """A text, JSON or not."""
-        if not self._may_concern(text.encode("utf-8", "surrogatepass")):
+        """Redact a text, JSON or not."""
+        if not self._may_match(text.encode("utf-8", "surrogatepass")):
             return text
         return self._text(text, names=False, pictures=False)
 
     def blob(self, content: bytes) -> bytes:
-        """Bytes of any kind: JSON, also compressed, is redacted, and all else keeps its length."""
+        """Redact JSON (also compressed) and text; blank matches in other bytes, keeping length."""
         if content[:1] == b"x":
             try:
                 plain = zlib.decompress(content)
@@ -67,18 +67,18 @@ class Redaction:
         return self.text(text).encode("utf-8", "surrogatepass")
 
     def binary(self, content: bytes) -> bytes:
-        """Bytes that may say how long a text is, as a pickle does: what is taken out is blanked."""
-        return self._anywhere.sub(lambda found: b"x" * len(found[0]), content)
+        """Blank matches in bytes that may contain lengths, such as a pickle."""
+        return self._binary_pattern.sub(lambda found: b"x" * len(found[0]), content)
 
     def lines(self, content: bytes) -> bytes:
-        """A log: text that is no JSON as a whole."""
+        """Redact a log file, which is not JSON as a whole."""
         redacted = self._pattern.sub(ERASED.encode(), content)
         if not self.needles.are_in(redacted):
             return redacted
-        left = [ERASED.encode() if self._holds(line) else line for line in redacted.split(b"\n")]
-        return b"\n".join(left)
+        lines = [ERASED.encode() if self._matches(line) else line for line in redacted.split(b"\n")]
+        return b"\n".join(lines)
 
-    def _holds(self, content: bytes) -> bool:
+    def _matches(self, content: bytes) -> bool:
         return any(self.needles.are_in(text) for text in texts_of_value(content))
 
     def _text(self, text: str, names: bool, pictures: bool) -> str:
@@ -109,17 +109,17 @@ class Redaction:
             return [self._json(one, names, pictures) for one in value]
         if not isinstance(value, dict):
             return value
-        own = pictures and value.get("label") not in _PLOTS
+        may_show = pictures and value.get("label") not in _PLOTS
         redacted = {}
         for key, inner in value.items():
-            of_photos = key in {"metadata", "metadata_entries"} and _may_show_photos(inner)
+            has_photos = key in {"metadata", "metadata_entries"} and _may_show_photos(inner)
             redacted[self._text(key, names, False)] = self._json(
-                inner, names or key in _WITH_NAMES, own or of_photos
+                inner, names or key in _FIELDS_WITH_NAMES, may_show or has_photos
             )
         return redacted
 
     def _without_names(self, text: str) -> str:
-        """Without a text that is a name, or a cell of a Markdown table that is."""
+        """Redact a text, or a cell of a Markdown table, that equals a name."""
         for name in self.subjects:
             if text == name or text.strip() == name.strip() != "":
                 return ERASED
@@ -128,13 +128,13 @@ class Redaction:
                 text = re.sub(cell, rf"\g<1>{ERASED}", text)
         return text
 
-    def _may_concern(self, content: bytes) -> bool:
-        """Whether it is worth decoding; quick."""
-        return any(sign in content for sign in self._signs)
+    def _may_match(self, content: bytes) -> bool:
+        """A fast pre-filter before decoding."""
+        return any(part in content for part in self._required_parts)
 
     @cached_property
-    def _signs(self) -> tuple[bytes, ...]:
-        """Something that the text has to have, however it is quoted."""
+    def _required_parts(self) -> tuple[bytes, ...]:
+        """Substrings of which a match contains at least one, however it is quoted."""
         names = [path for paths in self.needles.paths.values() for path in paths]
         names += [folder.partition(b"/")[2] for folder in self.needles.folders]
         names += [name.encode("utf-8", "surrogatepass") for name in self.subjects]
@@ -146,7 +146,7 @@ class Redaction:
         return re.compile(b"|".join([rb"(?!)", *self._alternatives(_BEFORE)]))
 
     @cached_property
-    def _anywhere(self) -> re.Pattern[bytes]:
+    def _binary_pattern(self) -> re.Pattern[bytes]:
         return re.compile(b"|".join([rb"(?!)", *self._alternatives(b"")]))
 
     def _alternatives(self, before: bytes) -> Iterable[bytes]:
@@ -162,9 +162,9 @@ class Redaction:
 
 
 def _may_show_photos(entries: Any) -> bool:
-    """Whether pictures of these metadata can show a person's photo.
+    """Whether pictures in these metadata can show a person's photo.
 
-    They say so since there is the setting; of earlier ones nobody knows.
+    Newer metadata record the setting; older ones are assumed to show photos.
     """
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and entry.get("label") == PHOTOS_SHOWN:

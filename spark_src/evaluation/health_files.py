@@ -90,18 +90,18 @@ def refresh(
     keys = read_rows(features, KEYS).to_pandas()
     known, pairs = _known(before, whitening, threshold)
     ids = np.unique(keys["image_id"].to_numpy(object))
-    new = ids[~np.isin(ids, known)]
+    is_new = ~pd.Index(ids).isin(known)  # hashed: NumPy compares each object with each
+    rows = np.flatnonzero(is_new)
     present = [pairs[side].isin(ids) for side in ("first", "second")]
     pairs = pairs[np.logical_and(*present)]
-    if len(new):
+    if len(rows):
         vectors = _read_units(features, whitening, ids)
-        rows = np.flatnonzero(np.isin(ids, new))
         found = near_pairs(vectors, rows, threshold)
         columns = (ids[found.first], ids[found.second], found.cosine)
         came = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
         pairs = pd.concat([pairs, came]) if len(pairs) else came
     pairs = pairs.sort_values(["first", "second"], ignore_index=True)
-    return Refresh(health(keys, pairs), ids, len(new), whitening.digest)
+    return Refresh(health(keys, pairs), ids, len(rows), whitening.digest)
 
 
 def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> HealthStatistics:

@@ -6,6 +6,9 @@ label. The nearest pictures may be of the same film; they find single pictures u
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -70,13 +73,17 @@ def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64
         index.add(np.arange(len(vectors)), vectors)
         return _without_itself(index.search(vectors, few + 1).keys.astype(np.int64), few)
     squares = np.einsum("ij,ij->i", vectors, vectors)
-    found = np.empty((len(vectors), few), np.int64)
-    for start in range(0, len(vectors), _BLOCK):
+
+    def nearest_of(start: int) -> NDArray[np.int64]:
         block = vectors[start : start + _BLOCK]
         squared = squares - 2 * (block @ vectors.T)
         squared[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
-        found[start : start + _BLOCK] = np.argpartition(squared, max(few - 1, 0), axis=1)[:, :few]
-    return found
+        return np.argpartition(squared, max(few - 1, 0), axis=1)[:, :few]
+
+    # NumPy partitions on one core and releases the interpreter's lock meanwhile.
+    with ThreadPoolExecutor(os.cpu_count(), "nearest") as pool:
+        blocks = list(pool.map(nearest_of, range(0, len(vectors), _BLOCK)))
+    return np.concatenate(blocks) if blocks else np.empty((0, few), np.int64)
 
 
 def _without_itself(keys: NDArray[np.int64], few: int) -> NDArray[np.int64]:

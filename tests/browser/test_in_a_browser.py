@@ -32,7 +32,7 @@ SAID = {
     "csv_export": ["Test/Apple Golden 1/100_100.jpg", "principal component 50"],
     "embedding_quality": ["5-NN, 50 components", "rotation axes"],
     "data_health": ["groups of duplicates", "near, in two splits"],
-    "fruit_classifier": ["milliseconds an image, one core", "accuracy, fruit"],
+    "fruit_classifier": ["milliseconds per image, one core", "accuracy, fruit"],
     "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {
@@ -161,7 +161,7 @@ def test_pca_alone_is_made_again_with_another_number(page: Page, pca_with_20: st
     expect(page.get_by_text("240 vectors of 20 finite numbers in pca")).to_be_visible()
     page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
     expect(page.get_by_text("20 components explain 0.8457 of the variance")).to_be_visible()
-    expect(page.get_by_text("takes n_components = 34")).to_be_visible()
+    expect(page.get_by_text("needs n_components = 34")).to_be_visible()
     page.goto("/assets/pca_components?view=events")
     run = pca_with_20.rpartition("/")[2][:8]
     expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()

@@ -59,7 +59,7 @@ def test_a_step_for_a_terminated_cluster_is_not_added_and_not_an_error(ended: st
 
 
 def test_a_step_of_a_terminated_cluster_needs_no_cancellation(ended: str) -> None:
-    assert "ended with its cluster" in submission.cancel_step(ended, "s-1", REGION)
+    assert "ended with cluster" in submission.cancel_step(ended, "s-1", REGION)
 
 
 def test_a_cluster_that_terminates_during_a_step_is_reported_at_once(account: Account) -> None:
@@ -100,7 +100,7 @@ def test_a_step_is_followed_while_emr_throttles_longer_than_boto3_retries(
     account.emr.throttled["describe_step"] = 2
     follow(account, cluster_id, step_id)
     assert account.emr.throttled["describe_step"] == 0
-    assert caplog.text.count("The step goes on; it is polled again") == 2
+    assert caplog.text.count("The step continues and is polled again") == 2
     assert account.cluster.state(step_id) == "COMPLETED"
 
 
@@ -124,7 +124,7 @@ def test_waiting_for_emrs_log_is_reported(account: Account, add_step: AddStep) -
     said: list[str] = []
     files = StepFiles(account.tables.root / "staging" / "none")
     state = submission.describe_step(cluster_id, step_id, REGION)
-    reason = explain_failure(files, "", state, REGION, said.append, patience_seconds=10)
+    reason = explain_failure(files, "", state, REGION, said.append, timeout_seconds=10)
     assert "the reason" in reason and state.log_file in reason
     assert len(said) == 1 and f"copies the step's log to {state.log_file}" in said[0]
 
@@ -137,9 +137,9 @@ def test_a_missing_log_is_named(account: Account, add_step: AddStep) -> None:
     files = StepFiles(account.tables.root / "staging" / "none")
     state = submission.describe_step(cluster_id, step_id, REGION)
     started = time.monotonic()
-    reason = explain_failure(files, "", state, REGION, print, patience_seconds=1)
+    reason = explain_failure(files, "", state, REGION, print, timeout_seconds=1)
     assert time.monotonic() - started < 5
-    assert reason == f"EMR has not copied its log yet; it will be {state.log_file}"
+    assert reason == f"EMR has not copied its log yet. It will be in {state.log_file}"
 
 
 VALID: dict[str, Any] = {

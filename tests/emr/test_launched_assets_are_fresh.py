@@ -48,7 +48,7 @@ class Ours(FruitsStepLauncher):
     def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
         relay = EventRelay(step_context, StepFiles(self.storage), "none", REGION)
         for event in events_of_the_cluster(step_context):
-            yield from relay.take(event)
+            yield from relay.relay(event)
 
 
 @dg.resource

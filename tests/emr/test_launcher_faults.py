@@ -60,7 +60,7 @@ def stock(account: Account) -> Any:
 
 def test_a_step_without_its_deployment_refuses_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", "/left/over")
-    with pytest.raises(SettingsError, match="came without its settings"):
+    with pytest.raises(SettingsError, match="has no settings"):
         adopt({"FRUITS_STORAGE": "s3://bucket/data"})
     assert os.environ["FRUITS_STORAGE"] == "/left/over"
     assert REMOTE not in os.environ
@@ -113,7 +113,7 @@ def test_a_crash_before_dagster_starts_is_reported_without_waiting_for_emrs_log(
     state = submission.describe_step(cluster_id, step_id, REGION)
     reason = explain_failure(files, "", state, REGION, pytest.fail)
     assert state.state == "FAILED"
-    assert "came without its settings (FRUITS_DEPLOYMENT=emr" in reason
+    assert "has no settings (FRUITS_DEPLOYMENT=emr" in reason
 
 
 def test_a_step_definition_is_json_with_settings_and_step_reference(

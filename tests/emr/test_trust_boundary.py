@@ -123,7 +123,7 @@ def test_an_event_of_another_step_or_of_the_run_is_refused(
     relay: Any, forged: dg.EventLogEntry
 ) -> None:
     put(relay.files.events, dump_events([entry(), forged]))
-    with pytest.raises(ClusterError, match="another program wrote there"):
+    with pytest.raises(ClusterError, match="another program wrote it"):
         list(relay.new_events())
     assert relay.instance.all_logs("another run") == []
 
@@ -161,5 +161,5 @@ def test_a_step_does_not_run_files_changed_after_the_upload(
     assert state.state == "FAILED"
     while not (said := read_text(Location.parse(state.log_file), REGION)):
         pass
-    assert "is not what the host sent" in said
-    assert "Nothing of it was run" in said and "spark" not in said.lower().replace("s3://", "")
+    assert "was changed after the host uploaded it" in said
+    assert "It was not run" in said and "spark" not in said.lower().replace("s3://", "")

@@ -1,4 +1,4 @@
-"""AWS for the cluster's tests: moto's server, with what EMR does and moto does not."""
+"""AWS for the cluster's tests: moto's server, extended with missing behaviour of EMR."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ WANTED: dict[str, Any] = {
         }
     },
 }
-"""A cluster with something in every field that moto keeps."""
+"""Start arguments that set every field supported by moto."""
 
 
 class Emulated:
-    """EMR and S3 as they are, and ways to change what has no call of AWS."""
+    """Emulated EMR and S3, with methods to change state that has no AWS call."""
 
     def __init__(self) -> None:
         self.slow_seconds = 0.0
@@ -125,7 +125,7 @@ class Emulated:
         self.clusters[cluster_id].last_state_change_reason = reason
 
     def write_job_flow(self, content: bytes | None) -> None:
-        """Put what Terraform writes: the arguments that start the cluster; None: take it away."""
+        """Write the start arguments like Terraform does; None deletes them."""
         bucket, key = JOB_FLOW.bucket_and_key
         if content is None:
             aws.client("s3", REGION).delete_object(Bucket=bucket, Key=key)
@@ -147,20 +147,20 @@ class Emulated:
 
 
 def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
-    """The suite's AWS with no cluster in the region and one empty bucket."""
+    """The suite's AWS, without clusters and with one empty bucket."""
     emr_backends[_ACCOUNT][REGION].reset()
     for buckets in (s3_backends[_ACCOUNT]["aws"].buckets, s3_backends.bucket_accounts):
         buckets.pop("fruits-bucket", None)
     state = Emulated()
-    _mend(monkeypatch, state)
+    _patch_moto(monkeypatch, state)
     where = {"LocationConstraint": REGION}
     aws.client("s3", REGION).create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
     state.write_job_flow(json.dumps(WANTED).encode())
     return state
 
 
-def _mend(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
-    """Keep the two policies, take time to start a cluster, and put objects one at a time."""
+def _patch_moto(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
+    """Patch moto to store the two policies, start clusters slowly, and put objects atomically."""
     emr, one = ElasticMapReduceResponse, threading.Lock()
     run_job_flow, put = emr.run_job_flow, S3Response.put_object
 
@@ -184,10 +184,10 @@ def _mend(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
         return get
 
     def put_object(self: S3Response) -> Any:
-        with one:  # as S3 does: moto looks whether there is one, and then writes
+        with one:  # like S3; moto's check and write are not atomic
             return put(self)
 
-    # By a local endpoint moto does not learn the region.
+    # moto does not know the region of requests to a local endpoint.
     monkeypatch.setattr(emr, "default_region", REGION)
     monkeypatch.setattr(emr, "run_job_flow", run)
     for name, method in (

@@ -1,4 +1,4 @@
-"""The whole graph made once from the sample, copies of it to break, and quick ways to run parts."""
+"""The graph materialized once from the sample, writable copies of it, and helpers to run parts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @pytest.fixture(autouse=True)
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings and the Dagster home of the developer do not reach the tests."""
+    """Isolate the tests from the developer's settings and Dagster home."""
     for name in [name for name in os.environ if name.startswith("FRUITS_")]:
         monkeypatch.delenv(name)
     home = tmp_path / "dagster_home"
@@ -46,18 +46,18 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def emr(aws: str, monkeypatch: pytest.MonkeyPatch) -> Emulated:  # noqa: ARG001
-    """EMR without a cluster, and ways to change what has no call of AWS."""
+    """Emulated EMR without a cluster."""
     return emulated(monkeypatch)
 
 
 @pytest.fixture
 def staging(bucket: str) -> Location:
-    """The folder for what travels to the cluster."""
+    """The staging folder for the cluster."""
     return Location.parse(f"s3://{bucket}/data/staging")
 
 
 def evaluate_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """What the daemon gets of the sensor; its cursor is updated as there."""
+    """Evaluate the sensor like the daemon does, and update its cursor."""
     data = automation.new_pictures.evaluate_tick(context)
     if data.cursor is not None:
         context.update_cursor(data.cursor)
@@ -70,8 +70,8 @@ def evaluate_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
 def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessResult]:
     """Materialize a selection in this process, as Dagster's UI would.
 
-    Dagster takes the Spark that runs already. `io_managers` names IO manager classes to use in
-    place of the project's one, whose key is `delta`.
+    It uses the running Spark session. `io_managers` replaces IO managers by key; the project's key
+    is `delta`.
     """
 
     def execute(
@@ -108,7 +108,7 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
 def materialized(
     run: Callable[..., dg.ExecuteInProcessResult], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Materialized]:
-    """Storage root, result and instance of one run of everything. To be read only."""
+    """Storage root, result and instance of one full run. Read-only."""
     root = tmp_path_factory.mktemp("materialized") / "data"
     with dg.DagsterInstance.ephemeral() as instance:
         yield root, run(root, instance=instance), instance
@@ -116,19 +116,19 @@ def materialized(
 
 @pytest.fixture(scope="session")
 def stored(materialized: Materialized) -> Path:
-    """The storage root that the run of everything filled. To be read only."""
+    """The storage root of the full run. Read-only."""
     return materialized[0]
 
 
 @pytest.fixture(scope="session")
 def whole_run(materialized: Materialized) -> dg.ExecuteInProcessResult:
-    """The result of the run of everything."""
+    """The result of the full run."""
     return materialized[1]
 
 
 @pytest.fixture
 def copied(stored: Path, tmp_path: Path) -> Path:
-    """A storage root of the test's own with everything in it."""
+    """A writable copy of the storage root of the full run."""
     return Path(shutil.copytree(stored, tmp_path / "data"))
 
 
@@ -146,10 +146,7 @@ def parts(current: Callable[[Path, str], Snapshot]) -> Callable[[Path, str], lis
 
 @pytest.fixture(scope="session")
 def read() -> Callable[..., pa.Table]:
-    """The rows of a table as any reader of Delta sees them, sorted by path.
-
-    By default those of the current version.
-    """
+    """The rows of a table (by default its current version), sorted by path."""
 
     def rows(root: Path, asset: str, version: int | None = None) -> pa.Table:
         table = DeltaTable(str(root / PREFIXES[asset]), version)
@@ -160,10 +157,7 @@ def read() -> Callable[..., pa.Table]:
 
 @pytest.fixture(scope="session")
 def set_statistics() -> Callable[..., Snapshot]:
-    """Commit a version of an asset that has the same files and says something else of them.
-
-    Of statistics within statistics only what is named changes.
-    """
+    """Commit a version of an asset with the same files but other statistics (merged if nested)."""
 
     def change(root: Path, asset: str, **changes: Any) -> Snapshot:
         write = tables_in(root).begin(asset, "a-test")
@@ -184,7 +178,7 @@ def changed(known: Statistics, changes: Mapping[str, Any]) -> Statistics:
 
 @pytest.fixture(scope="session")
 def digests() -> Callable[[Path], dict[str, str]]:
-    """Every file below a folder with the digest of its bytes: equal where nothing was touched."""
+    """The digests of all files in a folder, to detect changes."""
 
     def read_all(root: Path) -> dict[str, str]:
         return {
@@ -209,7 +203,7 @@ def check() -> Callable[[Path], dict[str, Outcome]]:
 
 @pytest.fixture(scope="session")
 def error_text() -> Callable[[dg.ExecuteInProcessResult], str]:
-    """What the failed steps of a run say, causes included."""
+    """The error messages of a run's failed steps, including causes."""
 
     def collect(result: dg.ExecuteInProcessResult) -> str:
         errors = [
@@ -233,7 +227,7 @@ def made() -> Callable[[dg.ExecuteInProcessResult], set[str]]:
 
 @pytest.fixture(scope="session")
 def copy_pictures(sample: Path) -> Callable[..., Path]:
-    """Fill a folder with pictures of the sample, evenly chosen; `copies` under other names."""
+    """Fill a folder with evenly chosen pictures of the sample, with `copies` under other names."""
 
     def fill(folder: Path, count: int, copies: int = 1) -> Path:
         every = sorted(sample.rglob("*.jpg"))

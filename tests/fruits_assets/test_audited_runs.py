@@ -1,4 +1,4 @@
-"""Runs that write something unsound: it is found before the commit, and no table changes."""
+"""Runs that write invalid data: the audit finds it before the commit, and no table changes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ OTHER = hashlib.sha256(b"another model").hexdigest()
 def fails_and_changes_nothing(
     run: Run, digests: Digests, error_text: ErrorText, made: Callable[..., set[str]]
 ) -> Callable[..., str]:
-    """A run that fails and makes nothing; what its error says.
-
-    Every file stays as it was, and no table gets a commit: new files are part of none.
-    """
+    """Require that a run fails without changing files or committing; return its error message."""
 
     def attempt(root: Path, select: str, **options: Any) -> str:
         before = digests(root)
@@ -54,7 +51,7 @@ def fails_and_changes_nothing(
 
 @pytest.fixture
 def damaged_model(copied: Path, current: Current, set_statistics: Callable[..., Snapshot]) -> Path:
-    """A storage root whose model has weights that are no numbers, and is recorded as it is."""
+    """A storage root whose current model has NaN weights."""
     file = Path(current(copied, "mobilenet_model").data_location.path)
     content = bytearray(file.read_bytes())
     middle = len(content) // 8 * 4
@@ -66,7 +63,7 @@ def damaged_model(copied: Path, current: Current, set_statistics: Callable[..., 
     return copied
 
 
-def test_features_that_are_no_numbers_are_not_committed(
+def test_features_that_are_not_finite_are_not_committed(
     damaged_model: Path, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
@@ -74,7 +71,7 @@ def test_features_that_are_no_numbers_are_not_committed(
     assert "Nothing was committed, and the version before is still current" in text
 
 
-def test_features_of_fewer_pictures_than_there_are_are_not_committed(
+def test_incomplete_features_are_not_committed(
     copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     file = parts(copied, "raw_images")[0]
@@ -84,7 +81,7 @@ def test_features_of_fewer_pictures_than_there_are_are_not_committed(
 
 
 def spoil(rows: pa.Table, damage: str) -> pa.Table:
-    """Features of which the first row has that damage."""
+    """Features with that damage in the first row."""
     vectors = rows["features"].to_pylist()
     models = rows["model_sha256"].to_pylist()
     match damage:
@@ -105,7 +102,7 @@ def spoil(rows: pa.Table, damage: str) -> pa.Table:
 def leave_behind(
     copied: Path, sample: Path, tmp_path: Path, run: Run, current: Current, parts: Parts
 ) -> Callable[[str], Path]:
-    """Put a file where a killed run would have left the features of eight new pictures."""
+    """Write a file as left by a killed run, with features of eight new pictures."""
     source = Path(shutil.copytree(sample, tmp_path / "input"))
     run(copied, "key:raw_images or key:mobilenet_features", source=source)
     known = set(parts(copied, "raw_images"))
@@ -137,7 +134,7 @@ def leave_behind(
         ("a number too few", "vectors have 1279 to 1280 numbers, not 1,280"),
     ],
 )
-def test_unsound_features_that_a_killed_run_left_are_not_committed_and_not_used_again(
+def test_invalid_features_of_a_killed_run_are_neither_committed_nor_reused(
     *,
     damage: str,
     text: str,
@@ -158,7 +155,7 @@ def test_unsound_features_that_a_killed_run_left_are_not_committed_and_not_used_
     assert current(copied, "mobilenet_features").rows == 248
 
 
-def test_components_of_features_that_are_no_numbers_are_not_committed(
+def test_components_of_features_that_are_not_finite_are_not_committed(
     copied: Path, run: Run, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     run(copied, "pca_model", ops={"pca_model": {"n_components": 3}})
@@ -168,7 +165,7 @@ def test_components_of_features_that_are_no_numbers_are_not_committed(
     assert "pca_components: 1 rows have NaN or infinity" in text
 
 
-def test_pca_is_not_fitted_on_features_that_are_no_numbers(
+def test_pca_is_not_fitted_on_features_that_are_not_finite(
     copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
 ) -> None:
     file = parts(copied, "mobilenet_features")[0]

@@ -1,4 +1,4 @@
-"""What is new under the input is materialized by itself, in batches, and carried downstream."""
+"""New pictures in the input are materialized automatically, in batches, with downstream assets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Look = dg.SensorResult | dg.SkipReason
 
 
 class Watched:
-    """A sensor of a folder, with what it remembers."""
+    """A sensor of a folder, with its cursor."""
 
     def __init__(self, folder: Path) -> None:
         self.input = folder / "input"
@@ -34,7 +34,7 @@ class Watched:
         file.write_bytes(b"a picture")
         return file
 
-    def look(self) -> Look:
+    def evaluate(self) -> Look:
         with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
@@ -48,8 +48,8 @@ class Watched:
         return found
 
     def settle(self) -> str:
-        """Look until a run is asked for; its key."""
-        while isinstance(found := self.look(), dg.SkipReason):
+        """Evaluate until a run is requested; return its run key."""
+        while isinstance(found := self.evaluate(), dg.SkipReason):
             assert "none of them new" not in str(found.skip_message)
         return request(found).run_key or ""
 
@@ -75,45 +75,45 @@ def skipped(look: Look) -> str:
     return str(look.skip_message)
 
 
-def test_pictures_are_asked_for_once_no_more_come(watched: Watched) -> None:
+def test_a_run_is_requested_once_no_more_pictures_arrive(watched: Watched) -> None:
     watched.add("1.jpg")
-    assert "waits until no more come" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.evaluate())
     watched.add("2.jpg")
-    assert "waits until no more come" in skipped(watched.look())
-    assert asked(watched.look()) == {"raw_images", "rejected_images", "mobilenet_model"}
-    assert "2 files, none of them new" in skipped(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.evaluate())
+    assert asked(watched.evaluate()) == {"raw_images", "rejected_images", "mobilenet_model"}
+    assert "2 files, none of them new" in skipped(watched.evaluate())
 
 
-def test_a_stream_of_pictures_that_never_ends_is_taken_in_batches(watched: Watched) -> None:
+def test_an_endless_stream_of_pictures_is_processed_in_batches(watched: Watched) -> None:
     for number in range(automation.MAX_EVALUATIONS):
         watched.add(f"{number}.jpg")
-        skipped(watched.look())
+        skipped(watched.evaluate())
     watched.add("one more.jpg")
-    assert "raw_images" in asked(watched.look())
+    assert "raw_images" in asked(watched.evaluate())
     watched.add("the next batch.jpg")
-    skipped(watched.look())
+    skipped(watched.evaluate())
 
 
-def test_a_picture_that_went_is_noticed_too(watched: Watched) -> None:
+def test_a_deleted_picture_is_noticed(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.add("2.jpg")
     watched.settle()
     (watched.input / "1.jpg").unlink()
-    skipped(watched.look())
-    assert "raw_images" in asked(watched.look())
+    skipped(watched.evaluate())
+    assert "raw_images" in asked(watched.evaluate())
 
 
-def test_a_picture_that_was_replaced_by_one_of_the_same_size_is_noticed(watched: Watched) -> None:
+def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(watched: Watched) -> None:
     file = watched.add("1.jpg")
     watched.settle()
     file.write_bytes(b"b picture")
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
-    assert "waits until no more come" in skipped(watched.look())
-    assert "raw_images" in asked(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.evaluate())
+    assert "raw_images" in asked(watched.evaluate())
 
 
-def test_an_input_that_becomes_what_it_was_is_materialized_again(watched: Watched) -> None:
-    """Dagster makes one run for each key, and none for one that it has seen."""
+def test_an_input_that_returns_to_an_earlier_state_is_materialized_again(watched: Watched) -> None:
+    """Dagster starts one run per run key, and ignores known keys."""
     watched.add("1.jpg")
     file = watched.add("2.jpg")
     keys = [watched.settle()]
@@ -125,18 +125,18 @@ def test_an_input_that_becomes_what_it_was_is_materialized_again(watched: Watche
     assert len(set(keys)) == len(keys)
 
 
-def test_the_same_look_asks_for_the_same_run_so_that_a_crash_makes_no_second_one(
+def test_a_repeated_evaluation_requests_the_same_run_key(
     watched: Watched,
 ) -> None:
     watched.add("1.jpg")
-    watched.look()
+    watched.evaluate()
     before = watched.cursor
-    key = request(watched.look()).run_key
-    watched.cursor = before  # as it is where the daemon dies before it has stored the new one
-    assert request(watched.look()).run_key == key
+    key = request(watched.evaluate()).run_key
+    watched.cursor = before  # as if the daemon died before storing the new cursor
+    assert request(watched.evaluate()).run_key == key
 
 
-def test_after_the_cursor_was_reset_the_same_input_is_materialized_again(watched: Watched) -> None:
+def test_after_a_cursor_reset_the_same_input_is_materialized_again(watched: Watched) -> None:
     watched.add("1.jpg")
     key = watched.settle()
     watched.cursor = None
@@ -144,26 +144,26 @@ def test_after_the_cursor_was_reset_the_same_input_is_materialized_again(watched
 
 
 def finish(watched: Watched, key: str, status: dg.DagsterRunStatus) -> None:
-    """The run of that key, as Dagster keeps it."""
+    """Store a run with that key in the instance."""
     tags = {"dagster/run_key": key, "dagster/sensor_name": automation.SENSOR}
     watched.instance.create_run_for_job(
         watched.definitions.resolve_implicit_global_asset_job_def(), tags=tags, status=status
     )
 
 
-def test_a_run_that_failed_is_asked_for_again_a_few_times(watched: Watched) -> None:
+def test_a_failed_run_is_requested_again_a_few_times(watched: Watched) -> None:
     watched.add("1.jpg")
     keys = [watched.settle()]
     for _ in range(automation.MAX_FAILURES):
-        assert "none of them new" in skipped(watched.look())
+        assert "none of them new" in skipped(watched.evaluate())
         finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
-        keys.append(request(watched.look()).run_key or "")
+        keys.append(request(watched.evaluate()).run_key or "")
     finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
-    assert "none of them new" in skipped(watched.look())
+    assert "none of them new" in skipped(watched.evaluate())
     watched.add("2.jpg")
     keys.append(watched.settle())
     finish(watched, keys[-1], dg.DagsterRunStatus.FAILURE)
-    keys.append(request(watched.look()).run_key or "")
+    keys.append(request(watched.evaluate()).run_key or "")
     assert len(set(keys)) == len(keys)
 
 
@@ -176,23 +176,23 @@ def test_a_run_that_did_not_fail_is_not_repeated(
 ) -> None:
     watched.add("1.jpg")
     finish(watched, watched.settle(), status)
-    assert "none of them new" in skipped(watched.look())
+    assert "none of them new" in skipped(watched.evaluate())
 
 
-def test_what_systems_leave_beside_pictures_is_no_reason_for_a_run(watched: Watched) -> None:
+def test_ignored_files_do_not_cause_a_run(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.settle()
     watched.add(".DS_Store")
-    assert "1 file, none of them new" in skipped(watched.look())
+    assert "1 file, none of them new" in skipped(watched.evaluate())
 
 
-def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watched) -> None:
+def test_cursor_and_messages_do_not_grow_with_the_input(watched: Watched) -> None:
     watched.add("1.jpg")
-    few = [skipped(watched.look()), watched.cursor]
+    few = [skipped(watched.evaluate()), watched.cursor]
     for number in range(3_000):
         watched.add(f"{number:05}-with-a-long-name-that-would-be-seen.jpg")
-    many = [skipped(watched.look()), watched.cursor]
-    asked(watched.look())
+    many = [skipped(watched.evaluate()), watched.cursor]
+    asked(watched.evaluate())
     for before, after in zip(few, many, strict=True):
         assert len(after or "") <= len(before or "") + 10
     assert len(watched.cursor or "") < 300
@@ -208,18 +208,18 @@ def test_what_is_remembered_and_said_does_not_grow_with_the_input(watched: Watch
         "2024-01-01T00:00:00",
     ],
 )
-def test_what_another_release_remembered_is_no_obstacle(watched: Watched, cursor: str) -> None:
+def test_cursors_of_other_releases_are_accepted(watched: Watched, cursor: str) -> None:
     watched.add("1.jpg")
     watched.cursor = cursor
-    assert "waits until no more come" in skipped(watched.look())
-    assert "raw_images" in asked(watched.look())
+    assert "waiting until no more arrive" in skipped(watched.evaluate())
+    assert "raw_images" in asked(watched.evaluate())
 
 
-def test_an_input_that_is_missing_is_named_and_asked_for_nothing(watched: Watched) -> None:
-    assert "does not exist" in skipped(watched.look())
+def test_a_missing_input_is_reported_and_causes_no_run(watched: Watched) -> None:
+    assert "does not exist" in skipped(watched.evaluate())
 
 
-def test_new_pictures_are_carried_through_the_whole_graph(watched: Watched) -> None:
+def test_new_pictures_are_processed_by_all_downstream_assets(watched: Watched) -> None:
     on_host = {"embedding_quality", "data_health", "fruit_classifier", "label_issues"}
     graph = {"mobilenet_features", "pca_model", "pca_components", "csv_export", *on_host}
     with dg.DagsterInstance.ephemeral() as instance:

@@ -1,4 +1,4 @@
-"""The sensor with a queue: where S3 announced nothing the input is not listed, and none is lost."""
+"""The sensor with a queue: the input is listed only after notifications, and none is lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.fruits_assets.conftest import evaluate_sensor
 
 REGION = "eu-west-1"
 HIDDEN_SECONDS = 2
-"""How long a message that was received is hidden."""
+"""The visibility timeout of received messages."""
 
 QUIET = "nothing was announced: the input was not listed"
-WAITS = "waits until no more come"
+WAITS = "waiting until no more arrive"
 
 
 class Announced:
-    """A sensor of a bucket's input, its queue, and what it remembers."""
+    """A sensor of a bucket's input, with its queue and its cursor."""
 
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
@@ -50,8 +50,8 @@ class Announced:
             body = json.dumps({"Records": [record]})
             client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
 
-    def look(self) -> str:
-        """Why nothing was asked for, or the assets that were."""
+    def evaluate(self) -> str:
+        """Evaluate the sensor; return the skip reason or the requested assets."""
         resources = {
             "input_folder": InputFolder(uri=self.input, queue_url=self.url),
             "storage": AssetStorage(root=self.storage),
@@ -68,16 +68,16 @@ class Announced:
         return " ".join(key.to_user_string() for key in request.asset_selection or ())
 
     def settle(self) -> None:
-        """Look until a run was asked for and its messages are gone."""
+        """Evaluate until a run is requested and its messages are deleted."""
         for wanted in (WAITS, "raw_images"):
-            assert wanted in self.look()
+            assert wanted in self.evaluate()
         if self.left():
             time.sleep(HIDDEN_SECONDS)
-            assert "none of them new" in self.look()
+            assert "none of them new" in self.evaluate()
         assert self.left() == 0
 
     def left(self) -> int:
-        """Messages that are not deleted, hidden ones too."""
+        """Number of messages in the queue, including hidden ones."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = client("sqs", REGION).get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
         return sum(int(number) for number in answer["Attributes"].values())
@@ -85,7 +85,9 @@ class Announced:
 
 @pytest.fixture
 def announced(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Announced:
-    monkeypatch.setattr(notifications, "WAIT_SECONDS", 0)  # this queue has one server to ask
+    monkeypatch.setattr(
+        notifications, "WAIT_SECONDS", 0
+    )  # the emulated queue has only one server, so long polling is not needed
     return Announced(bucket)
 
 
@@ -93,105 +95,105 @@ def test_nothing_is_listed_while_nothing_is_announced(announced: Announced) -> N
     announced.put("1.jpg", announce=False)
     announced.settle()
     announced.put("2.jpg", announce=False)
-    assert announced.look() == QUIET
-    assert announced.look() == QUIET
+    assert announced.evaluate() == QUIET
+    assert announced.evaluate() == QUIET
 
 
-def test_without_a_memory_the_input_is_listed_whatever_was_announced(announced: Announced) -> None:
+def test_without_a_cursor_the_input_is_listed_in_any_case(announced: Announced) -> None:
     announced.put("older than the queue.jpg", announce=False)
-    assert WAITS in announced.look()
-    assert "raw_images" in announced.look()
+    assert WAITS in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
 
 
-def test_about_once_a_day_the_input_is_listed_all_the_same(
+def test_the_input_is_listed_about_once_a_day_in_any_case(
     announced: Announced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(automation, "EVALUATIONS_PER_DAY", 2)
     announced.put("1.jpg", announce=False)
     announced.settle()
     announced.put("announced to nobody.jpg", announce=False)
-    assert [announced.look(), announced.look()] == [QUIET, QUIET]
-    assert WAITS in announced.look()
-    assert "raw_images" in announced.look()
-    assert announced.look() == QUIET
+    assert [announced.evaluate(), announced.evaluate()] == [QUIET, QUIET]
+    assert WAITS in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
+    assert announced.evaluate() == QUIET
 
 
-def test_a_day_has_so_many_looks() -> None:
+def test_a_day_has_this_many_evaluations() -> None:
     assert automation.EVALUATIONS_PER_DAY * automation.INTERVAL_SECONDS == 24 * 60 * 60
 
 
-def test_a_message_stays_until_its_run_was_asked_for(announced: Announced) -> None:
+def test_a_message_stays_until_its_run_is_requested(announced: Announced) -> None:
     announced.put("1.jpg")
-    assert WAITS in announced.look()
+    assert WAITS in announced.evaluate()
     assert announced.left() == 1
-    assert "raw_images" in announced.look()
-    assert announced.left() == 1  # the run is not in Dagster's records yet
+    assert "raw_images" in announced.evaluate()
+    assert announced.left() == 1  # the run is not recorded in Dagster yet
     time.sleep(HIDDEN_SECONDS)
-    assert "none of them new" in announced.look()
+    assert "none of them new" in announced.evaluate()
     assert announced.left() == 0
-    assert announced.look() == QUIET
+    assert announced.evaluate() == QUIET
 
 
-def test_a_message_that_comes_again_after_its_run_lists_once_more_and_asks_for_nothing(
+def test_a_redelivered_message_causes_a_listing_but_no_run(
     announced: Announced,
 ) -> None:
     announced.put("1.jpg")
-    assert WAITS in announced.look()
-    assert "raw_images" in announced.look()
+    assert WAITS in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
     time.sleep(HIDDEN_SECONDS)
-    assert "1 file, none of them new" in announced.look()
+    assert "1 file, none of them new" in announced.evaluate()
 
 
-def test_what_is_announced_while_a_batch_waits_belongs_to_it(announced: Announced) -> None:
+def test_pictures_announced_while_a_batch_waits_belong_to_it(announced: Announced) -> None:
     announced.put("1.jpg")
-    assert "1 file; waits" in announced.look()
+    assert "1 file; waits" in announced.evaluate()
     announced.put("2.jpg")
-    assert "2 files; waits" in announced.look()
-    assert "raw_images" in announced.look()
+    assert "2 files; waits" in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
 
 
 def test_an_object_that_was_overwritten_in_place_is_noticed(announced: Announced) -> None:
     announced.put("1.jpg")
     announced.settle()
     announced.put("1.jpg")
-    assert WAITS in announced.look()
-    assert "raw_images" in announced.look()
+    assert WAITS in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
 
 
 def test_without_a_queue_the_overwritten_object_is_noticed_by_its_etag(bucket: str) -> None:
     announced = Announced(bucket)
     announced.url = None
     announced.put("1.jpg", announce=False)
-    assert [WAITS in announced.look(), "raw_images" in announced.look()] == [True, True]
+    assert [WAITS in announced.evaluate(), "raw_images" in announced.evaluate()] == [True, True]
     announced.put("1.jpg", announce=False)
-    assert WAITS in announced.look()
+    assert WAITS in announced.evaluate()
 
 
-def test_a_queue_that_is_gone_is_named_and_nothing_is_forgotten(announced: Announced) -> None:
+def test_a_missing_queue_is_reported_and_the_cursor_is_kept(announced: Announced) -> None:
     announced.put("1.jpg")
-    announced.look()
+    announced.evaluate()
     before = announced.cursor
     client("sqs", REGION).delete_queue(QueueUrl=announced.url)
-    assert "Set FRUITS_INPUT_QUEUE" in announced.look()
+    assert "Set FRUITS_INPUT_QUEUE" in announced.evaluate()
     assert announced.cursor == before
 
 
-def test_a_folder_of_this_machine_is_listed_though_a_queue_is_set(
+def test_a_local_folder_is_listed_even_if_a_queue_is_set(
     announced: Announced, tmp_path: Path
 ) -> None:
     (tmp_path / "input").mkdir()
     (tmp_path / "input" / "1.jpg").write_bytes(b"a picture")
     announced.input, announced.storage = (str(tmp_path / name) for name in ("input", "data"))
-    assert WAITS in announced.look()
-    assert "raw_images" in announced.look()
-    assert "none of them new" in announced.look()
+    assert WAITS in announced.evaluate()
+    assert "raw_images" in announced.evaluate()
+    assert "none of them new" in announced.evaluate()
 
 
 def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announced) -> None:
     announced.put("1.jpg")
     announced.storage = f"s3://{new_bucket('eu-west-3')}/data"
     with pytest.raises(dg.DagsterResourceFunctionError) as caught:
-        announced.look()
+        announced.evaluate()
     assert "is in eu-west-3, not in the configured eu-west-1" in str(caught.value.__cause__)
     assert announced.left() == 1
 
@@ -199,13 +201,13 @@ def test_a_bucket_of_the_storage_in_another_region_is_not_read(announced: Announ
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", "is no URL of SQS"),
-        ("https://example.org/queue", "is no URL of SQS"),
-        ("https://sqs.us-east-1.amazonaws.com/123456789012/input", "have to stay in the EU"),
+        ("", "is not an SQS URL"),
+        ("https://example.org/queue", "is not an SQS URL"),
+        ("https://sqs.us-east-1.amazonaws.com/123456789012/input", "must stay in the EU"),
         ("https://sqs.eu-west-3.amazonaws.com/123456789012/input", "not in the configured"),
     ],
 )
-def test_a_setting_that_names_no_queue_of_the_region_is_refused(
+def test_a_queue_outside_the_region_is_refused(
     url: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRUITS_INPUT_QUEUE", url)

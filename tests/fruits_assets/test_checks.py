@@ -1,4 +1,4 @@
-"""Each check fails for its own reason, and says it with the values it found."""
+"""Each check fails for its own reason, and reports the values it found."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def lose_a_row(file: Path) -> None:
 
 
 def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
-    """Besides the warnings that hold for the sample's films."""
+    """Failing checks, without the expected warnings for the sample."""
     found = {name for name, outcome in outcomes.items() if outcome.verdict != "holds"}
     return found - FILMS
 
 
-def test_all_checks_hold_on_what_one_run_made(stored: Path, check: Check) -> None:
+def test_all_checks_pass_after_a_full_run(stored: Path, check: Check) -> None:
     outcomes = check(stored)
     assert len(outcomes) == 20
     assert {outcomes[name].verdict for name in FILMS} == {"warns"}
@@ -48,7 +48,7 @@ def test_all_checks_hold_on_what_one_run_made(stored: Path, check: Check) -> Non
     assert outcomes[VARIANCE].text.startswith("50 components explain 0.93")
 
 
-def test_a_file_that_is_in_neither_table_is_counted_as_lost(
+def test_a_file_in_neither_table_is_counted_as_lost(
     copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     set_statistics(copied, "raw_images", n_listed=243)
@@ -66,7 +66,7 @@ def test_a_file_that_is_in_neither_table_is_counted_as_lost(
         ("mobilenet_features", "pca_components", "csv_export"),
     ],
 )
-def test_a_row_lost_from_storage_is_found_whatever_the_commit_says(
+def test_a_row_lost_from_storage_is_found_regardless_of_the_statistics(
     *, source: str, target: str, downstream: str, copied: Path, check: Check, parts: Parts
 ) -> None:
     lose_a_row(parts(copied, target)[0])
@@ -101,7 +101,7 @@ def test_a_line_lost_from_the_csv_file_is_found(copied: Path, check: Check) -> N
     ],
     ids=str,
 )
-def test_unsound_features_fail_their_check_alone(
+def test_invalid_features_fail_only_their_check(
     values: dict[str, Any], text: str, copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     set_statistics(copied, "mobilenet_features", vectors=values)
@@ -119,7 +119,7 @@ def test_unsound_features_fail_their_check_alone(
     ],
     ids=str,
 )
-def test_unsound_components_fail_their_check_alone(
+def test_invalid_components_fail_only_their_check(
     values: dict[str, Any], text: str, copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     set_statistics(copied, "pca_components", **values)
@@ -129,7 +129,7 @@ def test_unsound_components_fail_their_check_alone(
 
 
 @pytest.mark.parametrize("asset", ["mobilenet_features", "pca_model"])
-def test_another_model_half_way_is_named_with_the_remedy(
+def test_a_mix_of_models_is_reported_with_the_remedy(
     *,
     asset: str,
     copied: Path,
@@ -148,7 +148,7 @@ def test_another_model_half_way_is_named_with_the_remedy(
     assert "Materialize mobilenet_features and its downstream assets" in outcome.text
 
 
-def test_weights_of_ones_own_are_a_warning_and_no_error(
+def test_other_weights_are_a_warning_and_not_an_error(
     copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     set_statistics(copied, "mobilenet_model", weights_sha256=OTHER)
@@ -159,7 +159,7 @@ def test_weights_of_ones_own_are_a_warning_and_no_error(
     assert outcome.text == f"other weights were chosen: sha256 {OTHER}"
 
 
-def test_too_little_variance_is_named_with_the_number_of_components_it_takes(
+def test_too_little_variance_is_reported_with_the_components_needed(
     copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     version = set_statistics(copied, "pca_model", min_explained_variance=0.95)
@@ -169,11 +169,11 @@ def test_too_little_variance_is_named_with_the_number_of_components_it_takes(
     assert (outcomes[VARIANCE].verdict, outcomes[VARIANCE].exit_code) == ("FAILS", 1)
     assert outcomes[VARIANCE].text == (
         f"50 components explain {known.explained_variance:.4f} of the variance; "
-        f"0.95 is asked for and takes n_components = {known.components_for['0.95']}"
+        f"the threshold is 0.95, which needs n_components = {known.components_for['0.95']}"
     )
 
 
-def test_a_run_can_ask_for_less_variance(
+def test_a_run_can_lower_the_variance_threshold(
     copied: Path, check: Check, run: Callable[..., object]
 ) -> None:
     run(copied, "pca_model", ops={"pca_model": {"n_components": 3, "min_explained_variance": 0.3}})
@@ -181,7 +181,7 @@ def test_a_run_can_ask_for_less_variance(
     assert (outcome.verdict, outcome.text[:23]) == ("holds", "3 components explain 0.")
 
 
-def test_the_variance_of_todays_images_is_judged_and_not_that_of_the_fit(
+def test_the_check_uses_the_variance_of_the_current_images(
     copied: Path, check: Check, set_statistics: SetStatistics
 ) -> None:
     set_statistics(copied, "pca_model", explained_variance_today=0.4321)
@@ -191,7 +191,7 @@ def test_the_variance_of_todays_images_is_judged_and_not_that_of_the_fit(
 
 
 @pytest.mark.parametrize("gone", ["its files", "the whole folder"])
-def test_data_that_is_gone_is_no_verdict_but_names_place_and_remedy(
+def test_missing_data_is_an_error_with_location_and_remedy(
     gone: str, copied: Path, check: Check, parts: Parts
 ) -> None:
     folder, files = copied / PREFIXES["pca_components"], parts(copied, "pca_components")
@@ -216,7 +216,7 @@ def test_data_that_is_gone_is_no_verdict_but_names_place_and_remedy(
 
 
 @pytest.mark.parametrize("damage", ["half of the file", "no folder"])
-def test_a_damaged_pca_model_is_no_verdict_but_names_file_and_remedy(
+def test_a_damaged_pca_model_is_an_error_with_file_and_remedy(
     damage: str, copied: Path, check: Check, current: Current
 ) -> None:
     file = Path(current(copied, "pca_model").data_location.path) / PCA_FILE
@@ -231,7 +231,7 @@ def test_a_damaged_pca_model_is_no_verdict_but_names_file_and_remedy(
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features", "pca_components"])
-def test_a_damaged_file_is_named_by_the_check_of_its_asset(
+def test_a_damaged_file_is_reported_by_the_check_of_its_asset(
     copied: Path, check: Check, parts: Parts, asset: str
 ) -> None:
     file = parts(copied, asset)[0]

@@ -1,4 +1,4 @@
-"""The `fruits` command, and the same checks by Dagster's own command line."""
+"""The `fruits` command, and the same checks through Dagster's command line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ main()
 
 
 FILMS = {"no_picture_in_two_splits"}
-"""Checks that warn of the sample: its pictures are neighbouring frames of films."""
+"""Checks that warn about the sample, whose pictures are neighbouring frames of films."""
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_path_prints_one_line_and_nothing_else(stored: Path, fruits: Fruits) -> 
     assert errors == ""
 
 
-def test_path_of_an_unknown_asset_names_those_there_are(stored: Path, fruits: Fruits) -> None:
+def test_path_of_an_unknown_asset_lists_the_assets(stored: Path, fruits: Fruits) -> None:
     code, output, errors = fruits(stored, "path", "bananas")
     assert (code, output) == (2, "")
     assert errors.startswith("error: There is no asset 'bananas'")
@@ -112,7 +112,7 @@ def test_path_of_an_unknown_asset_names_those_there_are(stored: Path, fruits: Fr
     assert errors.count("\n") == 1
 
 
-def test_path_of_what_nothing_made_names_the_command_to_make_it(
+def test_path_of_a_missing_asset_shows_the_command_to_materialize_it(
     tmp_path: Path, fruits: Fruits
 ) -> None:
     code, output, errors = fruits(tmp_path, "path", "csv_export")
@@ -122,7 +122,7 @@ def test_path_of_what_nothing_made_names_the_command_to_make_it(
 
 
 @pytest.mark.parametrize("asked", [("--traceback",), ()])
-def test_where_an_error_comes_from_is_shown_to_who_asks(
+def test_the_traceback_is_shown_on_request(
     asked: tuple[str, ...], tmp_path: Path, fruits: Fruits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not asked:
@@ -134,7 +134,7 @@ def test_where_an_error_comes_from_is_shown_to_who_asks(
     assert errors.splitlines()[-1].startswith("error: csv_export has no current version")
 
 
-def test_an_error_that_nobody_foresaw_is_one_line_that_names_the_way_to_more(
+def test_an_unexpected_error_is_one_line_that_mentions_the_traceback_option(
     stored: Path, fruits: Fruits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_: object) -> None:
@@ -158,7 +158,7 @@ def every_command(group: Any, *above: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("command", every_command(get_command(app)), ids=" ".join)
-def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is(
+def test_the_help_of_a_command_describes_it_and_each_option(
     command: tuple[str, ...], fruits: Fruits, tmp_path: Path
 ) -> None:
     code, output, errors = fruits(tmp_path, *command, "--help")
@@ -172,17 +172,19 @@ def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is(
     assert [option.name for option in options if not option.help] == []
 
 
-def test_an_error_names_a_folder_with_brackets_as_it_is(tmp_path: Path, fruits: Fruits) -> None:
+def test_an_error_prints_a_folder_with_brackets_verbatim(tmp_path: Path, fruits: Fruits) -> None:
     root = tmp_path / "fruits [old] [/2024]"
     code, _, errors = fruits(root, "path", "csv_export")
     assert code == 2
     assert str(root) in errors
 
 
-def test_the_checks_table_names_a_folder_with_brackets_as_it_is(
+def test_the_checks_table_prints_a_folder_with_brackets_verbatim(
     fruits: Fruits,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="[old]") as root:  # short: the table breaks long ones
+    with tempfile.TemporaryDirectory(
+        prefix="[old]"
+    ) as root:  # short, because the table wraps long names
         code, output, _ = fruits(Path(root), "check")
     assert code == 2
     shown = "".join(output.replace("│", " ").split())
@@ -200,7 +202,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
     assert errors.count("\n") == 1
 
 
-def test_check_exits_with_0_and_names_every_check_where_none_fails(
+def test_check_lists_every_check_and_exits_with_0_if_none_fails(
     stored: Path, fruits: Fruits, digests: Digests
 ) -> None:
     before = digests(stored)
@@ -210,13 +212,13 @@ def test_check_exits_with_0_and_names_every_check_where_none_fails(
     keys = [[key.asset_key.to_user_string(), key.name] for key in graph.asset_check_keys]
     assert code == 0
     assert len(keys) == 20
-    verdicts = ["warns" if name in FILMS else "holds" for _, name in keys]
+    verdicts = ["warns" if name in FILMS else "passes" for _, name in keys]
     expected = [[*key, verdict] for key, verdict in zip(keys, verdicts, strict=True)]
     assert sorted(row for row in cells if row) == sorted(expected)
     assert digests(stored) == before
 
 
-def test_check_exits_with_1_where_an_error_is_found(
+def test_check_exits_with_1_after_an_error(
     copied: Path, fruits: Fruits, set_statistics: Callable[..., Any]
 ) -> None:
     set_statistics(copied, "raw_images", n_listed=241)
@@ -226,7 +228,7 @@ def test_check_exits_with_1_where_an_error_is_found(
     assert "240 raw_images + 0 rejected_images is not 241 files under the input" in output
 
 
-def test_check_exits_with_1_where_too_little_variance_is_explained(
+def test_check_exits_with_1_if_too_little_variance_is_explained(
     copied: Path, fruits: Fruits, run: Callable[..., Any]
 ) -> None:
     run(copied, "pca_model+", ops={"pca_model": {"n_components": 3}})
@@ -235,10 +237,10 @@ def test_check_exits_with_1_where_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert output.count(" holds ") == 18
+    assert output.count(" passes ") == 18
 
 
-def test_check_exits_with_0_where_there_is_but_a_warning(
+def test_check_exits_with_0_after_a_warning(
     copied: Path, fruits: Fruits, set_statistics: Callable[..., Any]
 ) -> None:
     set_statistics(copied, "mobilenet_model", weights_sha256="0" * 64)
@@ -247,7 +249,7 @@ def test_check_exits_with_0_where_there_is_but_a_warning(
     assert output.count(" warns ") == 1 + len(FILMS)
 
 
-def test_check_exits_with_2_where_nothing_is_stored(tmp_path: Path, fruits: Fruits) -> None:
+def test_check_exits_with_2_if_nothing_is_stored(tmp_path: Path, fruits: Fruits) -> None:
     root = tmp_path / "data"
     code, output, _ = fruits(root, "check")
     assert code == 2
@@ -260,7 +262,7 @@ def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" holds ") == 19
+    assert done.stdout.count(" passes ") == 19
     assert "JVM started: False" in done.stdout
     assert digests(stored) == before
 
@@ -278,7 +280,7 @@ def test_the_installed_command_is_this_one(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["path", "history"])
-def test_what_only_looks_loads_nothing_that_takes_seconds(command: str, stored: Path) -> None:
+def test_read_only_commands_import_no_slow_libraries(command: str, stored: Path) -> None:
     done = fresh_process(stored, "-c", LIGHT_IN_FRESH_PROCESS, command, "csv_export")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "heavy: []"

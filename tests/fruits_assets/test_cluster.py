@@ -1,4 +1,4 @@
-"""The cluster found by its name, waited for, stopped, and shown by `fruits cluster`."""
+"""Finding, starting, stopping and showing the cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wait(said: list[str], timeout_seconds: float = 5) -> str:
     )
 
 
-def test_the_newest_living_cluster_of_the_name_is_found(emr: Emulated) -> None:
+def test_the_newest_active_cluster_of_the_name_is_found(emr: Emulated) -> None:
     older, newer, ended = emr.start(), emr.start(), emr.start_and_end()
     other = emr.start(Name="somebody-elses")
     for minutes, each in enumerate((other, ended, newer, older)):
@@ -44,7 +44,7 @@ def test_the_newest_living_cluster_of_the_name_is_found(emr: Emulated) -> None:
 
 
 @pytest.mark.parametrize("state", ["TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"])
-def test_a_cluster_that_ends_is_not_living_but_the_last(emr: Emulated, state: str) -> None:
+def test_a_terminating_cluster_is_not_active_but_the_last(emr: Emulated, state: str) -> None:
     ended = emr.start()
     emr.set_state(ended, state, "Idle for too long")
     assert cluster.find(NAME, REGION) is None
@@ -64,7 +64,7 @@ def test_a_cluster_is_found_beyond_the_first_page(emr: Emulated) -> None:
     assert found.id == ours
 
 
-def test_a_living_cluster_is_used_as_it_is(emr: Emulated, said: list[str]) -> None:
+def test_an_active_cluster_is_used_unchanged(emr: Emulated, said: list[str]) -> None:
     living = emr.start()
     assert wait(said) == living
     assert (list(emr.clusters), said, emr.lock()) == ([living], [], None)
@@ -78,7 +78,7 @@ def test_a_starting_cluster_is_waited_for(emr: Emulated, said: list[str]) -> Non
     assert wait(said) == starting
     later.join()
     assert list(emr.clusters) == [starting]
-    (line,) = said  # looked ten times, said once
+    (line,) = said  # polled ten times, reported once
     assert f"cluster {NAME} ({starting}) is bootstrapping" in line
 
 
@@ -95,22 +95,20 @@ def test_a_cluster_that_fails_to_start_says_why(emr: Emulated, said: list[str]) 
     assert starting in str(raised.value)
 
 
-def test_waiting_ends_when_its_time_is_over(emr: Emulated, said: list[str]) -> None:
+def test_waiting_times_out(emr: Emulated, said: list[str]) -> None:
     emr.set_state(emr.start(), "STARTING")
     with pytest.raises(ClusterError, match="still STARTING"):
         wait(said, timeout_seconds=0.3)
 
 
-def test_where_nobody_said_how_to_start_it_the_command_is_named(
-    emr: Emulated, said: list[str]
-) -> None:
+def test_without_start_arguments_the_error_mentions_make_up(emr: Emulated, said: list[str]) -> None:
     emr.write_job_flow(None)
     with pytest.raises(ClusterError, match="`make up`"):
         wait(said)
     assert (list(emr.clusters), emr.lock()) == ([], None)
 
 
-def test_a_cluster_that_never_was_is_started(emr: Emulated, said: list[str]) -> None:
+def test_the_first_cluster_is_started(emr: Emulated, said: list[str]) -> None:
     assert list(emr.clusters) == []
     assert [wait(said)] == list(emr.clusters)
     assert said == [f"starting cluster {NAME}, usually 6 to 10 minutes"]
@@ -131,7 +129,7 @@ def test_two_runs_at_once_start_one_cluster(emr: Emulated) -> None:
     assert "starting it again" in texts[1]
 
 
-def test_a_cluster_that_was_started_before_the_lock_was_had_is_used(
+def test_a_cluster_started_before_the_lock_was_acquired_is_used(
     emr: Emulated, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = emr.start_and_end()
@@ -157,7 +155,7 @@ def test_a_lock_that_another_run_holds_is_waited_for(emr: Emulated, said: list[s
 
 
 @pytest.mark.parametrize("content", [b'{"who": "a dead run"}', b"not JSON"])
-def test_a_lock_older_than_15_minutes_is_broken(
+def test_a_lock_older_than_15_minutes_is_replaced(
     emr: Emulated, said: list[str], content: bytes
 ) -> None:
     ended = emr.start_and_end()
@@ -167,7 +165,7 @@ def test_a_lock_older_than_15_minutes_is_broken(
     assert emr.lock() is None
 
 
-def test_a_lock_is_let_go_when_the_start_is_refused(
+def test_the_lock_is_released_if_the_start_is_refused(
     emr: Emulated, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emr.start_and_end()
@@ -184,7 +182,7 @@ def test_a_lock_is_let_go_when_the_start_is_refused(
     assert emr.lock() is None
 
 
-def test_the_lock_is_let_go_as_soon_as_the_cluster_is_known(
+def test_the_lock_is_released_once_the_cluster_is_listed(
     emr: Emulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emr.start_and_end()
@@ -209,7 +207,7 @@ def test_the_lock_is_let_go_as_soon_as_the_cluster_is_known(
     assert locks["waited for"] is None
 
 
-def test_a_lock_that_others_took_over_is_left_to_them(
+def test_a_lock_that_another_run_took_over_is_not_released(
     emr: Emulated, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emr.start_and_end()
@@ -224,7 +222,7 @@ def test_a_lock_that_others_took_over_is_left_to_them(
     assert emr.lock() == b"another's"
 
 
-def test_stop_terminates_the_living_cluster_and_no_other(emr: Emulated) -> None:
+def test_stop_terminates_only_the_active_cluster(emr: Emulated) -> None:
     other, ours = emr.start(Name="somebody-elses"), emr.start()
     stopped = cluster.stop(NAME, REGION)
     assert stopped is not None
@@ -236,7 +234,7 @@ def test_stop_terminates_the_living_cluster_and_no_other(emr: Emulated) -> None:
     assert cluster.stop(NAME, REGION) is None
 
 
-def test_stop_leaves_termination_protection_on_and_says_so(emr: Emulated) -> None:
+def test_stop_reports_termination_protection_and_leaves_it_on(emr: Emulated) -> None:
     ours = emr.start()
     emr.clusters[ours].termination_protected = True
     with pytest.raises(ClusterError, match="--no-termination-protected") as raised:
@@ -246,7 +244,7 @@ def test_stop_leaves_termination_protection_on_and_says_so(emr: Emulated) -> Non
     assert emr.clusters[ours].state == "WAITING"
 
 
-def test_status_tells_what_runs(emr: Emulated) -> None:
+def test_status_shows_the_running_steps_and_instances(emr: Emulated) -> None:
     ours = emr.start()
     step = {
         "Name": "featurize",
@@ -263,7 +261,7 @@ def test_status_tells_what_runs(emr: Emulated) -> None:
     assert found.running_steps == ("featurize",)
 
 
-def test_the_status_command_shows_a_cluster_that_has_ended(emr: Emulated) -> None:
+def test_the_status_command_shows_a_terminated_cluster(emr: Emulated) -> None:
     ended = emr.start_and_end()
     emr.set_state(ended, "TERMINATED", "Idle [for] too long")
     shown = CliRunner().invoke(app, ["status"])
@@ -273,13 +271,13 @@ def test_the_status_command_shows_a_cluster_that_has_ended(emr: Emulated) -> Non
     assert "none" in shown.output
 
 
-def test_the_status_command_says_where_there_never_was_one(emr: Emulated) -> None:
+def test_the_status_command_reports_that_there_is_no_cluster(emr: Emulated) -> None:
     assert list(emr.clusters) == []
     shown = CliRunner().invoke(app, ["status"])
-    assert shown.output == f"no cluster {NAME} in {REGION}, nor was there one lately\n"
+    assert shown.output == f"no cluster {NAME} in {REGION}, and none in the last two months\n"
 
 
-def test_the_stop_command_asks_first(emr: Emulated) -> None:
+def test_the_stop_command_asks_for_confirmation(emr: Emulated) -> None:
     ours = emr.start()
     asked = CliRunner().invoke(app, ["stop"], input="n\n")
     assert (asked.exit_code, emr.clusters[ours].state) == (1, "WAITING")
@@ -296,9 +294,7 @@ def test_the_start_command_starts_it_again(emr: Emulated, monkeypatch: pytest.Mo
     assert done.output.endswith(f"is ready: {started}\n")
 
 
-def test_a_local_storage_says_nothing_of_how_to_start_a_cluster(
-    emr: Emulated, tmp_path: Path
-) -> None:
+def test_a_local_storage_has_no_start_arguments(emr: Emulated, tmp_path: Path) -> None:
     local = Location.parse(str(tmp_path))
     assert job_flow.lock(local, NAME) is None
     with pytest.raises(ClusterError, match="FRUITS_STORAGE"):
@@ -306,5 +302,5 @@ def test_a_local_storage_says_nothing_of_how_to_start_a_cluster(
     assert list(emr.clusters) == []
 
 
-def test_the_lock_lies_beside_the_data() -> None:
+def test_the_lock_is_stored_next_to_the_data() -> None:
     assert job_flow.lock(STORAGE, NAME) == LOCK

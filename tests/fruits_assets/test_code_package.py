@@ -1,4 +1,4 @@
-"""The code travels as one small zip, the same bytes for the same sources, uploaded once."""
+"""The code is packaged as a small reproducible zip, uploaded once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cluster_env import REGION
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources that nobody edits while the tests run."""
+    """A copy of the sources that does not change while the tests run."""
     root = tmp_path_factory.mktemp("checkout")
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, root / package)
@@ -48,9 +48,7 @@ def test_a_changed_line_gives_another_name(checkout: Path, tmp_path: Path) -> No
     assert build(copy).name != build(checkout).name
 
 
-def test_it_holds_the_sources_of_both_packages_and_nothing_else(
-    checkout: Path, tmp_path: Path
-) -> None:
+def test_it_contains_only_the_sources_of_both_packages(checkout: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkout, tmp_path / "copy"))
     for name in ("__pycache__/x.cpython-311.pyc", "notes.txt", ".#pca.py", ".DS_Store"):
         file = copy / "spark_src" / name
@@ -98,7 +96,7 @@ def test_each_version_is_uploaded_once(
     assert push(staging, REGION) == place
 
 
-def test_a_run_that_uploads_at_the_same_moment_does_no_harm(
+def test_concurrent_uploads_do_no_harm(
     staging: Location, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = build(checkout)
@@ -109,7 +107,7 @@ def test_a_run_that_uploads_at_the_same_moment_does_no_harm(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_missing_bucket_is_named_with_the_remedy() -> None:
+def test_a_missing_bucket_is_reported_with_the_remedy() -> None:
     with pytest.raises(AwsError, match=r"s3://no-such-bucket/.*NoSuchBucket.*terraform apply"):
         push(Location.parse("s3://no-such-bucket/code"), REGION)
 

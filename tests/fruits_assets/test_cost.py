@@ -1,4 +1,4 @@
-"""What cluster time costs: hours times prices, and the command that shows it."""
+"""The cost estimate for cluster time, and the command that prints it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def keep(root: Path, stored: Path, current: Callable[[Path, str], Snapshot]) -> Keep:
-    """Store a version of an asset that took so long."""
+    """Store a version of an asset with this measured duration."""
 
     def store(asset: str, measured: Measurement) -> None:
         known = current(stored, asset).statistics.model_copy(update={"measured": measured})
@@ -51,7 +51,7 @@ def keep(root: Path, stored: Path, current: Callable[[Path, str], Snapshot]) -> 
 
 
 def rows(app: typer.Typer, *options: str) -> tuple[dict[str, list[str]], str]:
-    """The table's rows by their part, and the whole output."""
+    """The table's rows by part, and the complete output."""
     done = CliRunner().invoke(app, list(options), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     cells = [
@@ -67,12 +67,12 @@ def test_three_m5_xlarge_cost_the_designs_0_786_an_hour() -> None:
     assert estimate.usd_per_100_000 == pytest.approx(1.572)
 
 
-def test_each_type_counts_with_its_own_price() -> None:
+def test_each_type_has_its_own_price() -> None:
     estimate = cost.from_run(1800, {"m5.xlarge": 1, "m5.2xlarge": 2}, 1)
     assert estimate.usd == pytest.approx((0.262 + 2 * 0.524) / 2)
 
 
-def test_a_type_without_a_price_is_named_and_never_counted_as_free() -> None:
+def test_a_type_without_a_price_is_reported_and_not_counted_as_free() -> None:
     estimate = cost.from_run(3600, THREE | {"x9.huge": 1}, 100)
     assert estimate.usd is None
     assert cost.metadata(estimate) == {
@@ -82,7 +82,7 @@ def test_a_type_without_a_price_is_named_and_never_counted_as_free() -> None:
     }
 
 
-def test_a_type_of_which_there_is_none_needs_no_price() -> None:
+def test_a_type_without_instances_needs_no_price() -> None:
     assert cost.from_run(3600, THREE | {"x9.huge": 0}, 1).usd == pytest.approx(0.786)
 
 
@@ -125,22 +125,22 @@ def test_an_idle_hour_costs_more_than_featurizing_100_000_images_at_100_a_second
     assert idle > busy
 
 
-def test_the_command_goes_by_what_was_measured(app: typer.Typer, keep: Keep) -> None:
+def test_the_command_uses_measurements(app: typer.Typer, keep: Keep) -> None:
     keep("mobilenet_features", MEASURED)
     for asset in ("raw_images", "pca_model", "pca_components", "csv_export"):
         keep(asset, Measurement(seconds=6.0, images=12_000, cores=1))
     shown, output = rows(app, "--images", "480000", "--idle-minutes", "30")
-    assert "100.0 images a second and core, measured on 12,000 images and 2 cores" in output
-    # 480,000 images, 8 cores, 100 a second on each: 600 s on three instances.
+    assert "100.0 images per second and core, measured on 12,000 images and 2 cores" in output
+    # 480,000 images at 100 per second on each of 8 cores: 600 s on three instances.
     assert shown["features"] == ["10.0", "0.50", "0.13"]
-    for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 a second and core
+    for stage in ("ingest", "PCA fit", "projection", "CSV"):  # 2,000 per second and core
         assert shown[stage] == ["0.5", "0.03", "0.01"]
     assert shown["start-up"][0] == "8.0"
     assert shown["idle until auto-termination"][0] == "30.0"
     assert shown["total"] == ["50.0", "2.50", "0.66"]
 
 
-def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, keep: Keep) -> None:
+def test_a_stage_without_measurement_is_reported_as_such(app: typer.Typer, keep: Keep) -> None:
     keep("mobilenet_features", MEASURED)
     keep("pca_components", Measurement(images=12_000))
     shown, _ = rows(app, "--images", "480000")
@@ -148,7 +148,7 @@ def test_a_stage_that_was_not_measured_is_said_not_guessed(app: typer.Typer, kee
 
 
 @pytest.mark.parametrize("measured", [None, Measurement(), Measurement(images=12_000)])
-def test_without_a_measure_the_command_says_how_to_get_one(
+def test_without_measurements_the_command_reports_how_to_get_them(
     app: typer.Typer, keep: Keep, measured: Measurement | None
 ) -> None:
     if measured is not None:
@@ -157,7 +157,7 @@ def test_without_a_measure_the_command_says_how_to_get_one(
         rows(app, "--images", "1000")
 
 
-def test_one_materialization_is_measure_enough(
+def test_one_materialization_is_enough(
     app: typer.Typer, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", str(stored))
@@ -167,7 +167,7 @@ def test_one_materialization_is_measure_enough(
     assert float(shown["features"][0]) > 0
 
 
-def test_an_unchanged_input_takes_away_nothing_that_was_measured(
+def test_an_unchanged_input_keeps_the_measurements(
     app: typer.Typer, copied: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(copied, "mobilenet_features")
@@ -184,7 +184,7 @@ def test_a_type_without_a_price_is_shown_as_such(app: typer.Typer, keep: Keep) -
     assert rows(app, *options, "--cores", "4")[0]["total"][2] == "no price for x9.huge"
 
 
-def test_another_region_than_the_prices_is_said(
+def test_a_region_with_other_prices_is_mentioned(
     app: typer.Typer, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep("mobilenet_features", MEASURED)

@@ -1,4 +1,4 @@
-"""Each private name of Dagster's that the project uses does what it is used for."""
+"""Each private Dagster name that the project uses behaves as expected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from spark_src.errors import SettingsError
 PACKAGE = Path(dagster_internals.__file__).parent
 
 
-def test_no_other_module_names_them() -> None:
+def test_no_other_module_imports_private_names() -> None:
     private = re.compile(r"dagster\._|dagster_\w+\._")
     found = [
         file.relative_to(PACKAGE).as_posix()
@@ -40,12 +40,12 @@ def test_no_other_module_names_them() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.12.9", "1.14.0", "2.0.0"])
-def test_a_release_that_nobody_tried_is_refused_with_the_remedy(version: str) -> None:
+def test_an_untested_release_is_refused_with_the_remedy(version: str) -> None:
     with pytest.raises(SettingsError, match=r"uv sync --locked.*test_dagster_internals"):
         require_tested(version)
 
 
-def test_the_locked_release_is_taken() -> None:
+def test_the_locked_release_is_accepted() -> None:
     require_tested(dg.__version__)
 
 
@@ -109,7 +109,7 @@ def test_the_code_server_looks_for_runs_whose_process_died() -> None:
     assert {option.name for option in grpc_command().params} >= {"port", "host", "heartbeat"}
 
 
-def test_a_run_that_no_code_server_has_is_told_by_none() -> None:
+def test_a_run_without_code_server_has_no_active_runs() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
         launcher = dg.DefaultRunLauncher()

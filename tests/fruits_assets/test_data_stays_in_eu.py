@@ -1,4 +1,4 @@
-"""A bucket outside the region is refused before a byte of data moves, and the check shows it."""
+"""A bucket outside the region is refused before data is transferred, and the check reports it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ErrorText = Callable[[dg.ExecuteInProcessResult], str]
 
 @pytest.fixture
 def american(aws: str) -> str:  # noqa: ARG001
-    """A bucket in us-east-1 that holds a picture."""
+    """A bucket in us-east-1 with a picture."""
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", "us-east-1")
     s3.create_bucket(Bucket=name)
@@ -41,7 +41,7 @@ def american(aws: str) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def requests(caplog: pytest.LogCaptureFixture) -> Requests:
-    """What the S3 server was asked of a bucket since: method, and the path after the bucket."""
+    """The requests to a bucket on the S3 server: method, and path after the bucket."""
     caplog.set_level(logging.INFO, "werkzeug")
 
     def asked(bucket: str) -> set[str]:
@@ -53,11 +53,11 @@ def requests(caplog: pytest.LogCaptureFixture) -> Requests:
 
 
 INSPECTED = {"GET ?location", "GET ?publicAccessBlock", "GET ?encryption"}
-"""What asks what a bucket is like, and nothing of what is in it."""
+"""Requests for the properties of a bucket, not for its contents."""
 
 
 def refused(result: dg.ExecuteInProcessResult) -> str:
-    """What a run says that ended before its first step."""
+    """The error message of a run that failed before its first step."""
     assert not result.success
     assert not result.filter_events(lambda event: event.is_step_start)
     (failure,) = result.filter_events(lambda event: event.is_run_failure)
@@ -66,7 +66,7 @@ def refused(result: dg.ExecuteInProcessResult) -> str:
 
 
 def checked(settings: Settings) -> dg.ExecuteInProcessResult:
-    """Run the check alone."""
+    """Run only this check."""
     job = build_defs(settings).resolve_job_def(CHECK_JOB_NAME)
     return job.execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),
@@ -80,7 +80,7 @@ FIT = {"region": "eu-west-1", "public access": "blocked", "default encryption": 
 
 
 def buckets(found: dg.AssetCheckEvaluation) -> list[object]:
-    """The buckets as the check shows them."""
+    """The buckets in the check's metadata."""
     table = found.metadata["buckets"]
     assert isinstance(table, dg.TableMetadataValue)
     return [record.data for record in table.records]
@@ -125,7 +125,7 @@ def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
     ],
     ids=lambda command: str(command[0]),
 )
-def test_a_command_asks_a_bucket_elsewhere_for_nothing_but_where_it_is(
+def test_a_command_only_requests_the_region_of_a_bucket_elsewhere(
     command: list[str],
     american: str,
     requests: Requests,
@@ -153,7 +153,7 @@ def test_embed_does_not_read_a_photo_in_a_bucket_elsewhere(
     assert requests(american) - before == INSPECTED
 
 
-def test_london_is_refused_before_a_bucket_in_america_is_asked_at_all(
+def test_london_is_refused_before_any_request_to_an_american_bucket(
     american: str, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRUITS_REGION", "eu-west-2")
@@ -177,7 +177,7 @@ def test_an_input_in_the_region_is_inspected_and_then_listed(
     assert any("list-type" in request for request in asked)
 
 
-def test_a_storage_that_only_an_io_manager_holds_is_refused_too(
+def test_a_storage_that_only_an_io_manager_uses_is_refused_too(
     american: str, requests: Requests
 ) -> None:
     @dg.asset
@@ -203,7 +203,7 @@ def test_a_storage_that_only_an_io_manager_holds_is_refused_too(
     [AssetStorage, InputFolder, PictureSource, ModelWeights],
     ids=lambda kind: str(kind.__name__),
 )
-def test_each_resource_holds_its_bucket_to_the_region_it_is_given(
+def test_each_resource_checks_the_region_of_its_bucket(
     kind: type[dg.ConfigurableResource[object]], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
@@ -228,7 +228,7 @@ def test_the_region_of_the_settings_is_that_of_every_resource(bucket: str) -> No
     assert finding.configured == "eu-west-3"
 
 
-def test_the_sensor_and_the_erase_job_work_with_the_folder_that_takes_the_inputs_place(
+def test_the_sensor_and_the_erase_job_use_an_overridden_input(
     tmp_path: Path,
 ) -> None:
     other = PictureSource(uri=f"file://{tmp_path}")
@@ -236,14 +236,14 @@ def test_the_sensor_and_the_erase_job_work_with_the_folder_that_takes_the_inputs
     assert made["input_folder"].root == other.root
 
 
-def test_the_check_holds_where_everything_is_on_this_machine(tmp_path: Path) -> None:
+def test_the_check_passes_if_everything_is_local(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     found = verdict(Settings(storage=nowhere, input=nowhere, weights=nowhere))
     assert found.passed
     assert found.description == "all data is on this machine"
 
 
-def test_the_check_shows_what_a_fit_bucket_is_like(bucket: str, tmp_path: Path) -> None:
+def test_the_check_shows_the_properties_of_a_valid_bucket(bucket: str, tmp_path: Path) -> None:
     found = verdict(Settings(storage=str(tmp_path), input=f"s3://{bucket}/empty"))
     assert found.passed
     assert found.description == (
@@ -253,7 +253,7 @@ def test_the_check_shows_what_a_fit_bucket_is_like(bucket: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("setting", ["input", "weights"])
-def test_the_check_fails_and_shows_each_bucket_where_one_is_elsewhere(
+def test_the_check_fails_and_shows_each_bucket_if_one_is_elsewhere(
     setting: str, bucket: str, american: str
 ) -> None:
     places = {"storage": f"s3://{bucket}/store", setting: f"s3://{american}/store"}
@@ -267,7 +267,7 @@ def test_the_check_fails_and_shows_each_bucket_where_one_is_elsewhere(
     assert unfit | {"bucket": american} in table
 
 
-def test_the_check_of_a_missing_bucket_has_no_verdict_but_names_it(
+def test_the_check_of_a_missing_bucket_is_an_error_that_names_it(
     aws: str, tmp_path: Path, error_text: ErrorText
 ) -> None:
     result = checked(Settings(storage=str(tmp_path), input=f"s3://fruits-nowhere/{aws[-1]}"))

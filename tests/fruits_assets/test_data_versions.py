@@ -1,4 +1,4 @@
-"""Data versions say what changed, so that Dagster knows what is out of date."""
+"""Data versions reflect changes, so that Dagster knows which assets are stale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pictures(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ingest(run: Run, pictures: Path, tmp_path: Path) -> Callable[[], str]:
-    """Materialize the pictures as they are now; their data version."""
+    """Materialize the pictures and return their data version."""
     return lambda: version_of("raw_images", run(tmp_path / "data", "raw_images", source=pictures))
 
 
@@ -44,7 +44,7 @@ def test_the_same_pictures_keep_the_data_version(ingest: Callable[[], str], befo
     assert ingest() == before
 
 
-def test_one_picture_more_changes_the_data_version(
+def test_an_additional_picture_changes_the_data_version(
     ingest: Callable[[], str], before: str, pictures: Path, sample: Path
 ) -> None:
     shutil.copyfile(max(sample.rglob("*.jpg")), pictures / "another.jpg")
@@ -61,7 +61,7 @@ def test_a_picture_moved_to_another_label_changes_the_data_version(
     assert ingest() != before
 
 
-def test_two_pictures_that_change_places_change_the_data_version(
+def test_swapping_two_pictures_changes_the_data_version(
     ingest: Callable[[], str], before: str, pictures: Path
 ) -> None:
     first, *_, last = sorted(pictures.rglob("*.jpg"))
@@ -77,7 +77,7 @@ def test_the_models_data_version_is_its_digest(whole_run: dg.ExecuteInProcessRes
     assert version_of("mobilenet_model", whole_run) == found.metadata["model sha256"].value
 
 
-def test_every_asset_knows_the_version_of_what_it_was_made_from(
+def test_every_asset_records_the_versions_of_its_inputs(
     whole_run: dg.ExecuteInProcessResult,
 ) -> None:
     sources = {
@@ -98,7 +98,7 @@ def test_every_asset_knows_the_version_of_what_it_was_made_from(
 
 
 def test_another_number_of_components_changes_the_data_version(copied: Path, run: Run) -> None:
-    """Else csv_export, which has the old columns still, does not show as out of date."""
+    """Otherwise csv_export, which still has the old columns, would not be shown as stale."""
     with dg.DagsterInstance.ephemeral() as instance:
         results = [
             run(

@@ -1,4 +1,4 @@
-"""Fetching Fruits-360 to a folder, from a server that cuts off, loses and changes files."""
+"""Fetching Fruits-360 to a folder from an unreliable server."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from spark_src.errors import DatasetError
 from spark_src.io.locations import Location
 
 CUT = 400_000
-"""Bytes after which the server hangs up."""
+"""Bytes after which the server closes the connection."""
 
 
-class Shop(ThreadingHTTPServer):
-    """Serves one archive; how badly, its attributes say."""
+class ArchiveServer(ThreadingHTTPServer):
+    """Serves one archive; its attributes configure faults."""
 
     def __init__(self, archive: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.archive = archive
         self.etag = '"first"'
         self.ranges = True
-        self.honest = True  # whether If-Range is heeded
+        self.honest = True  # whether If-Range is respected
         self.cuts = 0
         self.refusals: list[int] = []
         self.asked: list[dict[str, str]] = []
@@ -46,7 +46,7 @@ class Shop(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
-    server: Shop
+    server: ArchiveServer
 
     def do_GET(self) -> None:
         shop = self.server
@@ -102,16 +102,16 @@ def pictures(sample: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def archive(pictures: dict[str, bytes]) -> bytes:
-    """As GitHub makes it: all in one top folder, with what else the repository holds."""
+    """An archive like GitHub's: one top-level folder, including other files of the repository."""
     top = "fruits-360-100x100-main"
     others = {"README.md": b"# Fruits", "LICENSE": b"CC", "papers/2018/one.pdf": b"%PDF"}
     return zipped({f"{top}/{path}": data for path, data in (others | pictures).items()})
 
 
 @pytest.fixture
-def shop(archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveServer]:
     monkeypatch.setenv("NO_PROXY", "*")
-    server = Shop(archive)
+    server = ArchiveServer(archive)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -130,13 +130,13 @@ def target(tmp_path: Path) -> Location:
     return Location.parse(str(tmp_path / "data" / "fruits 360"))
 
 
-def get(shop: Shop, target: Location, cache: Path) -> tuple[int, int]:
-    """How many pictures there are, and how many of them this fetch brought."""
+def get(shop: ArchiveServer, target: Location, cache: Path) -> tuple[int, int]:
+    """Fetch; return the number of pictures, and how many were added."""
     fetched = fetch(shop.url, target, cache=cache, pause=0.001)
     return fetched.images, fetched.added
 
 
-def refusal(shop: Shop, target: Location, cache: Path) -> str:
+def refusal(shop: ArchiveServer, target: Location, cache: Path) -> str:
     with pytest.raises(DatasetError) as caught:
         get(shop, target, cache)
     return str(caught.value)
@@ -146,8 +146,8 @@ def kept(cache: Path) -> list[str]:
     return sorted(path.suffix for path in cache.iterdir() if path.suffix)
 
 
-def test_every_picture_arrives_as_it_is_and_nothing_else_does(
-    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+def test_exactly_the_pictures_are_unpacked_unchanged(
+    shop: ArchiveServer, target: Location, cache: Path, pictures: dict[str, bytes]
 ) -> None:
     assert get(shop, target, cache) == (240, 240)
     assert tree(Path(target.path)) == pictures
@@ -155,8 +155,8 @@ def test_every_picture_arrives_as_it_is_and_nothing_else_does(
     assert not is_incomplete(target)
 
 
-def test_a_download_that_was_refused_and_cut_goes_on_from_there(
-    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+def test_an_interrupted_download_is_resumed(
+    shop: ArchiveServer, target: Location, cache: Path, pictures: dict[str, bytes]
 ) -> None:
     shop.cuts, shop.refusals = 2, [429, 500]
     get(shop, target, cache)
@@ -169,8 +169,8 @@ def test_a_download_that_was_refused_and_cut_goes_on_from_there(
 
 
 @pytest.mark.parametrize("etag", ['"first"', 'W/"weak"', ""], ids=["ETag", "weak ETag", "no ETag"])
-def test_a_download_that_cannot_go_on_starts_over(
-    etag: str, shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+def test_a_download_that_cannot_be_resumed_starts_over(
+    etag: str, shop: ArchiveServer, target: Location, cache: Path, pictures: dict[str, bytes]
 ) -> None:
     shop.etag, shop.ranges, shop.cuts = etag, not etag.startswith('"'), 2
     get(shop, target, cache)
@@ -179,8 +179,8 @@ def test_a_download_that_cannot_go_on_starts_over(
 
 
 @pytest.mark.parametrize("honest", [True, False], ids=["heeded", "ignored"])
-def test_an_archive_that_changed_midway_is_fetched_anew(
-    honest: bool, shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+def test_an_archive_that_changed_during_the_download_is_downloaded_again(
+    honest: bool, shop: ArchiveServer, target: Location, cache: Path, pictures: dict[str, bytes]
 ) -> None:
     changed = {path: data[::-1] for path, data in pictures.items()}
 
@@ -194,8 +194,8 @@ def test_an_archive_that_changed_midway_is_fetched_anew(
     assert tree(Path(target.path)) == changed
 
 
-def test_when_the_tries_are_used_up_the_same_command_goes_on_later(
-    shop: Shop, target: Location, cache: Path, pictures: dict[str, bytes]
+def test_after_the_last_attempt_the_same_command_resumes_later(
+    shop: ArchiveServer, target: Location, cache: Path, pictures: dict[str, bytes]
 ) -> None:
     shop.cuts = 1
     shop.on_cut = lambda: shop.refusals.extend([503] * (TRIES - 1))
@@ -204,26 +204,33 @@ def test_when_the_tries_are_used_up_the_same_command_goes_on_later(
     received = file.stat().st_size
     assert 0 < received <= CUT
     assert len(shop.asked) == TRIES
-    assert f"{received:,} of {len(shop.archive):,} bytes received: the server answers 503" in text
+    assert (
+        f"{received:,} of {len(shop.archive):,} bytes received: the server responded with 503"
+        in text
+    )
     assert not Path(target.path).exists()
     get(shop, target, cache)
     assert shop.asked[-1]["Range"] == f"bytes={received}-"
     assert tree(Path(target.path)) == pictures
 
 
-def test_a_wrong_address_is_told_at_once(shop: Shop, target: Location, cache: Path) -> None:
+def test_a_wrong_url_is_reported_at_once(
+    shop: ArchiveServer, target: Location, cache: Path
+) -> None:
     shop.refusals = [404]
-    assert refusal(shop, target, cache) == f"{shop.url} answers 404 Not Found: correct --url."
+    assert (
+        refusal(shop, target, cache) == f"{shop.url} responded with 404 Not Found: correct --url."
+    )
     assert len(shop.asked) == 1
 
 
 @pytest.mark.parametrize("url", ["fruits.zip", "ftp://127.0.0.1/fruits.zip", "http://"])
-def test_what_is_no_address_is_told_at_once(url: str, target: Location, cache: Path) -> None:
-    with pytest.raises(DatasetError, match="no address to fetch from"):
+def test_an_invalid_url_is_reported_at_once(url: str, target: Location, cache: Path) -> None:
+    with pytest.raises(DatasetError, match="is not a valid URL"):
         fetch(url, target, cache=cache, pause=60)
 
 
-def test_a_server_that_is_not_there_is_told(
+def test_an_unreachable_server_is_reported(
     target: Location, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
@@ -234,14 +241,17 @@ def test_a_server_that_is_not_there_is_told(
 
 
 def test_a_broken_archive_is_deleted_before_the_target_is_touched(
-    shop: Shop, target: Location, cache: Path, archive: bytes
+    shop: ArchiveServer, target: Location, cache: Path, archive: bytes
 ) -> None:
     own = Path(target.path, "Test", "own.jpg")
     own.parent.mkdir(parents=True)
     own.write_bytes(b"own")
     shop.archive = archive.replace(archive[500_000:500_050], bytes(50))
     text = refusal(shop, target, cache)
-    assert f"What {shop.url} gave cannot be used: it is no sound zip (Bad CRC-32 for file " in text
+    assert (
+        f"The download from {shop.url} cannot be used: it is not a valid zip (Bad CRC-32 for file "
+        in text
+    )
     assert "It was deleted" in text
     assert kept(cache) == []
     assert tree(Path(target.path).parent) == {"fruits 360/Test/own.jpg": b"own"}
@@ -249,8 +259,8 @@ def test_a_broken_archive_is_deleted_before_the_target_is_touched(
     assert get(shop, target, cache) == (240, 240)
 
 
-def test_where_all_is_there_nothing_is_fetched_again(
-    shop: Shop, target: Location, cache: Path
+def test_nothing_is_downloaded_again_if_all_files_exist(
+    shop: ArchiveServer, target: Location, cache: Path
 ) -> None:
     get(shop, target, cache)
     sent = shop.sent
@@ -260,8 +270,8 @@ def test_where_all_is_there_nothing_is_fetched_again(
     assert {path: path.stat().st_mtime_ns for path in Path(target.path).rglob("*")} == before
 
 
-def test_a_newer_archive_is_fetched_though_an_older_one_is_kept(
-    shop: Shop, target: Location, cache: Path
+def test_a_newer_archive_replaces_a_cached_one(
+    shop: ArchiveServer, target: Location, cache: Path
 ) -> None:
     get(shop, target, cache)
     shop.archive, shop.etag = zipped({"Training/A/a.jpg": b"a", "Test/A/b.jpg": b"b"}), '"newer"'
@@ -269,26 +279,26 @@ def test_a_newer_archive_is_fetched_though_an_older_one_is_kept(
     assert len(tree(Path(target.path))) == 242
 
 
-def test_a_target_that_is_a_file_is_told_before_the_download(
-    shop: Shop, tmp_path: Path, cache: Path
+def test_a_target_that_is_a_file_is_refused_before_the_download(
+    shop: ArchiveServer, tmp_path: Path, cache: Path
 ) -> None:
     file = tmp_path / "fruits.zip"
     file.write_bytes(b"own")
-    assert "is a file; give --to a folder" in refusal(shop, Location.parse(str(file)), cache)
+    assert "is a file; pass a folder as --to" in refusal(shop, Location.parse(str(file)), cache)
     assert shop.asked == []
 
 
-def test_two_at_once_do_not_write_the_same_files(shop: Shop, target: Location, cache: Path) -> None:
+def test_concurrent_fetches_are_refused(shop: ArchiveServer, target: Location, cache: Path) -> None:
     cache.mkdir()
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "Another `fruits fetch-dataset` is at work" in refusal(shop, target, cache)
+        assert "Another `fruits fetch-dataset` is running" in refusal(shop, target, cache)
     assert shop.asked == []
     assert get(shop, target, cache) == (240, 240)
 
 
-def test_the_command_says_what_is_there_and_how_to_use_it(
-    shop: Shop, target: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_prints_the_result_and_the_next_command(
+    shop: ArchiveServer, target: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     app = typer.Typer()

@@ -1,4 +1,4 @@
-"""What becomes of an archive: it is refused, or laid out in a bucket or in a folder, whole."""
+"""An archive is refused, or unpacked completely to a bucket or a folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def put(files: dict[str, bytes], target: Location) -> None:
 
 @pytest.fixture(scope="module")
 def pictures(sample: Path) -> dict[str, bytes]:
-    """One in four of the sample."""
+    """Every fourth picture of the sample."""
     return dict(list(tree(sample).items())[::4])
 
 
@@ -62,7 +62,7 @@ def archive(tmp_path: Path, pictures: dict[str, bytes]) -> Path:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Python's own file server: Last-Modified, but neither ETag nor ranges."""
+    """Python's file server, which sends Last-Modified but supports neither ETag nor ranges."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -87,7 +87,7 @@ def folder(tmp_path: Path) -> Location:
 
 @pytest.fixture
 def bucket(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    """An empty bucket `fruits`, and the very client that the upload uses."""
+    """An empty bucket `fruits`, and the client that the upload uses."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -97,9 +97,9 @@ def bucket(aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     s3: S3Client = aws.client("s3", REGION)
     s3.create_bucket(Bucket="fruits", CreateBucketConfiguration={"LocationConstraint": REGION})
     yield s3
-    aws.reset_clients()  # the tests' faults are in that client
+    aws.reset_clients()  # the tests inject faults into this client
     empty = aws.client("s3", REGION)
-    # Not moto's reset: other tests' accounts live in the same process.
+    # Not moto's reset, because other tests share the process.
     for found in empty.list_objects_v2(Bucket="fruits").get("Contents", []):
         empty.delete_object(Bucket="fruits", Key=found["Key"])
     empty.delete_bucket(Bucket="fruits")
@@ -119,7 +119,7 @@ def body(s3: S3Client, path: str) -> bytes:
 
 
 def get(url: str, to: Location, tmp_path: Path) -> tuple[int, int]:
-    """How many pictures there are, and how many files this fetch brought."""
+    """Fetch; return the number of pictures, and the number of files added."""
     fetched = fetch(url, to, cache=tmp_path / "cache", pause=0.001)
     return fetched.images, fetched.added
 
@@ -127,9 +127,9 @@ def get(url: str, to: Location, tmp_path: Path) -> tuple[int, int]:
 A_PICTURE = {"a.jpg": b"1"}
 UNSAFE = "has an unsafe path"
 REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "no sound zip"),
-    "cut short": (lambda archive: archive[:-100], "no sound zip"),
-    "no zip": (lambda _: b"<html>Sign in</html>", "no sound zip"),
+    "zeros": (lambda archive: archive.replace(archive[9_000:9_020], bytes(20)), "not a valid zip"),
+    "cut short": (lambda archive: archive[:-100], "not a valid zip"),
+    "no zip": (lambda _: b"<html>Sign in</html>", "not a valid zip"),
     "absolute path": (lambda _: zipped(A_PICTURE | {"/etc/b.jpg": b"2"}), UNSAFE),
     "path upwards": (lambda _: zipped(A_PICTURE | {"a/../../b.jpg": b"2"}), UNSAFE),
     "Windows path": (lambda _: zipped(A_PICTURE | {"..\\b.jpg": b"2"}), UNSAFE),
@@ -158,12 +158,12 @@ ARRANGED = {
 
 
 @pytest.mark.parametrize("members", ARRANGED)
-def test_the_tree_is_split_and_label_or_else_as_it_is(members: str, archive: Path) -> None:
+def test_the_tree_is_split_and_label_or_unchanged(members: str, archive: Path) -> None:
     archive.write_bytes(zipped(dict.fromkeys(members.split(), b"1")))
     assert sorted(contents(archive).files) == sorted(ARRANGED[members].split())
 
 
-def test_what_is_there_with_the_same_size_stays_and_the_rest_is_added(
+def test_files_of_the_same_size_are_kept_and_the_rest_is_added(
     url: str, folder: Location, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     same, shorter, *_ = pictures
@@ -174,7 +174,7 @@ def test_what_is_there_with_the_same_size_stays_and_the_rest_is_added(
     assert not is_incomplete(folder)
 
 
-def test_a_new_folder_that_cannot_be_written_whole_is_not_there_at_all(
+def test_a_new_folder_is_written_completely_or_not_at_all(
     url: str, folder: Location, tmp_path: Path, archive: Path
 ) -> None:
     archive.write_bytes(zipped({"a/b.jpg": b"1", "c/d.jpg": b"2", "c": b"a file and a folder"}))
@@ -184,7 +184,7 @@ def test_a_new_folder_that_cannot_be_written_whole_is_not_there_at_all(
     assert not is_incomplete(folder)
 
 
-def test_a_folder_that_was_added_to_in_part_is_marked_until_it_is_whole(
+def test_a_partially_updated_folder_is_marked_until_it_is_complete(
     url: str, folder: Location, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     in_the_way = str(Path(list(pictures)[-1]).parent)
@@ -198,7 +198,7 @@ def test_a_folder_that_was_added_to_in_part_is_marked_until_it_is_whole(
     assert not is_incomplete(folder)
 
 
-def test_every_picture_arrives_in_the_bucket_as_it_is(
+def test_every_picture_is_uploaded_unchanged(
     bucket: S3Client, url: str, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     assert get(url, PREFIX, tmp_path) == (60, 60)
@@ -207,7 +207,7 @@ def test_every_picture_arrives_in_the_bucket_as_it_is(
     assert not is_incomplete(PREFIX)
 
 
-def test_objects_that_are_there_with_the_same_size_stay(
+def test_objects_of_the_same_size_are_kept(
     bucket: S3Client, url: str, tmp_path: Path, pictures: dict[str, bytes]
 ) -> None:
     def in_short_pages(params: dict[str, Any], **_: object) -> None:
@@ -229,9 +229,7 @@ class Denied(io.BytesIO):
         yield b""
 
 
-def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
-    bucket: S3Client, url: str, tmp_path: Path
-) -> None:
+def test_a_partial_upload_is_marked_and_resumed(bucket: S3Client, url: str, tmp_path: Path) -> None:
     puts = iter(range(1000))
 
     def deny_later(request: Any, **_: object) -> Any:
@@ -242,7 +240,7 @@ def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
     with pytest.raises(DatasetError) as caught:
         get(url, PREFIX, tmp_path)
     bucket.meta.events.unregister("before-send.s3.PutObject", unique_id="deny")
-    assert f"20 of the 60 files that {PREFIX} lacked are there, then" in str(caught.value)
+    assert f"20 of 60 missing files were uploaded to {PREFIX}, then: " in str(caught.value)
     assert "Access is denied" in str(caught.value)
     assert len(set(stored(bucket)) - {MARKER}) == 20
     assert is_incomplete(PREFIX)
@@ -251,7 +249,7 @@ def test_an_upload_that_failed_in_part_is_marked_and_goes_on(
     assert not is_incomplete(PREFIX)
 
 
-def test_the_marker_of_an_upload_lies_beside_the_pictures_from_first_to_last(
+def test_the_marker_exists_during_the_whole_upload(
     bucket: S3Client, url: str, tmp_path: Path
 ) -> None:
     calls: list[str] = []
@@ -281,11 +279,11 @@ def test_a_marker_that_outlived_its_upload_is_removed(
 @pytest.mark.parametrize(
     ("to", "said"),
     [
-        ("s3://fruits", "name a folder in it: s3://fruits/fruits-360"),
+        ("s3://fruits", "pass a folder in it: s3://fruits/fruits-360"),
         ("s3://oranges/data", "listing s3://oranges/data failed: NoSuchBucket"),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_told_before_the_download(
+def test_an_unusable_bucket_is_reported_before_the_download(
     to: str, said: str, url: str, tmp_path: Path
 ) -> None:
     with pytest.raises((AwsError, DatasetError), match=said):

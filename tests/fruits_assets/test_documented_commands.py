@@ -1,4 +1,4 @@
-"""Every command of the documents is run: here, or by what the table names.
+"""Every documented command is run here, or in the place that the table names.
 
 A block that begins with `# needs AWS` or `# needs Docker` is not run.
 """
@@ -31,7 +31,7 @@ DOCUMENTS = [
 ]
 MARKERS = ("# needs AWS\n", "# needs Docker\n")
 OWN = ("fruits", "dagster asset materialize")
-"""What is run here, in this process: Spark and TensorFlow are there already."""
+"""Commands that are run in this process, where Spark and TensorFlow are already loaded."""
 
 ELSEWHERE = {
     "pip install uv && uv run fruits run": (
@@ -71,15 +71,15 @@ ELSEWHERE = {
         '"--screenshots"',
     ),
     "uv run --with jupyterlab jupyter lab notebooks/explore.ipynb": (
-        "tests/fruits_assets/test_notebook.py",  # all its cells, without JupyterLab
+        "tests/fruits_assets/test_notebook.py",  # all cells, without JupyterLab
         "NotebookClient(",
     ),
 }
-"""Who runs it instead: a file, and what is written there."""
+"""Where other commands are run: a file, and a text in it."""
 
 
 def commands(document: Path) -> list[str]:
-    """The commands of its blocks, without comments."""
+    """The commands in a document's code blocks, without comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
     here = "".join(block for block in blocks if not block.startswith(MARKERS))
     lines = here.replace("\\\n", " ").splitlines()
@@ -91,7 +91,7 @@ DOCUMENTED = list(dict.fromkeys(line for document in DOCUMENTS for line in comma
 
 
 def program(command: str) -> tuple[dict[str, str], list[str]]:
-    """The variables that it sets, and its words without `uv run`."""
+    """The variables that a command sets, and its arguments without `uv run`."""
     words = shlex.split(command)
     count = next(place for place, word in enumerate(words) if "=" not in word)
     variables = dict(word.split("=", 1) for word in words[:count])
@@ -112,7 +112,7 @@ OTHERS = [line for line in DOCUMENTED if line not in (*HERE, *BENCHMARKS, HOOKS)
 def reader(
     stored: Path, copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The home of who follows the documents from the first line on: the first command was run."""
+    """The home of a user who has run the first documented command."""
     home = tmp_path_factory.mktemp("reader")
     shutil.copytree(stored, home / "data")
     (home / "sample").symlink_to(REPOSITORY / "sample")
@@ -127,7 +127,7 @@ def reader(
 
 
 @pytest.mark.parametrize("command", HERE)
-def test_a_command_of_the_documents_ends_well(
+def test_a_documented_command_succeeds(
     command: str, reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables, words = program(command)
@@ -136,7 +136,7 @@ def test_a_command_of_the_documents_ends_well(
     own |= {"FRUITS_INPUT": str(reader / "photos")}
     for name, value in (own | variables).items():
         monkeypatch.setenv(name, value.replace("~", str(reader)))
-    # Settings are read once a process, when the definitions are imported.
+    # Settings are read once per process, when the definitions are imported.
     monkeypatch.setattr(fruits_assets, "definitions", definitions)
     monkeypatch.delitem(sys.modules, definitions.__name__)
     if words[0] == "dagster":
@@ -150,10 +150,10 @@ def test_a_command_of_the_documents_ends_well(
 
 
 @pytest.mark.parametrize("command", BENCHMARKS)
-def test_a_benchmark_says_what_it_measures(
+def test_a_benchmark_has_a_help_text(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It takes minutes, so that only its start is run."""
+    """It takes minutes, so only its start is tested."""
     module = command.partition(" -m ")[2].split()[0]
     monkeypatch.syspath_prepend(REPOSITORY)
     monkeypatch.setattr(sys, "argv", [module, "--help"])
@@ -172,11 +172,11 @@ def test_the_hooks_before_a_commit_are_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", OTHERS)
-def test_every_other_command_is_run_where_the_table_says(command: str) -> None:
+def test_every_other_command_is_run_in_the_listed_place(command: str) -> None:
     assert command in ELSEWHERE, f"Run it here, or name in ELSEWHERE who does: {command}"
     file, text = ELSEWHERE[command]
     assert text in (REPOSITORY / file).read_text()
 
 
-def test_the_table_has_no_command_that_is_in_no_document() -> None:
+def test_the_table_only_lists_documented_commands() -> None:
     assert [command for command in ELSEWHERE if command not in DOCUMENTED] == []

@@ -1,4 +1,4 @@
-"""The reference pages say what the code says: settings, run configuration, columns, reasons."""
+"""The reference pages match the code: settings, run configuration, columns, reasons."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_key_of_the_run_configuration_is_documented_with_its_default() -> 
 
 
 def configured() -> dict[str, str]:
-    """Default by key, of every op of an asset."""
+    """The default of each config key of the asset ops."""
     found: dict[str, Any] = {}
     for asset in assets():
         fields = getattr(asset.op.config_schema.config_type, "fields", {})
@@ -69,7 +69,7 @@ def test_the_documented_columns_are_those_of_the_table(asset: str) -> None:
         (field.name, type_name(field.type), field.metadata[b"comment"].decode())
         for field in TABLES[asset]
     ]
-    assert all(len(row) == 5 and row[4] for row in rows)  # each has an example
+    assert all(len(row) == 5 and row[4] for row in rows)  # each column has an example
 
 
 def test_every_reason_of_a_rejected_file_is_documented() -> None:
@@ -97,8 +97,8 @@ def test_every_kind_of_error_has_an_entry_under_troubleshooting() -> None:
     assert [name for name in kinds if name not in bases and f"`{name}`" not in text] == []
 
 
-def test_every_message_under_troubleshooting_is_one_that_the_code_has() -> None:
-    """A message is quoted up to where its values begin."""
+def test_every_message_under_troubleshooting_is_in_the_code() -> None:
+    """Messages are quoted up to their first value."""
     text = (DOCS / "troubleshooting.md").read_text()
     sources = [
         file.read_text()
@@ -112,7 +112,7 @@ def test_every_message_under_troubleshooting_is_one_that_the_code_has() -> None:
     assert [part for part in parts if part not in code] == []
 
 
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_the_pages_are_valid() -> None:
     pages = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
     broken = [
         f"{page.name}: {target}"

@@ -1,4 +1,4 @@
-"""Pictures of something else come in: the run goes on, and the check names the worst of them."""
+"""Unusual pictures do not stop the run, and the check reports the worst of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spark_src.tables.delta import Snapshot
 NAME = "new_images_are_familiar"
 
 
-def test_pictures_of_noise_are_warned_of_by_their_paths(
+def test_pictures_of_noise_are_listed_in_a_warning(
     copied: Path, sample: Path, tmp_path: Path, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
     source = Path(shutil.copytree(sample, tmp_path / "in"))
@@ -32,7 +32,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == NAME]
     assert result.success
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert str(found.description).startswith("8 of 8 new images have more outside")
+    assert str(found.description).startswith("8 of 8 new images have a larger residual")
     worst = found.metadata["most unusual images"]
     assert isinstance(worst, dg.TableMetadataValue)
     paths = {f"Training/Noise/{number}.png" for number in range(8)}
@@ -41,7 +41,7 @@ def test_pictures_of_noise_are_warned_of_by_their_paths(
 
 
 @pytest.mark.parametrize("show_photos", [False, True])
-def test_a_persons_photo_is_named_only_where_the_setting_allows_it(
+def test_a_personal_photo_is_named_only_if_the_setting_allows_it(
     *,
     show_photos: bool,
     copied: Path,

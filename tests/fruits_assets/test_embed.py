@@ -1,4 +1,4 @@
-"""`fruits embed`, and what docs/phone.md says of the way to the same numbers on a phone."""
+"""`fruits embed`, and the instructions of docs/phone.md for the same numbers on a phone."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_numbers_are_those_of_the_table(
         np.testing.assert_allclose(found["pca"], rows[path]["pca"], atol=1e-6, rtol=1e-6)
 
 
-def test_csv_and_table_have_a_number_for_each_component(
+def test_csv_and_table_have_one_number_per_component(
     embed: Embed, rows: dict[str, dict[str, Any]], sample: Path
 ) -> None:
     path = min(rows)
@@ -82,7 +82,7 @@ def test_csv_and_table_have_a_number_for_each_component(
     assert "pca_49" in output and row["pca_49"] in output
 
 
-def test_a_file_that_is_no_picture_is_named_and_the_others_are_embedded(
+def test_a_file_that_is_not_a_picture_is_reported_and_the_others_are_embedded(
     embed: Embed, sample: Path, tmp_path: Path
 ) -> None:
     good = str(next(sample.rglob("*.jpg")))
@@ -94,7 +94,7 @@ def test_a_file_that_is_no_picture_is_named_and_the_others_are_embedded(
     assert f"{missing}: it cannot be read" in errors
 
 
-def test_without_models_in_storage_the_remedy_is_named(
+def test_missing_models_are_reported_with_the_remedy(
     embed: Embed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path))

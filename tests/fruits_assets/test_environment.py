@@ -1,4 +1,4 @@
-"""Dagster's commands find home and module without a variable or a flag."""
+"""Dagster's commands find their home and module without variables or flags."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_sensor_has_the_time_to_list_a_million_objects(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_a_value_that_is_set_already_wins(name: str, tmp_path: Path) -> None:
+def test_an_existing_variable_takes_precedence(name: str, tmp_path: Path) -> None:
     assert value_in_fresh_python(name, tmp_path, **{name: "own"}) == "own"
 
 
@@ -61,7 +61,7 @@ def test_python_starts_without_loading_the_project(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_dagster_lists_the_assets_with_no_flag(tmp_path: Path) -> None:
+def test_dagster_lists_the_assets_without_flags(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in DEFAULTS}
     done = subprocess.run(
         [sys.executable, "-m", "dagster", "asset", "list"],

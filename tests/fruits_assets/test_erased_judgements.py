@@ -1,4 +1,4 @@
-"""After an erasure the assets that judge the pictures are those of the pictures that are left."""
+"""After an erasure, the evaluation assets only depend on the remaining pictures."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ def erased(
     run: Callable[..., dg.ExecuteInProcessResult],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Tables, int]:
-    """Storage after an erasure, and how many images the classifier had learnt from before.
-
-    Without a split of that name, it learns from the person's photos, too: from a label of theirs
-    alone, and from copies of others' pictures.
+    """Storage after an erasure, and the number of images the classifier was trained on before.
+    Without a split `Training`, it was also trained on the person's photos: under a label that only
+    they have, and copies of others' pictures.
     """
     folder = tmp_path_factory.mktemp("judged")
     source, root = folder / "input", Path(shutil.copytree(stored, folder / "data"))
@@ -62,7 +61,7 @@ def erased(
     return tables, before.sums.n_images
 
 
-def test_the_classifier_is_to_the_last_bit_the_one_of_the_images_that_are_left(
+def test_the_classifier_equals_one_trained_on_the_remaining_images(
     erased: tuple[Tables, int],
 ) -> None:
     tables, before = erased
@@ -81,7 +80,7 @@ def test_the_classifier_is_to_the_last_bit_the_one_of_the_images_that_are_left(
     np.testing.assert_allclose(head.offsets, anew.head.offsets, rtol=0, atol=1e-9)
 
 
-def test_no_duplicate_and_no_doubtful_label_is_the_persons(erased: tuple[Tables, int]) -> None:
+def test_no_duplicate_or_doubtful_label_is_of_the_person(erased: tuple[Tables, int]) -> None:
     tables, _ = erased
     health = tables.current("data_health")
     assert health.typed(HealthStatistics).images == tables.current("raw_images").rows

@@ -1,4 +1,4 @@
-"""Runs that fail: the message is clear, and what was current stays as it was."""
+"""Failing runs have a clear message and leave the current versions unchanged."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ UPSTREAM = {
     "fruit_classifier": "key:pca_model or key:pca_components",
     "label_issues": "key:pca_model or key:pca_components",
 }
-"""What a run with three components has to make first, so that the asset is to be made anew."""
+"""Upstream assets of a run with three components, so that the asset has to be rebuilt."""
 
 
 class RunsOutOfSpace(DeltaIOManager):
-    """Fails once everything is written that the commit would make current."""
+    """Fails after all files are written, before the commit."""
 
     def store(self, change: Change, context: Any, code_version: str = "") -> Metadata:
         if change.write.asset in {"pca_components", "csv_export"}:
@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
     assert not result.success
     text = error_text(result)
     assert f"The disk of {before.location} is full (" in text
-    assert "make room, or set FRUITS_STORAGE to a folder on a larger disk" in text
+    assert "or set FRUITS_STORAGE to a folder on a larger disk" in text
     assert current(copied, asset) == before
     assert files.items() <= digests(copied).items()
     assert run(copied, asset).success
@@ -78,7 +78,7 @@ def test_a_failed_write_leaves_the_old_version_current_and_the_next_run_succeeds
 
 
 @pytest.mark.parametrize("asset", UPSTREAM)
-def test_a_run_that_another_overtook_fails_and_changes_nothing(
+def test_a_run_overtaken_by_another_fails_and_changes_nothing(
     *, asset: str, copied: Path, run: Run, current: Current, digests: Digests, error_text: ErrorText
 ) -> None:
     run(copied, UPSTREAM[asset], ops=WITH_3)
@@ -95,7 +95,7 @@ def test_a_run_that_another_overtook_fails_and_changes_nothing(
     assert files.items() <= digests(copied).items()
 
 
-def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
+def test_a_failed_preview_does_not_fail_the_run(
     copied: Path, run: Run, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_picture_and_nothing_else(
     assert made(result) == {"pca_model"}
 
 
-def test_pictures_whose_vectors_are_all_the_same_are_refused_and_nothing_downstream_is_made(
+def test_identical_vectors_are_refused_before_downstream_assets_run(
     copied: Path, sample: Path, tmp_path: Path, run: Run, made: Made, error_text: ErrorText
 ) -> None:
     source = tmp_path / "input" / "Training" / "Apple"
@@ -120,7 +120,7 @@ def test_pictures_whose_vectors_are_all_the_same_are_refused_and_nothing_downstr
     assert made(result) == {"raw_images", "rejected_images"}
 
 
-def test_a_stored_picture_that_cannot_be_decoded_is_named_and_the_old_features_stay(
+def test_an_undecodable_stored_picture_is_named_and_the_old_features_stay(
     *,
     copied: Path,
     run: Run,
@@ -136,8 +136,8 @@ def test_a_stored_picture_that_cannot_be_decoded_is_named_and_the_old_features_s
     index = pictures.schema.get_field_index("content")
     pq.write_table(pictures.set_column(index, "content", pa.array(contents, pa.binary())), part)
     before, files = current(copied, "mobilenet_features"), digests(copied)
-    anew = {"mobilenet_features": {"recompute": True}}
-    result = run(copied, "mobilenet_features", ops=anew, raise_on_error=False)
+    recompute = {"mobilenet_features": {"recompute": True}}
+    result = run(copied, "mobilenet_features", ops=recompute, raise_on_error=False)
     assert not result.success
     assert pictures.column("path").to_pylist()[7] in error_text(result)
     assert current(copied, "mobilenet_features") == before
@@ -159,14 +159,14 @@ def test_a_changed_model_file_is_refused_before_any_feature_is_computed(
 
 @pytest.fixture
 def with_junk(copy_pictures: Callable[..., Path], tmp_path: Path) -> Path:
-    """12 pictures, each four times, and 8 files that are none."""
+    """12 pictures, each four times, and 8 files that are not pictures."""
     folder = copy_pictures(tmp_path / "input", 12, copies=4)
     for number in range(8):
         (folder / "Training" / f"notes-{number}.txt").write_text("no picture")
     return folder
 
 
-def test_too_much_junk_fails_the_run_with_the_ledger_written_and_the_pictures_kept(
+def test_too_many_rejected_files_fail_the_run_but_are_recorded(
     *, with_junk: Path, copied: Path, run: Run, read: Read, digests: Digests, error_text: ErrorText
 ) -> None:
     before = digests(copied)
@@ -186,7 +186,7 @@ def test_too_much_junk_fails_the_run_with_the_ledger_written_and_the_pictures_ke
     ]
 
 
-def test_a_run_can_allow_more_junk(with_junk: Path, tmp_path: Path, run: Run) -> None:
+def test_a_run_can_allow_more_rejected_files(with_junk: Path, tmp_path: Path, run: Run) -> None:
     ops = {"ingest": {"max_rejected_share": 0.15}}
     result = run(tmp_path / "data", "raw_images", source=with_junk, ops=ops)
     evaluations = result.get_asset_check_evaluations()
@@ -197,7 +197,7 @@ def test_a_run_can_allow_more_junk(with_junk: Path, tmp_path: Path, run: Run) ->
     ]
 
 
-def test_an_input_of_nothing_but_junk_never_becomes_an_empty_table(
+def test_an_input_without_pictures_never_results_in_an_empty_table(
     copied: Path, tmp_path: Path, run: Run, digests: Digests, error_text: ErrorText
 ) -> None:
     folder = tmp_path / "junk"
@@ -238,7 +238,7 @@ def test_a_value_out_of_range_in_the_run_config_is_refused_by_name(
     assert digests(copied) == before
 
 
-def test_a_single_picture_is_refused_in_a_clear_sentence_and_its_features_stay(
+def test_pca_of_a_single_picture_is_refused_and_its_features_stay(
     copied: Path,
     copy_pictures: Callable[..., Path],
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_a_single_picture_is_refused_in_a_clear_sentence_and_its_features_stay(
     assert len(pq.read_table(copied / PREFIXES["pca_components"])) > 1
 
 
-def test_downstream_assets_read_the_new_version_and_the_one_before_stays_readable(
+def test_downstream_assets_read_the_new_version_and_the_old_one_stays_readable(
     copied: Path, run: Run, current: Current, read: Read
 ) -> None:
     before = current(copied, "pca_components")

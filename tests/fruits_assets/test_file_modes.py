@@ -1,4 +1,4 @@
-"""What processes here write is for their user alone: Python's, delta-rs's and Java's files."""
+"""Files written by Python, delta-rs and Java are private to their user."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ spark.stop()
 
 
 def modes_below(folder: Path) -> dict[str, str]:
-    """Files and folders that others could read or enter."""
+    """Files and folders that other users could access."""
     every = [folder, *folder.rglob("*")]
     modes = {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in every}
     return {name: oct(mode) for name, mode in modes.items() if mode & 0o077}
 
 
 @pytest.mark.parametrize("code", [_WRITES, _SPARK], ids=["python and delta-rs", "java"])
-def test_files_that_processes_here_make_are_for_their_user_alone(tmp_path: Path, code: str) -> None:
+def test_files_are_private_to_their_user(tmp_path: Path, code: str) -> None:
     home, data = tmp_path / "dagster_home", tmp_path / "data"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(
         [sys.executable, "-c", code, str(data)],
         env=environment,
         check=True,
-        umask=0o022,  # as a shell has it
+        umask=0o022,  # the usual umask of a shell
     )
     assert any(path.is_file() for path in data.rglob("*"))
     assert modes_below(data) == {}
-    home_files = [name for name in modes_below(home) if name != "."]  # the test made the folder
+    home_files = [name for name in modes_below(home) if name != "."]  # the test created the folder
     assert home_files == []

@@ -1,4 +1,4 @@
-"""The asset graph as a whole: what it consists of, and that Dagster can load it."""
+"""The asset graph: its contents, and that Dagster can load it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_graph_is_the_one_of_the_snapshot(tmp_path: Path) -> None:
     )
 
 
-def test_every_asset_and_check_says_what_it_is(tmp_path: Path) -> None:
+def test_every_asset_and_check_has_a_description(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
@@ -110,8 +110,8 @@ def test_every_asset_links_to_its_code(tmp_path: Path) -> None:
         assert any(f"catalog.{asset.upper()}." in line for line in lines), asset
 
 
-def test_no_description_is_but_a_name(tmp_path: Path) -> None:
-    """A newcomer reads a sentence, and no two assets or checks of one asset share one."""
+def test_descriptions_are_sentences(tmp_path: Path) -> None:
+    """Descriptions are sentences, and unique among assets and the checks of an asset."""
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
     texts = [node.description or "" for node in nodes]
@@ -134,7 +134,7 @@ def test_dagster_validates_the_definitions() -> None:
 
 
 def test_the_definitions_load_none_of_the_slow_libraries_that_only_some_processes_need() -> None:
-    """Every command of Dagster's, every run and every step on the cluster loads them first."""
+    """Every Dagster command, run and step on the cluster loads them first."""
     slow = {"dagster_aws", "matplotlib", "pyspark.ml", "sklearn", "tensorflow"}
     program = f"import sys, fruits_assets.definitions; print({slow} & set(sys.modules))"
     own = {name: value for name, value in os.environ.items() if not name.startswith("FRUITS_")}
@@ -144,7 +144,7 @@ def test_the_definitions_load_none_of_the_slow_libraries_that_only_some_processe
     assert done.stdout == b"set()\n"
 
 
-def test_the_selections_that_the_project_advises_reach_all_that_they_mean(tmp_path: Path) -> None:
+def test_recommended_selections_include_the_intended_assets(tmp_path: Path) -> None:
     """`+` is one layer in Dagster's selections, `*` is all of them."""
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
 

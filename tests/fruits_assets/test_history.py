@@ -1,4 +1,4 @@
-"""`fruits history`: an asset's versions, when and by which run they were made, what changed."""
+"""`fruits history`: an asset's versions with time, run and changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @pytest.fixture
 def history(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> History:
-    """Run the command: the table's rows, cell by cell, and all that was printed."""
+    """Run the command; return the table's cells and the complete output."""
     monkeypatch.setenv("FRUITS_STORAGE", str(tables.root))
 
     def run(*arguments: str) -> tuple[Rows, str]:
@@ -66,7 +66,7 @@ def components(rows: int) -> ComponentsStatistics:
 
 
 def store(tables: Tables, run_id: str, *sizes: int) -> Snapshot:
-    """A version of `pca_components` whose files have so many rows; files of before are kept."""
+    """Commit a version of `pca_components` with files of these row counts; keep earlier files."""
     write = tables.begin("pca_components", run_id)
     kept = [file.rows for file in write.before.files] if write.before else []
     added = tuple(part(write, rows) for rows in sizes)
@@ -81,7 +81,7 @@ def export(tables: Tables, of: Snapshot) -> Snapshot:
     return commit_artifact(write, statistics)
 
 
-def test_versions_come_with_time_run_and_rows_the_latest_first(
+def test_versions_are_listed_with_time_run_and_rows_newest_first(
     tables: Tables, history: History
 ) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
@@ -97,7 +97,7 @@ def test_versions_come_with_time_run_and_rows_the_latest_first(
         assert before <= at <= datetime.now(UTC)
 
 
-def test_what_changed_is_said_in_rows_and_files(tables: Tables, history: History) -> None:
+def test_changes_are_shown_in_rows_and_files(tables: Tables, history: History) -> None:
     first = store(tables, "first", 4, 3)
     write = tables.begin("pca_components", "second")
     gone = next(file.name for file in first.files if file.rows == 4)
@@ -113,23 +113,19 @@ def test_what_changed_is_said_in_rows_and_files(tables: Tables, history: History
     ]
 
 
-def test_why_a_version_was_made_is_said_where_its_commit_says_so(
-    tables: Tables, history: History
-) -> None:
+def test_the_note_of_a_commit_is_shown(tables: Tables, history: History) -> None:
     write = tables.begin("pca_components", "erasure")
     Change(write, components(1), (part(write, 1),), note="rows were [erased]").commit()
     assert "rows were [erased]" in history("pca_components")[1]
 
 
-def test_a_version_names_those_that_it_was_made_from(tables: Tables, history: History) -> None:
+def test_the_input_versions_are_shown(tables: Tables, history: History) -> None:
     store(tables, "first", 3)
     export(tables, store(tables, "second", 2))
     assert history("csv_export")[0][0][3] == "pca_components 1"
 
 
-def test_of_a_file_its_own_rows_and_its_name_are_shown_not_those_of_the_table_that_names_it(
-    tables: Tables, history: History
-) -> None:
+def test_a_file_asset_is_shown_with_its_own_rows_and_name(tables: Tables, history: History) -> None:
     export(tables, store(tables, "first", 240))
     assert [row[4:] for row in history("csv_export")[0]] == [["240", "new pca_components.csv"]]
 
@@ -143,22 +139,20 @@ def test_a_file_that_was_kept_is_not_called_new(tables: Tables, history: History
     assert changes == [["", "new b.json"], ["", "kept a.json"], ["", "new a.json"]]
 
 
-def test_a_run_that_changed_nothing_made_no_version(tables: Tables, history: History) -> None:
+def test_a_run_without_changes_creates_no_version(tables: Tables, history: History) -> None:
     store(tables, "first", 3)
     Change.none(tables.begin("pca_components", "second")).commit()
     assert [row[2] for row in history("pca_components")[0]] == ["first"]
 
 
-def test_commits_that_delta_makes_for_itself_are_no_versions(
-    tables: Tables, history: History
-) -> None:
+def test_maintenance_commits_are_not_listed(tables: Tables, history: History) -> None:
     store(tables, "first", 3)
     tables.vacuum("pca_components")
     store(tables, "second", 3)
     assert [row[2] for row in history("pca_components")[0]] == ["second", "first"]
 
 
-def test_of_many_versions_the_last_are_shown_and_the_way_to_the_others_is_named(
+def test_only_the_latest_versions_are_shown_with_a_hint_to_the_others(
     tables: Tables, history: History
 ) -> None:
     for number in range(4):
@@ -169,21 +163,19 @@ def test_of_many_versions_the_last_are_shown_and_the_way_to_the_others_is_named(
     assert "earlier" not in history("pca_components", "--limit", "4")[1]
 
 
-def test_a_kept_file_is_known_also_where_its_former_version_is_not_shown(
-    tables: Tables, history: History
-) -> None:
+def test_a_kept_file_is_recognized_beyond_the_limit(tables: Tables, history: History) -> None:
     first = store(tables, "first", 3)
     export(tables, first)
     export(tables, first)
     assert history("csv_export", "--limit", "1")[0][0][5] == "kept pca_components.csv"
 
 
-def test_without_a_version_the_command_that_makes_one_is_named(history: History) -> None:
+def test_without_a_version_the_command_to_materialize_is_shown(history: History) -> None:
     output = " ".join(history("pca_components")[1].split())
     assert "uv run dagster asset materialize --select '*pca_components'" in output
 
 
-def test_a_wrong_name_is_answered_with_the_nearest(history: History) -> None:
+def test_the_closest_name_is_suggested_for_an_unknown_asset(history: History) -> None:
     assert re.search("did you mean pca_components", history("pca_component")[1])
 
 

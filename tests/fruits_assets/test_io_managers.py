@@ -1,4 +1,4 @@
-"""What the IO manager gives back, and what it says where there is nothing to give."""
+"""The IO manager loads what was stored, and reports missing versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(root: Path, asset: str) -> Any:
 
 
 @pytest.mark.parametrize("asset", PREFIXES)
-def test_an_asset_nothing_made_is_named_with_its_folder_and_the_command(
+def test_a_missing_asset_is_reported_with_its_folder_and_the_command(
     asset: str, tmp_path: Path
 ) -> None:
     with pytest.raises(dg.Failure) as caught:
@@ -51,7 +51,7 @@ def test_a_run_of_pca_without_features_says_so_and_writes_nothing(
 
 
 @pytest.mark.parametrize("asset", TABLES)
-def test_a_table_comes_back_as_the_version_that_is_current(
+def test_a_table_is_loaded_as_its_current_version(
     asset: str, stored: Path, current: Callable[[Path, str], Snapshot]
 ) -> None:
     snapshot = load(stored, asset)
@@ -59,13 +59,13 @@ def test_a_table_comes_back_as_the_version_that_is_current(
     assert snapshot.rows == TABLES[asset]
 
 
-def test_the_models_come_back_as_they_were_stored(stored: Path) -> None:
+def test_models_are_loaded_as_they_were_stored(stored: Path) -> None:
     model = files.load(load(stored, "mobilenet_model"))
     assert model.content[4:8] == b"TFL3"
     assert load_current(load(stored, "pca_model")).model_sha256 == model.sha256
 
 
-def test_the_csv_export_comes_back_with_the_location_of_its_file(stored: Path) -> None:
+def test_the_csv_export_is_loaded_with_the_location_of_its_file(stored: Path) -> None:
     assert len(load(stored, "csv_export").data_location.read().splitlines()) == 241
 
 
@@ -90,7 +90,7 @@ def test_a_version_of_newer_code_is_refused(copied: Path) -> None:
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "mobilenet_model"])
-def test_storage_of_the_first_edition_is_refused_with_the_remedy_and_left_alone(
+def test_storage_of_the_first_edition_is_refused_with_the_remedy_and_not_changed(
     asset: str, tmp_path: Path, run: Run, error_text: Callable[[dg.ExecuteInProcessResult], str]
 ) -> None:
     folder = tmp_path / PREFIXES[asset]
@@ -113,7 +113,7 @@ def test_a_storage_that_delta_would_misread_is_refused_by_name_before_anything_i
     assert not root.exists()
 
 
-def test_an_asset_cannot_be_unchanged_that_was_never_made(tmp_path: Path) -> None:
+def test_a_missing_asset_cannot_be_unchanged(tmp_path: Path) -> None:
     storage = AssetStorage(root=str(tmp_path))
     change = Change.none(storage.tables.begin("raw_images", "a-run"))
     context = dg.build_output_context(asset_key=dg.AssetKey("raw_images"))

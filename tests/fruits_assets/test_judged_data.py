@@ -1,4 +1,4 @@
-"""`data_health`, `fruit_classifier`, `label_issues`: of the sample, and of what was added to it."""
+"""`data_health`, `fruit_classifier` and `label_issues` of the sample and of added pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Read = Callable[..., pa.Table]
 
 @pytest.fixture(scope="module")
 def original(sample: Path) -> Path:
-    """A picture of the sample that is planted again."""
+    """A picture of the sample that is added again."""
     return min((sample / "Training" / "Apple Golden 1").iterdir())
 
 
@@ -101,9 +101,7 @@ def test_a_refresh_finds_what_comparing_everything_finds(planted: tuple[Path, Pa
     assert anew.health.groups["path"].tolist() == kept["path"].tolist()
 
 
-def test_the_checks_name_the_copies_by_their_ids_alone(
-    planted: tuple[Path, Path], check: Check
-) -> None:
+def test_the_checks_show_only_ids_of_the_copies(planted: tuple[Path, Path], check: Check) -> None:
     outcomes = check(planted[1])
     splits = outcomes["data_health:no_picture_in_two_splits"]
     labels = outcomes["data_health:no_picture_under_two_labels"]
@@ -112,7 +110,7 @@ def test_the_checks_name_the_copies_by_their_ids_alone(
     assert labels.text.startswith("1 exact and")
 
 
-def test_the_classifier_tells_the_samples_fruits_about_an_axis_that_was_not_seen(
+def test_the_classifier_recognizes_fruits_from_a_held_out_axis(
     stored: Path,
 ) -> None:
     snapshot = tables_in(stored).current("fruit_classifier")
@@ -124,7 +122,7 @@ def test_the_classifier_tells_the_samples_fruits_about_an_axis_that_was_not_seen
     assert answer["per_class"].keys() == {"Apple Golden 1", "Cherry 2", "Tomato 2"}
 
 
-def test_a_refreshed_classifier_is_the_one_that_is_learnt_anew(planted: tuple[Path, Path]) -> None:
+def test_a_refreshed_classifier_equals_one_trained_from_scratch(planted: tuple[Path, Path]) -> None:
     tables = tables_in(planted[1])
     pca = load_current(tables.current("pca_model"))
     snapshot = tables.current("fruit_classifier")
@@ -139,7 +137,7 @@ def test_a_refreshed_classifier_is_the_one_that_is_learnt_anew(planted: tuple[Pa
     np.testing.assert_allclose(head.weights, anew.head.weights, rtol=0, atol=1e-9)
 
 
-def test_an_unchanged_run_makes_nothing_anew(planted: tuple[Path, Path], run: Run) -> None:
+def test_an_unchanged_run_rebuilds_nothing(planted: tuple[Path, Path], run: Run) -> None:
     source, root = planted
     names = ("data_health", "fruit_classifier", "label_issues")
     before = {name: tables_in(root).current(name).version for name in names}
@@ -147,7 +145,7 @@ def test_an_unchanged_run_makes_nothing_anew(planted: tuple[Path, Path], run: Ru
     assert {name: tables_in(root).current(name).version for name in names} == before
 
 
-def test_pictures_without_labels_are_no_failure(
+def test_pictures_without_labels_do_not_fail(
     sample: Path, stored: Path, run: Run, tmp_path: Path
 ) -> None:
     source = tmp_path / "flat"
@@ -190,7 +188,7 @@ def test_a_picture_is_classified_with_probabilities(command: Command, original: 
     assert "Apple Golden 1" in output
 
 
-def test_a_file_that_is_no_picture_is_named_and_the_others_are_classified(
+def test_a_file_that_is_not_a_picture_is_reported_and_the_others_are_classified(
     command: Command, original: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.jpg"
@@ -215,7 +213,7 @@ def test_a_search_finds_the_picture_itself_first_and_writes_a_page(
     assert html.count("Training/Apple Golden 1") + html.count("Test/Apple Golden 1") >= 4
 
 
-def test_search_in_python_gives_a_row_for_each_match(stored: Path, original: Path) -> None:
+def test_search_in_python_returns_one_row_per_match(stored: Path, original: Path) -> None:
     found = search([original, original.read_bytes()], k=3, storage=stored)
     assert found["picture"].tolist() == [0, 0, 0, 1, 1, 1]
     assert found["rank"].tolist() == [1, 2, 3, 1, 2, 3]
@@ -256,7 +254,9 @@ def test_a_corrected_list_under_the_input_changes_the_labels_of_the_tables(
     assert features.computed == 0
 
 
-def test_without_the_list_the_folders_count_again(corrected: tuple[Path, Path], run: Run) -> None:
+def test_without_the_list_the_labels_are_the_folders_again(
+    corrected: tuple[Path, Path], run: Run
+) -> None:
     source, root = corrected
     (source / "labels.csv").unlink()
     run(root, "raw_images*", source=source)

@@ -1,4 +1,4 @@
-"""A whole run killed while it works: tables stay as they were, and finished work is taken over."""
+"""A full run that is killed leaves the tables unchanged, and its finished work is reused."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PATIENCE_SECONDS = 300
 OF_TURNED_PICTURES = {
     "pca_components:variance_is_explained",
     "pca_components:new_images_are_familiar",
-    "data_health:no_picture_in_two_splits",  # a turned copy is much like its original
+    "data_health:no_picture_in_two_splits",  # a rotated copy resembles its original
 }
-"""Checks that may well fail of them, whether a run was killed or not."""
+"""Checks that may fail for these pictures, whether a run was killed or not."""
 
 Run = Callable[..., dg.ExecuteInProcessResult]
 Current = Callable[[Path, str], Snapshot]
@@ -37,7 +37,7 @@ Check = Callable[[Path], dict[str, Outcome]]
 
 @pytest.fixture
 def kill_in(copied: Path, tmp_path: Path) -> Callable[[str, Path], None]:
-    """Kill a whole run, and all it has started, once it has written a new file of an asset."""
+    """Kill a full run and its child processes once it has written a new file of an asset."""
 
     def kill(asset: str, source: Path) -> None:
         folder = copied / PREFIXES[asset]
@@ -69,7 +69,7 @@ def kill_in(copied: Path, tmp_path: Path) -> Callable[[str, Path], None]:
 
 @pytest.fixture
 def new_pictures(sample: Path, tmp_path: Path) -> Path:
-    """720 pictures whose contents nobody has seen yet."""
+    """720 pictures with new content."""
     folder = tmp_path / "input"
     for picture in sorted(sample.rglob("*.jpg")):
         target = folder / picture.relative_to(sample)
@@ -81,7 +81,7 @@ def new_pictures(sample: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_a_run_killed_in_mid_features_had_finished_is_not_computed_again(
+def test_features_finished_by_a_killed_run_are_not_computed_again(
     *,
     copied: Path,
     new_pictures: Path,
@@ -112,7 +112,7 @@ def test_what_a_run_killed_in_mid_features_had_finished_is_not_computed_again(
     assert failing <= OF_TURNED_PICTURES
 
 
-def test_a_run_killed_in_mid_ingest_leaves_both_tables_and_the_next_one_makes_them_whole(
+def test_a_run_killed_during_ingest_leaves_both_tables_and_the_next_completes_them(
     *,
     copied: Path,
     copy_pictures: Callable[..., Path],

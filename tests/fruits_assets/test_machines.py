@@ -1,6 +1,5 @@
-"""Runs on machines as people have them: other Sparks, no locale, no home, odd names and mounts.
-
-Each makes everything from 24 pictures in a fresh process.
+"""Runs on unusual machines: other Sparks, no locale, no home, odd names and mounts. Each runs the
+complete pipeline on 24 pictures in a new process.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def run(
     before: Sequence[str] = (),
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`fruits run` with nothing in its environment but what is given."""
+    """`fruits run` with only the given environment variables."""
     home = tmp_path / "dagster"
     home.mkdir(exist_ok=True)
     own = {"FRUITS_INPUT": str(pictures), "FRUITS_STORAGE": str(tmp_path / "tables-é")}
@@ -65,7 +64,7 @@ def can_unshare(*options: str) -> bool:
 def test_in_the_c_locale_beside_another_spark_with_no_home_on_one_core(
     tmp_path: Path, pictures: Path
 ) -> None:
-    """Faults that do not hide one another are tried in one run, which takes 20 s."""
+    """Independent faults are combined in one run, because each run takes 20 s."""
     other = tmp_path / "other-spark"
     (other / "python" / "pyspark").mkdir(parents=True)
     (other / "python" / "pyspark" / "__init__.py").write_text("raise ImportError('another Spark')")
@@ -91,7 +90,7 @@ def test_in_the_c_locale_beside_another_spark_with_no_home_on_one_core(
 def test_with_a_host_name_that_does_not_resolve_and_a_tmp_that_is_tiny_and_noexec(
     tmp_path: Path, pictures: Path
 ) -> None:
-    # What the tests use lies under /tmp, too: so TMPDIR is another folder with such a mount.
+    # The tests themselves use /tmp, so TMPDIR is another folder with such a mount.
     tiny = tmp_path / "tiny"
     tiny.mkdir()
     script = f'hostname no-such-host && mount -t tmpfs -o size=64k,noexec none {tiny} && exec "$@"'
@@ -117,7 +116,7 @@ def test_a_project_is_used_from_any_directory(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, unpacked as an installer does."""
+    """The wheel, unpacked like an installer does."""
     folder = tmp_path_factory.mktemp("wheel")
     command = ["uv", "build", "--wheel", "--quiet", "--out-dir", str(folder), str(REPOSITORY)]
     subprocess.run(command, check=True)
@@ -165,7 +164,7 @@ def site_packages() -> str:
     return str(Path(pydantic.__file__).parents[1])
 
 
-def test_doctor_says_what_would_be_used(tmp_path: Path, pictures: Path) -> None:
+def test_doctor_shows_the_environment_of_a_run(tmp_path: Path, pictures: Path) -> None:
     shutil.copy(min(pictures.rglob("*.jpg")), pictures / "ÄPFEL.jpg")
     done = subprocess.run(
         [FRUITS, "doctor", str(pictures)],
@@ -176,14 +175,14 @@ def test_doctor_says_what_would_be_used(tmp_path: Path, pictures: Path) -> None:
     )
     (pictures / "ÄPFEL.jpg").unlink()
     text = " ".join(done.stdout.replace("│", " ").split())
-    assert done.returncode == 1  # 50 components of 25 pictures
+    assert done.returncode == 1  # 50 components, but only 25 pictures
     assert "not used: SPARK_HOME" in text
     assert "25 files" in text
-    assert "pictures to fit on at most" in text and "of 50 components are kept" in text
+    assert "pictures to fit on allow at most" in text and "of 50 components" in text
     assert done.stdout.splitlines()[-1] == f"next    FRUITS_INPUT={pictures} uv run fruits run"
 
 
-def test_doctor_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [FRUITS, "doctor", str(tmp_path / "missing")],
         env=SYSTEM | {"FRUITS_STORAGE": str(tmp_path / "data")},

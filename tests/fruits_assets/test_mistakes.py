@@ -1,4 +1,4 @@
-"""What people mistype: one sentence each, with cause and remedy, before anything is read."""
+"""Typing mistakes are reported in one sentence with cause and remedy, before anything is read."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
     "Dagster's home is missing": (
         ("run",),
         {"DAGSTER_HOME": "/missing"},
-        "DAGSTER_HOME=/missing does not exist: make that folder (`mkdir -p /missing`), or unset "
-        "DAGSTER_HOME to use the project's own.",
+        "DAGSTER_HOME=/missing does not exist: create it (`mkdir -p /missing`), or unset "
+        "DAGSTER_HOME to use the project's default.",
     ),
     "Dagster's home is relative": (
         ("run",),
         {"DAGSTER_HOME": "home"},
-        "DAGSTER_HOME=home is relative: give the whole path of a folder.",
+        "DAGSTER_HOME=home is relative: use an absolute path.",
     ),
     "the storage cannot be made": (
         ("run",),
         {"FRUITS_STORAGE": "/proc/data"},
-        "/proc/data, where the tables lie, cannot be written to (No such file or directory): set "
+        "/proc/data, where the tables are stored, is not writable (No such file or directory): set "
         "FRUITS_STORAGE to a folder that you may write to.",
     ),
     "the path of an unknown asset": (
@@ -116,7 +116,7 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
     "a selection that cannot be read": (
         ("run", "--select", "key:((pca"),
         {},
-        "--select key:((pca cannot be read (",
+        "--select key:((pca is not valid (",
     ),
     "a selection of nothing": (
         ("run", "--select", "tag:stage=nothing"),
@@ -146,7 +146,7 @@ def test_a_mistake_is_one_sentence(
 
 
 @pytest.mark.parametrize("mistake", IN_ITS_OWN)
-def test_a_mistake_that_dagster_has_to_be_loaded_for_is_one_sentence(
+def test_a_mistake_that_needs_dagster_to_detect_is_one_sentence(
     mistake: str, sample: Path, copied: Path
 ) -> None:
     arguments, variables, message = IN_ITS_OWN[mistake]
@@ -176,7 +176,7 @@ def fruits(
     [
         (
             '{"ops": {"pca": {"config": {"n_components": 20}}}}',
-            "The run config sets ops.pca, and there is no such op: did you mean pca_model?",
+            "The run config sets ops.pca, but there is no such op: did you mean pca_model?",
         ),
         (
             '{"ops": {"pca_components": {"config": {"n_components": 20}}}}',
@@ -203,7 +203,7 @@ def test_dagsters_own_command_refuses_settings_that_no_asset_has(
     assert named in done.stderr + done.stdout
 
 
-def test_dagsters_own_command_says_a_bad_setting_in_one_line(tmp_path: Path) -> None:
+def test_dagsters_own_command_reports_an_invalid_setting_in_one_line(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("dagster"), "asset", "materialize", "--select", "*"]
     done = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""The steps of CONTRIBUTING's "Add an asset", followed: nothing else has to know a new asset."""
+"""The steps of "Add an asset" in CONTRIBUTING are sufficient to add an asset."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ DESCRIPTION = AssetDescription(
 
 @DESCRIPTION.asset()
 def image_sizes(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
-    """The width of each image, as an example of an asset that somebody adds."""
+    """The width of each image, as an example of a new asset."""
     write = storage.tables.begin(NAME, context.run.run_id)
     table = pa.table({"width": [100, 224]}, SCHEMA)
     file = write_file([table], write.folder, new_name(0), SCHEMA)

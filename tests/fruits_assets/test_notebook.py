@@ -45,9 +45,9 @@ def code_of(document: Any) -> dict[str, str]:
 def executed(
     stored: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Each cell's text and images, after one run of all in a kernel of the project's Python."""
+    """Each cell's text and images after running all cells in a kernel of the project's Python."""
     document = notebook()
-    specs = KernelSpecManager(kernel_dirs=[])  # not those that this machine happens to have
+    specs = KernelSpecManager(kernel_dirs=[])  # not the kernels installed on this machine
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
     runner = NotebookClient(
         document,
@@ -61,7 +61,7 @@ def executed(
         started = time.monotonic()
         runner.execute()
         seconds = time.monotonic() - started
-    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")  # noqa: T201 - for who runs with -s
+    print(f"\nnotebooks/explore.ipynb: {len(code_of(document))} cells in {seconds:.1f} s")  # noqa: T201 - shown with -s
     cells = [cell for cell in document.cells if cell.cell_type == "code"]
     texts = {
         cell.id: "".join(out.text for out in cell.outputs if out.output_type == "stream")
@@ -128,7 +128,7 @@ def test_without_assets_the_first_cell_names_the_command(
         run_cell(first, {})
 
 
-def test_pictures_that_may_be_a_persons_are_not_shown_unasked(stored: Path) -> None:
+def test_possibly_personal_pictures_are_not_shown_by_default(stored: Path) -> None:
     tables = Tables(Location.parse(str(stored)))
     images = tables.current("raw_images")
 
@@ -147,7 +147,7 @@ def test_a_picture_stands_alone_in_its_cell_because_livy_drops_the_text_beside_i
     assert all(re.fullmatch(r"%matplot \w+", source) for source in shown)
 
 
-def test_the_copy_for_a_cluster_tells_livy_the_code_and_the_settings(
+def test_the_copy_for_a_cluster_has_the_code_and_the_settings(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"s3://{bucket}/data"
@@ -178,7 +178,7 @@ def notebook_for(code: Path, settings: dict[str, str]) -> str:
     return cluster_notebook.for_cluster(Location.parse(str(code)), digest, settings)
 
 
-def test_a_clusters_notebook_runs_no_code_but_what_it_was_written_with(
+def test_a_clusters_notebook_only_runs_the_code_it_was_created_for(
     environment: Path, code: Path, tmp_path: Path
 ) -> None:
     planted = tmp_path / code.name
@@ -192,15 +192,13 @@ except RuntimeError as error:
     print(error)
 """
     assert on_a_node(environment, code, program) == ""
-    assert "is not the code that this notebook was written with" in on_a_node(
+    assert "is not the code that this notebook was created for" in on_a_node(
         environment, planted, program
     )
 
 
-def test_a_clusters_notebook_says_what_failed_where_a_picture_was_not_drawn(
-    environment: Path, code: Path
-) -> None:
-    """Sparkmagic runs the cells below one that failed."""
+def test_a_clusters_notebook_reports_a_missing_picture(environment: Path, code: Path) -> None:
+    """Sparkmagic continues after a failed cell."""
     document = json.loads(notebook_for(code, {"FRUITS_STORAGE": "/nowhere"}))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
     program = f"""{LIVY}
@@ -222,7 +220,7 @@ print(said)
 def test_it_runs_in_the_clusters_environment_cell_by_cell_as_livy_runs_them(
     environment: Path, code: Path, stored: Path, sample: Path
 ) -> None:
-    """Without IPython, scikit-learn and Spark: what a cluster's notebook has is this and Livy."""
+    """A cluster's notebook has only this environment and Livy, without IPython or scikit-learn."""
     settings = {"FRUITS_STORAGE": str(stored), "FRUITS_INPUT": str(sample)}
     document = json.loads(notebook_for(code, settings))
     cells = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]

@@ -1,4 +1,4 @@
-"""The queue of what S3 tells about the input: read without losing, counted without names."""
+"""The queue of S3 notifications: no message is lost, and no names are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AWS_URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/fruits-features-inpu
 
 
 class Notified:
-    """A queue, what is put into it and what is left of it."""
+    """A queue with helpers to send and count messages."""
 
     def __init__(self) -> None:
         made = client("sqs", REGION).create_queue(QueueName=f"fruits-{uuid.uuid4().hex[:12]}")
@@ -26,7 +26,7 @@ class Notified:
         self.queue = InputQueue(self.url, REGION)
 
     def listen(self, bucket: str) -> None:
-        """Let the bucket tell the queue of its input, as infra/storage.tf does."""
+        """Configure the bucket's notifications as infra/storage.tf does."""
         attributes = self._attributes("QueueArn")
         notified = {
             "QueueArn": attributes["QueueArn"],
@@ -42,20 +42,20 @@ class Notified:
             client("sqs", REGION).send_message(QueueUrl=self.url, MessageBody=body)
 
     def show_again(self, notices: Notices) -> None:
-        """What happens by itself once the time is over for which received messages are hidden."""
+        """Make received messages visible again, as after their visibility timeout."""
         for handle in notices.handles:
             client("sqs", REGION).change_message_visibility(
                 QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0
             )
 
     def show_at_once(self) -> None:
-        """Let each message be received by every call."""
+        """Set the visibility timeout to zero."""
         client("sqs", REGION).set_queue_attributes(
             QueueUrl=self.url, Attributes={"VisibilityTimeout": "0"}
         )
 
     def left(self) -> int:
-        """Messages that are not deleted, hidden ones too."""
+        """Number of messages in the queue, including hidden ones."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(number) for number in self._attributes(*names).values())
 
@@ -82,12 +82,12 @@ def put(bucket: str, key: str) -> None:
     client("s3", REGION).put_object(Bucket=bucket, Key=key, Body=b"a picture")
 
 
-def test_an_empty_queue_tells_nothing(notified: Notified) -> None:
+def test_an_empty_queue_has_no_events(notified: Notified) -> None:
     assert notified.queue.drain() == Notices(events=0, handles=())
     notified.queue.acknowledge(Notices())
 
 
-def test_pictures_that_come_and_go_are_told_and_what_runs_write_is_not(
+def test_changes_of_the_input_are_announced_but_not_those_of_the_storage(
     listening: Notified, bucket: str
 ) -> None:
     put(bucket, "input/photos/anna/1.jpg")
@@ -103,7 +103,7 @@ def test_nothing_of_a_pictures_name_is_kept(listening: Notified, bucket: str) ->
     assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
 
 
-def test_s3s_test_message_is_deleted_at_once_and_not_counted(
+def test_the_test_message_of_s3_is_deleted_at_once_and_not_counted(
     notified: Notified, bucket: str
 ) -> None:
     notified.listen(bucket)
@@ -112,10 +112,12 @@ def test_s3s_test_message_is_deleted_at_once_and_not_counted(
     assert notified.left() == 0
 
 
-def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bucket: str) -> None:
+def test_messages_are_redelivered_until_they_are_acknowledged(
+    listening: Notified, bucket: str
+) -> None:
     put(bucket, "input/1.jpg")
     first = listening.queue.drain()
-    assert listening.queue.drain().events == 0  # hidden, so that no second look handles it too
+    assert listening.queue.drain().events == 0  # hidden, so that no second call receives it
     listening.show_again(first)
     again = listening.queue.drain()
     assert again.events == first.events == 1
@@ -123,7 +125,7 @@ def test_messages_come_again_until_they_are_acknowledged(listening: Notified, bu
     assert listening.left() == 0
 
 
-def test_what_comes_after_a_look_is_not_acknowledged_with_it(notified: Notified) -> None:
+def test_messages_after_a_drain_are_not_acknowledged_with_it(notified: Notified) -> None:
     notified.send("one")
     notices = notified.queue.drain()
     notified.send("another")
@@ -164,7 +166,7 @@ def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(notified: 
     ],
     ids=lambda body: body[:20],
 )
-def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
+def test_an_unreadable_message_counts_as_an_event_and_can_be_acknowledged(
     notified: Notified, body: str
 ) -> None:
     notified.send(body)
@@ -174,23 +176,23 @@ def test_what_cannot_be_read_counts_as_an_event_and_can_be_acknowledged(
     assert notified.left() == 0
 
 
-def test_a_message_of_several_events_counts_each(notified: Notified) -> None:
+def test_each_event_of_a_message_is_counted(notified: Notified) -> None:
     notified.send('{"Records": [{"eventName": "ObjectCreated:Put"}, {}, {}]}')
     assert notified.queue.drain(limit=1).events == 3
 
 
-def test_a_look_receives_no_more_than_it_may_and_the_next_one_goes_on(notified: Notified) -> None:
+def test_a_drain_respects_its_limit_and_the_next_one_continues(notified: Notified) -> None:
     notified.send(*map(str, range(25)))
     first = notified.queue.drain(limit=2)
     assert first.events == 20
     rest = notified.queue.drain()
     assert rest.events == 5
-    notified.queue.acknowledge(first)  # two calls of ten
+    notified.queue.acknowledge(first)  # two calls of ten messages
     notified.queue.acknowledge(rest)
     assert notified.left() == 0
 
 
-def test_a_look_ends_in_time_though_messages_go_on_coming(
+def test_a_drain_ends_in_time_even_if_messages_keep_arriving(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "DRAIN_SECONDS", 0)
@@ -199,7 +201,7 @@ def test_a_look_ends_in_time_though_messages_go_on_coming(
 
 
 class Failing:
-    """SQS refuses the first message of a batch, in the first so many calls."""
+    """SQS fails for the first message of a batch, in the first calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
         self.batches: list[int] = []
@@ -220,18 +222,18 @@ class Failing:
         monkeypatch.setattr(SQSBackend, "delete_message_batch", delete)
 
 
-def test_what_was_not_deleted_is_tried_once_more(
+def test_a_failed_deletion_is_retried_once(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notified.send(*map(str, range(12)))
     notices = notified.queue.drain()
     failing = Failing(monkeypatch, calls=2)
     notified.queue.acknowledge(notices)
-    assert failing.batches == [10, 2, 2]  # the last: one of each of the first two
+    assert failing.batches == [10, 2, 2]  # the last call: one of each of the first two
     assert notified.left() == 0
 
 
-def test_what_cannot_be_deleted_is_said_and_comes_again(
+def test_a_message_that_cannot_be_deleted_is_reported_and_redelivered(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notified.send(*map(str, range(12)))
@@ -246,7 +248,7 @@ def test_what_cannot_be_deleted_is_said_and_comes_again(
     assert notified.left() == 1
 
 
-def test_a_test_message_that_cannot_be_deleted_loses_no_other(
+def test_a_test_message_that_cannot_be_deleted_does_not_affect_others(
     listening: Notified, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "input/1.jpg")
@@ -259,42 +261,40 @@ def test_a_test_message_that_cannot_be_deleted_loses_no_other(
 
 
 @pytest.mark.parametrize("call", ["drain", "acknowledge"])
-def test_a_queue_that_is_not_there_is_said_with_what_to_do(aws: str, call: str) -> None:
+def test_a_missing_queue_is_reported_with_the_remedy(aws: str, call: str) -> None:
     queue = InputQueue(f"{aws}/123456789012/fruits-none", REGION)
     with pytest.raises(AwsError, match=r"no such queue\. Set FRUITS_INPUT_QUEUE .* or unset it"):
         queue.drain() if call == "drain" else queue.acknowledge(Notices(1, ("a handle",)))
 
 
-def test_other_refusals_are_reported_as_everywhere(
-    notified: Notified, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS takes
+def test_other_aws_errors_are_reported(notified: Notified, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "BATCH", 11)  # more than SQS accepts
     with pytest.raises(AwsError, match=f"Receiving messages from {notified.url} failed: Invalid"):
         notified.queue.drain()
 
 
-def test_the_url_of_a_queue_in_the_region_is_taken_without_asking_aws() -> None:
+def test_the_url_of_a_queue_in_the_region_is_accepted_without_calling_aws() -> None:
     InputQueue(AWS_URL, REGION)
 
 
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("", "is no URL of SQS"),
-        ("fruits-features-input", "is no URL of SQS"),
-        (f"arn:aws:sqs:{REGION}:123456789012:fruits-features-input", "is no URL of SQS"),
-        (AWS_URL.replace("https", "http"), "is no URL of SQS"),
-        (AWS_URL.replace(".com", ".com.example.org"), "is no URL of SQS"),
-        (AWS_URL.replace("sqs.", "sns."), "is no URL of SQS"),
-        (f"{AWS_URL}\n", "is no URL of SQS"),
-        (f"{AWS_URL}.fifo", "is no URL of SQS"),  # S3 sends to none
-        ("http://127.0.0.1:5000/123456789012/queue", "is no URL of SQS"),
-        (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, and names of pictures .* in the EU"),
-        (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, and names of pictures .* in the EU"),
+        ("", "is not an SQS URL"),
+        ("fruits-features-input", "is not an SQS URL"),
+        (f"arn:aws:sqs:{REGION}:123456789012:fruits-features-input", "is not an SQS URL"),
+        (AWS_URL.replace("https", "http"), "is not an SQS URL"),
+        (AWS_URL.replace(".com", ".com.example.org"), "is not an SQS URL"),
+        (AWS_URL.replace("sqs.", "sns."), "is not an SQS URL"),
+        (f"{AWS_URL}\n", "is not an SQS URL"),
+        (f"{AWS_URL}.fifo", "is not an SQS URL"),  # S3 cannot send to it
+        ("http://127.0.0.1:5000/123456789012/queue", "is not an SQS URL"),
+        (AWS_URL.replace(REGION, "eu-west-2"), "eu-west-2, but names of pictures .* in the EU"),
+        (AWS_URL.replace(REGION, "us-east-1"), "us-east-1, but names of pictures .* in the EU"),
         (AWS_URL.replace(REGION, "eu-west-3"), "eu-west-3, not in the configured eu-west-1"),
     ],
 )
-def test_other_urls_are_refused_with_what_to_do(
+def test_other_urls_are_refused_with_the_remedy(
     url: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"):
@@ -304,10 +304,10 @@ def test_other_urls_are_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"])
-def test_a_url_of_the_endpoint_in_place_of_aws_is_taken_and_of_no_other(
+def test_only_urls_of_the_configured_endpoint_are_accepted(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://localhost:5000")
     InputQueue("http://localhost:5000/123456789012/queue", REGION)
-    with pytest.raises(SettingsError, match="is no URL of SQS"):
+    with pytest.raises(SettingsError, match="is not an SQS URL"):
         InputQueue("http://localhost:50000/123456789012/queue", REGION)

@@ -1,4 +1,4 @@
-"""PCA alone, made again from the stored features: no other asset is read or changed."""
+"""Rerunning only PCA from the stored features reads and changes no other asset."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WITH_10 = {"pca_model": {"n_components": 10}}
 
 
 def pca_folders(names: Mapping[str, Any]) -> set[str]:
-    """Those of the files that belong to PCA and to what is made of it."""
+    """The files of PCA and its downstream assets."""
     own = tuple(f"{PREFIXES[asset]}/" for asset in AFTER_PCA | {"pca_model"})
     return {name for name in names if name.startswith(own)}
 
 
 def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
-    """The assets that the run found as they had to be."""
+    """The assets that the run reported as unchanged."""
     events = result.get_asset_materialization_events()
     return {
         event.materialization.asset_key.to_user_string()
@@ -51,7 +51,7 @@ def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
 def alone(
     stored: Path, run: Run, digests: Digests, tmp_path_factory: pytest.TempPathFactory
 ) -> Alone:
-    """PCA with 10 components where input, pictures and model are gone; digests before."""
+    """PCA with 10 components without input, pictures and model; with earlier digests."""
     folder = tmp_path_factory.mktemp("alone")
     root = Path(shutil.copytree(stored, folder / "data"))
     for asset in ("raw_images", "rejected_images", "mobilenet_model"):
@@ -65,7 +65,7 @@ def test_it_needs_no_input_no_picture_and_no_model(alone: Alone) -> None:
     assert alone[1].success
 
 
-def test_it_fits_projects_and_exports_and_makes_nothing_else(alone: Alone, made: Made) -> None:
+def test_it_only_fits_projects_and_exports(alone: Alone, made: Made) -> None:
     assert made(alone[1]) == AFTER_PCA | {"pca_model"}
     assert unchanged(alone[1]) == set()
 
@@ -96,12 +96,12 @@ def test_the_first_components_are_those_of_the_larger_model(
     assert abs(ten.components - fifty.components[:10]).max() < 1e-6
 
 
-def test_the_commit_says_why_it_was_fitted_again(alone: Alone, current: Current) -> None:
+def test_the_commit_note_has_the_reason_of_the_refit(alone: Alone, current: Current) -> None:
     note = current(alone[0], "pca_model").record.note
     assert note.startswith("fitted on 180 images: 10 components are asked for, it had 50")
 
 
-def test_too_little_variance_fails_its_check_but_stops_nothing(alone: Alone) -> None:
+def test_too_little_variance_fails_its_check_but_does_not_block(alone: Alone) -> None:
     _, result, _ = alone
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
     assert [(e.check_name, e.severity) for e in failed] == [
@@ -115,10 +115,10 @@ def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> N
 
 
 @pytest.mark.parametrize("select", ["pca_model+", "pca_components+", "pca_model", "*raw_images"])
-def test_dagsters_command_line_accepts_the_selections_that_the_project_advises(
+def test_dagsters_command_line_accepts_the_recommended_selections(
     select: str, tmp_path: Path
 ) -> None:
-    """On an empty storage and input a run ends for lack of those, not for its selection."""
+    """With an empty storage and input, a run fails because of these, not due to its selection."""
     module = tmp_path / "selected.py"
     module.write_text(
         "from fruits_assets.definitions import build_defs\n"
@@ -142,7 +142,7 @@ def test_the_same_pca_again_writes_nothing(
     assert digests(copied) == before
 
 
-def test_components_alone_are_projected_with_the_model_that_is_there(
+def test_components_alone_are_projected_with_the_existing_model(
     copied: Path, run: Run, made: Made, current: Current, read: Read
 ) -> None:
     run(copied, "pca_model", ops=WITH_10)
@@ -155,7 +155,7 @@ def test_components_alone_are_projected_with_the_model_that_is_there(
     assert {row["pca_model"] for row in rows} == {load_current(model).digest}
 
 
-def test_another_threshold_changes_the_verdict_and_no_number(
+def test_another_threshold_changes_the_check_and_no_number(
     copied: Path, run: Run, current: Current, digests: Digests
 ) -> None:
     before, model = digests(copied), current(copied, "pca_model")
@@ -168,16 +168,16 @@ def test_another_threshold_changes_the_verdict_and_no_number(
     assert before.items() <= digests(copied).items()
     verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not verdicts["variance_is_explained"].passed
-    assert "; 0.99 is asked for and takes n_components = " in str(
+    assert "; the threshold is 0.99, which needs n_components = " in str(
         verdicts["variance_is_explained"].description
     )
 
 
 @pytest.mark.parametrize("damage", ["half of the file", "no folder", "no sums"])
-def test_a_damaged_pca_model_is_made_anew_by_the_command_that_its_error_advises(
+def test_the_remedy_for_a_damaged_pca_model_rebuilds_it(
     damage: str, copied: Path, run: Run, current: Current, read: Read
 ) -> None:
-    """Of the same features it is the same model, to the bit."""
+    """The same features yield exactly the same model."""
     before, version = read(copied, "pca_components"), current(copied, "pca_model")
     folder = Path(version.data_location.path)
     if damage == "no folder":

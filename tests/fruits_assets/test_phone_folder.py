@@ -1,6 +1,5 @@
-"""A folder of ten photos straight from phones, of one person: all is made, nothing of them stays.
-
-It is also what a first try has: few pictures, of which as many components are kept as there are.
+"""A folder of one person's ten phone photos: all assets are built, and no photo metadata is kept.
+It is also a typical first try with few pictures, which limits the number of components.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Current = Callable[[Path, str], Snapshot]
 def phone_run(
     run: Run, stored: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, list[str]]:
-    """Input, storage, and everything that the run logged. To be read only."""
+    """Input, storage, and the run's log. Read-only."""
     root = tmp_path_factory.mktemp("phone")
     write_photos(root / "in" / "photos" / "4711" / "Apple", sample)
     (root / "in" / "photos" / ".DS_Store").write_bytes(b"litter")
@@ -67,7 +66,7 @@ def test_every_photo_is_accepted_and_has_features_and_components(
         assert {len(vector) for vector in vectors} == {length}
 
 
-def test_what_is_kept_is_a_jpeg_or_png_no_larger_than_useful(rows: dict[str, Any]) -> None:
+def test_stored_pictures_are_jpeg_or_png_of_limited_size(rows: dict[str, Any]) -> None:
     kinds = {}
     for name, row in rows.items():
         with Image.open(io.BytesIO(row["content"]), formats=("JPEG", "PNG")) as kept:
@@ -91,18 +90,18 @@ def test_no_metadata_of_a_photo_is_in_the_storage(phone_run: tuple[Path, Path, l
     assert not any(MARK in text for text in logged)
 
 
-def test_label_and_person_are_told_apart(rows: dict[str, Any]) -> None:
+def test_label_and_person_are_distinguished(rows: dict[str, Any]) -> None:
     assert {(row["split"], row["label"]) for row in rows.values()} == {(None, "Apple")}
 
 
-def test_what_was_understood_of_the_folder_is_logged_first(
+def test_the_layout_of_the_folder_is_logged_first(
     phone_run: tuple[Path, Path, list[str]],
 ) -> None:
     expected = "10 pictures: no splits; 1 label; 10 photos of persons; 1 ignored (.DS_Store 1)"
     assert expected in phone_run[2]
 
 
-def test_a_photo_alone_has_the_numbers_of_its_row(
+def test_embedding_a_photo_equals_its_row(
     phone_run: tuple[Path, Path, list[str]], read: Read, current: Current
 ) -> None:
     source, storage, _ = phone_run
@@ -114,7 +113,7 @@ def test_a_photo_alone_has_the_numbers_of_its_row(
         np.testing.assert_allclose(found.components, row["pca"], atol=1e-5)
 
 
-def test_few_photos_have_one_component_less_than_there_are_and_it_is_said(
+def test_the_number_of_components_is_limited_by_the_photos_and_reported(
     phone_run: tuple[Path, Path, list[str]],
     current: Current,
     check: Callable[[Path], dict[str, Outcome]],

@@ -1,4 +1,4 @@
-"""What the UI shows besides figures: it is light, always the same, and shows nobody's photo."""
+"""UI previews are small, deterministic, and show no personal photos."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PEOPLE = ("subject-4711", "Jane Doe", "jane.doe")
 
 @pytest.fixture(scope="module")
 def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An input of two persons' photos, 16 in all, and of a file of each that is no picture."""
+    """An input with 16 photos of two persons, and for each a file that is not a picture."""
     source = tmp_path_factory.mktemp("people")
     pictures = sorted(sample.rglob("*.jpg"))
     for number, place in enumerate(
@@ -84,7 +84,7 @@ def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(people: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage root with those photos. To be read only."""
+    """A storage root with those photos. Read-only."""
     root = tmp_path_factory.mktemp("photos") / "data"
     run(root, "raw_images", source=people, ops=ALLOWING_JUNK)
     return root
@@ -103,7 +103,7 @@ def test_a_materialization_shows_its_pictures_in_300_kb(
             assert decoded(text).width > 100
 
 
-def test_the_same_version_is_drawn_the_same(stored: Path) -> None:
+def test_previews_of_the_same_version_are_identical(stored: Path) -> None:
     assert shown(stored, "mobilenet_features") == shown(stored, "mobilenet_features")
 
 
@@ -117,7 +117,7 @@ def test_the_same_version_is_drawn_the_same(stored: Path) -> None:
         (None, "Apple/a.jpg"),
     ],
 )
-def test_a_photo_is_shown_only_where_the_setting_allows_it(
+def test_a_photo_is_shown_only_if_the_setting_allows_it(
     split: str | None, path: str, tmp_path: Path
 ) -> None:
     tables, row = tables_in(tmp_path), {"split": split, "path": path}
@@ -132,9 +132,7 @@ def test_pictures_of_a_photo_folder_stay_out_of_the_metadata(photos: Path) -> No
     assert decoded(allowed).width > 100
 
 
-def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
-    people: Path, copied: Path, run: Run
-) -> None:
+def test_dagsters_records_of_a_run_contain_no_person(people: Path, copied: Path, run: Run) -> None:
     ops = {"pca_model": {"n_components": 2}} | ALLOWING_JUNK
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(copied, "raw_images*", source=people, ops=ops, instance=instance)
@@ -147,7 +145,7 @@ def test_nothing_that_dagster_keeps_of_a_run_names_a_person(
     assert [record.data for record in labels.records] == [{"label": "(none)", "images": 16}]
 
 
-def test_an_unchanged_asset_goes_on_showing_its_pictures(copied: Path, run: Run) -> None:
+def test_an_unchanged_asset_keeps_its_preview(copied: Path, run: Run) -> None:
     select, ops = "pca_model+", {"pca_model": {"n_components": 3}}
     with dg.DagsterInstance.ephemeral() as instance:
         first, second = (run(copied, select, ops=ops, instance=instance) for _ in range(2))
@@ -159,7 +157,7 @@ def test_an_unchanged_asset_goes_on_showing_its_pictures(copied: Path, run: Run)
         assert {name: after[name] for name in drawn} == {name: before[name] for name in drawn}
 
 
-def test_an_unchanged_asset_stops_showing_photos_once_the_setting_is_withdrawn(
+def test_an_unchanged_asset_hides_photos_after_the_setting_is_unset(
     people: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = partial(run, tmp_path / "data", "raw_images", source=people, ops=ALLOWING_JUNK)
@@ -182,7 +180,7 @@ def test_a_version_whose_run_computed_nothing_shows_no_throughput(
     assert before.keys() - after.keys() == {"throughput"}
 
 
-def test_a_long_runs_throughput_is_light_and_says_how_much_it_was() -> None:
+def test_the_throughput_plot_of_a_long_run_is_small_and_has_totals() -> None:
     points = [(0.0, 0), *((n * 1.3, n * 256) for n in range(1, 200))]
     edges, found = rates(points)
     drawn = drawing.throughput(edges, found, images=points[-1][1])
@@ -209,11 +207,11 @@ def test_a_sample_of_a_large_table_is_bounded_and_spread(tmp_path: Path) -> None
     assert len(numbers) == MAX_FILES and {0, 2 * MAX_FILES - 1} <= numbers
 
 
-def test_a_sheet_and_a_map_of_131_labels_are_light() -> None:
+def test_a_sheet_and_a_map_of_131_labels_are_small() -> None:
     random = np.random.default_rng(1)
     noise = io.BytesIO()
     pixels = random.integers(0, 256, (100, 100, 3), np.uint8)
-    Image.fromarray(pixels).save(noise, "JPEG")  # nothing compresses worse
+    Image.fromarray(pixels).save(noise, "JPEG")  # noise is the worst case for compression
     sheet = drawing.contact_sheet([(f"Variety {n}", noise.getvalue(), 1) for n in range(131)])
     centres = random.normal(0, 8, (131, 2))
     points = np.repeat(centres, 30, axis=0) + random.normal(0, 1, (131 * 30, 2))

@@ -1,4 +1,4 @@
-"""`embedding_quality` of the sample: what is kept, what the UI shows, and that no Spark is used."""
+"""`embedding_quality` of the sample: stored results, UI metadata, and no use of Spark."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows(value: dg.MetadataValue) -> list[Any]:
     return [record.data for record in value.records]
 
 
-def test_the_samples_fruits_are_told_about_an_axis_that_was_not_seen(stored: Path) -> None:
+def test_the_samples_fruits_are_recognized_from_a_held_out_axis(stored: Path) -> None:
     kind, fruit, photo = load(stored).answers
     assert fruit.scores is not None
     assert (fruit.scores.images, fruit.scores.classes) == (240, 3)
@@ -61,11 +61,11 @@ def test_the_ui_shows_a_table_and_what_cannot_be_computed(
     assert metadata["images compared"].value == 240
 
 
-def test_it_is_made_on_the_host_without_spark(
+def test_it_is_built_on_the_host_without_spark(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> None:
-        raise AssertionError("Spark was asked for")
+        raise AssertionError("Spark was started")
 
     monkeypatch.setattr("fruits_assets.resources.LocalSpark._init_session", refuse)
     definitions = build_defs(Settings(storage=str(copied)))
@@ -84,7 +84,7 @@ def test_it_is_made_on_the_host_without_spark(
     )
 
 
-def test_a_damaged_file_is_named_with_the_remedy(copied: Path, current: Current) -> None:
+def test_a_damaged_file_is_reported_with_the_remedy(copied: Path, current: Current) -> None:
     file = Path(current(copied, "embedding_quality").data_location.path)
     file.write_text('{"answers": [{}]}')
     with pytest.raises(
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named_with_the_remedy(copied: Path, current: Current)
         load(copied)
 
 
-def test_without_components_the_asset_to_make_is_named(tmp_path: Path) -> None:
+def test_missing_components_are_reported(tmp_path: Path) -> None:
     job = build_defs(Settings(storage=str(tmp_path))).resolve_implicit_global_asset_job_def()
     with (
         dg.DagsterInstance.ephemeral() as instance,

@@ -42,7 +42,7 @@ ARTIFACTS = sorted(PREFIXES.keys() - TABLES.keys())
 def reader(
     stored: Path, run: Callable[..., Any], sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with `data`, of whose pictures a third went after the first run."""
+    """A folder with `data`, from which a third of the pictures were deleted after the first run."""
     home = tmp_path_factory.mktemp("reader")
     shutil.copytree(stored, home / "data")
     fewer = Path(shutil.copytree(sample, home / "pictures"))
@@ -59,7 +59,7 @@ def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count(table: Any) -> int:
-    """Rows of what any of the libraries gives."""
+    """The number of rows in a result of any library."""
     if isinstance(table, pl.LazyFrame):
         return table.collect().height
     if isinstance(table, duckdb.DuckDBPyRelation):
@@ -81,7 +81,7 @@ def test_each_documented_line_reads_the_current_rows_and_no_removed_ones(
 
 
 def test_the_files_of_the_folder_are_more_than_the_table(reader: Path) -> None:
-    """Why the document asks for a Delta reader."""
+    """This is why the document requires a Delta reader."""
     pictures = len(list((reader / "pictures").rglob("*.jpg")))
     assert len(pd.read_parquet(reader / "data" / "Results_PCA")) > pictures
 
@@ -92,7 +92,7 @@ def test_every_library_that_the_document_names_has_a_line() -> None:
         assert name in whole
 
 
-def test_the_document_names_folders_that_there_are() -> None:
+def test_the_documented_folders_exist() -> None:
     named = set(re.findall(r"(?:data|BUCKET/data)/(\w+)", DOCUMENT))
     assert named and named <= set(PREFIXES.values())
 
@@ -107,7 +107,7 @@ def test_a_table_is_loaded_with_all_its_columns(asset: str) -> None:
 
 
 @pytest.mark.usefixtures("in_stored")
-def test_columns_come_in_the_order_asked_for() -> None:
+def test_columns_are_returned_in_the_requested_order() -> None:
     assert list(load("pca_components", ["label", "path"]).columns) == ["label", "path"]
 
 
@@ -131,7 +131,7 @@ def test_each_library_gets_the_same_numbers() -> None:
     np.testing.assert_array_equal(np.stack(polars["pca"].to_list()).astype("f4"), expected)
 
 
-def test_a_storage_that_is_given_wins_over_the_setting(
+def test_an_explicit_storage_takes_precedence_over_the_setting(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path))
@@ -156,18 +156,20 @@ def test_a_bucket_in_another_region_is_refused_before_anything_in_it_is_read() -
 
 @pytest.mark.usefixtures("in_stored")
 @pytest.mark.parametrize("name", ["pca_component", "PCA_components", "raw_image"])
-def test_the_nearest_name_is_offered_for_one_that_is_wrong(name: str) -> None:
+def test_the_closest_name_is_suggested_for_an_unknown_table(name: str) -> None:
     with pytest.raises(StorageError, match=rf"no asset '{name}'; did you mean (pca|raw)_\w+s\?"):
         load(name)
 
 
-def test_what_nothing_made_yet_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_a_missing_table_is_reported_with_the_command_to_materialize_it(tmp_path: Path) -> None:
     with pytest.raises(NothingStoredError, match=r"materialize --select '\*raw_images'"):
         load("raw_images", storage=tmp_path)
 
 
 @pytest.mark.parametrize("asset", ARTIFACTS)
-def test_of_a_file_the_command_that_finds_it_is_named(asset: str, tmp_path: Path) -> None:
+def test_a_file_asset_is_refused_with_the_command_that_locates_it(
+    asset: str, tmp_path: Path
+) -> None:
     with pytest.raises(StorageError, match=f"{asset} is a file, not .*`uv run fruits path {asset}"):
         load(asset, storage=tmp_path)
 
@@ -176,18 +178,18 @@ def test_of_a_file_the_command_that_finds_it_is_named(asset: str, tmp_path: Path
 @pytest.mark.parametrize(
     "query", [{"columns": ["lable"]}, {"filter": [("lable", "=", "x")]}], ids=["column", "filter"]
 )
-def test_a_column_that_is_not_there_is_named_with_those_that_are(query: dict[str, Any]) -> None:
+def test_an_unknown_column_is_reported_with_the_existing_ones(query: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match=r"lable.* Its columns are image_id, path, split, label"):
         load("pca_components", **query)
 
 
 @pytest.mark.usefixtures("in_stored")
-def test_an_empty_table_refuses_a_column_that_it_does_not_have() -> None:
+def test_an_empty_table_refuses_an_unknown_column() -> None:
     with pytest.raises(StorageError, match="Its columns are path, bytes, reason"):
         load("rejected_images", ["resaon"])
 
 
-def test_a_file_that_is_gone_is_named(copied: Path) -> None:
+def test_a_missing_file_is_reported(copied: Path) -> None:
     lost = Tables(Location.parse(str(copied))).current("pca_components").locations[0]
     Path(lost.path).unlink()
     with pytest.raises(UnreadableVersionError, match=f"(?s){lost.name}.*materialize pca_compon"):
@@ -195,15 +197,15 @@ def test_a_file_that_is_gone_is_named(copied: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_stored")
-def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match="uv pip install polars"):
         load("pca_components", kind="polars")
 
 
 @pytest.mark.usefixtures("in_stored")
-def test_a_library_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="has to be one of pandas, arrow, polars"):
+def test_an_unknown_library_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be one of pandas, arrow, polars"):
         load("pca_components", kind="excel")
 
 

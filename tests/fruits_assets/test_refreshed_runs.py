@@ -1,4 +1,4 @@
-"""Runs after the first one: they cost what changed, and what did not change stays to the bit."""
+"""Refreshing costs only what changed, and unchanged rows stay bit-identical."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ runpy.run_module("dagster", run_name="__main__")
 
 @dataclass(frozen=True)
 class Home:
-    """An input of one's own, and the storage of a run that has seen all of it."""
+    """A writable input, and the storage of a full run on it."""
 
     source: Path
     root: Path
 
     @property
     def pictures(self) -> list[Path]:
-        """Of the input, sorted."""
+        """The pictures of the input, sorted."""
         return sorted(self.source.rglob("*.jpg"))
 
 
@@ -56,7 +56,7 @@ class Home:
 def home(
     copied: Path, sample: Path, tmp_path: Path, set_statistics: Callable[..., Snapshot]
 ) -> Home:
-    """The sample, and what a run made of it."""
+    """The sample, and the storage of a run on it."""
     source = Path(shutil.copytree(sample, tmp_path / "input"))
     for asset in ("raw_images", "rejected_images"):
         set_statistics(copied, asset, input=source.as_uri())
@@ -65,7 +65,7 @@ def home(
 
 @pytest.fixture
 def refresh(home: Home, run: Run) -> Callable[[], dict[str, Metadata]]:
-    """Materialize the pictures and all downstream assets; what the UI shows of each."""
+    """Materialize the pictures and all downstream assets; return the metadata of each."""
 
     def materialize() -> dict[str, Metadata]:
         result = run(home.root, "raw_images*", source=home.source)
@@ -76,13 +76,13 @@ def refresh(home: Home, run: Run) -> Callable[[], dict[str, Metadata]]:
 
 
 def turn(picture: Path, target: Path) -> None:
-    """Write a picture whose content nobody has seen yet."""
+    """Write a picture with new content."""
     with Image.open(picture) as image:
         image.rotate(90).save(target, "JPEG", quality=90)
 
 
 def numbers(table: pa.Table, column: str) -> dict[str, bytes]:
-    """The numbers of each picture, to the bit."""
+    """The exact components of each picture."""
     arrow = zip(table["path"].to_pylist(), table[column].to_pylist(), strict=True)
     return {
         path: pa.array(vector, pa.float32()).buffers()[1].to_pybytes() for path, vector in arrow
@@ -90,7 +90,7 @@ def numbers(table: pa.Table, column: str) -> dict[str, bytes]:
 
 
 def names(table: pa.Table) -> dict[str, str]:
-    """The id of each picture by its path."""
+    """The picture ids by path."""
     return dict(zip(table["path"].to_pylist(), table["image_id"].to_pylist(), strict=True))
 
 
@@ -124,7 +124,7 @@ def test_an_unchanged_input_is_listed_and_nothing_is_written_or_started(
     assert digests(copied) == before
 
 
-def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_number_of_yesterday(
+def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_existing_number(
     home: Home, refresh: Callable[[], dict[str, Metadata]], digests: Digests, read: Read
 ) -> None:
     before, yesterday = digests(home.root), read(home.root, "pca_components")
@@ -213,12 +213,12 @@ def test_litter_is_counted_and_changes_no_downstream_asset(
     )
 
 
-def test_more_than_a_tenth_of_new_training_pictures_refits_pca_and_says_why(
+def test_more_than_a_tenth_of_new_training_pictures_refits_pca_with_a_note(
     home: Home, refresh: Callable[[], dict[str, Metadata]], current: Current, read: Read
 ) -> None:
     model = load_current(current(home.root, "pca_model"))
     before = numbers(read(home.root, "pca_components"), "pca")
-    for picture in home.pictures[-30:]:  # of the split `Training`
+    for picture in home.pictures[-30:]:  # in the split `Training`
         shutil.copyfile(picture, picture.with_name(f"again-{picture.name}"))
     shown = refresh()
     reason = "fitted on 210 images: 30 of 210 images are new since the last fit (14%)"
@@ -229,7 +229,7 @@ def test_more_than_a_tenth_of_new_training_pictures_refits_pca_and_says_why(
 
 
 @pytest.mark.parametrize("asset", TABLES)
-def test_a_damaged_table_is_whole_again_after_what_its_check_advises(
+def test_the_remedy_for_a_damaged_table_repairs_it(
     *,
     asset: str,
     home: Home,

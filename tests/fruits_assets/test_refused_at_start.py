@@ -1,4 +1,4 @@
-"""Settings that cannot work end a run before Spark starts, in Dagster's own command line."""
+"""Invalid settings fail a run of Dagster's command line before Spark starts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refusal(tmp_path: Path) -> Refusal:
-    """Materialize everything in a fresh process with these settings; what it says as it gives up.
-
-    It gives up before Spark starts and before anything is stored.
+    """Materialize everything in a new process with these settings; return the error message. It has
+    to fail before Spark starts and before anything is stored.
     """
 
     def run(**settings: str) -> str:

@@ -1,4 +1,4 @@
-"""`fruits run`: its whole output, of a run that ends well, fails, or is canceled."""
+"""The output of `fruits run` for successful, failed and canceled runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def last_run(home: Path) -> dg.DagsterRun:
 def first(
     copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, str, str, Path]:
-    """Exit code, output, errors and folder of a run of everything on 24 pictures."""
+    """Exit code, output, errors and folder of a full run on 24 pictures."""
     folder = tmp_path_factory.mktemp("first")
     pictures = copy_pictures(folder / "pictures", 24)
     process = start(folder / "data", folder / "home", pictures, "-k", "3")
@@ -48,7 +48,7 @@ def first(
     return process.returncode, output, errors, folder
 
 
-def test_the_first_command_says_what_was_made_in_less_than_40_lines(
+def test_the_first_command_prints_a_summary_in_less_than_40_lines(
     first: tuple[int, str, str, Path],
 ) -> None:
     code, output, errors, folder = first
@@ -65,7 +65,7 @@ def test_the_first_command_says_what_was_made_in_less_than_40_lines(
 def test_a_failing_check_is_named_with_its_remedy(first: tuple[int, str, str, Path]) -> None:
     output = first[1]
     assert "FAILS pca_components: variance_is_explained: 3 components explain 0." in output
-    assert "is asked for and takes n_components = " in output
+    assert "which needs n_components = " in output
 
 
 def test_the_run_is_one_of_the_code_location(first: tuple[int, str, str, Path]) -> None:
@@ -74,7 +74,7 @@ def test_the_run_is_one_of_the_code_location(first: tuple[int, str, str, Path]) 
     assert run.tags_for_storage()[".dagster/repository"] == "__repository__@fruits"
 
 
-def test_what_does_not_change_is_said_so_and_takes_no_spark(
+def test_unchanged_assets_are_reported_and_need_no_spark(
     first: tuple[int, str, str, Path],
 ) -> None:
     folder = first[3]
@@ -84,7 +84,7 @@ def test_what_does_not_change_is_said_so_and_takes_no_spark(
     assert re.search(r"^raw_images +24 rows +unchanged$", output, re.MULTILINE)
 
 
-def test_a_failing_run_ends_with_the_sentence(tmp_path: Path) -> None:
+def test_a_failing_run_ends_with_the_error_message(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(60):
@@ -123,6 +123,6 @@ def test_ctrl_c_cancels_the_run(
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, rest + errors
-    assert "canceled: what was finished stays" in rest
+    assert "canceled: finished work is kept" in rest
     assert errors == ""
     assert last_run(tmp_path / "home").status == dg.DagsterRunStatus.CANCELED

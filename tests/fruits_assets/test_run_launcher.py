@@ -1,4 +1,4 @@
-"""What run monitoring hears of a run that no code server has (the rest: tests/host/)."""
+"""The reported health of a run that no code server has (other tests: tests/host/)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dagster._core.test_utils import create_run_for_test
 from fruits_assets.host.run_launcher import WatchedRunLauncher
 
 
-def test_a_run_started_from_a_shell_is_not_taken_for_dead() -> None:
+def test_a_run_started_from_a_shell_is_not_reported_as_dead() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
         launcher = WatchedRunLauncher()

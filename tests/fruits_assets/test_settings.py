@@ -1,4 +1,4 @@
-"""The settings: their defaults, and one clear message for each value that cannot be used."""
+"""The settings: their defaults, and a clear message for each invalid value."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("WEIGHTS", "https://example.org/weights.h5", "s3://bucket/key"),
     ],
 )
-def test_a_bad_value_is_refused_with_variable_value_and_remedy(
+def test_an_invalid_value_is_refused_with_variable_value_and_remedy(
     variable: str, value: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = refusal(monkeypatch, **{variable: value})
@@ -87,13 +87,13 @@ def test_a_bad_value_is_refused_with_variable_value_and_remedy(
 
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
-def test_an_empty_value_never_stands_for_the_default(
+def test_an_empty_value_is_not_replaced_by_the_default(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert f"FRUITS_{variable}={value!r}" in refusal(monkeypatch, **{variable: value})
 
 
-def test_london_is_said_to_be_outside_the_eu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_london_is_reported_as_outside_the_eu(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(monkeypatch, REGION="eu-west-2")
     assert "London is not in the EU; Paris is eu-west-3." in text
 
@@ -102,7 +102,7 @@ def test_only_london_gets_the_hint_about_london(monkeypatch: pytest.MonkeyPatch)
     assert "London" not in refusal(monkeypatch, REGION="eu-west-9")
 
 
-def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(monkeypatch, REGION="us-east-1", STORAGE="gs://fruits", DEPLOYMENT="dev")
     assert [name in text for name in ("FRUITS_REGION", "FRUITS_STORAGE", "FRUITS_DEPLOYMENT")] == [
         True

@@ -46,19 +46,19 @@ WITH_MODEL = {"mobilenet_model", "mobilenet_features", "pca_model", "pca_compone
 
 @pytest.fixture
 def table(stored: Path, read: Callable[..., pa.Table]) -> Callable[[str], pa.Table]:
-    """Read a stored table as anybody would."""
+    """Read a stored table with a plain Delta reader."""
     return lambda asset: read(stored, asset)
 
 
 @pytest.fixture
 def model_sha256(stored: Path, current: Current) -> str:
-    """Of the file of the converted model."""
+    """The digest of the converted model's file."""
     return hashlib.sha256(current(stored, "mobilenet_model").data_location.read()).hexdigest()
 
 
 @pytest.fixture
 def metadata(whole_run: dg.ExecuteInProcessResult) -> Callable[[str], Metadata]:
-    """What the run attached to an asset."""
+    """The metadata that the run recorded for an asset."""
 
     def find(asset: str) -> Metadata:
         events = whole_run.get_asset_materialization_events()
@@ -91,7 +91,7 @@ def test_every_table_has_the_same_images(sample: Path, table: Callable[[str], pa
     assert keys[0] == keys[1] == keys[2]
 
 
-def test_split_and_label_are_the_folders_and_the_id_is_the_contents_digest(
+def test_split_and_label_are_the_folders_and_the_id_is_the_content_digest(
     table: Callable[[str], pa.Table],
 ) -> None:
     for row in table("raw_images").to_pylist():
@@ -115,7 +115,7 @@ def test_vectors_are_complete_finite_and_different(
     assert len(np.unique(matrix, axis=0)) > 200
 
 
-def test_one_model_made_all_features(
+def test_all_features_are_of_one_model(
     stored: Path, current: Current, table: Callable[[str], pa.Table], model_sha256: str
 ) -> None:
     known = current(stored, "mobilenet_model").typed(MobilenetModelStatistics)
@@ -124,7 +124,7 @@ def test_one_model_made_all_features(
     assert [known.sha256, pca.model_sha256, *named] == [model_sha256] * 3
 
 
-def test_one_pca_model_made_all_components(
+def test_all_components_are_of_one_pca_model(
     stored: Path, current: Current, table: Callable[[str], pa.Table]
 ) -> None:
     pca = load_current(current(stored, "pca_model"))
@@ -154,9 +154,7 @@ def test_the_spark_ml_model_beside_the_pca_model_is_the_same(
     np.testing.assert_array_equal(theirs.pc.toArray().T, load_current(version).components)
 
 
-def test_the_csv_file_says_what_the_components_say(
-    stored: Path, table: Callable[[str], pa.Table]
-) -> None:
+def test_the_csv_file_equals_the_components(stored: Path, table: Callable[[str], pa.Table]) -> None:
     csv = pd.read_csv(stored / "Results_CSV" / "pca_components.csv")
     assert list(csv.columns) == [*KEYS, *(f"pca_{index}" for index in range(50))]
     components = table("pca_components")
@@ -176,7 +174,7 @@ def test_every_check_of_the_graph_passes_on_the_sample(
 
 
 @pytest.mark.parametrize("asset", sorted(EVERY_ASSET))
-def test_an_asset_tells_where_it_is_how_large_how_long_it_took_and_with_what(
+def test_asset_metadata_has_location_size_duration_and_libraries(
     asset: str, stored: Path, current: Current, metadata: Callable[[str], Metadata]
 ) -> None:
     found = metadata(asset)
@@ -190,7 +188,7 @@ def test_an_asset_tells_where_it_is_how_large_how_long_it_took_and_with_what(
 
 
 def files_of(version: Snapshot) -> list[Path]:
-    """The files that a version consists of: a table's, or those that it names."""
+    """The files of a version: those of a table, or those listed in its statistics."""
     if is_table(version.asset):
         return [Path(file.path) for file in version.locations]
     named = [Path(version.location.path, name) for name in dict.fromkeys(version.statistics.files)]
@@ -203,7 +201,7 @@ def files_of(version: Snapshot) -> list[Path]:
 
 
 @pytest.mark.parametrize("asset", sorted(EVERY_ASSET - WITHOUT_ROWS - ON_HOST))
-def test_a_table_tells_its_rows_columns_and_speed(
+def test_table_metadata_has_rows_columns_and_speed(
     asset: str, metadata: Callable[[str], Metadata]
 ) -> None:
     found = metadata(asset)
@@ -217,25 +215,25 @@ def test_a_table_tells_its_rows_columns_and_speed(
 
 
 @pytest.mark.parametrize("asset", sorted(WITH_MODEL))
-def test_what_a_model_shaped_tells_which(
+def test_metadata_names_the_model_used(
     asset: str, metadata: Callable[[str], Metadata], model_sha256: str
 ) -> None:
     assert metadata(asset)["model sha256"].value == model_sha256
 
 
-def test_raw_images_tell_where_they_come_from(
+def test_metadata_of_raw_images_has_the_input(
     sample: Path, metadata: Callable[[str], Metadata]
 ) -> None:
     assert metadata("raw_images")["input"].value == sample.as_uri()
 
 
-def test_the_model_tells_its_weights(metadata: Callable[[str], Metadata]) -> None:
+def test_metadata_of_the_model_has_its_weights(metadata: Callable[[str], Metadata]) -> None:
     found = metadata("mobilenet_model")
     assert found["weights"].value == str(IMAGENET_WEIGHTS)
     assert found["weights sha256"].value == IMAGENET_WEIGHTS_SHA256
 
 
-def test_the_pca_model_tells_the_variance_and_how_many_components_more_would_take(
+def test_metadata_of_the_pca_model_has_variance_and_components_needed(
     stored: Path, current: Current, metadata: Callable[[str], Metadata]
 ) -> None:
     found = metadata("pca_model")

@@ -1,4 +1,4 @@
-"""A team's host, started once, and what happened to the runs that were submitted to it."""
+"""A shared host, started once, with fixtures for runs submitted to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.host.team_host import TeamHost
 
 @pytest.fixture(scope="session")
 def team_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamHost]:
-    binary("initdb")  # before anything is made: without it these tests are skipped
+    binary("initdb")  # first of all, because these tests are skipped without it
     postgres = Postgres()
     host = TeamHost(tmp_path_factory.mktemp("team_host"), postgres)
     try:
@@ -29,7 +29,7 @@ def team_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamHost]:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """Two runs with features, submitted together; PostgreSQL was restarted in mid-features."""
+    """Two concurrent runs with features; PostgreSQL was restarted during the features."""
 
     whole: str
     second: str
@@ -50,15 +50,17 @@ def two_runs(team_host: TeamHost) -> TwoRuns:
 
 
 @pytest.fixture(scope="session")
-def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -> str:
-    """A run whose process was killed; PostgreSQL came back later."""
+def killed_while_the_database_was_down(team_host: TeamHost, two_runs: TwoRuns) -> str:
+    """A run whose process was killed while PostgreSQL was down."""
     team_host.wait_for("its start", lambda: team_host.status(two_runs.second) == "STARTED")
     worker = team_host.worker(two_runs.second)
     team_host.postgres.stop()
     os.kill(worker, signal.SIGKILL)
     try:
         team_host.wait_for(
-            "the code server to find it", lambda: "not stored yet" in team_host.log("code"), 40
+            "the code server to find it",
+            lambda: "could not be stored yet" in team_host.log("code"),
+            40,
         )
     finally:
         team_host.postgres.start()
@@ -67,11 +69,11 @@ def killed_while_the_database_was_away(team_host: TeamHost, two_runs: TwoRuns) -
 
 @pytest.fixture(scope="session")
 def killed_with_its_code_server(
-    team_host: TeamHost, killed_while_the_database_was_away: str
+    team_host: TeamHost, killed_while_the_database_was_down: str
 ) -> str:
     """A run whose process ended with the code server, as after a reboot."""
-    team_host.wait_for_end(killed_while_the_database_was_away)
-    run = team_host.reexecute(killed_while_the_database_was_away)
+    team_host.wait_for_end(killed_while_the_database_was_down)
+    run = team_host.reexecute(killed_while_the_database_was_down)
     team_host.wait_for("its start", lambda: team_host.status(run) == "STARTED")
     team_host.kill_code_server()
     team_host.start_code_server()

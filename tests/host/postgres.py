@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL on a port of its own, with a password, as its own user where we are root."""
+"""Debian's PostgreSQL on a free port, with a password, run as its own user if we are root."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def binary(name: str) -> str:
-    """Debian keeps the server's commands off the path; without them tests are skipped."""
+    """Debian does not put the server's commands on the PATH; tests are skipped without them."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
     return program(name, "postgresql", path)
@@ -35,12 +35,12 @@ class Postgres:
     """One server, from `initdb` to the removal of its folder."""
 
     def __init__(self) -> None:
-        # Not below pytest's folder: that is closed to other users.
+        # Not in pytest's folder, which other users cannot read.
         self.folder = Path(tempfile.mkdtemp(prefix="fruits-postgres-", dir="/tmp"))
         self.data = self.folder / "data"
         self.port = free_port()
         self.password = secrets.token_hex(16)
-        # It refuses to run as root.
+        # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None
         if self._user:
             shutil.chown(self.folder, self._user)
@@ -55,7 +55,7 @@ class Postgres:
         self._run("pg_ctl", "start", "-w", "-D", ".", "-l", "../log", "-o", options)
 
     def stop(self) -> None:
-        """At once: connections are cut."""
+        """Stop immediately, cutting connections."""
         self._run("pg_ctl", "stop", "-w", "-D", ".", "-m", "fast")
 
     def remove(self) -> None:
@@ -64,7 +64,7 @@ class Postgres:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What infra/host/dagster.yaml reads."""
+        """The variables that infra/host/dagster.yaml reads."""
         return {
             "DAGSTER_POSTGRES_HOST": "127.0.0.1",
             "DAGSTER_POSTGRES_PORT": str(self.port),
@@ -74,11 +74,11 @@ class Postgres:
         }
 
     def dump(self) -> bytes:
-        """The backup of docs/host.md."""
+        """Back up as in docs/host.md."""
         return self._client("pg_dump", "--format=custom", DATABASE)
 
     def restore(self, dump: bytes, database: str) -> None:
-        """The restoration of docs/host.md, to a database of its own."""
+        """Restore as in docs/host.md, to a separate database."""
         self.query(f"create database {database}")
         self._client("pg_restore", "--clean", "--if-exists", f"--dbname={database}", given=dump)
 

@@ -1,4 +1,4 @@
-"""What infra/host/compose.yaml starts, as processes of this machine: its files, its commands."""
+"""The services of infra/host/compose.yaml as local processes, with the same files and commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.host.postgres import Postgres, free_port
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = REPOSITORY / "infra" / "host"
 TIMEOUT_SECONDS = 300
-"""Seconds that anything may take on a busy machine."""
+"""Timeout in seconds on a busy machine."""
 
 LAUNCHED = """{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } }"""
@@ -68,13 +68,13 @@ class TeamHost:
         self._start("code")
 
     def kill_code_server(self) -> None:
-        """With the runs in it: they are processes of its container."""
+        """Kill the code server and its runs, which are processes of its container."""
         os.killpg(self._processes["code"].pid, signal.SIGKILL)
         self._processes.pop("code").wait()
 
     @property
     def port(self) -> int:
-        """Of the webserver."""
+        """The webserver's port."""
         return self._port
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class TeamHost:
             process.wait()
 
     def launch(self, *assets: str) -> str:
-        """Submit a run of these assets (of all, where none is named) as the UI does."""
+        """Submit a run of these assets (all by default) like the UI does."""
         selector = {
             "repositoryLocationName": "fruits",
             "repositoryName": "__repository__",
@@ -94,7 +94,7 @@ class TeamHost:
         return self._launched("launchRun", LAUNCH, {"selector": selector})
 
     def reexecute(self, run_id: str) -> str:
-        """Submit the run again as the UI's button does."""
+        """Re-execute the run like the UI's button does."""
         params = {"parentRunId": run_id, "strategy": "ALL_STEPS"}
         return self._launched("launchRunReexecution", REEXECUTE, params)
 
@@ -108,19 +108,19 @@ class TeamHost:
         return started, ended
 
     def events(self, run_id: str, kind: str = "%") -> list[str]:
-        """The run's events of a type as PostgreSQL has them, as JSON, oldest first."""
+        """The run's events of a type from PostgreSQL, as JSON, oldest first."""
         sql = """select event from event_logs
             where run_id = %s and coalesce(dagster_event_type, '') like %s order by id"""
         return [event for (event,) in self.postgres.query(sql, run_id, kind)]
 
     def worker(self, run_id: str) -> int:
-        """The process that the run is."""
+        """The process of the run."""
         found = re.search(r"Started process for run \(pid: (\d+)\)", "".join(self.events(run_id)))
         assert found
         return int(found.group(1))
 
     def wait_for_featurizing(self, run_id: str) -> None:
-        """Until the features are planned and being computed: no event is stored for seconds."""
+        """Wait until features are being computed, when no event is stored for several seconds."""
 
         def computes() -> bool:
             assert self.status(run_id) not in {"SUCCESS", "FAILURE"}, self.events(run_id)
@@ -143,11 +143,11 @@ class TeamHost:
             time.sleep(0.2)
 
     def log(self, service: str) -> str:
-        """What it printed."""
+        """The output of a service."""
         return (self.folder / f"{service}.log").read_text()
 
     def logs(self) -> str:
-        """The last of what each printed."""
+        """The last output of each service."""
         names = sorted(file.stem for file in self.folder.glob("*.log"))
         return "\n".join(f"{name}:\n{self.log(name)[-3000:]}" for name in names)
 

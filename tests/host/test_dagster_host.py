@@ -1,4 +1,4 @@
-"""A team's host at work: its queue, its watch over runs, its PostgreSQL."""
+"""The shared host: run queue, run monitoring and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.host.conftest import TwoRuns
 from tests.host.team_host import TeamHost
 
 
-def test_the_graph_is_made_through_the_daemons_queue_and_its_events_are_in_postgresql(
+def test_a_queued_run_materializes_the_graph_and_stores_its_events_in_postgresql(
     team_host: TeamHost, two_runs: TwoRuns
 ) -> None:
     assert team_host.status(two_runs.whole) == "SUCCESS", team_host.events(two_runs.whole)
@@ -21,7 +21,7 @@ def test_the_graph_is_made_through_the_daemons_queue_and_its_events_are_in_postg
     assert tables.current("csv_export").statistics.rows == 240
 
 
-def test_a_restart_of_postgresql_in_mid_run_loses_nothing(
+def test_restarting_postgresql_during_a_run_loses_nothing(
     team_host: TeamHost, two_runs: TwoRuns
 ) -> None:
     started, ended = team_host.times(two_runs.whole)
@@ -36,7 +36,7 @@ def test_a_restart_of_postgresql_in_mid_run_loses_nothing(
     assert count("STEP_SUCCESS") == count("STEP_START") > count("ASSET_CHECK_EVALUATION")
 
 
-def test_of_two_runs_with_features_the_second_waits_until_the_first_has_ended(
+def test_the_second_of_two_runs_with_features_waits_for_the_first(
     team_host: TeamHost, two_runs: TwoRuns
 ) -> None:
     team_host.wait_for("its start", lambda: bool(team_host.times(two_runs.second)[0]))
@@ -44,11 +44,11 @@ def test_of_two_runs_with_features_the_second_waits_until_the_first_has_ended(
     assert team_host.times(two_runs.second)[0] > team_host.times(two_runs.whole)[1]
 
 
-def test_a_run_whose_process_was_killed_while_the_database_was_away_is_marked_failed(
-    team_host: TeamHost, killed_while_the_database_was_away: str
+def test_a_run_killed_while_the_database_was_down_is_marked_failed(
+    team_host: TeamHost, killed_while_the_database_was_down: str
 ) -> None:
-    assert team_host.wait_for_end(killed_while_the_database_was_away) == "FAILURE"
-    said = "".join(team_host.events(killed_while_the_database_was_away))
+    assert team_host.wait_for_end(killed_while_the_database_was_down) == "FAILURE"
+    said = "".join(team_host.events(killed_while_the_database_was_down))
     assert "terminated by signal 9 (SIGKILL)" in said
 
 
@@ -58,8 +58,8 @@ def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecuti
     assert team_host.wait_for_end(killed_with_its_code_server) == "FAILURE"
     (failure,) = team_host.events(killed_with_its_code_server, "PIPELINE_FAILURE")
     message = json.loads(failure)["dagster_event"]["message"]
-    assert "does not have this run any more" in message
-    assert "re-execute it" in message
+    assert "no longer has this run" in message
+    assert "re-execute the run" in message
 
     again = team_host.reexecute(killed_with_its_code_server)
 

@@ -1,4 +1,4 @@
-"""What infra/host says to Docker and Dagster: nothing open, nothing that floats, no password."""
+"""The Docker and Dagster config in infra/host: no open ports, pinned versions, no passwords."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_limit_is_set_for_the_pool_that_the_features_are_in(
 
 
 @pytest.mark.parametrize("missing", VARIABLES)
-def test_dagster_does_not_start_without(
+def test_dagster_requires_the_variable(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in VARIABLES:

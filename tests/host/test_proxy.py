@@ -1,4 +1,4 @@
-"""What stands in front of Dagster's UI: no password, no entry; and no other page's requests."""
+"""The proxy in front of Dagster's UI requires a password and refuses cross-site requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START = 'mutation { startSensor(sensorSelector: {sensorName: "x"}) { __typename 
 
 
 class Proxy:
-    """The repository's nginx.conf on a port of its own, in front of the webserver of the tests."""
+    """nginx with the repository's config on a free port, in front of a test server."""
 
     def __init__(self, folder: Path, webserver_port: int) -> None:
         self.port = free_port()
@@ -73,13 +73,11 @@ def proxy(team_host: TeamHost, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("given", [None, (USER, "wrong"), ("somebody", PASSWORD)])
-def test_without_the_right_password_there_is_nothing(
-    proxy: Proxy, given: tuple[str, str] | None
-) -> None:
+def test_access_requires_the_right_password(proxy: Proxy, given: tuple[str, str] | None) -> None:
     for path in ("/", "/server_info", "/logs/x"):
         answer = requests.get(f"{proxy.url}{path}", auth=given, timeout=10)
         assert answer.status_code == 401
-    # Refused to everybody: a link on any page could ask so.
+    # Always refused, because a link on any page could send such a request.
     assert requests.get(f"{proxy.url}/graphql", auth=given, timeout=10).status_code == 405
     assert (
         requests.post(f"{proxy.url}/graphql", json=QUERY, auth=given, timeout=10).status_code == 401
@@ -99,9 +97,7 @@ def test_the_ui_works_behind_it(proxy: Proxy) -> None:
     "origin",
     ["https://evil.example", "null", "http://localhost", "http://localhost:3000.evil.example"],
 )
-def test_another_pages_request_is_refused_though_the_browser_adds_the_password(
-    proxy: Proxy, origin: str
-) -> None:
+def test_a_cross_site_request_is_refused_even_with_the_password(proxy: Proxy, origin: str) -> None:
     assert proxy.ask(Origin=origin) == 403
     websocket = {"Upgrade": "websocket", "Connection": "upgrade"}
     assert proxy.ask(method="GET", Origin=origin, **websocket) == 403
@@ -113,6 +109,6 @@ def test_another_host_name_is_refused(proxy: Proxy, host: str) -> None:
 
 
 @pytest.mark.parametrize("upgrade", [{}, {"Upgrade": "h2c"}, {"Upgrade": "websocket2"}])
-def test_graphql_takes_no_get(proxy: Proxy, upgrade: dict[str, str]) -> None:
+def test_graphql_refuses_get(proxy: Proxy, upgrade: dict[str, str]) -> None:
     assert proxy.ask(method="GET", **upgrade) == 405
     assert proxy.ask(method="HEAD", **upgrade) == 405

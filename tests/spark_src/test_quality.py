@@ -13,7 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.evaluation.quality import Quality, Scores, Vectors, measure, read
+from spark_src.evaluation.quality import (
+    Quality,
+    Scores,
+    Vectors,
+    measure,
+    read,
+    shrunk_covariance,
+)
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel, Sums, components_for, fit_sums
 from spark_src.tables.delta import Snapshot, Tables, schema_of
@@ -228,3 +235,19 @@ def test_a_damaged_part_is_named(stored: Stored) -> None:
     Path(features.location.path, "part-1.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(UnreadableVersionError, match="materialize mobilenet_features again"):
         read(features, components)
+
+
+@pytest.mark.parametrize(("n", "length"), [(3, 7), (60, 40), (2_000, 30)])
+def test_the_shrunk_covariance_equals_scikit_learns(n: int, length: int) -> None:
+    from sklearn.covariance import ledoit_wolf
+
+    random = np.random.default_rng(n)
+    vectors = random.normal(size=(n, length)) * random.random(length)
+    vectors -= vectors.mean(axis=0)
+    expected, _ = ledoit_wolf(vectors, assume_centered=True)
+    ours = shrunk_covariance(vectors.astype(np.float32))
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_the_shrunk_covariance_of_equal_vectors_is_zero() -> None:
+    np.testing.assert_array_equal(shrunk_covariance(np.zeros((4, 3), np.float32)), np.zeros((3, 3)))

@@ -107,7 +107,7 @@ def test_every_fault_of_every_bucket_is_in_the_one_message(bucket: str, american
     assert f"{american} is in us-east-1" in text
 
 
-def test_a_missing_bucket_is_named_with_the_remedy(aws: str) -> None:  # noqa: ARG001
+def test_a_missing_bucket_is_reported_with_the_remedy(aws: str) -> None:  # noqa: ARG001
     with pytest.raises(AwsError, match=r"s3://fruits-nowhere .*NoSuchBucket.*terraform") as caught:
         require_in_region(in_s3("fruits-nowhere"), REGION)
     assert caught.value.code == "NoSuchBucket"

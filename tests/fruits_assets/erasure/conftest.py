@@ -1,4 +1,4 @@
-"""Two persons' pictures in a whole graph, made once; copies to erase in."""
+"""Two persons' pictures in a materialized graph, built once, and copies for erasures."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from tests.pipeline import tables_in
 def before(
     run: Run, copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Input and storage: pictures of two persons and others, a broken one, a run of all."""
+    """Input and storage after a full run, with pictures of two persons and others, one damaged."""
     folder = tmp_path_factory.mktemp("erasure")
     source = copy_pictures(folder / "input", 80)
-    (source / "Training").rename(source / "shop")  # without that split PCA is fitted on all
+    (source / "Training").rename(source / "shop")  # without this split, PCA is fitted on all images
     every = sorted(source.rglob("*.jpg"))
     for number, picture in enumerate(every[:50]):
         target = source / "photos" / (SUBJECT if number < 40 else OTHER) / f"{number}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.rename(target)
-    for name in (SUBJECT, OTHER):  # both have this one, and each a broken one
+    for name in (SUBJECT, OTHER):  # both persons have this one, and each has a damaged one
         shutil.copy(every[60], source / "photos" / name / "shared.jpg")
         (source / "photos" / name / "broken.jpg").write_bytes(b"no picture")
     few = {"pca_model": {"n_components": 5}}
@@ -49,7 +49,7 @@ def before(
 
 @pytest.fixture(scope="session")
 def copy(set_statistics: Callable[..., object]) -> Callable[[Path, Path], Path]:
-    """Copy input and storage to where they are a test's own."""
+    """Copy input and storage for a test."""
 
     def copied(before: Path, folder: Path) -> Path:
         own = Path(shutil.copytree(before, folder))
@@ -62,13 +62,13 @@ def copy(set_statistics: Callable[..., object]) -> Callable[[Path, Path], Path]:
 
 @pytest.fixture
 def own(before: Path, tmp_path: Path, copy: Callable[[Path, Path], Path]) -> Path:
-    """Input and storage of the test's own."""
+    """A copy of input and storage for the test."""
     return copy(before, tmp_path / "own")
 
 
 @pytest.fixture
 def erase(own: Path, spark: SparkSession) -> Erase:
-    """Run the job on what is the test's own."""
+    """Run the job on the test's copy."""
     assert spark.getActiveSession() is not None
     return lambda target=None: run_job(own, target)
 
@@ -80,7 +80,7 @@ def erased(
     copy: Callable[[Path, Path], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, dg.ExecuteInProcessResult]:
-    """Input and storage after an erasure, with what a killed features run had left. To be read."""
+    """Input and storage after an erasure with leftovers of a killed features run. Read-only."""
     own = copy(before, tmp_path_factory.mktemp("erased") / "own")
     features = tables_in(own / "data").current("mobilenet_features")
     staged = own / "data" / PREFIXES["mobilenet_features"] / "_staged" / "fingerprint"
@@ -94,7 +94,7 @@ def erased(
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:  # an ephemeral one stores no sensor
+    with dg.instance_for_test() as instance:  # an ephemeral instance stores no sensors
         yield instance
 
 
@@ -102,7 +102,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def fruits(
     own: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str]]:
-    """The command `fruits`, with what is typed."""
+    """Run the command `fruits` with simulated input."""
     monkeypatch.setenv("FRUITS_STORAGE", str(own / "data"))
     monkeypatch.setenv("FRUITS_INPUT", str(own / "input"))
     assert spark.getActiveSession() is not None

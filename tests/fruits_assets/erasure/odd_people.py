@@ -1,4 +1,4 @@
-"""Forty people whose folders have names that an erasure could trip over, and some who stay."""
+"""Forty people with folder names that are hard to erase, and some who are not erased."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 MARKER = "zq7-kp"
-"""In the name of everybody who goes, and of nobody who stays."""
+"""Part of every erased person's name, and of no other."""
 
 ODD_NAMES = tuple(
     MARKER + name
@@ -62,11 +62,11 @@ ODD_NAMES = tuple(
 )
 
 STAYING = ("zq7-k", "Zq7-kp", "ZQ7-KPa", "ben", "q7-kp", "aa", '"quoted"', "José", "%zQ7-kp")
-"""Prefixes, suffixes and other cases of those who go."""
+"""Prefixes, suffixes and case variants of erased names."""
 
 
 def write_photos(source: Path, n_each: int = 2) -> dict[str, int]:
-    """Photos of all of them under an input; return how many each has."""
+    """Write photos of all people to an input; return the number of photos per person."""
     for number, name in enumerate((*ODD_NAMES, *STAYING)):
         folder = os.path.join(os.fsencode(source), b"photos", name.encode())
         os.makedirs(folder)

@@ -1,4 +1,4 @@
-"""The job `erase` on input and storage of a test's own, and a look that is not the project's."""
+"""Run the job `erase` on a test's input and storage, and verify it independently."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def source_in(folder: Path) -> Location:
 def run_job(
     folder: Path, target: Target | None = None, instance: dg.DagsterInstance | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Run the job, as `fruits erase` and Dagster's UI do."""
+    """Run the job like `fruits erase` and Dagster's UI."""
     if target is not None:
         requests.add(tables_in(folder / "data"), source_in(folder), target)
     settings = Settings(storage=str(folder / "data"), input=str(folder / "input"))
@@ -69,7 +69,7 @@ def error_of(result: dg.ExecuteInProcessResult) -> str:
 
 
 def assert_erased(folder: Path) -> dict[str, Any]:
-    """The receipt, once nothing of the person is found by means that are not the project's."""
+    """Require that an independent scan finds nothing of the person; return the receipt."""
     assert not (folder / "input" / "photos" / SUBJECT).exists()
     for file in (folder / "data").rglob("*"):
         assert SUBJECT not in str(file.relative_to(folder)), file
@@ -78,7 +78,7 @@ def assert_erased(folder: Path) -> dict[str, Any]:
             texts = [c.name for c in pq.read_schema(file) if c.type in {"string", "large_string"}]
             assert SUBJECT not in str(pq.read_table(file, columns=texts).to_pylist()), file
     tables = tables_in(folder / "data")
-    for asset in PREFIXES:  # no earlier version is left to go back to
+    for asset in PREFIXES:  # no earlier version is left to restore
         assert {commit.record.note[:7] for commit in tables.history(asset)} == {"erasure"}, asset
     for asset in TABLES:
         names = {file.name for file in tables.current(asset).files}
@@ -103,10 +103,10 @@ def assert_the_rest_is_whole(folder: Path, spark: SparkSession) -> None:
     csv = (tables.current("csv_export").location / "pca_components.csv").read().decode()
     assert csv.count("\n") == 42
     model = tables.current("pca_model")
-    anew = sum_files(lambda: spark, features.locations, None)
+    recomputed = sum_files(lambda: spark, features.locations, None)
     stored = load_sums(model.location / model.typed(PcaModelStatistics).sums).sums
-    np.testing.assert_array_equal(stored.gram, anew.gram)
-    fitted = fit_sums(anew, 5, features.typed(FeaturesStatistics).model_sha256)
+    np.testing.assert_array_equal(stored.gram, recomputed.gram)
+    fitted = fit_sums(recomputed, 5, features.typed(FeaturesStatistics).model_sha256)
     np.testing.assert_allclose(load_current(model).mean, fitted.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(load_current(model).components, fitted.components, atol=1e-9)
 
@@ -118,7 +118,7 @@ def add_run(
     assets: Sequence[str] = (),
     location: str = "fruits",
 ) -> str:
-    """A run as the UI launches it."""
+    """A run as launched by the UI."""
     target = LoadableTargetOrigin(module_name="fruits_assets.definitions")
     code_location = InProcessCodeLocationOrigin(target, location_name=location)
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(code_location, "repository"), job)

@@ -1,4 +1,4 @@
-"""A person's data is erased whole, wherever it is and whenever the work was interrupted."""
+"""A person's data is erased completely, wherever it is, and even after interruptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.pipeline import tables_in
 STAGES = [(requests, "erase_inputs"), (requests, "erase_rows"), (proof, "prove")]
 
 
-def test_every_trace_of_a_person_goes_and_everybody_else_stays(
+def test_all_data_of_a_person_is_erased_and_of_nobody_else(
     erased: tuple[Path, dg.ExecuteInProcessResult], spark: SparkSession
 ) -> None:
     receipt = assert_erased(erased[0])
@@ -46,14 +46,14 @@ def test_every_trace_of_a_person_goes_and_everybody_else_stays(
     assert_the_rest_is_whole(erased[0], spark)
 
 
-def test_dagster_is_told_of_the_new_versions_and_nothing_of_the_person(
+def test_the_new_versions_are_reported_to_dagster_without_the_person(
     erased: tuple[Path, dg.ExecuteInProcessResult], made: Callable[..., set[str]]
 ) -> None:
     assert made(erased[1]) == set(PREFIXES) - {"mobilenet_model"}
     assert SUBJECT not in str(erased[1].all_events)
 
 
-def test_no_picture_of_others_is_featurized_again(
+def test_features_of_other_pictures_are_not_recomputed(
     erased: tuple[Path, dg.ExecuteInProcessResult],
 ) -> None:
     features = tables_in(erased[0] / "data").current("mobilenet_features")
@@ -61,7 +61,7 @@ def test_no_picture_of_others_is_featurized_again(
     assert (known.computed, known.carried_over) == (0, 41)
 
 
-def test_the_answers_of_embedding_quality_are_those_of_the_pictures_that_are_left(
+def test_embedding_quality_is_recomputed_from_the_remaining_pictures(
     erased: tuple[Path, dg.ExecuteInProcessResult],
 ) -> None:
     [answers] = (erased[0] / "data" / PREFIXES["embedding_quality"]).glob("*.json")
@@ -69,7 +69,7 @@ def test_the_answers_of_embedding_quality_are_those_of_the_pictures_that_are_lef
 
 
 @pytest.mark.parametrize(("module", "stage"), STAGES, ids=[stage for _, stage in STAGES])
-def test_a_second_call_completes_what_was_interrupted(
+def test_a_second_call_completes_an_interrupted_erasure(
     own: Path,
     erase: Erase,
     spark: SparkSession,
@@ -91,7 +91,7 @@ def test_a_second_call_completes_what_was_interrupted(
     assert_the_rest_is_whole(own, spark)
 
 
-def test_a_request_that_fails_does_not_hold_up_another(
+def test_a_failed_request_does_not_block_another(
     own: Path, erase: Erase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = requests.erase_inputs
@@ -110,7 +110,7 @@ def test_a_request_that_fails_does_not_hold_up_another(
     assert kinds == ["pending-", "receipt-"]
 
 
-def test_where_too_few_pictures_are_left_pca_is_deleted_with_its_downstream_assets(
+def test_with_too_few_remaining_pictures_pca_and_its_downstream_assets_are_deleted(
     own: Path, erase: Erase
 ) -> None:
     tables = tables_in(own / "data")
@@ -123,7 +123,7 @@ def test_where_too_few_pictures_are_left_pca_is_deleted_with_its_downstream_asse
         assert not (own / "data" / PREFIXES[asset]).exists()
 
 
-def test_a_trace_that_is_left_is_named_and_gives_no_receipt(own: Path, erase: Erase) -> None:
+def test_remaining_data_is_reported_and_no_receipt_is_written(own: Path, erase: Erase) -> None:
     (own / "data" / "notes.txt").write_text(f"seen in photos/{SUBJECT}/1.jpg")
     (own / "input" / "notes-of-somebody.txt").write_text(f"seen in photos/{SUBJECT}/1.jpg")
     result = erase(Target.from_names(SUBJECT))
@@ -133,13 +133,13 @@ def test_a_trace_that_is_left_is_named_and_gives_no_receipt(own: Path, erase: Er
     assert [file.name[:8] for file in (own / "data" / "erasures").iterdir()] == ["pending-"]
 
 
-def test_who_has_left_no_trace_gets_no_receipt(own: Path, erase: Erase) -> None:
+def test_a_person_without_data_gets_no_receipt(own: Path, erase: Erase) -> None:
     with pytest.raises(ErasureError, match="There is no trace of anna-7f4"):
         erase(Target.from_names("anna-7f4"))
     assert not (own / "data" / "erasures").exists()
 
 
-def test_another_input_than_the_tables_were_made_from_is_refused(own: Path, sample: Path) -> None:
+def test_an_input_that_does_not_match_the_tables_is_refused(own: Path, sample: Path) -> None:
     elsewhere, mine = Location.parse(str(sample)), source_in(own)
     tables = tables_in(own / "data")
     with pytest.raises(ErasureError, match="their files would stay") as refused:

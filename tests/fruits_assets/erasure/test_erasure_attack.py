@@ -1,7 +1,7 @@
-"""Erasure as somebody would try it who wants it to miss, to destroy too much, or to be undone.
+"""Adversarial test of erasures that could miss data, destroy too much, or be undone.
 
 Forty people with odd names, erased in two batches, one cut off at each stage, while a run races
-them. Then a scanner that is not the project's looks for them. With processes that are killed:
+them. Then an independent scanner searches for them. With killed processes:
 `uv run python -m tests.erasure_attack`.
 """
 
@@ -35,7 +35,7 @@ STAGES = [(requests, "erase_inputs"), (requests, "erase_rows"), (proof, "prove")
 
 @pytest.fixture
 def attacked(own: Path, run: Run) -> Path:
-    """Input and storage with everybody's photos, and what killed and earlier runs have left."""
+    """Input and storage with everybody's photos and leftovers of killed and earlier runs."""
     write_photos(own / "input")
     with dg.DagsterInstance.get() as instance:
         run(
@@ -59,7 +59,7 @@ def attacked(own: Path, run: Run) -> Path:
 
 
 def leave_litter(data: Path) -> None:
-    """Files of processes that were killed."""
+    """Create files as left by killed processes."""
     raw = tables_in(data).current("raw_images").locations[0].path
     staged = data / PREFIXES["mobilenet_features"] / "_staged" / "f" / "part-1.parquet"
     scratch = data / "_scratch" / f"{socket.gethostname()}-4194304" / "blockmgr-1" / "rdd_0"
@@ -72,7 +72,7 @@ def leave_litter(data: Path) -> None:
 
 
 def counts_of(tables: Tables, asset: str) -> Counter[str]:
-    """Rows of each person."""
+    """The number of rows per person."""
     paths = read_columns(tables.current(asset).locations, ["path"])["path"].to_pylist()
     return Counter(path.split("/")[1] for path in paths if path.startswith("photos/"))
 
@@ -85,7 +85,7 @@ def ask_for(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def erase_interrupted(folder: Path, instance: dg.DagsterInstance) -> None:
-    """The job, cut off at each of its stages in turn, then whole."""
+    """Run the job interrupted at each of its stages in turn, then completely."""
     for module, stage in STAGES:
         work: Callable[..., object] = getattr(module, stage)
         with pytest.MonkeyPatch.context() as patch:
@@ -106,7 +106,7 @@ def _cut_off(work: Callable[..., object]) -> Callable[..., object]:
     return works_three_times
 
 
-def test_forty_odd_people_are_gone_from_everywhere_and_nobody_else_is(
+def test_forty_odd_people_are_erased_everywhere_and_nobody_else_is(
     attacked: Path, tmp_path: Path
 ) -> None:
     data, source, home = attacked / "data", attacked / "input", tmp_path / "dagster_home"

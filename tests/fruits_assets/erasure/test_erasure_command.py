@@ -1,4 +1,4 @@
-"""`fruits erase`: what it shows, asks, refuses and prints."""
+"""`fruits erase`: dry run, confirmation, refusals and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fruits_assets.erasure.pipeline import OTHER, SUBJECT, add_run, assert
 from tests.pipeline import tables_in
 
 
-def test_a_dry_run_says_what_there_is_and_who_else_has_it(
+def test_a_dry_run_shows_the_counts_and_shared_pictures(
     own: Path, fruits: Callable[..., tuple[int, str]]
 ) -> None:
     shutil.copytree(own / "input/photos" / OTHER, own / "input/photos" / SUBJECT.upper())
@@ -23,16 +23,16 @@ def test_a_dry_run_says_what_there_is_and_who_else_has_it(
     assert code == 0
     for said in ("files under the input │ 42", "rows of raw_images │ 41", SUBJECT.upper()):
         assert said in text
-    assert "somebody else has, too: theirs stay │ 1" in text
+    assert "also supplied by others (their copies stay) │ 1" in text
     assert (own / "input/photos" / SUBJECT / "1.jpg").exists()
     assert not (own / "data" / "erasures").exists()
 
 
-def test_the_command_asks_for_the_name_again_and_prints_the_receipt(
+def test_the_command_asks_to_repeat_the_name_and_prints_the_receipt(
     own: Path, fruits: Callable[..., tuple[int, str]]
 ) -> None:
     code, text = fruits("erase", "--subject", SUBJECT, typed="somebody\n")
-    assert (code, "That is another name" in text) == (2, True)
+    assert (code, "The names do not match" in text) == (2, True)
     assert (own / "input/photos" / SUBJECT).exists()
     code, text = fruits("erase", "--subject", SUBJECT, typed=f"{SUBJECT}\n")
     assert code == 0, text

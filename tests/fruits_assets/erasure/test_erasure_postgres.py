@@ -1,4 +1,4 @@
-"""Dagster's records in PostgreSQL forget a person; a dump that was restored is erased again."""
+"""A person is erased from Dagster's records in PostgreSQL, and again from a restored dump."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATH = f"photos/{NAME}/my picture.jpg"
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    binary("initdb")  # before anything is made: without it these tests are skipped
+    binary("initdb")  # first of all, because these tests are skipped without it
     server = Postgres()
     yield server
     server.remove()
@@ -42,7 +42,7 @@ def dsn(postgres: Postgres) -> str:
 
 @pytest.fixture
 def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster on PostgreSQL, with records that name a person and somebody else."""
+    """Dagster on PostgreSQL, with records of a person and of somebody else."""
     connection = {
         "hostname": "127.0.0.1",
         "port": postgres.port,
@@ -75,7 +75,7 @@ def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]
         yield instance
 
 
-def test_postgresql_names_nobody_after_it_was_redacted(
+def test_redacted_postgresql_records_contain_no_person(
     instance: dg.DagsterInstance, dsn: str, postgres: Postgres
 ) -> None:
     needles = Needles.from_target(Target.from_names(NAME), Location("file", "/input"), [])
@@ -97,7 +97,7 @@ def test_postgresql_names_nobody_after_it_was_redacted(
     assert event.asset_materialization.metadata["other"].value == "photos/ben-22c/1.jpg"
 
 
-def test_a_dump_that_was_restored_is_erased_again(
+def test_a_restored_dump_is_erased_again(
     instance: dg.DagsterInstance,
     dsn: str,
     postgres: Postgres,

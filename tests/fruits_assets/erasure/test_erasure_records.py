@@ -1,4 +1,4 @@
-"""Dagster's own records forget a person: rows, pages, logs, pickles, pictures."""
+"""A person is erased from Dagster's records: rows, pages, logs, pickles, pictures."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def _check() -> dg.AssetCheckResult:
 
 @dg.op
 def _talkative(context: dg.OpExecutionContext) -> None:
-    """What the first edition told Dagster."""
+    """Metadata of the first edition."""
     print(f"read {PATH} and {OTHERS}")  # noqa: T201
     context.log.warning(f"{PATH} is broken, {OTHERS} is not; {IMAGE_ID}")
     labels = dg.MetadataValue.md(
@@ -63,7 +63,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """One on disk that has a failed run of the first edition, and its check's evaluation."""
+    """An instance on disk with a failed run of the first edition and its check evaluation."""
     with dg.DagsterInstance.get() as instance:
         _first_edition.execute_in_process(instance=instance, raise_on_error=False)
         checks = dg.Definitions(asset_checks=[_check], jobs=[dg.define_asset_job("checks")])
@@ -87,7 +87,7 @@ def redaction() -> Redaction:
     return Redaction(needles, (NAME,))
 
 
-def test_nothing_in_dagsters_home_names_a_person_after_it_was_redacted(
+def test_a_redacted_dagster_home_contains_no_person(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path
 ) -> None:
     records = Records(instance)
@@ -102,7 +102,7 @@ def test_nothing_in_dagsters_home_names_a_person_after_it_was_redacted(
     assert records.redact(redaction) == 0
 
 
-def test_what_is_left_is_still_dagsters(
+def test_dagster_still_reads_the_redacted_records(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path
 ) -> None:
     [run] = instance.get_runs(filters=dg.RunsFilter(job_name="_first_edition"))
@@ -120,7 +120,7 @@ def test_what_is_left_is_still_dagsters(
     assert pickle.loads((home / "storage" / "run-0" / "result").read_bytes())["rest"] == "stays"
 
 
-def test_pictures_go_where_they_could_show_a_persons_photo_and_nowhere_else(
+def test_only_pictures_that_could_show_a_persons_photo_are_removed(
     instance: dg.DagsterInstance, redaction: Redaction
 ) -> None:
     Records(instance).redact(redaction)
@@ -131,11 +131,11 @@ def test_pictures_go_where_they_could_show_a_persons_photo_and_nowhere_else(
         return event.asset_materialization.metadata[label].value
 
     assert shown("raw_images", "map") == NO_PICTURE
-    assert shown("raw_images", "variance") == PICTURE.value  # of numbers alone
-    assert shown("pca_components", "map") == PICTURE.value  # it says that no photo is in it
+    assert shown("raw_images", "variance") == PICTURE.value  # contains only numbers
+    assert shown("pca_components", "map") == PICTURE.value  # its metadata rule out photos
 
 
-def test_pages_that_rows_were_deleted_from_hold_nothing_either(
+def test_pages_of_deleted_rows_are_wiped(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path
 ) -> None:
     [run] = instance.get_runs(filters=dg.RunsFilter(job_name="_first_edition"))
@@ -144,7 +144,7 @@ def test_pages_that_rows_were_deleted_from_hold_nothing_either(
     assert files_with("zq7-anna", home) == []
 
 
-def test_files_in_dagsters_home_that_are_not_dagsters_are_reported_and_left_alone(
+def test_other_files_in_dagsters_home_are_reported_but_not_changed(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path, tmp_path: Path
 ) -> None:
     (home / "notes.txt").write_text(PATH)
@@ -157,7 +157,7 @@ def test_files_in_dagsters_home_that_are_not_dagsters_are_reported_and_left_alon
     assert (home / "notes.txt").read_text() == outside.read_text() == PATH
 
 
-def test_storage_and_input_in_dagsters_home_are_left_to_their_own_erasure(
+def test_storage_and_input_in_dagsters_home_are_not_redacted_as_records(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path
 ) -> None:
     storage = home / "storage" / "data"
@@ -169,7 +169,7 @@ def test_storage_and_input_in_dagsters_home_are_left_to_their_own_erasure(
     assert (storage / "pending.json").read_text() == PATH
 
 
-def test_what_a_killed_spark_has_spilled_in_dagsters_home_goes(
+def test_spill_files_of_a_killed_spark_in_dagsters_home_are_deleted(
     instance: dg.DagsterInstance, redaction: Redaction, home: Path
 ) -> None:
     code = (
@@ -198,12 +198,12 @@ def test_what_a_killed_spark_has_spilled_in_dagsters_home_goes(
         "photos/zq7-anna%20%22%C3%A9/1.jpg",
     ],
 )
-def test_a_text_loses_what_names_the_person(redaction: Redaction, text: str) -> None:
+def test_the_person_is_redacted_in_a_text(redaction: Redaction, text: str) -> None:
     redacted = redaction.text(text)
     assert "anna" not in redacted
     assert redaction.text(redacted) == redacted
 
 
 @pytest.mark.parametrize("text", [OTHERS, "myphotos/zq7-anna/1.jpg", '{"a": [1, "Apple"]}', ""])
-def test_a_text_of_others_stays_as_it_is(redaction: Redaction, text: str) -> None:
+def test_texts_without_the_person_are_not_changed(redaction: Redaction, text: str) -> None:
     assert redaction.text(text) is text

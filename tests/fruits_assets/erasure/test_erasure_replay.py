@@ -1,4 +1,4 @@
-"""A restored backup brings nobody back: who was erased since is erased again, by hashes alone."""
+"""After restoring a backup, erasures are repeated from hashes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fruits_assets.erasure.pipeline import OTHER, SUBJECT, assert_erased
 Fruits = Callable[..., tuple[int, str]]
 
 
-def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
+def test_a_restored_storage_input_and_database_are_erased_again(
     own: Path, tmp_path: Path, fruits: Fruits
 ) -> None:
     home = tmp_path / "dagster_home"
@@ -38,7 +38,7 @@ def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
     shutil.copytree(own / "data" / FOLDERS["erasures"], kept)
 
     shutil.rmtree(own)
-    shutil.copytree(backup, own)  # without the list: it is as old as the rest
+    shutil.copytree(backup, own)  # without the list, which is as old as the rest
     shutil.rmtree(home)
     shutil.copytree(dump, home)
     assert len(files_with(SUBJECT, own, home)) > 3
@@ -49,10 +49,10 @@ def test_a_storage_an_input_and_a_database_that_were_restored_are_erased_again(
     code, text = fruits("erase", "--replay", "--erased-list", str(kept), "--yes")
     assert (code, files_with(SUBJECT, own, home)) == (0, []), text
     assert_erased(own)
-    assert "Nothing that was erased is back" in fruits("erase", "--replay")[1]
+    assert "No erased data was restored" in fruits("erase", "--replay")[1]
 
 
-def test_a_database_that_alone_was_restored_is_erased_again(
+def test_a_restored_database_alone_is_erased_again(
     own: Path, tmp_path: Path, fruits: Fruits
 ) -> None:
     erased.note(Tables(Location.parse(str(own / "data"))), "a" * 32, Target.from_names("dora-5"))
@@ -66,7 +66,9 @@ def test_a_database_that_alone_was_restored_is_erased_again(
     assert (own / "input" / "photos" / SUBJECT).exists()
 
 
-def test_the_list_has_no_name_and_no_id_and_no_two_storages_hash_alike(tmp_path: Path) -> None:
+def test_the_list_has_no_names_or_ids_and_its_hashes_differ_between_storages(
+    tmp_path: Path,
+) -> None:
     entries = []
     for name in ("first", "second"):
         tables = Tables(Location.parse(str(tmp_path / name)))
@@ -90,7 +92,7 @@ def test_the_list_has_no_name_and_no_id_and_no_two_storages_hash_alike(tmp_path:
     assert files_with(SUBJECT, tmp_path) == files_with("a" * 64, tmp_path) == []
 
 
-def test_names_and_pictures_are_found_by_their_hashes_and_no_others(tmp_path: Path) -> None:
+def test_only_listed_names_and_pictures_are_found_by_their_hashes(tmp_path: Path) -> None:
     tables = Tables(Location.parse(str(tmp_path)))
     (tmp_path / FOLDERS["erasures"]).mkdir()
     erased.note(tables, "1", Target.from_names('an"na\n é'))
@@ -103,7 +105,7 @@ def test_names_and_pictures_are_found_by_their_hashes_and_no_others(tmp_path: Pa
     ]
 
 
-def test_an_entry_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_entry_is_reported(tmp_path: Path) -> None:
     (tmp_path / "receipt-1.erased").write_text("{")
     with pytest.raises(ErasureError, match=r"receipt-1\.erased is no entry"):
         erased.load(Location.parse(str(tmp_path)))

@@ -1,4 +1,4 @@
-"""No run that has read a photo goes on while it is erased, and none begins by itself."""
+"""No run is in progress during an erasure, and none is started automatically."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_erasing_is_refused_while_a_run_is_queued_or_in_progress(
         require_no_run(instance)
 
 
-def test_runs_that_cannot_bring_anything_back_do_not_hold_it_up(
+def test_runs_that_cannot_write_data_back_do_not_block_erasing(
     instance: dg.DagsterInstance,
 ) -> None:
     started = dg.DagsterRunStatus.STARTED
@@ -58,7 +58,7 @@ def test_runs_that_cannot_bring_anything_back_do_not_hold_it_up(
 def add_sensor(
     instance: dg.DagsterInstance, name: str, status: InstigatorStatus, location: str = "fruits"
 ) -> InstigatorState:
-    """A sensor's state, as the UI's switch and the daemon store it."""
+    """A sensor's state as stored by the UI and the daemon."""
     target = LoadableTargetOrigin(module_name="fruits_assets.definitions")
     code_location = InProcessCodeLocationOrigin(target, location_name=location)
     origin = RemoteInstigatorOrigin(
@@ -83,7 +83,7 @@ def with_sensors(instance: dg.DagsterInstance) -> dict[str, InstigatorStatus]:
     return statuses(instance)
 
 
-def test_sensor_and_automation_are_off_while_it_runs_and_on_again_afterwards(
+def test_sensor_and_automation_are_paused_during_an_erasure(
     instance: dg.DagsterInstance, with_sensors: dict[str, InstigatorStatus]
 ) -> None:
     with paused(instance) as names:
@@ -94,7 +94,7 @@ def test_sensor_and_automation_are_off_while_it_runs_and_on_again_afterwards(
     assert statuses(instance) == with_sensors
 
 
-def test_they_are_on_again_after_it_failed(
+def test_sensor_and_automation_are_resumed_after_a_failure(
     instance: dg.DagsterInstance, with_sensors: dict[str, InstigatorStatus]
 ) -> None:
     with pytest.raises(OSError, match="disk"), paused(instance):
@@ -102,7 +102,7 @@ def test_they_are_on_again_after_it_failed(
     assert statuses(instance) == with_sensors
 
 
-def test_what_an_erasure_that_was_killed_had_switched_off_the_next_one_switches_on(
+def test_the_next_erasure_resumes_what_a_killed_one_had_paused(
     instance: dg.DagsterInstance, with_sensors: dict[str, InstigatorStatus]
 ) -> None:
     pause(instance)
@@ -111,7 +111,7 @@ def test_what_an_erasure_that_was_killed_had_switched_off_the_next_one_switches_
     assert statuses(instance) == with_sensors
 
 
-def test_automation_without_sensors_is_switched_off_too(
+def test_automation_without_sensors_is_paused_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -126,7 +126,7 @@ def test_automation_without_sensors_is_switched_off_too(
         assert not get_auto_materialize_paused(instance)
 
 
-def test_the_job_itself_switches_them_off_and_on_wherever_it_was_started(
+def test_the_job_itself_pauses_and_resumes_them(
     own: Path,
     spark: SparkSession,
     instance: dg.DagsterInstance,
