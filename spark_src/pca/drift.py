@@ -25,7 +25,7 @@ from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import open_parquet, read_columns, run_tasks, write_whole
 from spark_src.tables.statistics import DriftStatistics
-from spark_src.tables.vectors import FEATURES, matrix_of
+from spark_src.tables.vectors import FEATURES, to_matrix
 
 FILE = "reference.parquet"
 
@@ -231,7 +231,7 @@ def _read_all(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[M
     for file, rows in tasks:
         with open_parquet(file, verify=True) as parquet:
             column = parquet.read(columns=["features"], use_threads=False)["features"]
-        yield matrix_of(column.combine_chunks().take(pa.array(rows)))
+        yield to_matrix(column.combine_chunks().take(pa.array(rows)))
 
 
 def _inside_and_outside(

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel
 from spark_src.tables import registry
-from spark_src.tables.audit import Audit, audit_files, require_sound, require_varied
+from spark_src.tables.audit import Audit, audit_files, require_valid, require_varied
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet, run_tasks, write_file
 from spark_src.tables.schemas import KEYS, PCA_COMPONENTS
@@ -23,7 +23,7 @@ from spark_src.tables.statistics import (
     VectorStatistics,
     joint_digest,
 )
-from spark_src.tables.vectors import FEATURES, float_lists, matrix_of
+from spark_src.tables.vectors import FEATURES, float_lists, to_matrix
 
 MAX_TASKS = 64
 
@@ -99,7 +99,7 @@ def project(
         found = audit_files(session, files, "pca", "pca_model")
     rows = sum(file.rows for file in plan.kept) + found.rows
     expected = plan.features.rows
-    require_sound(registry.PCA_COMPONENTS, found, pca.n_components, pca.digest, rows, expected)
+    require_valid(registry.PCA_COMPONENTS, found, pca.n_components, pca.digest, rows, expected)
     return new, found.vectors
 
 
@@ -147,7 +147,7 @@ def _projector(
 
 
 def _projected(batch: pa.RecordBatch, pca: PcaModel, digest: str) -> pa.RecordBatch:
-    features = matrix_of(batch.column("features"))
+    features = to_matrix(batch.column("features"))
     # A product of always the same shape: its last bit may depend on that.
     whole = np.zeros((IMAGES_AT_ONCE, FEATURES), np.float32)
     whole[: len(features)] = features

@@ -19,7 +19,7 @@ from spark_src.pca.model import FIT_SPLIT, Sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, read_columns, run_tasks
 from spark_src.tables.statistics import FeaturesStatistics
-from spark_src.tables.vectors import count_malformed, malformed_error, matrix_of
+from spark_src.tables.vectors import count_malformed, malformed_error, to_matrix
 
 MAX_TASKS = 16
 """Each gives the driver a Gram matrix of 13 MB."""
@@ -170,7 +170,7 @@ def _summer(split: str | None) -> Callable[[Iterable[Location]], Iterator[tuple[
                 wrong = count_malformed(column)
                 malformed += wrong
                 if not wrong:
-                    total += Sums.from_features(matrix_of(column))
+                    total += Sums.from_features(to_matrix(column))
         yield total, malformed
 
     return sum_up

@@ -68,7 +68,7 @@ def test_features_that_are_not_finite_are_not_committed(
 ) -> None:
     text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
     assert "mobilenet_features: 240 rows have NaN or infinity" in text
-    assert "Nothing was committed, and the version before is still current" in text
+    assert "Nothing was committed, and the previous version is still current" in text
 
 
 def test_incomplete_features_are_not_committed(
@@ -77,7 +77,7 @@ def test_incomplete_features_are_not_committed(
     file = parts(copied, "raw_images")[0]
     pq.write_table(pq.read_table(file).slice(1), file)
     text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=ANEW)
-    assert "mobilenet_features: 239 rows were made of 240" in text
+    assert "mobilenet_features: 239 rows were written, 240 were expected" in text
 
 
 def spoil(rows: pa.Table, damage: str) -> pa.Table:

@@ -169,7 +169,7 @@ def test_no_change_deletes_nothing(on_disk: Tables) -> None:
 
 
 def test_an_asset_that_was_never_made_cannot_be_unchanged(on_disk: Tables) -> None:
-    with pytest.raises(ValueError, match="mobilenet_model was never made"):
+    with pytest.raises(ValueError, match="mobilenet_model has no version yet"):
         Change.none(on_disk.begin(ASSET, "run-1")).commit()
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.tables.audit import Audit, audit_files, require_sound, vector_statistics
+from spark_src.tables.audit import Audit, audit_files, require_valid, vector_statistics
 from spark_src.tables.statistics import VectorStatistics
 
 NAN, INF = math.nan, math.inf
@@ -51,12 +51,12 @@ def refusal(found: Audit, rows: int | None = None, expected: int | None = None) 
     """What is said of vectors that should have two numbers each."""
     count = found.rows if rows is None else rows
     with pytest.raises(AuditError) as caught:
-        require_sound(
+        require_valid(
             "pca_components", found, 2, "digest", count, count if expected is None else expected
         )
     text = str(caught.value)
     assert text.startswith("pca_components: ")
-    assert "Nothing was committed, and the version before is still current." in text
+    assert "Nothing was committed, and the previous version is still current." in text
     assert "Materialize pca_components again" in text
     return text.removeprefix("pca_components: ").partition(". Nothing")[0]
 
@@ -144,12 +144,12 @@ def test_a_file_with_a_changed_byte_is_named(spark: SparkSession, tmp_path: Path
 
 def test_sound_vectors_are_accepted(audit_of: AuditOf) -> None:
     found = audit_of([[1.0, 2.0], [0.0, 0.0]])
-    require_sound("pca_components", found, 2, "digest", 2, 2)
+    require_valid("pca_components", found, 2, "digest", 2, 2)
 
 
 def test_a_change_that_adds_nothing_is_accepted_where_the_rows_are_those_expected() -> None:
-    require_sound("pca_components", Audit(), 2, "digest", 7, 7)
-    assert refusal(Audit(), 7, 8) == "7 rows were made of 8"
+    require_valid("pca_components", Audit(), 2, "digest", 7, 7)
+    assert refusal(Audit(), 7, 8) == "7 rows were written, 8 were expected"
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def test_vectors_that_are_all_missing_are_refused(audit_of: AuditOf) -> None:
 @pytest.mark.parametrize(
     ("models", "fault"),
     [
-        (["digest", "another"], "rows name 2 models, or another than digest"),
-        (["another", "another"], "rows name 1 models, or another than digest"),
-        (["digest", None], "rows name 2 models, or another than digest"),
+        (["digest", "another"], "rows name 2 models; only digest is expected"),
+        (["another", "another"], "rows name 1 models; only digest is expected"),
+        (["digest", None], "rows name 2 models; only digest is expected"),
     ],
 )
 def test_rows_of_another_model_are_refused(
@@ -190,7 +190,7 @@ def test_rows_of_another_model_are_refused(
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_that_are_missing_or_too_many_are_refused(audit_of: AuditOf, rows: int) -> None:
     found = audit_of([[1.0, 2.0]] * rows)
-    assert refusal(found, rows, 2) == f"{rows} rows were made of 2"
+    assert refusal(found, rows, 2) == f"{rows} rows were written, 2 were expected"
 
 
 def test_everything_that_is_wrong_is_said_at_once(audit_of: AuditOf) -> None:

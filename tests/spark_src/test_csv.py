@@ -103,7 +103,7 @@ def test_rows_are_counted_whatever_line_breaks_they_hold(file: Location) -> None
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_is_a_formula(start: str) -> None:
     texts = pa.array([f"{start}1+1", f"1{start}", "", None])
-    assert csv_file.harmless(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
+    assert csv_file.escape_formulas(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
 
 
 def test_negative_numbers_stay_numbers(file: Location) -> None:

@@ -90,7 +90,7 @@ def test_an_export_that_lost_rows_is_refused_and_the_former_file_stays(tables: T
     before, content = tables.current("csv_export"), file_of(tables).read_bytes()
     components = store(tables, ROWS[:8], "other")
     pq.write_table(PCA_COMPONENTS.empty_table(), components.locations[0].path)
-    with pytest.raises(AuditError, match="6 rows were written of 8 images"):
+    with pytest.raises(AuditError, match="6 rows were written for 8 images"):
         export(tables, "later")
     assert tables.current("csv_export") == before
     assert file_of(tables).read_bytes() == content

@@ -81,7 +81,7 @@ def test_a_prefix_that_delta_takes_for_another_is_refused(name: str) -> None:
 def test_a_link_to_such_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a%20b").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a%20b")
-    with pytest.raises(SettingsError, match="takes '%20' in a path for something else"):
+    with pytest.raises(SettingsError, match="misreads '%20' in a path"):
         Tables(Location.parse(f"{tmp_path}/link")).begin(ASSET, "run-1")
 
 

@@ -25,7 +25,7 @@ from spark_src.images.rejection import Limits
 from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 Rows = dict[str, NDArray[np.float32]]
@@ -35,7 +35,7 @@ Rows = dict[str, NDArray[np.float32]]
 def features(sample_version: Snapshot) -> Rows:
     """The batch's features by path."""
     table = table_of(sample_version)
-    matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
+    matrix = to_matrix(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
 
 

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from spark_src.errors import UnreadableVersionError
 from spark_src.features import incremental
 from spark_src.features import inference as features_module
-from spark_src.features.inference import Engine, engine_of_this_worker, features_of
+from spark_src.features.inference import Engine, features_of, worker_engine
 from spark_src.features.model import MobilenetModel, keras_model
 from spark_src.features.plan import plan_features
 from spark_src.images import plan as ingest_plan
@@ -161,7 +161,7 @@ def test_a_worker_loads_the_engine_once_and_keeps_it_over_jobs(
     spark: SparkSession, model: Broadcast[bytes]
 ) -> None:
     def count_uses(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        engine = engine_of_this_worker(model, "loaded once")
+        engine = worker_engine(model, "loaded once")
         engine.uses = getattr(engine, "uses", 0) + 1  # type: ignore[attr-defined]
         for _ in batches:
             pass
@@ -182,10 +182,10 @@ def test_another_model_takes_the_place_of_the_one_before(
     model: Broadcast[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "_engines", {})
-    first = engine_of_this_worker(model, "one")
-    assert engine_of_this_worker(model, "one") is first
-    assert engine_of_this_worker(model, "two") is not first
-    assert engine_of_this_worker(model, "one") is not first
+    first = worker_engine(model, "one")
+    assert worker_engine(model, "one") is first
+    assert worker_engine(model, "two") is not first
+    assert worker_engine(model, "one") is not first
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1280), (0, 5)])

@@ -22,7 +22,7 @@ from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import open_parquet, write_file
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import FeaturesStatistics
-from spark_src.tables.vectors import float_lists, matrix_of
+from spark_src.tables.vectors import float_lists, to_matrix
 from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 LABELS = ("Apple Golden 1", "Tomato 2")
@@ -125,7 +125,7 @@ def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
     shutil.copytree(source / "Test" / LABELS[0], source / "Training" / LABELS[0])
     _, features = refresh()
     known = features.typed(FeaturesStatistics)
-    values = matrix_of(table_of(features)["features"].combine_chunks()).astype(np.float64)
+    values = to_matrix(table_of(features)["features"].combine_chunks()).astype(np.float64)
     norms = np.abs(values).sum(axis=1)
     assert statistics_of(features) == (0, 60, 0)
     assert known.splits == {"Test": 40, "Training": 20}
@@ -215,7 +215,7 @@ def rewritten(write: TableWrite, file: DataFile, **columns: pa.Array) -> None:
         ({"features": float_lists(np.full((10, 1280), np.nan, np.float32))}, "10 rows have NaN"),
         ({"features": float_lists(np.ones((10, 1279), np.float32))}, "not 1,280"),
         ({"features": pa.nulls(10, pa.list_(pa.float32()))}, "10 rows have no vector"),
-        ({"model_sha256": pa.array(["another"] * 10)}, "models, or another"),
+        ({"model_sha256": pa.array(["another"] * 10)}, "models; only"),
     ],
     ids=["not numbers", "too short", "none", "of another model"],
 )
@@ -250,7 +250,7 @@ def test_vectors_that_are_all_the_same_are_refused_before_the_commit_and_made_an
     new = compute(spark, write, plan, mobilenet)
     for file in new:
         rewritten(write, file, features=float_lists(np.ones((file.rows, 1280), np.float32)))
-    with pytest.raises(AuditError, match="each of 40 images has the same vector"):
+    with pytest.raises(AuditError, match="all 40 images have the same vector"):
         incremental.audit(lambda: spark, plan, new, write)
     assert tables.find("mobilenet_features") is None
     _, made = refresh()
@@ -265,7 +265,7 @@ def test_rows_that_are_missing_are_refused_before_the_commit(
 ) -> None:
     write, plan = planned
     new = compute(spark, write, plan, mobilenet)
-    with pytest.raises(AuditError, match="30 rows were made of 40"):
+    with pytest.raises(AuditError, match="30 rows were written, 40 were expected"):
         incremental.audit(lambda: spark, plan, new[1:], write)
 
 

@@ -194,7 +194,7 @@ def test_the_digest_of_the_weights_is_that_of_the_file(weights: Path, tmp_path: 
     ("kind", "cause"),
     [
         ("missing", "do not exist"),
-        ("folder", "a folder lies there"),
+        ("folder", "it is a folder"),
         ("text", "not an HDF5 file"),
         ("half", "truncated file"),
     ],
@@ -277,7 +277,7 @@ def test_only_floating_point_numbers_are_accepted(weights: Path, tmp_path: Path)
         return replaced(weights, tmp_path / f"{dtype}.h5", "Conv1/Conv1/kernel:0", values)
 
     assert alpha_of(of_type("float16")) == alpha_of(of_type("float64")) == 1.0
-    assert "is of int32, not of floating-point numbers" in refusal(of_type("int32"))
+    assert "has type int32, not a floating-point type" in refusal(of_type("int32"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src.images.preprocess import PIXELS
-from spark_src.tables.audit import Audit, require_sound, vector_statistics
+from spark_src.tables.audit import Audit, require_valid, vector_statistics
 from spark_src.tables.change import Change
 from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import discard, new_name, open_parquet, write_file, write_whole
@@ -123,7 +123,7 @@ class Writer:
         """
         if self.asset == FEATURES:
             try:
-                require_sound(
+                require_valid(
                     FEATURES, self._audit(), LENGTH, self.model, len(self.rows), len(self.rows)
                 )
             except Exception:
