@@ -107,8 +107,8 @@ def _mismatch(layers: Sequence[SavedLayer], alpha: float, position: int) -> str:
     if left_out or not saved.shapes:
         return f"its layer {name} is missing"
     return (
-        f"its layer {saved.name} has weights of {_format_shapes(saved.shapes)}, but {name} at width "
-        f"{alpha} has {_format_shapes(shapes)}"
+        f"its layer {saved.name} has weights of {_format_shapes(saved.shapes)}, but {name} at "
+        f"width {alpha} has {_format_shapes(shapes)}"
     )
 
 

@@ -179,7 +179,7 @@ class PcaModelStatistics(Statistics):
     """Why drift was not measured; empty if it was."""
 
     @property
-    def asked(self) -> int:
+    def n_components_requested(self) -> int:
         """The number of components in the settings."""
         return self.n_components_asked or self.n_components
 

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 import fruits_assets
 import spark_src
-from spark_src.spark.cores import Interval, count_cores, most_at_once
+from spark_src.spark.cores import Interval, count_cores, max_concurrent_cores
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from spark_src.spark.cores import Interval, count_cores, most_at_once
     ],
 )
 def test_the_most_cores_at_one_time(executors: list[Interval], cores: int) -> None:
-    assert most_at_once(executors) == cores
+    assert max_concurrent_cores(executors) == cores
 
 
 def test_nothing_is_shared_out_by_the_cores_seen_at_a_moment() -> None:

@@ -197,7 +197,7 @@ def test_after_a_new_fit_what_was_strange_is_familiar(storage: VectorStorage) ->
 
 def test_the_fit_before_counts_also_when_a_new_fit_was_asked_for(storage: VectorStorage) -> None:
     found = refreshed(storage, images(range(30), "strange"), settings=replace(KEEP, refit=True))
-    assert "a new fit was asked for" in found.description
+    assert "a new fit was requested" in found.description
     assert found.drift is not None and not found.drift.familiar
 
 
@@ -232,10 +232,10 @@ def test_without_new_images_or_an_earlier_fit_there_is_nothing_to_compare(
 ) -> None:
     known = storage.tables.current("pca_model").typed(PcaModelStatistics)
     assert known.drift is None
-    assert known.drift_note == "no PCA was fitted before the last images came"
+    assert known.drift_note == "there is no PCA model from before the new images"
     found = refreshed(storage, images(range(60, 70), split="Test"))
     assert found.drift is None
-    assert found.drift_note == "no image came since the PCA before was fitted"
+    assert found.drift_note == "no image was added since the previous fit"
 
 
 def test_where_it_is_not_known_which_images_came_nothing_is_compared(
@@ -245,7 +245,7 @@ def test_where_it_is_not_known_which_images_came_nothing_is_compared(
     Path(now.location.path, "0.parquet").unlink()
     found, _ = storage.refresh_pca(KEEP)
     assert found.drift is None
-    assert found.drift_note.startswith("it is not known which images came")
+    assert found.drift_note.startswith("it is not known which images were added")
 
 
 def test_features_of_another_model_are_not_compared(storage: VectorStorage) -> None:

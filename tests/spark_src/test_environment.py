@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_src.spark.environment import is_utf8_locale, take_out_foreign
+from spark_src.spark.environment import is_utf8_locale, remove_foreign_variables
 from spark_src.spark.resources import Machine, available_cores, available_memory
 
 GIB = 2**30
@@ -30,7 +30,7 @@ GIB = 2**30
 )
 def test_variables_of_another_spark_are_taken_out_and_named(name: str) -> None:
     environment = {name: "/opt/other", "PATH": "/bin", "FRUITS_STORAGE": "data"}
-    assert list(take_out_foreign(environment)) == [name]
+    assert list(remove_foreign_variables(environment)) == [name]
     assert environment == {"PATH": "/bin", "FRUITS_STORAGE": "data"}
 
 
@@ -40,7 +40,7 @@ def test_of_javas_options_the_properties_stay_and_switches_of_other_javas_go() -
         "_JAVA_OPTIONS": "-Xmx64m",
         "JDK_JAVA_OPTIONS": "-Da=b",
     }
-    found = list(take_out_foreign(environment))
+    found = list(remove_foreign_variables(environment))
     assert found == ["a part of JAVA_TOOL_OPTIONS", "a part of _JAVA_OPTIONS"]
     assert environment == {
         "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=proxy",

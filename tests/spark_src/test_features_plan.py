@@ -121,7 +121,7 @@ def test_features_of_another_model_are_computed_again_and_the_plan_says_so(
     plan = features.plan(model="another model's digest")
     assert counts(plan) == (12, 0, 0)
     assert set(plan.removed) == set(made.files)
-    assert "was made by another model" in str(plan)
+    assert "was computed by another model" in str(plan)
 
 
 def test_features_of_other_pixels_are_computed_again_and_the_plan_says_so(
@@ -131,7 +131,7 @@ def test_features_of_other_pixels_are_computed_again_and_the_plan_says_so(
     monkeypatch.setattr("spark_src.features.plan.PIXELS", "other pixels")
     plan = features.plan()
     assert counts(plan) == (12, 0, 0)
-    assert "saw other pixels" in str(plan)
+    assert "used other pixels" in str(plan)
 
 
 def test_all_are_computed_again_where_that_is_asked_for_and_kept_afterwards(

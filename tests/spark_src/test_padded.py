@@ -13,7 +13,7 @@ from pyarrow import fs
 from spark_src.errors import AwsError
 from spark_src.io.aws import reset_clients
 from spark_src.io.locations import Location
-from spark_src.io.padded import LEAST_BYTES, PaddedFile
+from spark_src.io.padded import MIN_READ_BYTES, PaddedFile
 from spark_src.tables.csv import count_rows
 from spark_src.tables.parquet import open_parquet, write_file
 from tests.emr.faulty_s3 import Fault, FaultyS3
@@ -94,7 +94,7 @@ def test_rows_of_a_csv_file_are_counted_in_a_few_calls(s3: FaultyS3, folder: Loc
     assert s3.calls - before <= 3
 
 
-@pytest.mark.parametrize("size", [0, 1, LEAST_BYTES - 1, LEAST_BYTES, 3 * LEAST_BYTES])
+@pytest.mark.parametrize("size", [0, 1, MIN_READ_BYTES - 1, MIN_READ_BYTES, 3 * MIN_READ_BYTES])
 def test_whatever_part_is_asked_for_it_is_the_files(size: int, tmp_path: Path) -> None:
     content = os.urandom(size)
     path = tmp_path / "file"
@@ -102,7 +102,7 @@ def test_whatever_part_is_asked_for_it_is_the_files(size: int, tmp_path: Path) -
     places = [0, 1, size // 2, size - 1, size, size + 9]
     with PaddedFile(fs.LocalFileSystem().open_input_file(str(path))) as file:
         for start in filter(lambda place: place >= 0, places):
-            for length in (0, 1, 100, LEAST_BYTES, size, None, -1):
+            for length in (0, 1, 100, MIN_READ_BYTES, size, None, -1):
                 file.seek(start)
                 stop = size if length is None or length < 0 else start + length
                 assert file.read(length) == content[start:stop]

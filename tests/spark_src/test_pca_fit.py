@@ -52,7 +52,7 @@ def test_a_few_new_images_leave_the_model_as_it_was(storage: VectorStorage) -> N
     assert model_files(after) == files
     known = statistics(storage)
     assert (known.n_images, known.n_images_today, known.n_new_images) == (60, 66, 6)
-    assert known.description.endswith("updated for 6 images that came and 0 that went")
+    assert known.description.endswith("updated for 6 added and 0 removed images")
 
 
 def test_more_than_a_tenth_of_new_training_images_leads_to_a_new_fit(
@@ -63,7 +63,7 @@ def test_more_than_a_tenth_of_new_training_images_leads_to_a_new_fit(
     assert fit.is_new
     assert fit.description == (
         "fitted on 67 images: 7 of 67 images are new since the last fit (10%); "
-        "updated for 7 images that came and 0 that went"
+        "updated for 7 added and 0 removed images"
     )
     assert (statistics(storage).n_images, statistics(storage).n_new_images) == (67, 0)
 
@@ -139,7 +139,7 @@ def test_new_images_count_also_where_it_is_not_known_which_they_are(
 def test_another_number_of_components_leads_to_a_new_fit(storage: VectorStorage) -> None:
     fit, _ = storage.refresh_pca(FitSettings(4, 0.1))
     assert fit.is_new
-    assert "60 images: 4 components are asked for, it had 5; no image came" in fit.description
+    assert "60 images: 4 components are requested, it had 5; no image was" in fit.description
 
 
 def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> None:
@@ -147,8 +147,8 @@ def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> 
     gone = [file.name.removesuffix(".parquet") for file in known.files]
     storage.features({"all": images(range(60))}, gone, model_sha256="another")
     fit, _ = storage.refresh_pca()
-    assert "the features are those of another model, another; all images" in fit.description
-    assert fit.drift_note == "the features are of another model than the PCA before them"
+    assert "the features were computed by another model, another; all images" in fit.description
+    assert fit.drift_note == "the previous PCA was fitted on features of another model"
     assert statistics(storage).model_sha256 == "another"
 
 
@@ -165,7 +165,7 @@ def test_unlike_images_lead_to_a_new_fit(storage: VectorStorage) -> None:
     storage.refresh_pca()
     storage.features({"new": [unlike(200)]})
     fit, _ = storage.refresh_pca()
-    assert "121 images: the images that came are unlike those" in fit.description
+    assert "121 images: the new images are unlike those" in fit.description
     assert fit.drift is not None and not fit.drift.familiar
 
 
@@ -173,7 +173,7 @@ def test_a_new_fit_can_be_asked_for(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_model")
     fit, after = storage.refresh_pca(FitSettings(5, 0.1, refit=True))
     assert fit.is_new
-    assert "60 images: a new fit was asked for; all images were summed up" in fit.description
+    assert "60 images: a new fit was requested; all images were summed up" in fit.description
     assert after.statistics.digest == before.statistics.digest
 
 
@@ -181,7 +181,7 @@ def test_a_model_whose_file_is_damaged_is_fitted_again(storage: VectorStorage) -
     before = storage.tables.current("pca_model")
     Path(before.location.path, before.statistics.files[0], pca_files.FILE).write_bytes(b"")
     fit, after = storage.refresh_pca()
-    assert "the former model cannot be read; no image came or went" in fit.description
+    assert "the previous model cannot be read; no image was added or removed" in fit.description
     assert load_current(after).digest == before.statistics.digest
 
 
@@ -246,7 +246,7 @@ def test_absurd_features_are_refused_also_where_the_model_would_be_kept(
 ) -> None:
     before = storage.tables.current("pca_model")
     storage.features({"new": [image(60, features=np.full(1280, 1e9, np.float32))]})
-    with pytest.raises(PcaError, match="not finite, or absurdly large"):
+    with pytest.raises(PcaError, match="not finite, or too large"):
         storage.refresh_pca()
     assert storage.tables.current("pca_model") == before
 
@@ -305,4 +305,4 @@ def test_the_number_asked_for_is_kept_beside_the_number_that_few_images_give(
     found = storage.tables.current("pca_model").typed(PcaModelStatistics)
     assert found.asked == 500
     assert found.n_components == found.n_images - 1 < 500
-    assert f"500 components are asked for and {found.n_components} kept" in found.description
+    assert f"500 components are requested and {found.n_components} kept" in found.description

@@ -166,7 +166,7 @@ def test_files_that_came_and_went_again_leave_the_former_sums_to_the_last_bit(
     first = update(storage)
     storage.features({"d": images(range(50, 60)), "e": images(range(60, 63), "Test")}, ["b"])
     second = update(storage, first.stored)
-    assert second.description == "updated for 10 images that came and 20 that went"
+    assert second.description == "updated for 10 added and 20 removed images"
     assert second.stored.sums.n_images == 30
     storage.features({"b2": images(range(20, 40))}, ["d", "e"])
     third = update(storage, second.stored)
@@ -190,8 +190,8 @@ def test_an_update_without_a_change_reads_no_features_and_starts_no_spark(
     for file in features.locations:
         Path(file.path).unlink()
     again = update_sums(lambda: pytest.fail("Spark was started"), features, first.stored)
-    assert again.description == "no image came or went"
-    assert (again.new_images.num_rows, again.n_gone) == (0, 0)
+    assert again.description == "no image was added or removed"
+    assert (again.new_images.num_rows, again.n_removed) == (0, 0)
     assert_same_to_the_bit(again.stored.sums, first.stored.sums)
 
 
@@ -209,7 +209,7 @@ def test_an_image_whose_content_or_orientation_changed_came_and_went(
     changed = [image(20, image_id="another image"), image(21, orientation=6)]
     storage.features({"b2": [*changed, *images(range(22, 40))]}, ["b"])
     found = update(storage, first.stored)
-    assert found.description == "updated for 2 images that came and 2 that went"
+    assert found.description == "updated for 2 added and 2 removed images"
     assert new_paths(storage, found) == ["Training/0020.jpg", "Training/0021.jpg"]
 
 
@@ -217,14 +217,14 @@ def test_images_in_a_file_that_was_rewritten_are_not_new(storage: VectorStorage)
     first = update(storage)
     storage.features({"b2": images([*range(39, 20, -1), 70])}, ["b"])
     found = update(storage, first.stored)
-    assert (new_paths(storage, found), found.n_gone) == (["Training/0070.jpg"], 1)
+    assert (new_paths(storage, found), found.n_removed) == (["Training/0070.jpg"], 1)
 
 
 def test_images_of_another_split_neither_come_nor_go(storage: VectorStorage) -> None:
     first = update(storage)
     storage.features({"d": images(range(50, 60), "Test")}, ["c"])
     found = update(storage, first.stored)
-    assert (new_paths(storage, found), found.n_gone) == ([], 0)
+    assert (new_paths(storage, found), found.n_removed) == ([], 0)
     assert_same_to_the_bit(found.stored.sums, first.stored.sums)
 
 
@@ -236,7 +236,7 @@ def test_where_most_files_changed_all_images_are_summed_up_and_the_new_ones_are_
     found = update(storage, first.stored)
     assert found.description == "all images were summed up"
     assert new_paths(storage, found) == [f"Training/010{n}.jpg" for n in range(9)]
-    assert found.n_gone == 20
+    assert found.n_removed == 20
     assert found.stored.sums.n_images == 29
 
 
@@ -265,4 +265,4 @@ def test_where_a_file_that_went_cannot_be_read_any_more_all_images_are_summed_up
     assert found.description == "all images were summed up"
     assert_same_to_the_bit(found.stored.sums, update(storage).stored.sums)
     if harm is Path.unlink:
-        assert found.new_images is None and found.n_gone is None
+        assert found.new_images is None and found.n_removed is None

@@ -22,7 +22,7 @@ def test_a_line_tells_how_far_how_quickly_and_how_long_still() -> None:
 
 
 def test_a_line_before_the_first_image_knows_no_time_left() -> None:
-    expected = "0 of 240 images (0%), 0.0 img/s, time left not known yet"
+    expected = "0 of 240 images (0%), 0.0 img/s, time left not yet known"
     assert progress_line(0, 240, seconds=5) == expected
 
 
