@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # They are imported on first use, and their error types are only checked if they are loaded.
 
 _REMEDIES = {
-    "NoSuchBucket": "There is no such bucket: correct the URI, or create it with `terraform apply`.",
+    "NoSuchBucket": "There is no such bucket: correct the URI, or create it (`terraform apply`).",
     "404": "There is no such bucket or key: correct the URI.",
     "403": "Access is denied: the role of these credentials needs this action on this prefix.",
     "AccessDenied": "The role of these credentials needs this action on this prefix "

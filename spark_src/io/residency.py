@@ -60,8 +60,8 @@ class Finding:
             )
         if not self.encryption:
             faults.append(
-                f"{name} in {region} has no default encryption. Use a bucket that "
-                f"`terraform apply` created, or run `{_ENCRYPT_COMMAND.format(bucket=self.bucket)}`."
+                f"{name} in {region} has no default encryption. Use a bucket that `terraform "
+                f"apply` created, or run `{_ENCRYPT_COMMAND.format(bucket=self.bucket)}`."
             )
         return faults
 

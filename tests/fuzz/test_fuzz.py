@@ -48,7 +48,7 @@ def bomb_trials(megapixels: float, model: bytes) -> dict[str, Trial]:
     return {kind: tried(make(random, megapixels), engine) for kind, make in BOMBS.items()}
 
 
-def test_every_mutant_is_in_one_table_of_ingest_for_the_reason_that_it_has_alone(
+def test_every_mutant_is_in_one_table_with_the_same_reason_as_when_tried_alone(
     files: list[Mutant], spark: SparkSession, tmp_path: Path
 ) -> None:
     alone = {}
@@ -70,7 +70,9 @@ def test_every_mutant_that_is_accepted_has_features(files: list[Mutant], engine:
     assert np.isfinite(features).all()
 
 
-def test_no_bomb_takes_a_worker_more_memory_or_time_than_it_may(mobilenet: MobilenetModel) -> None:
+def test_every_bomb_stays_within_a_workers_memory_and_time_limits(
+    mobilenet: MobilenetModel,
+) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of a worker's size
         trials = pool.apply(bomb_trials, (Limits().max_pixels / 1e6, mobilenet.content))
     assert set(trials) == set(BOMBS)
@@ -85,7 +87,7 @@ def test_the_same_seed_gives_the_same_mutants(files: list[Mutant]) -> None:
     assert list(mutants(originals, 60, MEGAPIXELS, seed=7)) != files[:60]
 
 
-def test_a_worker_that_dies_is_told_from_one_that_rejects(
+def test_a_killed_worker_is_distinguished_from_a_rejection(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill(*_: object) -> None:
@@ -96,13 +98,13 @@ def test_a_worker_that_dies_is_told_from_one_that_rejects(
     assert tried(b"", engine).outcome == "killed by SIGKILL"
 
 
-def test_a_worker_that_hangs_is_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_worker_is_killed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.fuzz.trial.PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr("tests.fuzz.trial.row_of_file", lambda *_: time.sleep(60))
     assert tried(b"", engine).outcome == "killed by SIGKILL"
 
 
-def test_a_worker_that_takes_memory_is_seen(
+def test_memory_use_of_a_worker_is_measured(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swell(*_: object) -> dict[str, str]:

@@ -24,11 +24,11 @@ from spark_src.spark.cores import Interval, count_cores, max_concurrent_cores
         ([(0, 5, 4), (1, 6, 4), (7, None, 4)], 8),  # given back when there was less to do
     ],
 )
-def test_the_most_cores_at_one_time(executors: list[Interval], cores: int) -> None:
+def test_the_maximum_of_concurrent_cores(executors: list[Interval], cores: int) -> None:
     assert max_concurrent_cores(executors) == cores
 
 
-def test_nothing_is_shared_out_by_the_cores_seen_at_a_moment() -> None:
+def test_the_number_of_tasks_does_not_depend_on_the_current_cores() -> None:
     """On YARN that moment may be before the first executor is there."""
     for package in (spark_src, fruits_assets):
         for file in Path(package.__path__[0]).rglob("*.py"):
@@ -36,5 +36,5 @@ def test_nothing_is_shared_out_by_the_cores_seen_at_a_moment() -> None:
             assert used is None, file
 
 
-def test_on_one_machine_they_are_its_cores(spark: SparkSession) -> None:
+def test_in_local_mode_the_machines_cores_are_counted(spark: SparkSession) -> None:
     assert count_cores(spark.sparkContext) == os.cpu_count()

@@ -63,7 +63,7 @@ def test_tables_work_under_a_prefix_of_any_common_name(bucket: str, name: str) -
 
 
 @pytest.mark.parametrize("name", [*MISREAD, "back\\slash", "not UTF-8: \udcff"])
-def test_a_folder_whose_name_delta_takes_for_another_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_whose_name_delta_misreads_is_rejected(tmp_path: Path, name: str) -> None:
     tables = Tables(Location("file", f"{tmp_path}/{name}"))
     for use in (tables.find, tables.history, lambda asset: tables.begin(asset, "run-1")):
         with pytest.raises(SettingsError, match="Set FRUITS_STORAGE to a folder without it"):
@@ -73,7 +73,7 @@ def test_a_folder_whose_name_delta_takes_for_another_is_refused(tmp_path: Path, 
 
 @pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize("name", MISREAD)
-def test_a_prefix_that_delta_takes_for_another_is_refused(name: str) -> None:
+def test_a_prefix_that_delta_misreads_is_rejected(name: str) -> None:
     with pytest.raises(SettingsError, match="Set FRUITS_STORAGE to a folder without it"):
         Tables(Location("s3", f"bucket/{name}")).begin(ASSET, "run-1")
 

@@ -109,7 +109,7 @@ def test_images_like_the_old_ones_are_familiar(storage: VectorStorage) -> None:
     assert found.shift < 0.5
 
 
-def test_images_with_much_that_the_components_cannot_say_are_not(storage: VectorStorage) -> None:
+def test_images_with_large_residuals_are_not_familiar(storage: VectorStorage) -> None:
     strange = images(range(10), "strange")
     found = measured(storage, images(range(300, 340)), strange)
     assert found.new_images == 50
@@ -138,13 +138,13 @@ def test_the_worst_images_are_kept_as_file_and_row_and_no_path_is_in_the_log(
     assert b"jpg" not in json.dumps(record).encode()
 
 
-def test_one_image_of_something_else_among_many_is_seen(storage: VectorStorage) -> None:
+def test_one_unlike_image_among_many_is_detected(storage: VectorStorage) -> None:
     found = measured(storage, images(range(300, 340)), images(range(1), "strange"))
     assert not found.familiar
     assert paths_of(storage, found)[0] == "Training/strange 0000.jpg"
 
 
-def test_more_beyond_the_end_than_chance_explains_is_seen_though_none_is_far_beyond(
+def test_too_many_residuals_above_the_tail_threshold_are_detected(
     storage: VectorStorage,
 ) -> None:
     features = storage.tables.current("mobilenet_features")
@@ -160,13 +160,13 @@ def test_more_beyond_the_end_than_chance_explains_is_seen_though_none_is_far_bey
     assert not slight.familiar
 
 
-def test_images_that_lie_elsewhere_within_the_components_are_not(storage: VectorStorage) -> None:
+def test_images_with_shifted_components_are_not_familiar(storage: VectorStorage) -> None:
     found = measured(storage, images(range(40), "far"))
     assert found.shift > drift.MAX_SHIFT_DEVIATIONS
     assert not found.familiar
 
 
-def test_the_shift_alone_is_enough(storage: VectorStorage) -> None:
+def test_a_shift_alone_is_detected(storage: VectorStorage) -> None:
     features = storage.features({"far": images(range(40), "far")})
     known, pca = drift.load(folder_of_model(storage)), fit.load_current(model_of(storage))
     assert known is not None
@@ -180,7 +180,7 @@ def test_the_shift_alone_is_enough(storage: VectorStorage) -> None:
     assert drift.compare(came, features, pca, varied).familiar
 
 
-def test_the_fit_before_is_what_counts_also_when_pca_is_fitted_again(
+def test_drift_is_measured_against_the_previous_fit_even_after_a_refit(
     storage: VectorStorage,
 ) -> None:
     found = refreshed(storage, images(range(30), "strange"))
@@ -190,18 +190,20 @@ def test_the_fit_before_is_what_counts_also_when_pca_is_fitted_again(
     assert known.drift.new_images == 30
 
 
-def test_after_a_new_fit_what_was_strange_is_familiar(storage: VectorStorage) -> None:
+def test_after_a_refit_the_images_are_familiar(storage: VectorStorage) -> None:
     refreshed(storage, images(range(200), "strange"))
     assert measured(storage, images(range(200, 220), "strange")).familiar
 
 
-def test_the_fit_before_counts_also_when_a_new_fit_was_asked_for(storage: VectorStorage) -> None:
+def test_drift_is_measured_against_the_previous_fit_when_a_refit_is_requested(
+    storage: VectorStorage,
+) -> None:
     found = refreshed(storage, images(range(30), "strange"), settings=replace(KEEP, refit=True))
     assert "a new fit was requested" in found.description
     assert found.drift is not None and not found.drift.familiar
 
 
-def test_an_image_of_another_content_under_an_old_path_came(storage: VectorStorage) -> None:
+def test_an_image_with_new_content_under_an_old_path_is_new(storage: VectorStorage) -> None:
     changed = [row(f"Training/familiar {number:04}.jpg", "strange") for number in range(4)]
     storage.features({"changed": [*changed, *images(range(4, 100))]}, ["0"])
     found, _ = storage.refresh_pca(KEEP)
@@ -210,7 +212,7 @@ def test_an_image_of_another_content_under_an_old_path_came(storage: VectorStora
     assert sorted(paths_of(storage, found.drift)) == sorted(row["path"] for row in changed)
 
 
-def test_the_reference_is_of_images_that_were_left_out(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_reference_uses_held_out_images(spark: SparkSession, tmp_path: Path) -> None:
     """Images that a model was fitted on fit it too well, above all where they are few."""
     few = VectorStorage.in_folder(spark, tmp_path)
     few.features({"all": images(range(120))})
@@ -238,7 +240,7 @@ def test_without_new_images_or_an_earlier_fit_there_is_nothing_to_compare(
     assert found.drift_note == "no image was added since the previous fit"
 
 
-def test_where_it_is_not_known_which_images_came_nothing_is_compared(
+def test_nothing_is_compared_if_the_new_images_are_unknown(
     storage: VectorStorage,
 ) -> None:
     now = storage.features({"rewritten": images(range(110))}, ["0"])
@@ -269,7 +271,7 @@ def test_a_damaged_reference_is_named(storage: VectorStorage) -> None:
         drift.load(folder)
 
 
-def test_of_many_images_few_are_read_from_few_files_of_everywhere() -> None:
+def test_few_evenly_spread_images_and_files_are_read() -> None:
     files = np.repeat(np.arange(100, dtype=np.int32), 500)
     rows = pa.table({"file": files, "row": np.tile(np.arange(500, dtype=np.int32), 100)})
     chosen = drift._spread(rows, 100).to_pandas()
@@ -278,7 +280,7 @@ def test_of_many_images_few_are_read_from_few_files_of_everywhere() -> None:
     assert (chosen["file"].min(), chosen["file"].max()) == (0, 99)
 
 
-def test_the_chance_is_that_of_drawing_old_and_new_alike() -> None:
+def test_the_chance_is_hypergeometric() -> None:
     assert chance(0, 50, 3, 300) == 1
     assert chance(1, 1, 1, 9) == pytest.approx(1 / 10)
     assert chance(2, 2, 1, 2) == pytest.approx(2 / 4 * 1 / 3)

@@ -69,7 +69,7 @@ def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
         np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
 
 
-def test_a_turned_photo_with_metadata_has_them_too(
+def test_a_rotated_photo_with_metadata_has_the_numbers_of_its_row(
     spark: SparkSession, mobilenet: MobilenetModel, pca: PcaModel, picture: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -94,7 +94,7 @@ def test_a_turned_photo_with_metadata_has_them_too(
         (lambda picture: picture.replace(b"\xff\xc4", b"\xff\xc8"), "broken"),
     ],
 )
-def test_what_ingest_rejects_is_refused_for_the_same_reason(
+def test_files_that_ingest_rejects_are_rejected_for_the_same_reason(
     change: Callable[[bytes], bytes],
     reason: str,
     picture: bytes,
@@ -123,7 +123,7 @@ def test_a_pca_of_another_models_features_is_refused(
         embed(picture, mobilenet, replace(pca, model_sha256="0" * 64))
 
 
-def test_the_models_bytes_are_enough_and_loaded_once(
+def test_a_model_can_be_given_as_bytes_and_is_loaded_once(
     picture: bytes,
     mobilenet: MobilenetModel,
     pca: PcaModel,

@@ -83,7 +83,7 @@ def test_features_of_real_pictures_are_keras_features(
 
 
 @pytest.mark.parametrize(("rows_per_file", "files"), [(40, 1), (6, 7)])
-def test_features_are_the_same_to_the_bit_however_the_pictures_are_spread(
+def test_features_do_not_depend_on_the_distribution_of_pictures(
     spark: SparkSession,
     sample: Path,
     mobilenet: MobilenetModel,
@@ -114,7 +114,7 @@ def test_features_are_the_same_to_the_bit_in_batches_of_any_size(
     assert [row.tobytes() for row in features] == [stored[path] for path in paths]
 
 
-def test_every_picture_that_is_computed_is_counted_as_done(
+def test_every_computed_picture_is_counted(
     spark: SparkSession, sample_raw: Snapshot, mobilenet: MobilenetModel, tmp_path: Path
 ) -> None:
     write = tables_in(tmp_path).begin("mobilenet_features", "run-1")
@@ -142,7 +142,7 @@ def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_picture_has_the_same_features_alone_and_in_company(engine: Engine, count: int) -> None:
+def test_a_picture_has_the_same_features_alone_and_in_a_batch(engine: Engine, count: int) -> None:
     pictures = noise(count)
     together = engine.features(pictures)
     alone = np.concatenate([engine.features(pictures[[index]]) for index in range(count)])
@@ -150,7 +150,7 @@ def test_a_picture_has_the_same_features_alone_and_in_company(engine: Engine, co
     np.testing.assert_array_equal(together, alone)
 
 
-def test_features_once_given_are_not_overwritten_by_the_next_pictures(engine: Engine) -> None:
+def test_returned_features_are_not_overwritten_by_later_calls(engine: Engine) -> None:
     first = engine.features(noise(2))
     kept = first.copy()
     engine.features(noise(4)[2:])
@@ -178,7 +178,7 @@ def test_a_worker_loads_the_engine_once_and_keeps_it_over_jobs(
     ]
 
 
-def test_another_model_takes_the_place_of_the_one_before(
+def test_another_model_replaces_the_loaded_one(
     model: Broadcast[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "_engines", {})
@@ -189,7 +189,7 @@ def test_another_model_takes_the_place_of_the_one_before(
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1280), (0, 5)])
-def test_a_matrix_becomes_a_list_a_row(shape: tuple[int, int]) -> None:
+def test_a_matrix_becomes_one_list_per_row(shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     assert float_lists(values).to_pylist() == values.tolist()
     assert float_lists(np.asfortranarray(values)).to_pylist() == values.tolist()

@@ -117,9 +117,7 @@ def test_the_table_has_its_columns_and_the_rows_of_raw_images_in_their_order(
     assert table_of(features).select(keys).equals(raw.select(keys))
 
 
-def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
-    refresh: Any, source: Path
-) -> None:
+def test_statistics_cover_the_whole_table(refresh: Any, source: Path) -> None:
     refresh()
     (source / "Test" / "Tomato 2").rename(source / "Test" / "Tomato 3")
     shutil.copytree(source / "Test" / LABELS[0], source / "Training" / LABELS[0])
@@ -136,7 +134,7 @@ def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
     assert known.vectors.largest_norm == pytest.approx(norms.max())
 
 
-def test_after_pictures_came_went_moved_and_doubled_every_row_has_its_bits(
+def test_after_adding_removing_moving_and_copying_pictures_every_row_has_its_own_features(
     refresh: Any, source: Path, sample: Path, sample_version: Snapshot
 ) -> None:
     refresh()
@@ -155,7 +153,7 @@ def test_after_pictures_came_went_moved_and_doubled_every_row_has_its_bits(
     assert found == of_the_sample(sample_version, list(origin.values()))
 
 
-def test_what_an_interrupted_run_had_finished_is_not_done_again(
+def test_work_of_an_interrupted_run_is_not_repeated(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -187,7 +185,7 @@ def test_a_damaged_file_of_the_current_version_is_named_and_not_carried_over(
     assert tables.current("mobilenet_features") == made
 
 
-def test_pictures_that_are_gone_when_their_features_are_computed_are_missed(
+def test_missing_pictures_are_detected(
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
     mobilenet: MobilenetModel,
@@ -219,7 +217,7 @@ def rewritten(write: TableWrite, file: DataFile, **columns: pa.Array) -> None:
     ],
     ids=["not numbers", "too short", "none", "of another model"],
 )
-def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew(
+def test_invalid_features_are_rejected_before_the_commit_and_recomputed(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -239,7 +237,7 @@ def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew
     assert made.typed(FeaturesStatistics).vectors.not_finite == 0
 
 
-def test_vectors_that_are_all_the_same_are_refused_before_the_commit_and_made_anew(
+def test_identical_vectors_are_rejected_before_the_commit_and_recomputed(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -269,7 +267,7 @@ def test_rows_that_are_missing_are_refused_before_the_commit(
         incremental.audit(lambda: spark, plan, new[1:], write)
 
 
-def test_no_pictures_give_no_features(refresh: Any, source: Path) -> None:
+def test_without_pictures_there_are_no_features(refresh: Any, source: Path) -> None:
     shutil.rmtree(source)
     source.mkdir()
     (source / "1.jpg").write_bytes(b"no picture")

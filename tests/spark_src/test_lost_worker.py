@@ -86,7 +86,7 @@ def values(features: Snapshot) -> list[tuple[str, bytes]]:
     )
 
 
-def test_a_killed_worker_changes_no_feature(
+def test_features_do_not_change_when_a_worker_is_killed(
     spark: SparkSession,
     pictures: Snapshot,
     sample_version: Snapshot,

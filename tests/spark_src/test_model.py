@@ -83,7 +83,7 @@ def replaced(weights: Path, file: Path, member: str, values: Any) -> Path:
     return changed(weights, file, replace)
 
 
-def test_the_bundled_model_is_what_conversion_gives_byte_for_byte(
+def test_the_bundled_model_equals_a_new_conversion(
     mobilenet: MobilenetModel, weights: Path
 ) -> None:
     found = bundled(weights.parent, Location.parse(str(weights)))
@@ -199,7 +199,7 @@ def test_the_digest_of_the_weights_is_that_of_the_file(weights: Path, tmp_path: 
         ("half", "truncated file"),
     ],
 )
-def test_what_is_no_weights_file_is_named(
+def test_an_invalid_weights_file_is_rejected_with_the_reason(
     weights: Path, tmp_path: Path, kind: str, cause: str
 ) -> None:
     file = tmp_path / "my weights.h5"
@@ -213,12 +213,12 @@ def test_what_is_no_weights_file_is_named(
     assert "Set FRUITS_WEIGHTS to `imagenet` or to" in message
 
 
-def test_a_name_by_which_keras_knows_no_layout_is_refused(weights: Path, tmp_path: Path) -> None:
+def test_an_unknown_file_extension_is_rejected(weights: Path, tmp_path: Path) -> None:
     for name in ("weights.bin", "weights", "weights.H5"):
         assert "does not end in .h5" in refusal(changed(weights, tmp_path / name, lambda _: None))
 
 
-def test_a_layout_is_refused_under_the_ending_of_another(
+def test_a_layout_with_the_wrong_file_extension_is_rejected(
     networks: dict[float, Any], weights: Path, tmp_path: Path
 ) -> None:
     numbered = save(networks[0.35], tmp_path / "numbered.weights.h5")
@@ -246,7 +246,7 @@ def test_a_classifying_top_is_refused_only_in_the_layout_in_which_keras_sees_it(
     assert alpha_of(file) == keras_model(Location.parse(str(file)))[1] == 0.35
 
 
-def test_weights_of_which_a_layer_is_missing_are_refused(
+def test_weights_with_a_missing_layer_are_rejected(
     networks: dict[float, Any], weights: Path, tmp_path: Path
 ) -> None:
     def leave_out(content: h5py.File) -> None:
@@ -287,7 +287,7 @@ def test_links_are_not_followed(weights: Path, tmp_path: Path, link: Any) -> Non
     assert "/Conv1 is a link" in refusal(replaced(weights, tmp_path / "a.h5", "Conv1", link))
 
 
-def test_damage_that_the_header_does_not_show_is_refused_when_the_weights_are_loaded(
+def test_damaged_data_is_detected_when_the_weights_are_loaded(
     weights: Path, tmp_path: Path
 ) -> None:
     def damage(content: h5py.File) -> None:

@@ -47,7 +47,7 @@ def test_the_file_is_named_by_its_digest(stored: Snapshot) -> None:
     assert stored.data_location == files.model_file(stored)
 
 
-def test_a_version_says_what_the_model_was_made_of(stored: Snapshot) -> None:
+def test_a_version_records_the_source_of_the_model(stored: Snapshot) -> None:
     known = stored.typed(MobilenetModelStatistics)
     assert known.digest == known.sha256 == MODEL.sha256
     assert (known.weights_sha256, known.converter) == ("weights", "converter")
@@ -61,7 +61,7 @@ def test_a_file_with_a_changed_byte_is_refused_with_both_digests(stored: Snapsho
         files.load(stored)
 
 
-def test_a_file_that_is_gone_is_named_with_its_remedy(stored: Snapshot) -> None:
+def test_a_missing_model_file_is_reported_with_the_remedy(stored: Snapshot) -> None:
     model_file(stored).unlink()
     with pytest.raises(
         UnreadableVersionError, match=r"\.tflite is missing\. .*--select mobilenet_model"
@@ -76,7 +76,7 @@ def test_the_file_is_kept_while_weights_and_converter_are_the_same(stored: Snaps
     assert not files.is_unchanged(None, "weights", "converter")
 
 
-def test_a_file_that_was_changed_or_lost_is_made_again(stored: Snapshot) -> None:
+def test_a_changed_or_missing_file_is_converted_again(stored: Snapshot) -> None:
     change_a_byte(model_file(stored))
     assert not files.is_unchanged(stored, "weights", "converter")
     model_file(stored).unlink()

@@ -56,9 +56,7 @@ def refuse(s3: FaultyS3, fault: Fault, nth: int) -> None:
     s3.rule = rule
 
 
-def test_a_column_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
-    s3: FaultyS3, table: Location
-) -> None:
+def test_a_tiny_column_is_read_despite_throttling(s3: FaultyS3, table: Location) -> None:
     refuse(s3, Fault.SLOW_DOWN, 2)
     with open_parquet(table, verify=True) as file:
         found = file.read(["orientation"], use_threads=False)
@@ -66,7 +64,7 @@ def test_a_column_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
     assert s3.met[Fault.SLOW_DOWN]
 
 
-def test_a_refused_read_of_a_few_bytes_is_told_with_its_remedy(
+def test_a_failed_read_of_a_few_bytes_is_reported_with_its_remedy(
     s3: FaultyS3, table: Location
 ) -> None:
     def read() -> None:
@@ -78,9 +76,7 @@ def test_a_refused_read_of_a_few_bytes_is_told_with_its_remedy(
         read()
 
 
-def test_a_file_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
-    s3: FaultyS3, folder: Location
-) -> None:
+def test_a_tiny_file_is_read_despite_throttling(s3: FaultyS3, folder: Location) -> None:
     (folder / "receipt.json").write(b"{}")
     refuse(s3, Fault.SLOW_DOWN, 2)
     assert [(folder / "receipt.json").read() for _ in range(2)] == [b"{}"] * 2
@@ -95,7 +91,7 @@ def test_rows_of_a_csv_file_are_counted_in_a_few_calls(s3: FaultyS3, folder: Loc
 
 
 @pytest.mark.parametrize("size", [0, 1, MIN_READ_BYTES - 1, MIN_READ_BYTES, 3 * MIN_READ_BYTES])
-def test_whatever_part_is_asked_for_it_is_the_files(size: int, tmp_path: Path) -> None:
+def test_every_range_is_read_correctly(size: int, tmp_path: Path) -> None:
     content = os.urandom(size)
     path = tmp_path / "file"
     path.write_bytes(content)

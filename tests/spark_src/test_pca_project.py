@@ -81,7 +81,7 @@ def test_components_are_the_features_less_the_mean_times_the_loadings(
     np.testing.assert_allclose([found[row["path"]] for row in test], expected, atol=1e-5)
 
 
-def test_yesterdays_components_are_the_same_to_the_bit_after_new_pictures_came(
+def test_existing_components_do_not_change_when_pictures_are_added(
     storage: VectorStorage,
 ) -> None:
     before = storage.tables.current("pca_components")
@@ -98,7 +98,7 @@ def test_yesterdays_components_are_the_same_to_the_bit_after_new_pictures_came(
 
 
 @pytest.mark.parametrize("order", ["reversed", "shuffled", "among others"])
-def test_components_are_the_same_to_the_bit_after_their_file_was_rewritten(
+def test_components_do_not_change_when_their_file_is_rewritten(
     storage: VectorStorage, order: str
 ) -> None:
     """So that an image's row is another one of the block that it is projected in."""
@@ -119,7 +119,7 @@ def test_components_are_the_same_to_the_bit_after_their_file_was_rewritten(
     assert {path: today[path] for path in kept} == {path: yesterday[path] for path in kept}
 
 
-def test_components_of_images_that_went_are_gone(storage: VectorStorage) -> None:
+def test_components_of_removed_images_are_removed(storage: VectorStorage) -> None:
     storage.features({}, ["test"])
     storage.refresh_pca()
     after = storage.refresh_components()
@@ -137,7 +137,7 @@ def test_a_new_fit_projects_every_image(storage: VectorStorage) -> None:
     assert set(rows["pca_model"].to_pylist()) == {model.statistics.digest}
 
 
-def test_nothing_is_projected_where_nothing_changed(storage: VectorStorage) -> None:
+def test_nothing_is_projected_without_changes(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_components")
     assert storage.refresh_components() == before
 
@@ -183,7 +183,7 @@ def without_vector(rows: pa.Table) -> pa.Table:
     ],
     ids=["NaN", "infinity", "null", "no vector", "rows lost"],
 )
-def test_unsound_components_are_refused_and_the_table_stays_as_it_was(
+def test_invalid_components_are_rejected_and_the_table_is_unchanged(
     storage: VectorStorage,
     change: Callable[[pa.Table], pa.Table],
     error: type[Exception],

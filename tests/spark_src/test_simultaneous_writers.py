@@ -76,7 +76,7 @@ def make(root: str, rounds: int) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["append", "create"])
-def test_of_two_processes_that_commit_at_once_one_wins(tmp_path: Path, is_there: bool) -> None:
+def test_one_of_two_simultaneous_commits_succeeds(tmp_path: Path, is_there: bool) -> None:
     root, meeting = f"{tmp_path}/data", tmp_path / "meeting"
     meeting.mkdir()
     if is_there:
@@ -85,7 +85,7 @@ def test_of_two_processes_that_commit_at_once_one_wins(tmp_path: Path, is_there:
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["append", "create"])
-def test_of_two_processes_that_commit_to_a_bucket_at_once_one_wins(
+def test_one_of_two_simultaneous_commits_to_a_bucket_succeeds(
     bucket: str, tmp_path: Path, is_there: bool
 ) -> None:
     root = f"s3://{bucket}/data"

@@ -42,7 +42,7 @@ def contents(folder: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_file_for_which_there_is_no_space_is_named_and_nothing_of_it_is_left(
+def test_on_a_full_disk_the_file_is_named_and_no_part_is_left(
     tables: Tables,
 ) -> None:
     before = contents(tables.root.path)
@@ -54,7 +54,7 @@ def test_a_file_for_which_there_is_no_space_is_named_and_nothing_of_it_is_left(
     assert contents(tables.root.path) == before
 
 
-def test_a_commit_for_which_there_is_no_space_leaves_the_version_before_current(
+def test_on_a_full_disk_a_failed_commit_leaves_the_previous_version_current(
     tables: Tables,
 ) -> None:
     before = contents(tables.prefix(ASSET).path + "/_delta_log")
