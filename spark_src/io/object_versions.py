@@ -119,10 +119,10 @@ def _purge(location: Location, wanted: Any) -> int:
         with aws_errors(f"deleting versions under {location}"):
             answer = client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects})
         if answer.get("Errors"):
-            refused = answer["Errors"][0]
+            first = answer["Errors"][0]
             raise ErasureError(
                 f"{len(answer['Errors'])} of {len(objects)} versions under {location} could not be "
-                f"deleted: {refused['Code']} ({refused['Key']}). Use the role for erasure, and "
+                f"deleted: {first['Code']} ({first['Key']}). Use the role for erasure, and "
                 "try again; finished deletions are kept."
             )
     return len(items)

@@ -72,12 +72,12 @@ def update_sums(
         stored = StoredSums(sums, frozenset(names), split)
         return SumsUpdate(stored, None, None, "all images were summed up")
     added, removed = names - earlier.files, earlier.files - names
-    new, gone = _difference(features, sorted(added), sorted(removed), split)
+    new, n_removed = _difference(features, sorted(added), sorted(removed), split)
     majority = len(added) + len(removed) > len(names) / 2 and len(names) > 4
     updated = None if recompute or majority else _updated(spark, features, earlier, added, removed)
-    text = _describe(new, gone) if updated else "all images were summed up"
+    text = _describe(new, n_removed) if updated else "all images were summed up"
     sums = updated or sum_files(spark, features.locations, split)
-    return SumsUpdate(StoredSums(sums, frozenset(names), split), new, gone, text)
+    return SumsUpdate(StoredSums(sums, frozenset(names), split), new, n_removed, text)
 
 
 def sum_files(
@@ -119,12 +119,12 @@ def _updated(
     return earlier.sums - lost + sum_files(spark, _locations(features, added), earlier.split)
 
 
-def _describe(new: pa.Table | None, gone: int | None) -> str:
-    if new is None or gone is None:
+def _describe(new: pa.Table | None, n_removed: int | None) -> str:
+    if new is None or n_removed is None:
         return "updated for added and removed images"
-    if not new.num_rows and not gone:
+    if not new.num_rows and not n_removed:
         return "no image was added or removed"
-    return f"updated for {new.num_rows:,} added and {gone:,} removed images"
+    return f"updated for {new.num_rows:,} added and {n_removed:,} removed images"
 
 
 def _difference(
@@ -137,11 +137,11 @@ def _difference(
     except UnreadableVersionError:
         return None, None
     arrived = new.join(old.select(_IDENTITY), keys=_IDENTITY, join_type="left anti")
-    gone = old.join(new.select(_IDENTITY), keys=_IDENTITY, join_type="left anti").num_rows
+    n_removed = old.join(new.select(_IDENTITY), keys=_IDENTITY, join_type="left anti").num_rows
     order = {file.name: number for number, file in enumerate(features.files)}
     numbers = pa.array([order[name] for name in added], pa.int32())
     rows = pa.table({"file": pc.take(numbers, arrived["file"]), "row": arrived["row"]})
-    return rows.sort_by([("file", "ascending"), ("row", "ascending")]), gone
+    return rows.sort_by([("file", "ascending"), ("row", "ascending")]), n_removed
 
 
 def _read_keys(features: Snapshot, names: list[str], split: str | None) -> pa.Table:

@@ -72,11 +72,11 @@ def open_table(asset: str, location: Location, version: int | None = None) -> De
         try:
             return DeltaTable(delta_uri(folder), version, storage_options=delta_options(folder))
         except TableNotFoundError:
-            _refuse_first_edition(asset, location)
+            _reject_first_edition(asset, location)
             return None
 
 
-def _refuse_first_edition(asset: str, location: Location) -> None:
+def _reject_first_edition(asset: str, location: Location) -> None:
     if not (location / "current.json").exists():
         return
     raise UnreadableVersionError(

@@ -1,4 +1,4 @@
-"""Assets that are a file and no table: which file is current, and which ones are deleted."""
+"""Assets stored as files: which file is current, and which files are deleted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_files(folder: Location, *names: str) -> None:
 
 
 def make(tables: Tables, digest: str, *names: str) -> Snapshot:
-    """A whole run: begin, write the file, commit, tidy up."""
+    """A complete run: start a change, write the file, commit, clean up."""
     write = tables.begin(ASSET, f"run-{digest}")
     found = statistics(digest, *names)
     write_files(write.location, *(f"{name}/data" if "/" in name else name for name in found.files))
@@ -61,7 +61,7 @@ def make(tables: Tables, digest: str, *names: str) -> Snapshot:
 
 
 def names_in(tables: Tables) -> set[str]:
-    """What lies in the asset's folder."""
+    """Names in the asset's folder."""
     folder = tables.prefix(ASSET)
     names = (file.path.removeprefix(f"{folder.path}/") for file in folder.files())
     return {name.split("/")[0] for name in names} - {CURRENT}

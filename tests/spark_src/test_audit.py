@@ -1,4 +1,4 @@
-"""Files that a blocking check would refuse are never committed; the error says what is wrong."""
+"""Files that would fail a blocking check are not committed; the error names the faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def statistics_of(vectors: Sequence[Vector]) -> VectorStatistics:
 
 @pytest.fixture
 def audit_of(spark: SparkSession, tmp_path: Path) -> AuditOf:
-    """The audit of vectors that are dealt out to so many files, with the model of each."""
+    """Audits vectors and their models, distributed over `files` files."""
 
     def audit(
         vectors: Sequence[Vector], models: Sequence[str | None] | None = None, files: int = 1
@@ -48,7 +48,7 @@ def audit_of(spark: SparkSession, tmp_path: Path) -> AuditOf:
 
 
 def refusal(found: Audit, rows: int | None = None, expected: int | None = None) -> str:
-    """What is said of vectors that should have two numbers each."""
+    """The error message for vectors that should have two numbers each."""
     count = found.rows if rows is None else rows
     with pytest.raises(AuditError) as caught:
         require_valid(

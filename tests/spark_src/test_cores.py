@@ -1,4 +1,4 @@
-"""Cores are those that executors had, whatever Spark believes of its parallelism at a moment."""
+"""Cores are counted from executors, not from Spark's default parallelism."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_maximum_of_concurrent_cores(executors: list[Interval], cores: int) 
 
 
 def test_the_number_of_tasks_does_not_depend_on_the_current_cores() -> None:
-    """On YARN that moment may be before the first executor is there."""
+    """On YARN the first executor may not have started yet."""
     for package in (spark_src, fruits_assets):
         for file in Path(package.__path__[0]).rglob("*.py"):
             used = re.search(r"\.default(Parallelism|MinPartitions)\b", file.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What goes into the CSV file comes out of it, in any reader."""
+"""Every reader gets the original values from the CSV file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.spark_src.exports import LABELS, ROWS, export, store
 
 
 def shown(text: str) -> str:
-    """What a spreadsheet would compute has an apostrophe before it."""
+    """Formulas are prefixed with an apostrophe."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Storage of these rows, in four files."""
+    """A storage with these rows in four files."""
     folder = tmp_path_factory.mktemp("csv") / "a b#c[1]"
     found = Tables(Location.parse(str(folder)))
     store(found, ROWS)

@@ -1,4 +1,4 @@
-"""Readers of the CSV file see all of the old or all of the new one; a stale file is noticed."""
+"""The CSV file is replaced atomically; a stale file is detected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.spark_src.exports import ROWS, Row, change_of, export, store
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
-    """Storage whose components were exported."""
+    """A storage with exported components."""
     found = tables_in(tmp_path)
     store(found, ROWS)
     export(found)
@@ -32,7 +32,7 @@ def file_of(tables: Tables) -> Path:
 
 
 def changed(rows: list[Row]) -> list[Row]:
-    """The same images with other numbers, which take as many bytes."""
+    """The same images with other numbers of the same size in bytes."""
     return [
         (*keys, [3e9 if number == 2e9 else number for number in numbers]) for *keys, numbers in rows
     ]
@@ -124,7 +124,7 @@ def test_a_changed_or_missing_file_is_written_again(
 def test_after_a_kill_between_commit_and_replacement_the_file_is_written_again(
     tables: Tables,
 ) -> None:
-    """Also where the former file has as many rows and bytes."""
+    """Even if the previous file has the same number of rows and bytes."""
     store(tables, changed(ROWS), "other")
     change = change_of(tables, "killed")
     stale = file_of(tables).read_bytes()

@@ -1,4 +1,4 @@
-"""Versions of tables: what is current, what a commit changes, and whose commit is refused."""
+"""Versions of tables: the current one, the effect of commits, and rejected commits."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def other_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Another process that has written a file and not committed it, and the file's name."""
+    """A process that has written a file without a commit, and the file's name."""
     command = [sys.executable, "-c", WRITER, str(folder)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

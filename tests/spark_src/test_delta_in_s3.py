@@ -1,4 +1,4 @@
-"""Tables in a bucket: the same promises as in a folder, also on a bad day of S3's."""
+"""Tables in a bucket: the same guarantees as in a folder, even with S3 faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tables(bucket: str) -> Tables:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails for good is tried a few times only, and at once."""
+    """Permanent failures are retried a few times only, without a pause."""
     few = {"max_retries": "4", "backoff_config.init_backoff": "1ms"}
     monkeypatch.setattr(aws_module, "_DELTA_RETRIES", few)
     monkeypatch.setattr(aws_module, "_FIRST_PAUSE_SECONDS", 0.001)
@@ -37,7 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """From now on, S3 goes by a rule."""
+    """Make S3 follow a rule from now on."""
     opened = []
 
     def start(rule: Rule) -> FaultyS3:
@@ -54,7 +54,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 class WatchedS3(FaultyS3):
-    """It keeps in mind with whose keys it was asked."""
+    """Records the access keys of requests."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
@@ -66,7 +66,7 @@ class WatchedS3(FaultyS3):
 
 
 def commits_meet(fault: Fault, times: int = 1000) -> Rule:
-    """So many commits meet a fault, everything else goes well."""
+    """A fault for the given number of commits; all other calls succeed."""
     left = [fault] * times
 
     def rule(_number: int, method: str, path: str) -> Fault | None:
@@ -216,7 +216,7 @@ def test_an_unreachable_s3_is_reported_with_its_remedy(
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Answers as S3 does for a bucket of another region."""
+    """Responds as S3 does for a bucket in another region."""
 
     def do_GET(self) -> None:
         self.send_response(301)

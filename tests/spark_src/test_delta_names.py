@@ -1,4 +1,4 @@
-"""Folders with awkward names, on disk and in S3: tables work there, or are refused."""
+"""Folders with special characters, on disk and in S3: tables work there, or are rejected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MISREAD = ["a b#c%20[1]", "a%2Fb", "%25", "tab\there", "line\nbreak"]
 
 
 def exercise(tables: Tables) -> None:
-    """Everything that touches names: several commits, a file that goes, vacuum, a checkpoint."""
+    """All operations that use names: commits, a removed file, vacuum, a checkpoint."""
     first = add(tables, "run-1", "a.jpg")
     add(tables, "run-2", "b.jpg")
     add(tables, "run-3", "c.jpg", remove=[first.files[0].name])

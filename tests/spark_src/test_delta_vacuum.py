@@ -1,4 +1,4 @@
-"""What vacuum deletes: files that nobody can want any more, and nothing else."""
+"""Vacuum deletes only files that no recent version and no active run needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def tables(tmp_path: Path) -> Tables:
 
 
 def age(folder: Path, days: float) -> None:
-    """Let every file have been written so many days ago."""
+    """Set the modification time of every file to the given number of days ago."""
     then = time.time() - days * DAY
     for path in folder.rglob("*"):
         os.utime(path, (then, then))
 
 
 def replaced(tables: Tables, monkeypatch: pytest.MonkeyPatch, days: float) -> list[Snapshot]:
-    """Four versions of one file each, each in the place of the one before; made so long ago."""
+    """Four versions with one file each, replacing the previous one; written some time ago."""
     versions: list[Snapshot] = []
     now = time.time()
     with monkeypatch.context() as patch:

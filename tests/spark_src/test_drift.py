@@ -1,4 +1,4 @@
-"""New images are compared with those that the model knew: chance is no drift."""
+"""New images are compared with the fitted ones; random variation is not reported as drift."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.spark_src.vectors import Row, VectorStorage
 COMPONENTS = 5
 BASIS = np.linalg.qr(np.random.default_rng(9).normal(size=(1280, COMPONENTS)))[0].T
 KEEP = FitSettings(COMPONENTS, 0.1, refit_share=1)
-"""However many images are new."""
+"""Settings that never refit because of new images."""
 
 
 def vector(path: str, what: str) -> NDArray[np.float32]:
@@ -63,20 +63,20 @@ def fitted_on_300(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def storage(spark: SparkSession, fitted_on_300: Path, tmp_path: Path) -> VectorStorage:
-    """One whose PCA was fitted on 300 familiar images; 60 of another split are known, too."""
+    """A storage with a PCA fitted on 300 familiar images, and 60 images of another split."""
     shutil.copytree(fitted_on_300, tmp_path / "storage")
     return VectorStorage.in_folder(spark, tmp_path / "storage")
 
 
 def refreshed(storage: VectorStorage, *came: list[Row], settings: FitSettings = KEEP) -> Fit:
-    """PCA after these images came, each list in a file of its own."""
+    """PCA after these images were added, one file per list."""
     known = storage.tables.current("mobilenet_features")
     storage.features({f"came-{len(known.files)}-{n}": rows for n, rows in enumerate(came)})
     return storage.refresh_pca(settings)[0]
 
 
 def measured(storage: VectorStorage, *came: list[Row]) -> DriftStatistics:
-    """What the current version of `pca_model` says after these images came."""
+    """Drift statistics of `pca_model` after these images were added."""
     refreshed(storage, *came)
     found = model_of(storage).typed(PcaModelStatistics)
     assert found.drift is not None, found.drift_note
@@ -88,12 +88,12 @@ def model_of(storage: VectorStorage) -> Snapshot:
 
 
 def folder_of_model(storage: VectorStorage) -> Location:
-    """Where the files of the current model are."""
+    """The folder of the current model."""
     return model_of(storage).data_location
 
 
 def paths_of(storage: VectorStorage, found: DriftStatistics) -> list[str]:
-    """The images that file and row name."""
+    """The images at these files and rows."""
     folder = storage.tables.current("mobilenet_features").location
     return [
         read_columns([folder / file], ["path"])["path"][number].as_py()
@@ -213,7 +213,7 @@ def test_an_image_with_new_content_under_an_old_path_is_new(storage: VectorStora
 
 
 def test_the_reference_uses_held_out_images(spark: SparkSession, tmp_path: Path) -> None:
-    """Images that a model was fitted on fit it too well, above all where they are few."""
+    """Residuals of fitted images are too small, especially with few images."""
     few = VectorStorage.in_folder(spark, tmp_path)
     few.features({"all": images(range(120))})
     fitted, _ = few.refresh_pca(KEEP)

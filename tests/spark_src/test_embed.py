@@ -1,4 +1,4 @@
-"""One picture embedded alone has the numbers of its row in the tables, and ingest's reasons."""
+"""A single embedded picture has the same numbers, or rejection reason, as in the tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Rows = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def features(sample_version: Snapshot) -> Rows:
-    """The batch's features by path."""
+    """Features of the batch by path."""
     table = table_of(sample_version)
     matrix = to_matrix(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
@@ -41,13 +41,13 @@ def features(sample_version: Snapshot) -> Rows:
 
 @pytest.fixture(scope="module")
 def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
-    """Fitted on all of the sample."""
+    """PCA fitted on the whole sample."""
     return fit_sums(Sums.from_features(np.stack(list(features.values()))), 50, mobilenet.sha256)
 
 
 @pytest.fixture(scope="module")
 def picture(sample: Path) -> bytes:
-    """One of the sample's."""
+    """A picture of the sample."""
     return (sample / "Test" / "Cherry 2" / "103_100.jpg").read_bytes()
 
 

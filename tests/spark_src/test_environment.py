@@ -1,4 +1,4 @@
-"""What Spark finds in its environment, and how many workers a machine gets."""
+"""Spark's environment variables, and the number of workers per machine."""
 
 from __future__ import annotations
 

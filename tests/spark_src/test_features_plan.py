@@ -1,4 +1,4 @@
-"""What has to be computed is what no run has computed, and every row gets its own picture's vector.
+"""Only features that no run has computed are planned, and every row gets its own vector.
 
 The vectors here tell from which picture they are; what the network computes is tested elsewhere.
 """
@@ -23,7 +23,7 @@ from tests.spark_src.marked_features import Features, compute_task, jpeg
 
 @pytest.fixture
 def features(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Features:
-    """Twelve different pictures, three a file."""
+    """Twelve different pictures, three per file."""
     monkeypatch.setattr(ingest_plan, "MIN_ROWS", 3)
     made = Features(spark, tables_in(tmp_path / "storage"), tmp_path / "in")
     for number in range(12):

@@ -1,4 +1,4 @@
-"""Features are Keras's, whatever the files and batches they are computed in."""
+"""Features equal those of Keras, regardless of files and batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(spark: SparkSession, mobilenet: MobilenetModel) -> Broadcast[bytes]:
 
 @pytest.fixture(scope="module")
 def stored(sample_version: Snapshot) -> dict[str, bytes]:
-    """The sample's features by path, as bytes: equal only where every bit is."""
+    """The sample's features by path, as bytes, for an exact comparison."""
     return bytes_by_path(sample_version)
 
 

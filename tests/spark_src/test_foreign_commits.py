@@ -1,4 +1,4 @@
-"""Commits that other programs make to our tables: what they may do, and what is refused."""
+"""Commits of other programs to this project's tables: which are tolerated or rejected."""
 
 from __future__ import annotations
 

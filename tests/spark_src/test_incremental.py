@@ -1,4 +1,4 @@
-"""New features cost what new pictures cost: the rest is carried over, or resumed, to the bit."""
+"""Only features of new pictures are computed; others are carried over or resumed exactly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LABELS = ("Apple Golden 1", "Tomato 2")
 
 @pytest.fixture
 def source(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """40 of the sample's 240 pictures, of which ingest makes four files."""
+    """40 of the sample's 240 pictures, which ingest writes to four files."""
     monkeypatch.setattr(ingest_plan, "MIN_ROWS", 10)
     for label in LABELS:
         shutil.copytree(sample / "Test" / label, tmp_path / "in" / "Test" / label)
@@ -44,7 +44,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @pytest.fixture
 def refresh(spark: SparkSession, tables: Tables, source: Path, mobilenet: MobilenetModel) -> Any:
-    """Ingest and features, one after the other."""
+    """Runs ingest and features."""
 
     def run() -> tuple[FeaturesPlan, Snapshot]:
         raw = ingest(spark, tables, source).raw
@@ -74,7 +74,7 @@ def statistics_of(features: Snapshot) -> tuple[int, int, int]:
 
 
 def files_under(tables: Tables) -> dict[str, tuple[int, bytes]]:
-    """Every file of the storage, the log's too: when it was written and what is in it."""
+    """Modification time and content of every file in the storage, including logs."""
     files = [path for path in Path(tables.root.path).rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 

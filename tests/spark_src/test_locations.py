@@ -1,4 +1,4 @@
-"""Where a text points to, and that each library finds the same folder there."""
+"""Parsing of locations; each library finds the same folder."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_reading_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_s3_is_not_made(bucket: str) -> None:
-    """pyarrow would put `data/`, `data/Results/`, …, which no role in an account may write."""
+    """pyarrow would write `data/`, `data/Results/`, …, which no role may write."""
     (Location.parse(f"s3://{bucket}/data") / "Results").make_folder()
     assert client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 

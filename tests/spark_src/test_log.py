@@ -1,4 +1,4 @@
-"""The log of a table: what is in it, what is not, and what is said where it is damaged."""
+"""The log of a table: its content, and the errors for damaged logs."""
 
 from __future__ import annotations
 

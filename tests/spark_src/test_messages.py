@@ -1,4 +1,4 @@
-"""Errors are kept by Dagster and by log files: they say nothing of whose photo it was."""
+"""Errors are kept by Dagster and in log files, so they contain no personal data."""
 
 from __future__ import annotations
 

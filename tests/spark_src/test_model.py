@@ -1,4 +1,4 @@
-"""The converted model is Keras's model, the same each time; other files are refused by name."""
+"""Conversion is deterministic and equals Keras; invalid files are rejected with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from spark_src.features.model import (
 from spark_src.io.locations import Location
 
 ENDINGS = (".h5", ".weights.h5", ".keras")
-"""Keras has a layout of its own for each."""
+"""Each extension has a different layout in Keras."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def alpha_of(file: Path) -> float:
 
 
 def refusal(weights: Path) -> str:
-    """What both the check and the loading say."""
+    """The error message, which is the same for the check and for loading."""
     location = Location.parse(str(weights))
     with pytest.raises(WeightsError) as checked:
         weights_alpha(location)

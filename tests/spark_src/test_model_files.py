@@ -1,4 +1,4 @@
-"""The converted model comes back from its file as it was, or not at all."""
+"""The stored model is read unchanged, or rejected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stored(tmp_path: Path) -> Snapshot:
 
 
 def change_a_byte(file: Path) -> str:
-    """Return the digest of what lies there then."""
+    """Overwrite the file; return the digest of its new content."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What is deleted from a versioned bucket is gone with all that it ever was."""
+"""Objects are deleted from a versioned bucket with all of their versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short reads from S3: as repeatable as long ones, and the same bytes."""
+"""Short reads from S3 are retried like long ones, and return the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 2_000
 
 @pytest.fixture
 def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # noqa: ARG001
-    """This process's S3, without a fault so far."""
+    """An S3 server for this process, without faults at first."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
         reset_clients()
@@ -38,7 +38,7 @@ def folder(bucket: str, s3: FaultyS3) -> Location:  # noqa: ARG001
 
 @pytest.fixture
 def table(folder: Location) -> Location:
-    """A file with a column of a few bytes after one of many: it is read by itself."""
+    """A file with a tiny column after a large one, so that it is read separately."""
     columns = [["one"] * ROWS, [os.urandom(50) for _ in range(ROWS)], [1] * ROWS]
     rows = pa.table(columns, schema=SCHEMA)
     write_file([rows], folder, "part.parquet", SCHEMA, incompressible=["content"])
@@ -46,7 +46,7 @@ def table(folder: Location) -> Location:
 
 
 def refuse(s3: FaultyS3, fault: Fault, nth: int) -> None:
-    """Let every nth read meet the fault; with 1 all do."""
+    """Make every nth read fail; with 1 every read."""
     reads = [0]
 
     def rule(_number: int, method: str, _path: str) -> Fault | None:

@@ -1,4 +1,4 @@
-"""Files of tables: written whole or not at all, and what is damaged is noticed."""
+"""Files of tables are written atomically, and damage is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PCA is scikit-learn's and Spark's, with signs of its own that stay the same."""
+"""PCA equals that of scikit-learn and Spark, up to signs, which are deterministic."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def projected(
 
 
 def same_signs(components: Matrix, model: Matrix) -> Matrix:
-    """The components, each turned to the side that the model's lies on."""
+    """The components with the signs of the model's."""
     return components * np.sign((components * model).sum(axis=1))[:, None]
 
 

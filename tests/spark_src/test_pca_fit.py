@@ -1,4 +1,4 @@
-"""The PCA model stays as long as it can; where it is fitted again, it says why."""
+"""The PCA model is kept if possible; a refit records its reason."""
 
 from __future__ import annotations
 

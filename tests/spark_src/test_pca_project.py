@@ -1,4 +1,4 @@
-"""Spark shares out the projections: nothing is lost, and what is known keeps its numbers."""
+"""Projections on Spark are complete, and existing components do not change."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def folder(tmp_path: Path) -> Location:
 
 
 def components(snapshot: Snapshot) -> Numbers:
-    """Path -> numbers, as they lie in the files."""
+    """Path -> stored components."""
     rows = read_columns(snapshot.locations, ["path", "pca"]).to_pylist()
     return {row["path"]: row["pca"] for row in rows}
 
 
 def content_of(folder: Location) -> dict[str, bytes]:
-    """Every file under a folder, the log included."""
+    """Every file in a folder, including the log."""
     files = (Location("file", info.path) for info in folder.files())
     return {str(file): file.read() for file in files}
 
@@ -101,7 +101,7 @@ def test_existing_components_do_not_change_when_pictures_are_added(
 def test_components_do_not_change_when_their_file_is_rewritten(
     storage: VectorStorage, order: str
 ) -> None:
-    """So that an image's row is another one of the block that it is projected in."""
+    """The rewritten file changes an image's row within its block."""
     yesterday = components(storage.tables.current("pca_components"))
     rows = images(range(1, 60))
     if order == "reversed":
@@ -143,7 +143,7 @@ def test_nothing_is_projected_without_changes(storage: VectorStorage) -> None:
 
 
 def rewritten(storage: VectorStorage, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change a committed file of features under the hands of the next asset."""
+    """Change a committed feature file before the next asset reads it."""
     file = storage.tables.current("mobilenet_features").location / "unsound.parquet"
     rows = read_columns([file], MOBILENET_FEATURES.names).select(MOBILENET_FEATURES.names)
     pq.write_table(change(rows), file.path)

@@ -1,4 +1,4 @@
-"""Features that cannot be reduced are refused by a message that says why."""
+"""Features that cannot be reduced are rejected with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fit = Callable[[Sequence[Row], int], PcaModel]
 
 @pytest.fixture
 def fit(spark: SparkSession, store_features: Callable[..., Snapshot]) -> Fit:
-    """Fit so many components on the stored rows."""
+    """Fit the given number of components on the stored rows."""
     return lambda rows, k: fitted(spark, store_features(rows), k)
 
 

@@ -1,4 +1,4 @@
-"""PCA's sums are exact: each image once, added and taken away by files, to the last bit."""
+"""PCA's sums are exact: files are added and subtracted without rounding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Store = Callable[..., Snapshot]
 
 @pytest.fixture
 def storage(spark: SparkSession, tmp_path: Path) -> VectorStorage:  # instead of conftest's
-    """One whose features lie in two files of 20 images each, and one of the split Test."""
+    """A storage with two feature files of 20 images each, and one of the split Test."""
     begun = VectorStorage.in_folder(spark, tmp_path)
     begun.features(
         {"a": images(range(20)), "b": images(range(20, 40)), "c": images(range(9), "Test")}
@@ -44,7 +44,7 @@ def update(storage: VectorStorage, earlier: StoredSums | None = None) -> SumsUpd
 
 
 def new_paths(storage: VectorStorage, update: SumsUpdate) -> list[str]:
-    """Paths of the images that the update calls new."""
+    """Paths of the images that the update reports as new."""
     assert update.new_images is not None
     features = storage.tables.current("mobilenet_features")
     rows = read_columns(features.locations, ["path"]).to_pylist()

@@ -1,4 +1,4 @@
-"""Long work reports its progress while it lasts, and no longer."""
+"""Work reports its progress while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buckets that may hold data, and those that may not: each refusal names bucket and remedy."""
+"""Which buckets may hold data: each rejection names the bucket and the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictP
 
 @pytest.fixture
 def american(aws: str) -> str:  # noqa: ARG001
-    """A bucket in us-east-1, which S3 tells by naming no region."""
+    """A bucket in us-east-1, for which S3 returns no region."""
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     client("s3", "us-east-1").create_bucket(Bucket=name)
     return name

@@ -1,4 +1,4 @@
-"""Where Spark spills: under the storage, unreadable for others, and cleared of what died."""
+"""Spark's scratch folder: private, and cleared of folders of ended processes."""
 
 from __future__ import annotations
 

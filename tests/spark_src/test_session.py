@@ -1,4 +1,4 @@
-"""How Spark is set up on one machine, and how it reads a version of a table."""
+"""Spark's configuration on one machine, and reading versions of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes that commit at the same moment: one of them wins, and the other knows."""
+"""Two processes that commit simultaneously: one succeeds, the other gets an error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ for number in range(rounds):
 
 
 def race(root: str, meeting: Path, rounds: int) -> dict[int, str]:
-    """Let two processes commit at once, again and again; give who believes to have won."""
+    """Let two processes commit simultaneously, repeatedly; return the reported winners."""
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, root, str(meeting), run_id, str(rounds)],
@@ -61,7 +61,7 @@ def race(root: str, meeting: Path, rounds: int) -> dict[int, str]:
 
 
 def check(root: str, winners: dict[int, str], old: list[str]) -> None:
-    """What is current is what the winner committed, and nothing of the other's."""
+    """The current version has only the winner's commit."""
     for number, run_id in winners.items():
         tables = Tables(Location.parse(f"{root}/{number}"))
         current = tables.current(ASSET)

@@ -1,4 +1,4 @@
-"""What a version says of itself comes back from its log as it was, and adds up."""
+"""Statistics are serialized without loss, and can be merged."""
 
 from __future__ import annotations
 

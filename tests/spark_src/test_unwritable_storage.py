@@ -1,4 +1,4 @@
-"""A storage that the system refuses to write to: the tables stay, and the error says what to do.
+"""A storage that cannot be written: tables are unchanged, and the error names the remedy.
 
 The limit of a file's size stands for a full disk: the system refuses in the same place.
 """
@@ -29,7 +29,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Whatever this process writes meanwhile, no file gets larger."""
+    """Limit the size of all files that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
