@@ -50,8 +50,8 @@ def public_folder() -> Iterator[Path]:
 def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Snapshot]:
     """Commit rows as a version in a separate storage; missing columns are null.
 
-    `model_sha256` is "digest" where it is left out. The rows are dealt out to so many files, of row
-    groups of at most so many rows.
+    `model_sha256` defaults to "digest". The rows are distributed over `files` files with row groups
+    of at most `rows_per_group` rows.
     """
 
     def store(
@@ -100,7 +100,7 @@ def fitted_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
 def storage(spark: SparkSession, fitted_once: Path, tmp_path: Path) -> VectorStorage:
     """A storage whose PCA was fitted on 60 images of the split Training, in files 0 to 3.
 
-    The file test has 30 others; all have components.
+    The file `test` has 30 others; all have components.
     """
     shutil.copytree(fitted_once, tmp_path / "storage")
     return VectorStorage.in_folder(spark, tmp_path / "storage")
@@ -121,7 +121,7 @@ def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
     for number in range(60):
         owner = "shop/Apple" if number < 30 else f"photos/{ANNA if number < 45 else BEN}/Apple"
         write_picture(source / owner / f"{number}.png", number)
-    for owner in (ANNA, BEN):  # both have this one, and each a broken one
+    for owner in (ANNA, BEN):  # both share one picture, and each has a broken one
         write_picture(source / "photos" / owner / "shared.png", 99)
         (source / "photos" / owner / "broken.jpg").write_bytes(b"no picture")
     tables = tables_in(folder / "data")

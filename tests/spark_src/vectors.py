@@ -82,7 +82,7 @@ class VectorStorage:
 
     @classmethod
     def in_folder(cls, spark: SparkSession, folder: Path) -> VectorStorage:
-        """Create a new storage."""
+        """A storage in a new or existing folder."""
         return cls(spark, tables_in(folder))
 
     def features(
