@@ -12,7 +12,7 @@ from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError
-from spark_src.features.inference import features_of, worker_engine
+from spark_src.features.inference import compute_features, worker_engine
 from spark_src.features.interrupted import STAGED
 from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import Assembly, Computation, FeaturesPlan
@@ -147,7 +147,7 @@ def _computer(
         for task in tasks:
             batches = []
             for pictures in _pictures(task):
-                batches.append(_rows(pictures, features_of(pictures, engine), model_sha256))
+                batches.append(_rows(pictures, compute_features(pictures, engine), model_sha256))
                 done.add(pictures.num_rows)
             yield write_file(batches, folder, task.name, MOBILENET_FEATURES)
 

@@ -94,7 +94,7 @@ def worker_engine(model: Broadcast[bytes], model_sha256: str) -> Engine:
     return _engines[model_sha256]
 
 
-def features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
+def compute_features(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
     """Compute features of a batch (columns path, content, orientation): (n, 1280).
 
     Raises:

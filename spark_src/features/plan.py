@@ -93,7 +93,7 @@ class FeaturesPlan:
         )
 
 
-def fingerprint_of(model_sha256: str) -> str:
+def features_fingerprint(model_sha256: str) -> str:
     """Fingerprint of the model and the definition of its input pixels."""
     return hashlib.sha256(f"{model_sha256} {PIXELS}".encode()).hexdigest()[:12]
 
@@ -110,7 +110,7 @@ def plan_features(
         recompute: whether to ignore all existing features.
     """
     before = write.before.files if write.before else ()
-    fingerprint = fingerprint_of(model_sha256)
+    fingerprint = features_fingerprint(model_sha256)
     suffix = f"{fingerprint}.{write.run_id[:8]}" if recompute else fingerprint
     wanted = {file.name.removesuffix(".parquet"): file for file in images.files}
     usable = () if recompute or not _has_model_and_pixels(write.before, model_sha256) else before

@@ -132,7 +132,7 @@ def _quoted(texts: pa.StringArray) -> pa.StringArray:
     return pc.fill_null(pc.if_else(special, quoted, texts), "")
 
 
-def statistics_of(staged: Location, digest: str, components: Snapshot) -> CsvStatistics:
+def staged_statistics(staged: Location, digest: str, components: Snapshot) -> CsvStatistics:
     """Statistics of a staged file, for its commit.
 
     Raises:

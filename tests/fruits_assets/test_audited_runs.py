@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from spark_src.features.plan import fingerprint_of
+from spark_src.features.plan import features_fingerprint
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import MobilenetModelStatistics
@@ -118,7 +118,7 @@ def leave_behind(
         features = pq.read_table(parts(copied, "mobilenet_features")[0])["features"].slice(0, 8)
         columns = [*keys.columns, features, pa.array([sha256] * 8)]
         rows = spoil(pa.table(columns, schema=MOBILENET_FEATURES), damage)
-        file = copied / "Results" / f"{new.stem}.{fingerprint_of(sha256)}.parquet"
+        file = copied / "Results" / f"{new.stem}.{features_fingerprint(sha256)}.parquet"
         pq.write_table(rows, file)
         return file
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_src.features.inference import Engine, features_of
+from spark_src.features.inference import Engine, compute_features
 from spark_src.features.model import MobilenetModel
 from spark_src.images.ingest import row_of_file
 from spark_src.images.rejection import Limits
@@ -65,7 +65,7 @@ def test_every_mutant_that_is_accepted_has_features(files: list[Mutant], engine:
     rows = [row_of_file(file.name, file.content, DEFAULT_LIMITS) for file in files]
     accepted = [row for row in rows if "reason" not in row]
     assert len(accepted) > COUNT / 4
-    features = features_of(pa.RecordBatch.from_pylist(accepted, RAW_IMAGES), engine)
+    features = compute_features(pa.RecordBatch.from_pylist(accepted, RAW_IMAGES), engine)
     assert features.shape == (len(accepted), 1280)
     assert np.isfinite(features).all()
 

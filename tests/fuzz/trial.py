@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from spark_src.features.inference import BATCH, Engine, features_of
+from spark_src.features.inference import BATCH, Engine, compute_features
 from spark_src.images.ingest import row_of_file
 from spark_src.images.preprocess import INPUT_SIZE
 from spark_src.images.validate import DEFAULT_LIMITS
@@ -78,7 +78,7 @@ def _run_worker(content: bytes, engine: Engine, writing: int) -> None:
         _report(writing, outcome, started, _peak() - before + len(content) / 2**20)
         if outcome == ACCEPTED:
             started = time.monotonic()
-            features_of(pa.RecordBatch.from_pylist([row], RAW_IMAGES), engine)
+            compute_features(pa.RecordBatch.from_pylist([row], RAW_IMAGES), engine)
             _report(writing, outcome, started, _peak() - before + len(content) / 2**20)
         status = 0
     except BaseException as error:  # noqa: BLE001 - the fuzz looks for any error

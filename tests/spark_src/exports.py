@@ -80,5 +80,5 @@ def change_of(tables: Tables, run_id: str) -> Change:
     if csv.is_current(write, digest):
         return Change.none(write)
     staged = csv.write_staged(components, write.location, run_id)
-    found = csv.statistics_of(staged, digest, components)
+    found = csv.staged_statistics(staged, digest, components)
     return Change(write, found, cleanup=lambda: csv.replace_file(staged, write.location))

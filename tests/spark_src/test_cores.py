@@ -20,8 +20,8 @@ from spark_src.spark.cores import Interval, count_cores, max_concurrent_cores
         ([], 0),
         ([(0, None, 0)], 0),
         ([(0, None, 4), (3, None, 4)], 8),
-        ([(0, 5, 4), (5, None, 4)], 4),  # one was killed, another took its place
-        ([(0, 5, 4), (1, 6, 4), (7, None, 4)], 8),  # given back when there was less to do
+        ([(0, 5, 4), (5, None, 4)], 4),  # one was killed and replaced
+        ([(0, 5, 4), (1, 6, 4), (7, None, 4)], 8),  # released when idle
     ],
 )
 def test_the_maximum_of_concurrent_cores(executors: list[Interval], cores: int) -> None:

@@ -90,7 +90,7 @@ def test_a_vacuum_works_after_the_history_was_dropped(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=8)
-    tables.vacuum(ASSET)  # two commits of Delta's, after which the checkpoint is written
+    tables.vacuum(ASSET)  # adds two Delta commits, after which the checkpoint is written
     tables.drop_history(ASSET)
     add(tables, "run-4", "4.jpg", remove=[versions[3].files[0].name])
     tables.vacuum(ASSET)

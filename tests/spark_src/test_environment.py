@@ -55,7 +55,7 @@ def test_java_properties_are_kept_and_other_java_options_removed() -> None:
         ({"LANG": "C"}, False),
         ({"LANG": "POSIX", "LC_CTYPE": "C.UTF-8"}, True),
         ({"LANG": "C.UTF-8", "LC_ALL": "C"}, False),
-        ({"LC_ALL": "de_XX.UTF-8"}, False),  # no machine has it
+        ({"LC_ALL": "de_XX.UTF-8"}, False),  # not installed anywhere
         ({"LC_ALL": "C.utf8"}, True),
     ],
 )

@@ -1,6 +1,6 @@
 """Only features that no run has computed are planned, and every row gets its own vector.
 
-The vectors here tell from which picture they are; what the network computes is tested elsewhere.
+The vectors here identify their picture; the network's output is tested elsewhere.
 """
 
 from __future__ import annotations

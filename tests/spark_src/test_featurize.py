@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from spark_src.errors import UnreadableVersionError
 from spark_src.features import incremental
 from spark_src.features import inference as features_module
-from spark_src.features.inference import Engine, features_of, worker_engine
+from spark_src.features.inference import Engine, compute_features, worker_engine
 from spark_src.features.model import MobilenetModel, keras_model
 from spark_src.features.plan import plan_features
 from spark_src.images import plan as ingest_plan
@@ -109,7 +109,7 @@ def test_features_are_the_same_to_the_bit_in_batches_of_any_size(
     some: pa.RecordBatch, engine: Engine, stored: dict[str, bytes], size: int
 ) -> None:
     batches = [some.slice(start, size) for start in range(0, 40, size)]
-    features = np.concatenate([features_of(batch, engine) for batch in batches])
+    features = np.concatenate([compute_features(batch, engine) for batch in batches])
     paths = some["path"].to_pylist()
     assert [row.tobytes() for row in features] == [stored[path] for path in paths]
 
@@ -128,7 +128,7 @@ def test_the_orientation_of_a_row_is_applied(some: pa.RecordBatch, engine: Engin
     one = some.slice(0, 1)
     column = one.schema.get_field_index("orientation")
     turned = one.set_column(column, "orientation", pa.array([3], pa.int32()))
-    assert (features_of(one, engine) != features_of(turned, engine)).any()
+    assert (compute_features(one, engine) != compute_features(turned, engine)).any()
 
 
 def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
@@ -137,7 +137,7 @@ def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
     column = some.schema.get_field_index("content")
     damaged = some.slice(0, 1).set_column(column, "content", pa.array([b"\xff\xd8damaged"]))
     with pytest.raises(UnreadableVersionError, match="--select raw_images") as caught:
-        features_of(damaged, engine)
+        compute_features(damaged, engine)
     assert some["path"][0].as_py() in str(caught.value)
 
 

@@ -55,7 +55,7 @@ def test_rows_deleted_by_others_are_detected_and_the_remedy_restores_them(tables
     with pytest.raises(UnreadableVersionError, match="another program has changed rows") as raised:
         tables.current(ASSET)
     command = str(raised.value).split("`")[1]
-    eval(command, {"DeltaTable": DeltaTable})  # noqa: S307 - what the error tells to do
+    eval(command, {"DeltaTable": DeltaTable})  # noqa: S307 - the remedy in the error
     assert paths_of(tables.current(ASSET)) == ["a/1.jpg", "a/2.jpg"]
     assert add(tables, "run-3", "a/3.jpg").rows == 3
 

@@ -96,7 +96,7 @@ def test_a_commit_left_empty_by_a_power_failure_is_ignored(
 def test_an_unfinished_commit_of_a_killed_process_is_ignored(
     tables: Tables, four_commits: Path
 ) -> None:
-    unfinished = four_commits / f"{4:020}.json#1"  # what delta-rs writes before it links it
+    unfinished = four_commits / f"{4:020}.json#1"  # delta-rs's temporary file
     unfinished.write_bytes(commit_file(four_commits, 3).read_bytes()[:100])
     assert len(tables.current(ASSET).files) == 4
     assert len(add(tables, "run-4", "4.jpg").files) == 5

@@ -33,7 +33,7 @@ def processor_ticks() -> dict[int, int]:
                 parents[int(folder.name)] = int(fields[1])
                 ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
 
     def generation(process: int) -> int:
         steps = 0
@@ -41,7 +41,7 @@ def processor_ticks() -> dict[int, int]:
             process, steps = parents.get(process, 0), steps + 1
         return steps if process == os.getpid() else 0
 
-    # This process started the JVM, that the daemon, and that the workers.
+    # This process started the JVM, the JVM the daemon, and the daemon the workers.
     return {process: ticks[process] for process in parents if generation(process) >= 3}
 
 

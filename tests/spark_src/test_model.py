@@ -163,7 +163,7 @@ assert not {{"tensorflow", "keras"}} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_layers_are_matched_by_order_and_not_by_name(weights: Path, tmp_path: Path) -> None:
+def test_layers_are_matched_by_order_not_by_name(weights: Path, tmp_path: Path) -> None:
     def rename(content: h5py.File) -> None:
         content.move("Conv1", "first")
         names = [b"first" if name == b"Conv1" else name for name in content.attrs["layer_names"]]

@@ -32,7 +32,7 @@ def test_folders_of_ended_processes_are_deleted(tmp_path: Path) -> None:
 
 def test_folders_of_other_machines_and_running_processes_are_kept(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere-1"
-    living = tmp_path / f"{socket.gethostname()}-1"  # the first process never ends
+    living = tmp_path / f"{socket.gethostname()}-1"  # process 1 is always running
     for folder in (elsewhere, living):
         folder.mkdir()
 
