@@ -71,7 +71,7 @@ PCA_COMPONENTS = pa.schema(
 ARTIFACT = pa.schema(
     [
         _column("file", pa.string(), "name of the current file or folder, relative to the asset's"),
-        _column("details", pa.string(), "its statistics, as JSON"),
+        _column("details", pa.string(), "what is known of it, as JSON"),
     ]
 )
 """The one-row table of an asset that is a file: it names the current one."""
