@@ -1,4 +1,4 @@
-"""One picture embedded alone has the numbers of its row in the tables, and ingest's reasons."""
+"""A single embedded picture has the same numbers, or rejection reason, as in the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spark_src.images.rejection import Limits
 from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 Rows = dict[str, NDArray[np.float32]]
@@ -33,21 +33,21 @@ Rows = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def features(sample_version: Snapshot) -> Rows:
-    """The batch's features by path."""
+    """Features of the batch by path."""
     table = table_of(sample_version)
-    matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
+    matrix = to_matrix(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
 
 
 @pytest.fixture(scope="module")
 def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
-    """Fitted on all of the sample."""
+    """PCA fitted on the whole sample."""
     return fit_sums(Sums.from_features(np.stack(list(features.values()))), 50, mobilenet.sha256)
 
 
 @pytest.fixture(scope="module")
 def picture(sample: Path) -> bytes:
-    """One of the sample's."""
+    """A picture of the sample."""
     return (sample / "Test" / "Cherry 2" / "103_100.jpg").read_bytes()
 
 
@@ -69,7 +69,7 @@ def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
         np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
 
 
-def test_a_turned_photo_with_metadata_has_them_too(
+def test_a_rotated_photo_with_metadata_has_the_numbers_of_its_row(
     spark: SparkSession, mobilenet: MobilenetModel, pca: PcaModel, picture: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -94,7 +94,7 @@ def test_a_turned_photo_with_metadata_has_them_too(
         (lambda picture: picture.replace(b"\xff\xc4", b"\xff\xc8"), "broken"),
     ],
 )
-def test_what_ingest_rejects_is_refused_for_the_same_reason(
+def test_files_that_ingest_rejects_are_rejected_for_the_same_reason(
     change: Callable[[bytes], bytes],
     reason: str,
     picture: bytes,
@@ -123,7 +123,7 @@ def test_a_pca_of_another_models_features_is_refused(
         embed(picture, mobilenet, replace(pca, model_sha256="0" * 64))
 
 
-def test_the_models_bytes_are_enough_and_loaded_once(
+def test_a_model_can_be_given_as_bytes_and_is_loaded_once(
     picture: bytes,
     mobilenet: MobilenetModel,
     pca: PcaModel,
