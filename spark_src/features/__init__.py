@@ -1,1 +1,1 @@
-"""MobileNetV2: the model, inference, and which images need it."""
+"""MobileNetV2 features: model conversion, planning, inference."""

@@ -1,1 +1,1 @@
-"""Locations, AWS and what S3 keeps."""
+"""Locations on disk and in S3, AWS clients, and checks of buckets."""

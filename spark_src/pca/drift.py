@@ -73,14 +73,14 @@ class Reference:
     """(n_components,): the standard deviation of each component."""
 
     @property
-    def beyond(self) -> int:
+    def n_in_tail(self) -> int:
         """How many residuals are at or above the tail threshold."""
         return max(1, round(TAIL_SHARE * len(self.residuals)))
 
     @property
-    def end(self) -> float:
-        """The tail threshold: few familiar images have a larger residual."""
-        return float(self.residuals[-self.beyond])
+    def tail_threshold(self) -> float:
+        """A residual that few familiar images exceed."""
+        return float(self.residuals[-self.n_in_tail])
 
 
 def reference(
@@ -162,9 +162,9 @@ def compare(
     components, residuals = _components_and_residuals(vectors, pca)
     least = float(np.finfo(np.float32).tiny)
     shift = np.sqrt(np.mean((components.mean(axis=0) / np.maximum(found.deviations, least)) ** 2))
-    ratios = residuals / max(found.end, least)
+    ratios = residuals / max(found.tail_threshold, least)
     beyond = int((ratios > 1).sum())
-    likely = chance(beyond, len(ratios), found.beyond, len(found.residuals))
+    likely = chance(beyond, len(ratios), found.n_in_tail, len(found.residuals))
     order = np.argsort(-ratios, kind="stable")[:N_WORST]
     positions = [(chosen["file"][int(n)].as_py(), chosen["row"][int(n)].as_py()) for n in order]
     worst = tuple(
@@ -184,25 +184,22 @@ def compare(
     )
 
 
-def chance(beyond: int, images: int, beyond_there: int, images_there: int) -> float:
-    """Probability that at least `beyond` new images exceed the k-th largest old residual.
+def chance(n_beyond: int, n_new: int, k: int, n_old: int) -> float:
+    """Probability that at least `n_beyond` new images exceed the k-th largest old residual.
 
     The null hypothesis is that old and new images have the same distribution. The probability is
     exact for every distribution: the largest residuals are then a random sample of old and new
     images (hypergeometric), of which fewer than k are old.
 
     Args:
-        beyond: the number of new images above it.
-        images: the number of new images.
-        beyond_there: k.
-        images_there: the number of old images.
+        n_beyond: the number of new images above it.
+        n_new: the number of new images.
+        k: the rank of that residual, counted from the largest.
+        n_old: the number of old images.
     """
-    greatest = beyond + beyond_there - 1
-    ways = sum(
-        math.comb(images_there, old) * math.comb(images, greatest - old)
-        for old in range(beyond_there)
-    )
-    return ways / math.comb(images + images_there, greatest)
+    n_greatest = n_beyond + k - 1
+    ways = sum(math.comb(n_old, old) * math.comb(n_new, n_greatest - old) for old in range(k))
+    return ways / math.comb(n_new + n_old, n_greatest)
 
 
 def _fitted_rows(features: Snapshot, split: str | None) -> pa.Table:

@@ -75,7 +75,8 @@ def refit_reason(
         ),
         (
             known.fit_split != refresh.fit_split,
-            f"it was fitted on {_named(known.fit_split)}, now it is {_named(refresh.fit_split)}",
+            f"it was fitted on {_split_name(known.fit_split)}, now it is "
+            f"{_split_name(refresh.fit_split)}",
         ),
         (
             share > settings.refit_share,
@@ -91,5 +92,5 @@ def refit_reason(
     return next((sentence for applies, sentence in rules if applies), None)
 
 
-def _named(split: str | None) -> str:
+def _split_name(split: str | None) -> str:
     return "all images" if split is None else f"split {split}"

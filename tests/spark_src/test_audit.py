@@ -118,7 +118,9 @@ def test_equal_vectors_have_equal_norms(audit_of: AuditOf) -> None:
 
 
 @pytest.mark.parametrize("files", [1, 2, 40])
-def test_an_audit_does_not_depend_on_how_rows_are_spread(audit_of: AuditOf, files: int) -> None:
+def test_an_audit_does_not_depend_on_the_distribution_of_rows(
+    audit_of: AuditOf, files: int
+) -> None:
     vectors: list[Vector] = [[float(n), -1.0] for n in range(1, 8)]
     found = audit_of([*vectors, None, None, None], files=files)
     assert (found.rows, found.models) == (10, {"digest"})

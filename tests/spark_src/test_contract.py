@@ -1,4 +1,4 @@
-"""What the code and `infra/` agree on fits the code, and travels with it to the cluster."""
+"""`contract.json`, shared with `infra/`, matches the code and is shipped to the cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fruits_assets.settings import PROJECT, Settings
 from spark_src import contract
 
 
-def test_every_release_has_the_spark_and_the_python_of_the_lock_file() -> None:
+def test_every_release_has_the_locked_versions_of_spark_and_python() -> None:
     for release, has in contract.RELEASES.items():
         assert contract.rejection_reason(release) is None
         assert has["spark"] == pyspark.__version__
@@ -36,7 +36,7 @@ def test_other_releases_are_refused_with_the_reason_and_the_remedy(release: str,
     assert why in text and text.endswith("Use emr-7.13.0.")
 
 
-def test_the_default_region_is_one_of_the_contract() -> None:
+def test_the_default_region_is_in_the_contract() -> None:
     assert Settings.model_fields["region"].default in contract.EU_REGIONS
     assert "eu-west-2" not in contract.EU_REGIONS  # London
 
@@ -45,12 +45,12 @@ def test_no_two_assets_share_a_folder() -> None:
     assert len(set(contract.PREFIXES.values())) == len(contract.PREFIXES)
 
 
-def test_nodes_unpack_the_environment_where_the_code_looks_for_it() -> None:
+def test_the_code_finds_the_environment_where_nodes_unpack_it() -> None:
     script = (PROJECT / "infra" / "cluster" / "bootstrap.sh").read_text()
     assert f"${{FRUITS_ENV_PATH:-{contract.ENVIRONMENT_PATH}}}" in script
 
 
-def test_it_is_read_from_the_zip_that_travels(tmp_path: Path) -> None:
+def test_the_contract_is_read_from_a_zip_file(tmp_path: Path) -> None:
     file = tmp_path / "code.zip"
     file.write_bytes(code_package.build().content)
     program = "from spark_src import contract; print(contract.__file__, *contract.EU_REGIONS)"

@@ -277,7 +277,7 @@ def test_an_unknown_asset_is_refused_with_the_known_ones(tables: Tables) -> None
         tables.begin("raw_image", "run-1")
 
 
-def test_assets_do_not_see_each_other(tables: Tables) -> None:
+def test_assets_are_independent(tables: Tables) -> None:
     add(tables, "run-1", "a.jpg")
     for asset in set(PREFIXES) - {ASSET}:
         assert tables.find(asset) is None

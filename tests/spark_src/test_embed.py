@@ -110,7 +110,9 @@ def test_files_that_ingest_rejects_are_rejected_for_the_same_reason(
     assert row["detail"] in str(caught.value)
 
 
-def test_limits_are_ingests_own(picture: bytes, mobilenet: MobilenetModel, pca: PcaModel) -> None:
+def test_the_limits_are_those_of_ingest(
+    picture: bytes, mobilenet: MobilenetModel, pca: PcaModel
+) -> None:
     with pytest.raises(UnusablePictureError) as caught:
         embed(picture, mobilenet, pca, Limits(max_pixels=9_999))
     assert caught.value.reason == "too_many_pixels"

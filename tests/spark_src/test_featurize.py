@@ -105,7 +105,7 @@ def test_features_do_not_depend_on_the_distribution_of_pictures(
 
 
 @pytest.mark.parametrize("size", [1, 3, 40])
-def test_features_are_the_same_to_the_bit_in_batches_of_any_size(
+def test_features_do_not_depend_on_the_batch_size(
     some: pa.RecordBatch, engine: Engine, stored: dict[str, bytes], size: int
 ) -> None:
     batches = [some.slice(start, size) for start in range(0, 40, size)]

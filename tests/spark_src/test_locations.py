@@ -124,7 +124,7 @@ def test_spark_reads_tables_in_folders_with_special_characters(
     assert {row.path for row in read_files(spark, version).collect()} == {"a.jpg", "b.jpg"}
 
 
-def test_a_file_that_was_written_is_read_listed_and_found(tmp_path: Path) -> None:
+def test_a_written_file_can_be_read_listed_and_found(tmp_path: Path) -> None:
     folder = Location.parse(str(tmp_path / "a b#c%20[1]"))
     assert not folder.exists()
     assert folder.files() == []
@@ -142,7 +142,7 @@ def test_reading_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
         (Location.parse(str(tmp_path)) / "none.json").read()
 
 
-def test_a_folder_in_s3_is_not_made(bucket: str) -> None:
+def test_make_folder_writes_nothing_to_s3(bucket: str) -> None:
     """pyarrow would write `data/`, `data/Results/`, …, which no role may write."""
     (Location.parse(f"s3://{bucket}/data") / "Results").make_folder()
     assert client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0

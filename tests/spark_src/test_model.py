@@ -135,7 +135,7 @@ def test_the_model_names_its_weights_and_its_own_digest(mobilenet: MobilenetMode
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_the_architecture_is_that_of_keras(networks: dict[float, Any], alpha: float) -> None:
+def test_the_architecture_equals_that_of_keras(networks: dict[float, Any], alpha: float) -> None:
     layers = [layer for layer in networks[alpha].layers if layer.weights]
     weights = [layer.trainable_weights + layer.non_trainable_weights for layer in layers]
     shapes = [tuple(tuple(weight.shape) for weight in of_layer) for of_layer in weights]

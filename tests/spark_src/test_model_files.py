@@ -38,7 +38,7 @@ def model_file(stored: Snapshot) -> Path:
     return Path(files.model_file(stored).path)
 
 
-def test_a_model_comes_back_from_its_file_and_its_statistics(stored: Snapshot) -> None:
+def test_a_model_is_loaded_from_its_file_and_statistics(stored: Snapshot) -> None:
     assert files.load(stored) == MODEL
 
 

@@ -114,7 +114,7 @@ def test_names_of_new_files_are_unique() -> None:
     assert all(name.startswith("part-00007-") and name.endswith(".parquet") for name in names)
 
 
-def test_while_a_file_is_written_no_reader_sees_it(disk: Location) -> None:
+def test_a_partially_written_file_is_invisible_to_readers(disk: Location) -> None:
     def watched() -> Iterator[pa.Table]:
         yield picture_rows(["a.jpg"])
         assert disk.files() == []
@@ -158,7 +158,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file(disk: Loca
 
 
 @pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
-def test_a_flipped_bit_is_noticed_when_pages_are_verified(disk: Location, position: float) -> None:
+def test_a_flipped_bit_is_detected_when_pages_are_verified(disk: Location, position: float) -> None:
     file = write_file([features(100)], disk, "part-0.parquet", MOBILENET_FEATURES)
     path = Path((disk / file.name).path)
     content = bytearray(path.read_bytes())
@@ -186,7 +186,7 @@ def test_an_invalid_or_missing_file_is_named(disk: Location, content: bytes | No
         read_columns([disk / file.name], ["path"])
 
 
-def test_columns_of_many_files_come_with_file_and_row(disk: Location) -> None:
+def test_columns_of_many_files_include_file_and_row(disk: Location) -> None:
     files = [write_pictures(disk, f"{n}a", f"{n}b", name=f"part-{n}.parquet") for n in range(20)]
     table = read_columns([disk / file.name for file in files], ["path", "width"])
     assert table.column_names == ["path", "width", "file", "row"]

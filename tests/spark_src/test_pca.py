@@ -137,7 +137,7 @@ def test_sparks_own_pca_is_the_same_up_to_signs(
     )
 
 
-def test_the_saved_spark_ml_model_projects_centred_features_as_we_do(
+def test_the_saved_spark_ml_model_gives_the_same_projections_of_centred_features(
     spark: SparkSession,
     features: DataFrame,
     fitted: PcaModel,

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Location:
     return Location.parse(str(tmp_path / "a b#c%20[1]"))
 
 
-def test_a_model_comes_back_as_it_was_saved(model: PcaModel, folder: Location) -> None:
+def test_a_saved_model_is_loaded_unchanged(model: PcaModel, folder: Location) -> None:
     save(model, folder)
     loaded = load(folder)
     np.testing.assert_array_equal(loaded.mean, model.mean)
@@ -51,7 +51,7 @@ def test_a_missing_file_is_named_with_its_remedy(folder: Location) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 3, 2000, -9])
-def test_a_file_that_was_cut_short_is_refused(model: PcaModel, folder: Location, kept: int) -> None:
+def test_a_truncated_file_is_refused(model: PcaModel, folder: Location, kept: int) -> None:
     save(model, folder)
     file = Path(folder.path, FILE)
     file.write_bytes(file.read_bytes()[:kept])
@@ -75,14 +75,14 @@ def test_a_file_with_changed_bytes_in_its_data_is_refused(
 @pytest.mark.parametrize(
     "table", [pa.table({"other": [1]}), SCHEMA.empty_table()], ids=["other columns", "no row"]
 )
-def test_a_parquet_file_of_something_else_is_refused(folder: Location, table: pa.Table) -> None:
+def test_a_parquet_file_with_another_schema_is_refused(folder: Location, table: pa.Table) -> None:
     pq.write_table(table, Path(folder.path, FILE))
     with pytest.raises(UnreadableVersionError):
         load(folder)
 
 
 @pytest.mark.parametrize("split", ["Training", None])
-def test_sums_come_back_as_they_were_saved(folder: Location, split: str | None) -> None:
+def test_saved_sums_are_loaded_unchanged(folder: Location, split: str | None) -> None:
     sums = Sums.from_features(np.random.default_rng(5).random((30, 1280)))
     stored = StoredSums(sums, frozenset({"a.parquet", "ä b.parquet"}), split)
     save_sums(stored, folder / "sums.npz")
@@ -102,7 +102,7 @@ def test_sums_that_cannot_be_read_are_named_with_their_remedy(
         load_sums(folder / "sums.npz")
 
 
-def test_sums_that_were_cut_short_or_changed_are_refused(folder: Location) -> None:
+def test_truncated_or_changed_sums_are_refused(folder: Location) -> None:
     sums = Sums.from_features(np.random.default_rng(5).random((30, 1280)))
     file = Path(folder.path, "sums.npz")
     save_sums(StoredSums(sums, frozenset(), None), folder / "sums.npz")

@@ -55,7 +55,7 @@ def test_a_few_new_images_do_not_change_the_model(storage: VectorStorage) -> Non
     assert known.description.endswith("updated for 6 added and 0 removed images")
 
 
-def test_more_than_a_tenth_of_new_training_images_leads_to_a_new_fit(
+def test_more_than_a_tenth_of_new_training_images_causes_a_refit(
     storage: VectorStorage,
 ) -> None:
     storage.features({"new": images(range(60, 67))})
@@ -89,7 +89,7 @@ def test_images_that_are_added_and_removed_again_do_not_count(storage: VectorSto
     assert "7 of 67 images are new since the last fit" in fit.description
 
 
-def test_a_refresh_without_new_images_still_counts_those_that_came_before(
+def test_new_images_of_earlier_refreshes_still_count(
     storage: VectorStorage,
 ) -> None:
     storage.features({"new": images(range(60, 66))})
@@ -136,13 +136,13 @@ def test_new_images_count_even_if_it_is_unknown_which_they_are(
     assert "14 of 74 images are new since the last fit" in fit.description
 
 
-def test_another_number_of_components_leads_to_a_new_fit(storage: VectorStorage) -> None:
+def test_another_number_of_components_causes_a_refit(storage: VectorStorage) -> None:
     fit, _ = storage.refresh_pca(FitSettings(4, 0.1))
     assert fit.is_new
     assert "60 images: 4 components are requested, it had 5; no image was" in fit.description
 
 
-def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> None:
+def test_features_of_another_model_cause_a_refit(storage: VectorStorage) -> None:
     known = storage.tables.current("mobilenet_features")
     gone = [file.name.removesuffix(".parquet") for file in known.files]
     storage.features({"all": images(range(60))}, gone, model_sha256="another")
@@ -152,7 +152,7 @@ def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> 
     assert statistics(storage).model_sha256 == "another"
 
 
-def test_another_split_leads_to_a_new_fit(storage: VectorStorage) -> None:
+def test_another_split_causes_a_refit(storage: VectorStorage) -> None:
     storage.features({"all": images(range(20), None)}, ["0", "1", "2", "3"])
     fit, _ = storage.refresh_pca()
     reason = "50 images: it was fitted on split Training, now it is all images; all images were"
@@ -160,7 +160,7 @@ def test_another_split_leads_to_a_new_fit(storage: VectorStorage) -> None:
     assert statistics(storage).fit_split is None
 
 
-def test_unlike_images_lead_to_a_new_fit(storage: VectorStorage) -> None:
+def test_unlike_images_cause_a_refit(storage: VectorStorage) -> None:
     storage.features({"more": images(range(60, 120))})
     storage.refresh_pca()
     storage.features({"new": [unlike(200)]})
@@ -177,7 +177,7 @@ def test_a_refit_can_be_requested(storage: VectorStorage) -> None:
     assert after.statistics.digest == before.statistics.digest
 
 
-def test_a_model_whose_file_is_damaged_is_fitted_again(storage: VectorStorage) -> None:
+def test_a_model_with_a_damaged_file_is_refitted(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_model")
     Path(before.location.path, before.statistics.files[0], pca_files.FILE).write_bytes(b"")
     fit, after = storage.refresh_pca()
@@ -270,9 +270,9 @@ KNOWN = PcaModelStatistics(
 SAME = Refresh("digest", "Training", 60, 0, None, lost_fitted_images=False, is_readable=True)
 
 
-@pytest.mark.parametrize(("came", "refitted"), [(0, False), (6, False), (7, True), (60, True)])
-def test_exactly_a_tenth_of_new_images_does_not_cause_a_refit(came: int, refitted: bool) -> None:
-    now = Refresh("digest", "Training", 60, came, None, False, True)
+@pytest.mark.parametrize(("n_new", "refitted"), [(0, False), (6, False), (7, True), (60, True)])
+def test_exactly_a_tenth_of_new_images_does_not_cause_a_refit(n_new: int, refitted: bool) -> None:
+    now = Refresh("digest", "Training", 60, n_new, None, False, True)
     assert (refit_reason(KNOWN, now, FIVE) is not None) is refitted
 
 

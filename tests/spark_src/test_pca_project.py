@@ -127,7 +127,7 @@ def test_components_of_removed_images_are_removed(storage: VectorStorage) -> Non
     assert after.rows == after.typed(ComponentsStatistics).rows == 60
 
 
-def test_a_new_fit_projects_every_image(storage: VectorStorage) -> None:
+def test_a_refit_projects_every_image(storage: VectorStorage) -> None:
     storage.features({"c": images(range(60, 90))})
     fit, model = storage.refresh_pca()
     after = storage.refresh_components()

@@ -33,7 +33,7 @@ def test_a_client_without_a_region_is_refused(region_of: Callable[[], Any]) -> N
 
 
 @pytest.mark.parametrize("region_of", [region_of_boto3, region_of_pyarrow])
-def test_a_client_made_earlier_does_not_survive_another_region(
+def test_a_change_of_region_replaces_the_client(
     region_of: Callable[[], str],
 ) -> None:
     use_region("eu-west-1")
@@ -42,7 +42,7 @@ def test_a_client_made_earlier_does_not_survive_another_region(
     assert region_of() == "eu-west-3"
 
 
-def test_a_client_is_made_once_for_each_region() -> None:
+def test_a_client_is_created_once_per_region() -> None:
     use_region("eu-west-1")
     assert client("s3") is client("s3", "eu-west-1")
     assert client("s3") is not client("s3", "eu-west-3")

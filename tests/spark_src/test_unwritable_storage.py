@@ -1,6 +1,6 @@
 """A storage that cannot be written: tables are unchanged, and the error names the remedy.
 
-The limit of a file's size stands for a full disk: the system refuses in the same place.
+A limit on file sizes simulates a full disk: the same system calls fail.
 """
 
 from __future__ import annotations
