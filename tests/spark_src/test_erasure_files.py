@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spark_src.erasure.inputs import look_through, remove_inputs
+from spark_src.erasure.inputs import find_traces, remove_inputs
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import scan
 from spark_src.erasure.target import Target, subject_in_tables
@@ -80,7 +80,7 @@ def test_a_path_in_a_request_that_leads_out_of_the_input_is_refused(
     source: Path, path: str
 ) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({path}))
-    with pytest.raises(ErasureError, match=r"absolute or have `\.\.`"):
+    with pytest.raises(ErasureError, match=r"absolute or contain `\.\.`"):
         remove_inputs(location(source), target)
     assert len(left_in(source)) == 4
 
@@ -106,7 +106,7 @@ def test_names_of_any_bytes_and_any_depth_are_found_and_deleted(source: Path) ->
         deep = below
     os.close(os.open("last.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
     os.close(deep)
-    found = look_through(location(source), ANNA)
+    found = find_traces(location(source), ANNA)
     assert "photos/anna/\\xff\\xfe.jpg" in found.files
     assert remove_inputs(location(source), ANNA) == 7
     assert left_in(source) == ["a/1.jpg", "photos/anna-2/1.jpg"]
@@ -133,7 +133,7 @@ def test_a_folder_with_backslashes_is_named_as_the_listing_of_the_input_names_it
     listed = list_files(location(source)).files["path"].to_pylist()
     target = Target.from_names(subject_in_tables(name, location(source)))
     (path,) = [path for path in listed if target.owns(path)]
-    assert look_through(location(source), target).files == [path]
+    assert find_traces(location(source), target).files == [path]
     assert remove_inputs(location(source), target) == 1
     assert not photo.parent.exists()
 
@@ -143,7 +143,7 @@ def test_a_subject_of_other_bytes_is_named_by_what_the_shell_gives(source: Path)
     os.makedirs(os.path.dirname(raw))
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target.from_names(os.fsdecode(b"ann\xe9"))
-    assert look_through(location(source), target).files == ["photos/ann\\xe9/1.jpg"]
+    assert find_traces(location(source), target).files == ["photos/ann\\xe9/1.jpg"]
     assert remove_inputs(location(source), target) == 1
     assert not os.path.exists(os.path.dirname(raw))
 
@@ -156,7 +156,7 @@ def test_objects_are_deleted_with_every_version_whatever_their_keys_are(bucket: 
         s3.put_object(Bucket=bucket, Key=f"input/{key}", Body=b"picture")
     s3.delete_object(Bucket=bucket, Key="input/photos/anna//2.jpg")
     source = Location.parse(f"s3://{bucket}/input")
-    found = look_through(source, ANNA)
+    found = find_traces(source, ANNA)
     assert sorted(found.files) == ["photos/anna", "photos/anna/", "photos/anna/1.jpg"]
     assert found.earlier == 3
     assert remove_inputs(source, ANNA) == 6

@@ -33,7 +33,7 @@ def test_a_name_that_is_nearly_a_persons_is_listed_and_refused(
 ) -> None:
     tables, source = own_work
     write_picture(Path(source.path, there, "1.png"), 1)
-    with pytest.raises(ErasureError, match="nearly that name") as refused:
+    with pytest.raises(ErasureError, match="differs only in letter case") as refused:
         requests.add(tables, source, Target.from_names(asked))
     assert repr(there) in str(refused.value)
     assert not requests.pending(tables)
@@ -47,9 +47,9 @@ def test_a_name_that_is_nearly_a_persons_in_the_tables_alone_is_refused_too(
     write_picture(Path(source.path, "photos", "josé", "1.png"), 1)
     ingest(spark, tables, source, run_id="run-2")
     Path(source.path, "photos", "josé").rename(Path(source.path, "photos", NFD))
-    with pytest.raises(ErasureError, match="in two ways"):
+    with pytest.raises(ErasureError, match="spell the folder of"):
         requests.add(tables, source, Target.from_names(NFD))
-    with pytest.raises(ErasureError, match="in two ways"):
+    with pytest.raises(ErasureError, match="spell the folder of"):
         requests.add(tables, source, Target.from_names("josé"))
     ingest(spark, tables, source, run_id="run-3")
     requests.add(tables, source, Target.from_names(NFD))

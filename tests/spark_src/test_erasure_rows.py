@@ -109,7 +109,7 @@ def test_one_request_that_cannot_be_read_does_not_hold_up_another(
     broken = Path(tables.root.path, "erasures", "pending-broken.json")
     broken.parent.mkdir()
     broken.write_text("{")
-    with pytest.raises(ErasureError, match=r"pending-broken\.json is no request that can be read"):
+    with pytest.raises(ErasureError, match=r"pending-broken\.json is not a valid request"):
         erase(lambda: spark, own_work, Target.from_names(ANNA))
     broken.unlink()
     requests.require_all_done(tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spark_src.erasure.inputs import look_through, remove_inputs
+from spark_src.erasure.inputs import find_traces, remove_inputs
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.purge import purge
 from spark_src.erasure.scan import earlier_versions
@@ -32,7 +32,7 @@ def test_a_persons_incomplete_uploads_are_found_and_deleted_and_no_others(bucket
     for key in ("input/photos/anna/1.jpg", "input/photos/anna//2.jpg", *others):
         begin_upload(bucket, key)
     source = Location.parse(f"s3://{bucket}/input")
-    assert look_through(source, ANNA).earlier == 2
+    assert find_traces(source, ANNA).earlier == 2
     needles = Needles.from_target(ANNA, source, [])
     assert earlier_versions(source, needles) == 2
     assert remove_inputs(source, ANNA) == 2

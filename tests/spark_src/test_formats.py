@@ -112,7 +112,7 @@ def test_several_pages_are_rejected_as_such() -> None:
     for data in (tiff, (PICTURES / "two_pictures.heic").read_bytes()):
         rejected = rejection(data)
         assert rejected.reason is Reason.SEVERAL_PAGES
-        assert "holds several pictures; save each as a file of its own" in rejected.detail
+        assert "contains several pictures; save each as a separate file" in rejected.detail
 
 
 def test_a_tiff_with_a_smaller_copy_of_itself_is_one_picture() -> None:

@@ -226,7 +226,7 @@ def listing_of(folder: Path, n_files: int) -> Listing:
 def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
     listing = listing_of(tmp_path, 60)
     require_few_rejections(3, listing, 0.05)
-    with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); at most 5\.0%"):
+    with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); the limit is 5\.0%"):
         require_few_rejections(6, listing, 0.05)
 
 

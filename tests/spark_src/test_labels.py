@@ -40,10 +40,10 @@ def test_a_label_counts_before_its_folder_and_other_columns_are_left_alone(tmp_p
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "does not name the columns"),
-        ("path;label\na;b\n", "does not name the columns"),
+        ("", "does not have the columns"),
+        ("path;label\na;b\n", "does not have the columns"),
         ("path,label\n1.jpg,\n", "line 2 has no path or no label"),
-        ("path,label\n1.jpg,Fig\n1.jpg,Pear\n", "line 3 gives a path a second label"),
+        ("path,label\n1.jpg,Fig\n1.jpg,Pear\n", "line 3 has a second label for the same path"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(

@@ -119,7 +119,7 @@ def test_a_progressive_jpeg_with_fewer_colours_than_pixels_takes_less_memory() -
 def test_damage_behind_the_first_eighth_of_a_jpeg_is_found() -> None:
     photo = encoded(Image.effect_noise((800, 800), 90), "JPEG")
     table = positions(photo, 0xDA)[0]
-    other_scan = segment(0xDA, b"\1\7\0\0\x3f\0")  # of a component that the picture has not
+    other_scan = segment(0xDA, b"\1\7\0\0\x3f\0")  # a component that is not in the frame
     place = table + 4 * (len(photo) - table) // 5
     assert rejection(photo[:place] + other_scan + photo[place:]).reason is Reason.BROKEN
 

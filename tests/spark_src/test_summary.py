@@ -57,8 +57,8 @@ def test_folders_above_the_splits_are_named_with_the_remedy(tmp_path: Path) -> N
         tmp_path, "data/fruits-360/Training/Apple/1.jpg", "data/fruits-360/Test/A/1.jpg"
     )
     assert found.warning == (
-        "The splits are not at the top of the input but under data/fruits-360: no picture has a "
-        f"split. Set FRUITS_INPUT to {tmp_path}/data/fruits-360."
+        "The split folders are under data/fruits-360, not at the top of the input, so no picture "
+        f"has a split. Set FRUITS_INPUT to {tmp_path}/data/fruits-360."
     )
 
 
@@ -71,11 +71,11 @@ def test_persons_are_counted_and_never_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "storage", "message"),
     [
-        ("in", "in/data", "storage .* lies under the input"),
-        ("in", "in", "storage .* lies under the input"),
-        ("data/in", "data", "input .* lies under the storage"),
-        ("link", "in/data", "storage .* lies under the input"),
-        ("s3://b/in", "s3://b/in/data", "storage .* lies under the input"),
+        ("in", "in/data", "storage .* is inside the input"),
+        ("in", "in", "storage .* is inside the input"),
+        ("data/in", "data", "input .* is inside the storage"),
+        ("link", "in/data", "storage .* is inside the input"),
+        ("s3://b/in", "s3://b/in/data", "storage .* is inside the input"),
     ],
 )
 def test_input_and_storage_lie_apart(

@@ -104,7 +104,7 @@ def test_a_failed_request_does_not_block_another(
     monkeypatch.setattr(requests, "erase_inputs", fails_for_the_other)
     requests.add(tables_in(own / "data"), source_in(own), Target.from_names(OTHER))
     result = erase(Target.from_names(SUBJECT))
-    assert "Not done: request" in error_of(result)
+    assert "Not completed: request" in error_of(result)
     assert not (own / "input" / "photos" / SUBJECT).exists()
     kinds = sorted(file.name[:8] for file in (own / "data" / "erasures").glob("*.json"))
     assert kinds == ["pending-", "receipt-"]
