@@ -63,7 +63,7 @@ def test_the_head_of_components_tells_labels_as_well() -> None:
 
 def test_one_label_is_not_enough_and_the_error_says_so() -> None:
     features, _ = learnt(10)
-    with pytest.raises(ClassifierError, match=r"two labels at least.*has 1\. Put pictures"):
+    with pytest.raises(ClassifierError, match=r"at least two labels.*has 1\. Put pictures"):
         fit_head(ClassSums.from_features(features, ["Apple"] * 10))
 
 
