@@ -98,8 +98,8 @@ def _rows(found: dict[str, Quality]) -> Iterator[tuple[str, ...]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", required=True, help="Fruits-360: folders of labels")
-    parser.add_argument("--each", type=int, default=12, help="pictures of each folder")
+    parser.add_argument("--images", required=True, help="Fruits-360, with folders named by labels")
+    parser.add_argument("--each", type=int, default=12, help="pictures per folder")
     parser.add_argument("--side", type=int, default=1344)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What the code and `infra/` agree on fits the code, and travels with it to the cluster."""
+"""The constants shared with `infra/` match the code, and are packaged for the cluster."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nodes_unpack_the_environment_where_the_code_looks_for_it() -> None:
     assert f"${{FRUITS_ENV_PATH:-{contract.ENVIRONMENT_PATH}}}" in script
 
 
-def test_it_is_read_from_the_zip_that_travels(tmp_path: Path) -> None:
+def test_the_contract_is_read_from_the_packaged_zip(tmp_path: Path) -> None:
     file = tmp_path / "code.zip"
     file.write_bytes(code_package.build().content)
     program = "from spark_src import contract; print(contract.__file__, *contract.EU_REGIONS)"

@@ -1,4 +1,4 @@
-"""One picture embedded alone has the numbers of its row in the tables, and ingest's reasons."""
+"""Embedding a single picture gives the values in the tables, or the rejection reason of ingest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Rows = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def features(sample_version: Snapshot) -> Rows:
-    """The batch's features by path."""
+    """Features of the pipeline by path."""
     table = table_of(sample_version)
     matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
@@ -41,13 +41,13 @@ def features(sample_version: Snapshot) -> Rows:
 
 @pytest.fixture(scope="module")
 def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
-    """Fitted on all of the sample."""
+    """PCA fitted on the sample."""
     return fit_sums(Sums.from_features(np.stack(list(features.values()))), 50, mobilenet.sha256)
 
 
 @pytest.fixture(scope="module")
 def picture(sample: Path) -> bytes:
-    """One of the sample's."""
+    """A picture of the sample."""
     return (sample / "Test" / "Cherry 2" / "103_100.jpg").read_bytes()
 
 
@@ -59,7 +59,7 @@ def rotated(picture: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
+def test_a_single_picture_has_the_components_of_its_row(
     sample: Path, features: Rows, mobilenet: MobilenetModel, pca: PcaModel
 ) -> None:
     for path in sorted(features)[::8]:
@@ -69,7 +69,7 @@ def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
         np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
 
 
-def test_a_turned_photo_with_metadata_has_them_too(
+def test_a_rotated_photo_with_metadata_has_the_same_components(
     spark: SparkSession, mobilenet: MobilenetModel, pca: PcaModel, picture: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -94,7 +94,7 @@ def test_a_turned_photo_with_metadata_has_them_too(
         (lambda picture: picture.replace(b"\xff\xc4", b"\xff\xc8"), "broken"),
     ],
 )
-def test_what_ingest_rejects_is_refused_for_the_same_reason(
+def test_a_picture_that_ingest_rejects_is_refused_for_the_same_reason(
     change: Callable[[bytes], bytes],
     reason: str,
     picture: bytes,
@@ -110,7 +110,9 @@ def test_what_ingest_rejects_is_refused_for_the_same_reason(
     assert row["detail"] in str(caught.value)
 
 
-def test_limits_are_ingests_own(picture: bytes, mobilenet: MobilenetModel, pca: PcaModel) -> None:
+def test_the_limits_are_those_of_ingest(
+    picture: bytes, mobilenet: MobilenetModel, pca: PcaModel
+) -> None:
     with pytest.raises(UnusablePictureError) as caught:
         embed(picture, mobilenet, pca, Limits(max_pixels=9_999))
     assert caught.value.reason == "too_many_pixels"
@@ -123,7 +125,7 @@ def test_a_pca_of_another_models_features_is_refused(
         embed(picture, mobilenet, replace(pca, model_sha256="0" * 64))
 
 
-def test_the_models_bytes_are_enough_and_loaded_once(
+def test_the_model_can_be_given_as_bytes_and_is_loaded_once(
     picture: bytes,
     mobilenet: MobilenetModel,
     pca: PcaModel,

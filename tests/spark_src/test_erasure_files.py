@@ -1,4 +1,4 @@
-"""Erasing deletes what is a person's under the input, whatever it is called, and nothing else."""
+"""Erasing deletes all files of a person from the input, for any name, and no others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def test_files_litter_and_empty_folders_of_the_person_go_and_no_others(source: Path) -> None:
+def test_files_litter_and_empty_folders_of_only_the_person_are_deleted(source: Path) -> None:
     (source / "photos/anna/.DS_Store").write_bytes(b"litter")
     (source / "photos/anna/empty").mkdir()
     assert remove_inputs(location(source), ANNA) == 3
@@ -67,7 +67,7 @@ def test_links_are_deleted_and_not_followed(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("linked", ["photos", "photos/anna"])
-def test_a_folder_that_is_a_link_leads_nowhere(source: Path, tmp_path: Path, linked: str) -> None:
+def test_a_linked_folder_is_not_followed(source: Path, tmp_path: Path, linked: str) -> None:
     moved = tmp_path / "elsewhere"
     (source / linked).rename(moved)
     (source / linked).symlink_to(moved)
@@ -76,9 +76,7 @@ def test_a_folder_that_is_a_link_leads_nowhere(source: Path, tmp_path: Path, lin
 
 
 @pytest.mark.parametrize("path", ["../outside/document.txt", "/etc/hosts", "a/../../x"])
-def test_a_path_in_a_request_that_leads_out_of_the_input_is_refused(
-    source: Path, path: str
-) -> None:
+def test_a_path_in_a_request_outside_the_input_is_refused(source: Path, path: str) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({path}))
     with pytest.raises(ErasureError, match=r"absolute or contain `\.\.`"):
         remove_inputs(location(source), target)
@@ -99,7 +97,7 @@ def test_names_of_any_bytes_and_any_depth_are_found_and_deleted(source: Path) ->
     for name in (b"\xff\xfe.jpg", b"new\nline.jpg", b" .jpg", b'"quoted".jpg'):
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"picture")
     deep = os.open(folder, os.O_RDONLY)
-    for _ in range(1200):  # a path of 6,000 bytes: longer than the system takes
+    for _ in range(1200):  # a path of 6,000 bytes, above the system limit
         os.mkdir("deep", dir_fd=deep)
         below = os.open("deep", os.O_RDONLY, dir_fd=deep)
         os.close(deep)
@@ -112,7 +110,7 @@ def test_names_of_any_bytes_and_any_depth_are_found_and_deleted(source: Path) ->
     assert left_in(source) == ["a/1.jpg", "photos/anna-2/1.jpg"]
 
 
-def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path) -> None:
+def test_a_single_file_is_deleted_by_its_name_in_the_tables(source: Path) -> None:
     raw = os.fsencode(source) + b"/a/\xff.jpg"
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target(None, frozenset({"a" * 64}), frozenset({"a/\\xff.jpg"}))
@@ -124,9 +122,7 @@ def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path)
 
 
 @pytest.mark.parametrize("name", ["anna\\x41", "anna\\xe9", "anna\\x5cx41", "anna\\"])
-def test_a_folder_with_backslashes_is_named_as_the_listing_of_the_input_names_it(
-    source: Path, name: str
-) -> None:
+def test_a_folder_with_backslashes_has_its_name_in_the_listing(source: Path, name: str) -> None:
     photo = source / "photos" / name / "1.jpg"
     photo.parent.mkdir()
     photo.write_bytes(b"picture")
@@ -138,7 +134,7 @@ def test_a_folder_with_backslashes_is_named_as_the_listing_of_the_input_names_it
     assert not photo.parent.exists()
 
 
-def test_a_subject_of_other_bytes_is_named_by_what_the_shell_gives(source: Path) -> None:
+def test_a_subject_that_is_not_utf8_is_accepted_from_the_shell(source: Path) -> None:
     raw = os.fsencode(source) + b"/photos/ann\xe9/1.jpg"
     os.makedirs(os.path.dirname(raw))
     Path(os.fsdecode(raw)).write_bytes(b"picture")
@@ -240,7 +236,7 @@ def test_the_scan_decodes_each_format_in_a_bucket(
     assert len(scan(root, needles).hits) == 2 * len(FORMATS)
 
 
-def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: Path) -> None:
+def test_the_scan_reads_names_of_files_and_folders_and_targets_of_links(tmp_path: Path) -> None:
     (tmp_path / "photos/anna").mkdir(parents=True)
     (tmp_path / "link").symlink_to("/somewhere/photos/anna/1.jpg")
     (tmp_path / "other/photos/anna").mkdir(parents=True)
@@ -264,7 +260,7 @@ def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: P
         ("Apple/11.jpg", False),
     ],
 )
-def test_a_path_is_sought_as_a_whole(text: str, is_found: bool) -> None:
+def test_only_whole_paths_match(text: str, is_found: bool) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({"Apple/1.jpg"}))
     needles = Needles.from_target(target, Location("file", "/the input"), [])
     assert needles.are_in(text.encode()) is is_found
@@ -276,15 +272,15 @@ def test_a_path_is_sought_as_a_whole(text: str, is_found: bool) -> None:
         ("x photos/anna/", True),
         ("/b/photos/anna/1", True),
         ("myphotos/anna/1", False),
-        ("\0\0Aphotos/anna/1", True),  # in bytes it may be a length that looks like a letter
+        ("\0\0Aphotos/anna/1", True),  # in binary data, the letter may be a length
     ],
 )
-def test_a_persons_folder_is_sought_wherever_it_lies(text: str, is_found: bool) -> None:
+def test_a_persons_folder_matches_anywhere_in_a_text(text: str, is_found: bool) -> None:
     needles = Needles.from_target(ANNA, Location("file", "/input"), [])
     assert needles.are_in(text.encode()) is is_found
 
 
-def test_what_lies_across_two_chunks_is_found(
+def test_a_match_across_two_chunks_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark_src.erasure.scan._CHUNK", 1000)
@@ -294,11 +290,11 @@ def test_what_lies_across_two_chunks_is_found(
 
 
 @pytest.mark.parametrize("subject", ["", ".", "..", "a/b", "/etc", "a\0b"])
-def test_what_is_no_subject_is_refused(subject: str) -> None:
+def test_an_invalid_subject_is_refused(subject: str) -> None:
     with pytest.raises(ErasureError):
         Target.from_names(subject)
 
 
-def test_what_is_no_image_id_is_refused() -> None:
+def test_an_invalid_image_id_is_refused() -> None:
     with pytest.raises(ErasureError, match="is no image id"):
         Target.from_names(None, ["photos/anna/1.jpg"])

@@ -1,4 +1,4 @@
-"""Parts of uploads that never ended are in no listing, and a bucket keeps them: they go, too."""
+"""Incomplete uploads, which listings do not show, are deleted as well."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def uploads_in(bucket: str) -> list[str]:
     return sorted(item["Key"] for item in found)
 
 
-def test_a_persons_incomplete_uploads_are_found_and_deleted_and_no_others(bucket: str) -> None:
+def test_only_the_persons_incomplete_uploads_are_found_and_deleted(bucket: str) -> None:
     others = ["input/photos/anna-2/1.jpg", "input/photos/ben/1.jpg"]
     for key in ("input/photos/anna/1.jpg", "input/photos/anna//2.jpg", *others):
         begin_upload(bucket, key)
@@ -40,7 +40,7 @@ def test_a_persons_incomplete_uploads_are_found_and_deleted_and_no_others(bucket
     assert earlier_versions(source, needles) == 0
 
 
-def test_a_single_pictures_incomplete_upload_goes_with_it(bucket: str) -> None:
+def test_a_single_pictures_incomplete_upload_is_deleted_with_it(bucket: str) -> None:
     for key in ("input/shop/1.jpg", "input/shop/1.jpg.bak"):
         begin_upload(bucket, key)
     target = Target(None, frozenset({"a" * 64}), frozenset({"shop/1.jpg"}))

@@ -1,4 +1,4 @@
-"""Errors are kept by Dagster and by log files: they say nothing of whose photo it was."""
+"""Error messages, which Dagster and log files store, do not identify a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spark_src.features.model import MobilenetModel
     ("path", "named"),
     [("photos/anna-7f3/1.jpg", "a person's photo"), ("Training/Apple/1.jpg", "Apple/1.jpg")],
 )
-def test_a_stored_picture_that_is_broken_is_named_where_it_is_nobodys(
+def test_a_broken_stored_picture_is_named_unless_it_is_a_persons_photo(
     mobilenet: MobilenetModel, path: str, named: str
 ) -> None:
     batch = pa.RecordBatch.from_pylist([{"path": path, "content": b"broken", "orientation": 1}])
