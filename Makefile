@@ -1,26 +1,26 @@
 # Commands for AWS: see infra/README.md. Everything else is `uv run …`: see README.md.
 .PHONY: up down pause status env key check smoke
 
-up: ## make everything, or bring it up to date
+up: ## create everything, or update it
 	@infra/commands/up
 
-down: ## say what will be lost, ask, end everything
+down: ## list the data that will be lost, ask, delete everything
 	@infra/commands/down
 
-pause: ## keep the data, end what is billed by the hour
+pause: ## keep the data, delete what is billed by the hour
 	@infra/commands/pause
 
-status: ## what there is
+status: ## list the resources and differences
 	@infra/commands/status
 
-env: ## lines for a shell: eval "$$(make -s env)"
+env: ## export lines for a shell: eval "$$(make -s env)"
 	@infra/commands/env
 
-key: ## an SSH key on this machine, for those who need one
+key: ## create an SSH key on this machine
 	@infra/commands/ssh-key
 
-check: ## all checks of infra/, without an account
+check: ## run all checks of infra/, without an account
 	@infra/check
 
-smoke: ## try everything on an account, under 2 USD, and write a report
+smoke: ## test everything on an account, under 2 USD, and write a report
 	@infra/commands/smoke

@@ -1,6 +1,6 @@
-"""Draws which package imports which, as a Mermaid graph. Run: uv run python docs/package_arrows.py.
+"""Draws the imports between packages as a Mermaid graph. Run: uv run python docs/package_arrows.py.
 
-Arrows are counted from the source; with a git revision as argument, of that revision.
+Imports are counted in the working tree, or in the git revision given as argument.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 ROOTS = ("spark_src", "fruits_assets")
 DEPTH = 2
-"""Parts of a module's name that make a package: `spark_src.pca`."""
+"""Number of components of a package name, such as `spark_src.pca`."""
 
 
 def sources(revision: str | None) -> Iterator[tuple[str, str]]:
-    """Path and text of every module."""
+    """Yield the path and text of every module."""
     if revision is None:
         for root in ROOTS:
             for file in sorted(Path(root).rglob("*.py")):
@@ -30,7 +30,7 @@ def sources(revision: str | None) -> Iterator[tuple[str, str]]:
 
 
 def arrows(revision: str | None) -> Counter[tuple[str, str]]:
-    """How many imports lead from one package to another."""
+    """Count the imports between each pair of packages."""
     found: Counter[tuple[str, str]] = Counter()
     for path, text in sources(revision):
         source = _package(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
@@ -59,7 +59,7 @@ def _git(*words: str) -> str:
 
 
 def main() -> None:
-    """Print the graph, and how many arrows point both ways."""
+    """Print the graph, and the number of pairs that import each other."""
     found = arrows(sys.argv[1] if len(sys.argv) > 1 else None)
     print("flowchart TD")
     for (source, target), count in sorted(found.items()):

@@ -1,4 +1,4 @@
-# Who did what: CloudTrail, with every access to a photo.
+# The audit trail: CloudTrail records every access to a photo.
 
 locals {
   trail_log_group = "/${var.name}/trail"
@@ -82,7 +82,7 @@ resource "aws_iam_role_policy" "trail" {
   })
 }
 
-# Notified of each new file of the trail; subscribe those who watch it.
+# Notified of each new file of the trail; subscribe the people who monitor it.
 resource "aws_sns_topic" "trail" {
   name              = "${var.name}-trail"
   kms_master_key_id = aws_kms_key.audit.id

@@ -1,4 +1,4 @@
-# What no identity may do with the buckets, whatever its own policy says, and which services write.
+# Bucket policies: what is denied to every identity, and which services may write.
 
 locals {
   refuse_all = {
@@ -33,7 +33,7 @@ locals {
     ]
   }
 
-  # A put that names no encryption gets the bucket's own, which is right. `Null` = it names one.
+  # A put without an encryption header gets the bucket's default. `Null` = "false": the header is set.
   refuse_other_keys = {
     for use, key in local.keys : use => [
       {
@@ -69,7 +69,7 @@ locals {
     ]
   }
 
-  # Everybody, an administrator too. `make down` deletes the bucket with them.
+  # Applies to everyone, including administrators. `make down` deletes the receipts with the bucket.
   keep_receipts = {
     data = [for statement in [
       {
@@ -144,7 +144,7 @@ resource "aws_s3_bucket_policy" "this" {
 
   bucket = aws_s3_bucket.this[each.key].id
 
-  # A policy that names a service counts as public until public access is blocked.
+  # A policy with a service principal counts as public until public access is blocked.
   depends_on = [aws_s3_bucket_public_access_block.this]
 
   policy = jsonencode({

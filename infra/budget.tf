@@ -1,6 +1,6 @@
-# Who is notified, and when, that money is being spent.
+# Budget notifications.
 
-# The whole account: a filter by tag counts nothing until somebody activates the tag for billing.
+# Covers the whole account: a tag filter matches nothing until the tag is activated for billing.
 resource "aws_budgets_budget" "monthly" {
   name         = "${var.name}-monthly"
   budget_type  = "COST"

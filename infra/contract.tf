@@ -1,4 +1,4 @@
-# What this module and the Python code agree on. Values are in spark_src/contract.json, nowhere else.
+# Values shared by this module and the Python code. They are defined in spark_src/contract.json only.
 
 locals {
   contract = jsondecode(file("${path.module}/../spark_src/contract.json"))
@@ -6,16 +6,16 @@ locals {
   input   = local.contract.folders.input
   storage = local.contract.folders.storage
 
-  # Under the storage: what runs write, and only runs.
+  # Folders in the storage that only runs write.
   asset_folders = [for folder in values(local.contract.prefixes) : "${local.storage}/${folder}"]
   staging       = "${local.storage}/${local.contract.folders.staging}"
   locks         = "${local.storage}/${local.contract.folders.locks}"
   erasures      = "${local.storage}/${local.contract.folders.erasures}"
 
-  # Made by Terraform and `make up`, read by everybody, written by nobody on the cluster.
+  # Written by Terraform and `make up`, read by all roles, never written on the cluster.
   cluster_arguments = local.contract.folders.cluster
   environments      = "${local.storage}/${local.contract.folders.environments}"
 
-  # Where people's photos are, as they came and decoded.
+  # Folders of people's photos: original and decoded.
   photo_folders = [local.input, "${local.storage}/${local.contract.prefixes.raw_images}"]
 }

@@ -1,10 +1,10 @@
-# The cluster. Once it has ended itself, `fruits` starts the next one with the arguments that are kept
-# in the bucket (job_flow.tf): both come from the same locals.
+# The cluster. After it has terminated itself, `fruits` starts a new one with the arguments stored in
+# the bucket (job_flow.tf). Both are built from the same locals.
 
 locals {
   python = "${local.contract.environment_path}/bin/python"
 
-  # Names in S3 of the scripts in infra/cluster/.
+  # S3 keys of the scripts in infra/cluster/.
   cluster_scripts = {
     for file in fileset("${path.module}/cluster", "*.sh") : file => "cluster/${file}"
   }
@@ -23,7 +23,7 @@ locals {
   size           = regex("\\.([0-9]*)xlarge$", var.instance_type)[0]
   vcpus_at_start = (1 + var.core_count) * 4 * (local.size == "" ? 1 : tonumber(local.size))
 
-  # With spot nodes whatever is more than the first core nodes is spot.
+  # With a spot bid, all nodes beyond the initial core nodes are spot nodes.
   ondemand_nodes = var.spot_bid_usd == null ? var.max_nodes : var.core_count
 
   bootstrap_actions = [
@@ -32,7 +32,7 @@ locals {
     { name = "JupyterHub", script = "jupyterhub.sh", args = ["install", local.password_hash_uri] },
   ]
 
-  # JupyterHub's container acts as the nodes' role, as every program on the cluster does.
+  # JupyterHub's container uses the nodes' role, like every program on the cluster.
   notebook_configurations = var.keep_notebooks ? [{
     Classification = "jupyter-s3-conf"
     Properties = {
@@ -62,7 +62,7 @@ locals {
       }]
     },
     {
-      # A forgotten notebook would keep the cluster from ending itself.
+      # An open notebook would otherwise prevent the cluster from terminating itself.
       Classification = "livy-conf"
       Properties     = { "livy.server.session.timeout" = "30m" }
     },
@@ -87,7 +87,7 @@ resource "aws_emr_security_configuration" "this" {
           EncryptionMode = "SSE-KMS"
           AwsKmsKey      = aws_kms_key.data.arn
         }
-        # With EBS encryption the root volume is encrypted, too.
+        # EBS encryption includes the root volume.
         LocalDiskEncryptionConfiguration = {
           EncryptionKeyProviderType = "AwsKms"
           AwsKmsKey                 = aws_kms_key.data.arn
@@ -97,12 +97,12 @@ resource "aws_emr_security_configuration" "this" {
     }
     InstanceMetadataServiceConfiguration = {
       MinimumInstanceMetadataServiceVersion = 2
-      HttpPutResponseHopLimit               = 2 # JupyterHub's container is one hop further
+      HttpPutResponseHopLimit               = 2 # JupyterHub's container is one hop away
     }
   })
 }
 
-# In the whole region no cluster of the account may open a port to the world.
+# In this region no cluster of the account may open a port to the internet.
 resource "aws_emr_block_public_access_configuration" "this" {
   block_public_security_group_rules = true
 }
@@ -175,7 +175,7 @@ resource "aws_emr_cluster" "this" {
   }
 
   lifecycle {
-    # Steps come and go with every run; scaling changes the number of nodes.
+    # Every run changes the steps, and scaling changes the number of nodes.
     ignore_changes = [step, core_instance_group[0].instance_count]
   }
 

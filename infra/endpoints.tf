@@ -1,16 +1,16 @@
-# How a network without internet reaches AWS: S3 through a gateway, the rest through interfaces.
+# VPC endpoints for a network without internet access: a gateway for S3, interfaces for the rest.
 
 locals {
-  # What nodes call. Each one is billed by the hour: see the README before adding one.
+  # Services that nodes call. Each endpoint is billed by the hour: see the README before adding one.
   interface_services = [
-    "elasticmapreduce",                  # managed scaling reports to it
-    "kms",                               # keys of the nodes' own disks
-    "ssm", "ssmmessages", "ec2messages", # Session Manager, the only way in
-    "sts",                               # credentials of those who work in a notebook
-    "logs",                              # where Session Manager's sessions are recorded, if the account does so
+    "elasticmapreduce",                  # managed scaling
+    "kms",                               # keys of the nodes' disks
+    "ssm", "ssmmessages", "ec2messages", # Session Manager, the only access to nodes
+    "sts",                               # credentials of notebook users
+    "logs",                              # session logs of Session Manager, if the account records them
   ]
 
-  # EMR's and Amazon Linux's own buckets, to be read only.
+  # Buckets of EMR and Amazon Linux, read-only.
   package_buckets = [
     "${var.region}.elasticmapreduce",
     "repo.${var.region}.emr.amazonaws.com",
@@ -25,7 +25,7 @@ resource "aws_vpc_endpoint" "s3" {
   route_table_ids   = [aws_route_table.private.id]
   tags              = merge(local.tags, { Name = "${var.name}-s3" })
 
-  # Data cannot leave for a bucket of somebody else, whatever runs on the nodes.
+  # No program on the nodes can copy data to another account's bucket.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -85,7 +85,7 @@ resource "aws_vpc_endpoint" "interface" {
   security_group_ids  = [aws_security_group.endpoints.id]
   tags                = merge(local.tags, { Name = "${var.name}-${each.key}" })
 
-  # Only this account's identities, so that keys from elsewhere cannot carry data out.
+  # Only identities of this account, so that foreign credentials cannot be used to move data out.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

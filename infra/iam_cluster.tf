@@ -1,20 +1,20 @@
-# The cluster's two roles: EMR's service, which starts machines, and the machines themselves.
+# The cluster's two roles: the EMR service role, which starts instances, and the instance role.
 
 locals {
   service_role = "${var.name}-emr-service"
   node_role    = "${var.name}-emr-node"
   data         = local.bucket_arns["data"]
 
-  # Readers ask for the key of a folder itself, too: pyarrow before it lists, S3A at each path. Without
-  # the right to read that key the answer would be "access denied" instead of "not found".
+  # Readers also request the key of a folder itself: pyarrow before it lists, S3A for each path. Without
+  # permission for that key, S3 returns "access denied" instead of "not found".
   readable = [for folder in [local.input, local.storage] : ["${local.data}/${folder}", "${local.data}/${folder}/*"]]
 
-  # Delta tables: files and commits are put, what a vacuum or a compaction no longer needs is deleted.
+  # Delta tables: put files and commits; delete files that a vacuum or a compaction removes.
   written_by_runs = [for folder in concat(local.asset_folders, [local.staging]) : "${local.data}/${folder}/*"]
 }
 
-# Only where it was asked for: all programs on the cluster are one role, so everybody's notebooks are
-# open to everybody who runs code there.
+# Optional: all programs on the cluster share one role, so anyone who runs code there can read and
+# change all notebooks.
 locals {
   keep_notebooks = [for statement in [
     {
@@ -107,8 +107,8 @@ resource "aws_iam_instance_profile" "node" {
   tags = local.tags
 }
 
-# What a program on a node may do: steps, and everything that somebody runs in a notebook. It deletes
-# objects but no version: mistakes can be undone. It changes neither photos nor what nodes start from.
+# Permissions of programs on a node: steps, and code in notebooks. They may delete objects but not
+# versions, so that mistakes can be undone. They may not change photos or the files that nodes start from.
 resource "aws_iam_role_policy" "node" {
   name = "what-runs-need"
   role = aws_iam_role.node.id
@@ -136,7 +136,7 @@ resource "aws_iam_role_policy" "node" {
         Resource = local.written_by_runs
       },
       {
-        # The code of steps is put there by Dagster's host: nothing on the cluster changes it.
+        # Dagster's host uploads the code of steps; the cluster cannot change it.
         Sid      = "LeaveTheCodeAlone"
         Effect   = "Deny"
         Action   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
@@ -161,7 +161,7 @@ resource "aws_iam_role_policy" "node" {
         Resource = aws_kms_key.data.arn
       },
       {
-        # What Session Manager needs; AWS names no resources for these.
+        # Needed by Session Manager; these actions have no resource types.
         Sid    = "SessionManager"
         Effect = "Allow"
         Action = [

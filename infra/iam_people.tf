@@ -1,4 +1,4 @@
-# Roles for everything but the cluster: Dagster's host, erasure, CI. Each is made only where somebody is to have it.
+# Roles for Dagster's host, erasure and CI. Each is created only if its principals are configured.
 
 locals {
   use_of_data_key = {
@@ -18,9 +18,9 @@ locals {
     Effect   = "Allow"
     Action   = "s3:ListBucket"
     Resource = local.data
-    # `IfExists`: S3 asks for this right, without a prefix, to tell "not found" from "access denied"
-    # when a key is read that is not there, which every reader of Delta tables does (`_last_checkpoint`).
-    # A listing without a prefix cannot be distinguished from that: it shows names, and no content.
+    # `IfExists`: S3 evaluates this permission, without a prefix, to choose between "not found" and
+    # "access denied" for a missing key, which every Delta reader requests (`_last_checkpoint`). A
+    # listing without a prefix looks the same to IAM, so it is allowed: it shows names, but no content.
     Condition = { StringLikeIfExists = { "s3:prefix" = flatten([for folder in [local.input, local.storage] : [folder, "${folder}/*"]]) } }
   }
   read_input_and_storage = {
@@ -42,7 +42,7 @@ locals {
   find_clusters = {
     Sid       = "FindClusters"
     Effect    = "Allow"
-    Action    = "elasticmapreduce:ListClusters" # AWS names no resource for it
+    Action    = "elasticmapreduce:ListClusters" # has no resource types
     Resource  = "*"
     Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
   }
@@ -54,8 +54,8 @@ locals {
   }]
 }
 
-# Just what fruits_assets/emr/launcher.py, cluster*.py, code_package.py, notifications.py and
-# spark_src/io/residency.py call.
+# Only the calls of fruits_assets/emr/launcher.py, cluster*.py, code_package.py, notifications.py and
+# spark_src/io/residency.py.
 resource "aws_iam_role" "dagster" {
   count = length(var.dagster_principals) > 0 ? 1 : 0
 
@@ -141,7 +141,7 @@ resource "aws_iam_role_policy" "dagster" {
         Resource = "${local.bucket_arns["logs"]}/emr/*/steps/*"
       },
       {
-        # Without it a log that is not there yet is "access denied" instead of "not found".
+        # Without it, S3 returns "access denied" instead of "not found" for a log that does not exist yet.
         Sid       = "SeeWhetherALogIsThere"
         Effect    = "Allow"
         Action    = "s3:ListBucket"
@@ -153,7 +153,7 @@ resource "aws_iam_role_policy" "dagster" {
   })
 }
 
-# Deletes a person's photos with every version, and what was made from them.
+# Deletes a person's photos with every version, and the data derived from them.
 resource "aws_iam_role" "erasure" {
   count = length(var.erasure_principals) > 0 ? 1 : 0
 
@@ -195,8 +195,8 @@ resource "aws_iam_role_policy" "erasure" {
         Resource = flatten(local.readable)
       },
       {
-        # Photos, rows of tables, what was staged, locks, and requests that are done; no receipt. Every
-        # start of a cluster leaves versions of a lock, and after an erasure there are no earlier versions.
+        # Photos, table files, staging files, locks and completed requests, but not receipts. Every start
+        # of a cluster leaves versions of a lock, and an erasure must leave no earlier versions.
         Sid    = "DeleteEveryVersion"
         Effect = "Allow"
         Action = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
@@ -206,7 +206,7 @@ resource "aws_iam_role_policy" "erasure" {
         ]
       },
       {
-        # Uploads that somebody began and never ended hold a person's bytes, too.
+        # Incomplete uploads can also contain a person's data.
         Sid      = "FindUnfinishedUploads"
         Effect   = "Allow"
         Action   = "s3:ListBucketMultipartUploads"
@@ -219,14 +219,14 @@ resource "aws_iam_role_policy" "erasure" {
         Resource = flatten(["${local.data}/${local.input}/*", "${local.data}/${local.storage}/*"])
       },
       {
-        # Tables without the person's rows, and how far a request has come.
+        # Tables without the person's rows, and the progress of a request.
         Sid      = "WriteTablesAndRequests"
         Effect   = "Allow"
         Action   = "s3:PutObject"
         Resource = concat([for folder in local.asset_folders : "${local.data}/${folder}/*"], ["${local.data}/${local.erasures}/pending-*"])
       },
       {
-        # A receipt is put once: `If-None-Match` makes S3 refuse a second one of that name.
+        # A receipt is written once: with `If-None-Match`, S3 refuses to overwrite it.
         Sid       = "WriteReceiptsOnce"
         Effect    = "Allow"
         Action    = "s3:PutObject"
@@ -246,7 +246,7 @@ resource "aws_iam_openid_connect_provider" "github" {
   tags           = local.tags
 }
 
-# CI on the main branch: reads, and runs the checks. It writes nothing and starts nothing.
+# CI on the main branch: reads data and runs the checks. It cannot write or start anything.
 resource "aws_iam_role" "ci" {
   count = var.github_repository == null ? 0 : 1
 
@@ -282,8 +282,8 @@ resource "aws_iam_role_policy" "ci" {
       local.see_bucket,
       local.list_input_and_storage,
       {
-        # Checks count the photos by listing them; they read what was made from them, and every page of the
-        # tables, as files_are_whole compares its checksum.
+        # Checks list the photos to count them. They read the derived data, and every page of the tables,
+        # because files_are_whole verifies checksums.
         Sid    = "ReadAssets"
         Effect = "Allow"
         Action = "s3:GetObject"

@@ -1,6 +1,6 @@
-# The arguments of RunJobFlow with which `fruits` starts the cluster again once it has ended itself. EMR
-# tells neither the policies nor the wanted size of a cluster that has ended, so nothing is read from it.
-# No Amazon Linux release is named: each start takes the newest of the EMR release.
+# The RunJobFlow arguments with which `fruits` restarts the cluster after it has terminated itself. EMR
+# does not return the policies or the target size of a terminated cluster, so they are stored here. No
+# Amazon Linux release is set: each start uses the latest one of the EMR release.
 
 locals {
   disks = {
@@ -88,8 +88,8 @@ locals {
   }
 }
 
-# Where `fruits` looks: cluster/<FRUITS_CLUSTER>.json of the storage's bucket. It is outside the storage, so
-# that erasure, which leaves no earlier version there, needs no right to it. Nobody but Terraform writes it.
+# `fruits` reads cluster/<FRUITS_CLUSTER>.json in the storage's bucket. The object is outside the storage, so
+# that the erasure role, which deletes earlier versions there, needs no access to it. Only Terraform writes it.
 resource "aws_s3_object" "job_flow" {
   bucket       = aws_s3_bucket.this["data"].id
   key          = "${local.cluster_arguments}/${var.name}.json"

@@ -1,7 +1,7 @@
-# Ways to JupyterHub: a port forward (always), ranges of operators (if asked for), SSH's key (if wanted).
+# Access to JupyterHub: a port forward (always), operators' IP ranges (optional), an SSH key (optional).
 
-# `infra/commands/jupyterhub-password` makes the secret and its value: neither is ever in Terraform's state.
-# No node reads it: nodes get its hash, an object beside the certificates.
+# `infra/commands/jupyterhub-password` creates the secret and its value, so neither is in Terraform's state.
+# Nodes cannot read it: they read its hash, an object stored with the certificates.
 locals {
   secret_name       = "${var.name}/jupyterhub"
   password_hash_uri = "s3://${local.bucket_names["data"]}/cluster/jupyterhub-password.hash"
@@ -16,7 +16,7 @@ resource "aws_security_group" "operators" {
   tags        = merge(local.tags, { Name = "${var.name}-operators" })
 }
 
-# After the cluster; and the node itself refuses port 9443 until the password is replaced.
+# Created after the cluster. The node itself blocks port 9443 until the password is replaced.
 resource "aws_vpc_security_group_ingress_rule" "operators" {
   for_each = var.paused ? [] : toset(var.operator_cidrs)
 
@@ -31,7 +31,7 @@ resource "aws_vpc_security_group_ingress_rule" "operators" {
   depends_on = [aws_emr_cluster.this]
 }
 
-# The public half only, and no rule for port 22: SSH goes through Session Manager.
+# Only the public key, and no rule for port 22: SSH uses Session Manager.
 resource "aws_key_pair" "this" {
   count = var.ssh_public_key == null ? 0 : 1
 

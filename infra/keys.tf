@@ -1,5 +1,5 @@
-# Two keys, so that who may read the photos cannot thereby read or forge the audit trail.
-# Roles get their use of a key in their own policies (iam_*.tf); services get it here.
+# Two keys, so that access to the photos does not include reading or forging the audit trail. Roles
+# are granted use of a key in their own policies (iam_*.tf), services are granted it here.
 
 locals {
   account_administers_key = {
@@ -10,7 +10,7 @@ locals {
     Resource  = "*"
   }
 
-  # What the data's bucket tells the queue of notifications.tf, and nothing for other buckets.
+  # Notifications of the data bucket to the queue of notifications.tf, but not of other buckets.
   s3_encrypts_notices = {
     Sid       = "S3EncryptsNotices"
     Effect    = "Allow"

@@ -1,4 +1,4 @@
-# Who and where we are, and what things are called.
+# The account, the region, and the names of resources.
 
 data "aws_caller_identity" "current" {}
 
@@ -8,7 +8,7 @@ locals {
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
 
-  # AmazonEMRServicePolicy_v2 works on nothing without the first tag.
+  # AmazonEMRServicePolicy_v2 only applies to resources that have the first tag.
   tags = {
     "for-use-with-amazon-emr-managed-policies" = "true"
     "project"                                  = var.name
@@ -22,7 +22,7 @@ locals {
     for use, name in local.bucket_names : use => "arn:${local.partition}:s3:::${name}"
   }
 
-  # Written out, because roles, keys and policies name each other.
+  # Literal ARNs, because roles, keys and policies reference each other.
   role_arn_start = "arn:${local.partition}:iam::${local.account}:role/"
   trail_name     = "${var.name}-${var.region}"
   trail_arn      = "arn:${local.partition}:cloudtrail:${var.region}:${local.account}:trail/${local.trail_name}"

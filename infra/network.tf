@@ -1,4 +1,4 @@
-# The cluster's network: private subnets without a way to the internet. Doors into it: jupyterhub.tf.
+# The cluster's network: private subnets without internet access. Access to it: jupyterhub.tf.
 
 resource "aws_vpc" "this" {
   cidr_block           = var.vpc_cidr
@@ -7,7 +7,7 @@ resource "aws_vpc" "this" {
   tags                 = merge(local.tags, { Name = var.name })
 }
 
-# Whatever is put into it by mistake can talk to nobody.
+# Resources that are added to the default group by mistake can connect to nothing.
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.this.id
 }
@@ -22,7 +22,7 @@ resource "aws_subnet" "private" {
   tags                    = merge(local.tags, { Name = "${var.name}-private-${count.index}" })
 }
 
-# No route but the VPC's own and S3's: no internet gateway, no NAT.
+# Only the local route and the one to S3: no internet gateway, no NAT.
 resource "aws_route_table" "private" {
   vpc_id = aws_vpc.this.id
   tags   = merge(local.tags, { Name = "${var.name}-private" })

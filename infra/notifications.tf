@@ -1,19 +1,19 @@
-# S3 tells a queue of photos that come and go, so that Dagster's host lists the input only then.
-# The host reads the queue and is not in the cluster's network: SQS needs no endpoint there. What
-# the bucket tells is in storage.tf, because S3 keeps one notification configuration a bucket.
+# S3 sends notifications of added and deleted photos to a queue, so that Dagster's host lists the input
+# only after a change. The host is not in the cluster's network, so SQS needs no endpoint there. The
+# bucket's notifications are in storage.tf, because S3 has one notification configuration per bucket.
 
 resource "aws_sqs_queue" "input" {
   count = var.input_notifications ? 1 : 0
 
   name                       = "${var.name}-input"
-  kms_master_key_id          = aws_kms_key.data.arn # messages hold names of photos, which can name a person
-  message_retention_seconds  = 1209600              # 14 days, the most there is: a host may be off for so long
+  kms_master_key_id          = aws_kms_key.data.arn # messages contain names of photos, which can identify a person
+  message_retention_seconds  = 1209600              # 14 days, the maximum, in case the host is down
   receive_wait_time_seconds  = 20
-  visibility_timeout_seconds = 90 # the sensor looks every 120 s: what it did not delete is there again
+  visibility_timeout_seconds = 90 # the sensor polls every 120 s and then sees undeleted messages again
   tags                       = local.tags
 }
 
-# No queue of dead letters: the sensor only counts messages, and none of them can make it fail.
+# No dead-letter queue: the sensor only counts messages, so no message can make it fail.
 
 resource "aws_sqs_queue_policy" "input" {
   count = length(aws_sqs_queue.input)

@@ -1,5 +1,5 @@
-# What the rest of the project reads. `eval "$(make -s env)"` sets all of it. What infra/commands/ reads
-# is an output of terraform_data.storage: see there.
+# Outputs for the rest of the project; `eval "$(make -s env)"` exports them. Outputs that infra/commands/
+# reads come from terraform_data.storage: see its comment.
 
 locals {
   settings = merge(
@@ -20,7 +20,7 @@ output "settings" {
 }
 
 output "exports" {
-  description = "The same for a shell."
+  description = "The same as export lines for a shell."
   value       = join("\n", [for name, value in terraform_data.storage.output.settings : "export ${name}='${value}'"])
 }
 
@@ -40,7 +40,7 @@ output "storage" {
 }
 
 output "input_queue_url" {
-  description = "Queue that S3 tells of photos that come and go; null where there is none."
+  description = "Queue for S3's notifications of added and deleted photos; null without a queue."
   value       = one(aws_sqs_queue.input[*].url)
 }
 
@@ -85,12 +85,12 @@ output "jupyterhub_secret" {
 }
 
 output "jupyterhub_hash_uri" {
-  description = "Where the hash of JupyterHub's password has to be. Nodes read it, and never the password."
+  description = "Where the hash of JupyterHub's password has to be. Nodes read the hash, never the password."
   value       = terraform_data.storage.output.jupyterhub_hash
 }
 
 output "quota_vcpus" {
-  description = "vCPUs of on-demand instances that the cluster needs at its start."
+  description = "On-demand vCPUs that the cluster needs at its start."
   value       = terraform_data.storage.output.quota_vcpus
 }
 
@@ -100,16 +100,16 @@ output "jupyterhub" {
 }
 
 output "dagster_role" {
-  description = "Role of Dagster's host; null where nobody is to have it."
+  description = "Role of Dagster's host; null without dagster_principals."
   value       = one(aws_iam_role.dagster[*].arn)
 }
 
 output "erasure_role" {
-  description = "Role for deleting a person's photos; null where nobody is to have it."
+  description = "Role for deleting a person's photos; null without erasure_principals."
   value       = one(aws_iam_role.erasure[*].arn)
 }
 
 output "ci_role" {
-  description = "Role of CI; null where there is none."
+  description = "Role of CI; null without github_repository."
   value       = one(aws_iam_role.ci[*].arn)
 }

@@ -1,4 +1,4 @@
-# Who may talk to whom. EMR adds what it needs to the three groups it manages, none of it public.
+# Allowed connections. EMR adds its own rules to the three groups it manages, none of them public.
 
 locals {
   node_groups = {
@@ -6,7 +6,7 @@ locals {
     core    = aws_security_group.core.id
   }
 
-  # Nodes talk to nodes of both kinds.
+  # Connections between nodes of both kinds.
   node_pairs = {
     for pair in setproduct(["primary", "core"], ["primary", "core"]) : "${pair[0]}-${pair[1]}" => pair
   }
@@ -16,7 +16,7 @@ resource "aws_security_group" "primary" {
   name                   = "${var.name}-primary"
   description            = "EMR's primary node"
   vpc_id                 = aws_vpc.this.id
-  revoke_rules_on_delete = true # this group and the next name each other
+  revoke_rules_on_delete = true # this group and the next reference each other
   tags                   = merge(local.tags, { Name = "${var.name}-primary" })
 }
 

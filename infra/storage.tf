@@ -23,11 +23,11 @@ resource "aws_s3_bucket" "this" {
   force_destroy = var.allow_data_loss
   tags          = local.tags
 
-  # It can be switched on for a bucket and never off.
+  # It can be enabled for a bucket but never disabled.
   object_lock_enabled = each.key == "trail" && var.trail_lock_days != null
 }
 
-# An option: it binds the owner of the account as well.
+# Optional: it also applies to the owner of the account.
 resource "aws_s3_bucket_object_lock_configuration" "trail" {
   count = var.trail_lock_days == null ? 0 : 1
 
@@ -77,7 +77,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   }
 }
 
-# S3 writes access logs only into buckets under its own key.
+# S3 writes access logs only to buckets encrypted with SSE-S3.
 resource "aws_s3_bucket_server_side_encryption_configuration" "access" {
   bucket = aws_s3_bucket.this["access"].id
 
@@ -106,7 +106,7 @@ resource "aws_s3_bucket_logging" "this" {
   target_prefix = "${each.key}/"
 }
 
-# EventBridge costs nothing until a rule listens. The queue: see notifications.tf.
+# EventBridge costs nothing until there is a rule. The queue: see notifications.tf.
 resource "aws_s3_bucket_notification" "this" {
   for_each = local.buckets
 
@@ -124,14 +124,14 @@ resource "aws_s3_bucket_notification" "this" {
     }
   }
 
-  # S3 sends a test message at once, and refuses a queue that does not take it.
+  # S3 sends a test message at once and refuses a queue that does not accept it.
   depends_on = [aws_sqs_queue_policy.input]
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "data" {
   bucket = aws_s3_bucket.this["data"].id
 
-  # Rules about versions do nothing before there are versions.
+  # Version rules have no effect before versioning is enabled.
   depends_on = [aws_s3_bucket_versioning.this]
 
   rule {
@@ -153,7 +153,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "data" {
       noncurrent_days = var.old_version_days
     }
 
-    # An object's delete marker goes with its last version.
+    # Remove a delete marker together with the object's last version.
     expiration {
       expired_object_delete_marker = true
     }
@@ -178,7 +178,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "logs" {
 
   bucket = aws_s3_bucket.this[each.key].id
 
-  # Rules about versions do nothing before there are versions.
+  # Version rules have no effect before versioning is enabled.
   depends_on = [aws_s3_bucket_versioning.this]
 
   rule {
@@ -225,9 +225,9 @@ resource "aws_s3_object" "cluster_scripts" {
   depends_on = [terraform_data.storage]
 }
 
-# What has to be there before anything is put into a bucket: `make up` makes this first.
-# Terraform keeps no output of an `apply -target` that depends on variables alone, so what the commands
-# read before the rest is there passes through here.
+# Resources needed before anything is put into a bucket: `make up` creates them first. After an
+# `apply -target`, Terraform does not save outputs that depend only on variables. Outputs that the
+# commands read before the complete apply therefore pass through this resource.
 resource "terraform_data" "storage" {
   input = {
     buckets           = local.bucket_names

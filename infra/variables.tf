@@ -1,17 +1,17 @@
 variable "name" {
-  description = "Name of the cluster (FRUITS_CLUSTER) and start of every other name."
+  description = "Name of the cluster (FRUITS_CLUSTER) and prefix of all other names."
   type        = string
   default     = "fruits-features"
   nullable    = false
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,24}$", var.name))
-    error_message = "name: 3 to 25 small letters, digits and hyphens, a letter first: it is part of bucket names."
+    error_message = "name: 3 to 25 lowercase letters, digits and hyphens, beginning with a letter, because it is part of bucket names."
   }
 }
 
 variable "region" {
-  description = "AWS region; one in the EU, from spark_src/contract.json."
+  description = "AWS region in the EU, one of those in spark_src/contract.json."
   type        = string
   default     = "eu-west-1"
   nullable    = false
@@ -23,7 +23,7 @@ variable "region" {
 }
 
 variable "release" {
-  description = "EMR release; one that can run the project, from spark_src/contract.json."
+  description = "EMR release, one of those in spark_src/contract.json."
   type        = string
   default     = "emr-7.13.0"
   nullable    = false
@@ -47,19 +47,19 @@ variable "environment_archive" {
 
   validation {
     condition     = can(regex("^env-[0-9a-f]{64}\\.tar\\.gz$", var.environment_archive))
-    error_message = "environment_archive: wants env-<sha256>.tar.gz, the name that `uv run fruits cluster-env build` prints."
+    error_message = "environment_archive: must be env-<sha256>.tar.gz, the name that `uv run fruits cluster-env build` prints."
   }
 }
 
 variable "paused" {
-  description = "Keep the data and what costs nothing; remove the cluster and the endpoints, which are billed by the hour."
+  description = "Remove the cluster and the endpoints, which are billed by the hour, and keep the data and everything that costs nothing."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "vpc_cidr" {
-  description = "Addresses of the VPC: a private /16 to /26."
+  description = "Address range of the VPC: a private /16 to /26."
   type        = string
   default     = "10.60.0.0/22"
   nullable    = false
@@ -71,24 +71,24 @@ variable "vpc_cidr" {
       && try(tonumber(split("/", var.vpc_cidr)[1]), 0) >= 16
       && try(tonumber(split("/", var.vpc_cidr)[1]), 99) <= 26
     )
-    error_message = "vpc_cidr: wants a private range (10/8, 172.16/12 or 192.168/16) of /16 to /26."
+    error_message = "vpc_cidr: must be a private range (10/8, 172.16/12 or 192.168/16) of /16 to /26."
   }
 }
 
 variable "zone" {
-  description = "Which of the two subnets the cluster and the endpoints are in: 0 or 1. The other one is for days when a zone has no machines."
+  description = "Subnet of the cluster and the endpoints: 0 or 1. Switch to the other one if an availability zone has no capacity."
   type        = number
   default     = 0
   nullable    = false
 
   validation {
     condition     = contains([0, 1], var.zone)
-    error_message = "zone: 0 or 1."
+    error_message = "zone: must be 0 or 1."
   }
 }
 
 variable "instance_type" {
-  description = "Type of all nodes; x86_64, as the packed environment is."
+  description = "Instance type of all nodes; x86_64, like the packed environment."
   type        = string
   default     = "m5.xlarge"
   nullable    = false
@@ -98,78 +98,78 @@ variable "instance_type" {
       can(regex("^[a-z]+[0-9]+[a-z]*\\.[0-9]*xlarge$", var.instance_type))
       && !can(regex("^[a-z]+[0-9]+[a-z]*g[a-z]*\\.", var.instance_type))
     )
-    error_message = "instance_type: ${var.instance_type} cannot run this project: wants …xlarge of an x86_64 family, e.g. m5.xlarge (m6g and the like are Arm, and the libraries are packed for x86_64)."
+    error_message = "instance_type: ${var.instance_type} cannot run this project: use an …xlarge type of an x86_64 family, e.g. m5.xlarge (types such as m6g are Arm, and the libraries are packed for x86_64)."
   }
 }
 
 variable "core_count" {
-  description = "Core nodes at the start, and the least that scaling leaves."
+  description = "Core nodes at the start, and the minimum that managed scaling keeps."
   type        = number
   default     = 2
   nullable    = false
 
   validation {
     condition     = var.core_count >= 1 && var.core_count <= 20 && floor(var.core_count) == var.core_count
-    error_message = "core_count: a whole number from 1 to 20."
+    error_message = "core_count: must be a whole number from 1 to 20."
   }
 }
 
 variable "max_nodes" {
-  description = "Core and task nodes together, the most that managed scaling adds up to."
+  description = "Maximum number of core and task nodes for managed scaling."
   type        = number
   default     = 6
   nullable    = false
 
   validation {
     condition     = var.max_nodes >= var.core_count && var.max_nodes <= 40
-    error_message = "max_nodes: from core_count to 40, so that a mistake does not cost a month's budget in an hour."
+    error_message = "max_nodes: must be from core_count to 40, so that a mistake does not cost a month's budget in an hour."
   }
 }
 
 variable "spot_bid_usd" {
-  description = "The most to pay for an hour of a spot task node; null: no spot nodes. A lost one only repeats its tasks."
+  description = "Maximum price per hour of a spot task node; null: no spot nodes. If a spot node is lost, its tasks are retried."
   type        = number
   default     = null
 
   validation {
     condition     = var.spot_bid_usd == null ? true : var.spot_bid_usd > 0 && var.spot_bid_usd <= 2
-    error_message = "spot_bid_usd: USD an hour, over 0 and at most 2; null for no spot nodes."
+    error_message = "spot_bid_usd: must be more than 0 and at most 2 USD per hour, or null for no spot nodes."
   }
 }
 
 variable "idle_minutes" {
-  description = "After so long without work the cluster ends itself; it cannot be turned off."
+  description = "Idle time after which the cluster terminates itself; it cannot be turned off."
   type        = number
   default     = 60
   nullable    = false
 
   validation {
     condition     = var.idle_minutes >= 5 && var.idle_minutes <= 240
-    error_message = "idle_minutes: 5 to 240. A cluster that never ends costs 570 USD a month."
+    error_message = "idle_minutes: must be 5 to 240. A cluster that never terminates costs 570 USD a month."
   }
 }
 
 variable "step_concurrency" {
-  description = "Steps (runs of one asset each) at the same time."
+  description = "Number of concurrent steps (each step runs one asset)."
   type        = number
   default     = 2
   nullable    = false
 
   validation {
     condition     = var.step_concurrency >= 1 && var.step_concurrency <= 4
-    error_message = "step_concurrency: 1 to 4. Each step's driver takes memory of the primary node."
+    error_message = "step_concurrency: must be 1 to 4. The driver of each step needs memory on the primary node."
   }
 }
 
 variable "keep_notebooks" {
-  description = "Let JupyterHub keep notebooks in the bucket. Everybody who runs code on the cluster can then read and change everybody's notebooks, as all of it acts as the nodes' role. false: they end with the cluster."
+  description = "Let JupyterHub store notebooks in the bucket. Anyone who runs code on the cluster can then read and change all notebooks, because all code uses the nodes' role. false: notebooks are deleted with the cluster."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "operator_cidrs" {
-  description = "IPv4 ranges, /24 or narrower, that may open JupyterHub (9443) without a port forward, e.g. over a VPN. Empty: nobody."
+  description = "IPv4 ranges, /24 or narrower, that can connect to JupyterHub (9443) without a port forward, e.g. over a VPN. Empty: none."
   type        = list(string)
   default     = []
   nullable    = false
@@ -179,101 +179,101 @@ variable "operator_cidrs" {
       for range in var.operator_cidrs :
       can(cidrnetmask(range)) && try(tonumber(split("/", range)[1]), 0) >= 24
     ])
-    error_message = "operator_cidrs: each one an IPv4 range of /24 or narrower, never 0.0.0.0/0. Without a range use the port forward: see the output jupyterhub."
+    error_message = "operator_cidrs: each must be an IPv4 range of /24 or narrower, never 0.0.0.0/0. Without a range, use the port forward: see the output jupyterhub."
   }
 }
 
 variable "ssh_public_key" {
-  description = "Public key for SSH through Session Manager; null: none. `infra/commands/ssh-key` makes one; the private half never comes here."
+  description = "Public key for SSH through Session Manager; null: none. `infra/commands/ssh-key` creates one; never put the private key here."
   type        = string
   default     = null
 
   validation {
     condition     = var.ssh_public_key == null ? true : can(regex("^(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]+( [^\\n]*)?\\n?$", var.ssh_public_key))
-    error_message = "ssh_public_key: wants one line of a .pub file (ssh-rsa … or ssh-ed25519 …). Never give the private key: it would be in Terraform's state."
+    error_message = "ssh_public_key: must be one line of a .pub file (ssh-rsa … or ssh-ed25519 …). Never give the private key: it would be in Terraform's state."
   }
 }
 
 variable "allow_data_loss" {
-  description = "Let `terraform destroy` delete buckets with everything in them, and secrets at once."
+  description = "Let `terraform destroy` delete buckets with their contents, and secrets immediately."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "staging_days" {
-  description = "Days until what travels between Dagster and the cluster is deleted. It can hold paths of photos."
+  description = "Days until files exchanged between Dagster and the cluster are deleted. They can contain paths of photos."
   type        = number
   default     = 7
   nullable    = false
 
   validation {
     condition     = var.staging_days >= 1 && var.staging_days <= 30
-    error_message = "staging_days: 1 to 30."
+    error_message = "staging_days: must be 1 to 30."
   }
 }
 
 variable "old_version_days" {
-  description = "Days that overwritten and deleted objects can be brought back; after them they are gone."
+  description = "Days for which overwritten and deleted objects can be restored before they expire."
   type        = number
   default     = 30
   nullable    = false
 
   validation {
     condition     = var.old_version_days >= 1 && var.old_version_days <= 30
-    error_message = "old_version_days: 1 to 30. A deleted photo has to be gone within a month (GDPR article 12(3))."
+    error_message = "old_version_days: must be 1 to 30. A deleted photo has to be gone within a month (GDPR article 12(3))."
   }
 }
 
 variable "log_days" {
-  description = "Days that the cluster's logs and S3's access logs are kept."
+  description = "Days for which the cluster's logs and S3's access logs are kept."
   type        = number
   default     = 90
   nullable    = false
 
   validation {
     condition     = var.log_days >= 7 && var.log_days <= 365
-    error_message = "log_days: 7 to 365."
+    error_message = "log_days: must be 7 to 365."
   }
 }
 
 variable "trail_days" {
-  description = "Days that the audit trail is kept."
+  description = "Days for which the audit trail is kept."
   type        = number
   default     = 365
   nullable    = false
 
   validation {
     condition     = var.trail_days >= 90 && var.trail_days <= 1100
-    error_message = "trail_days: 90 to 1100."
+    error_message = "trail_days: must be 90 to 1100."
   }
 }
 
 variable "trail_lock_days" {
-  description = "S3 Object Lock: for so many days nobody, not even the account's root, can delete or overwrite a file of the audit trail. null: no lock. It cannot be taken back, and `make down` fails until the days are over."
+  description = "Days of S3 Object Lock on the audit trail: nobody, not even the account's root, can delete or overwrite its files in that time. null: no lock. It cannot be undone, and `make down` fails until the days are over."
   type        = number
   default     = null
 
   validation {
     condition     = var.trail_lock_days == null ? true : var.trail_lock_days >= 1 && var.trail_lock_days <= var.trail_days
-    error_message = "trail_lock_days: 1 to trail_days; null for no lock."
+    error_message = "trail_lock_days: must be 1 to trail_days, or null for no lock."
   }
 }
 
 variable "monthly_budget_usd" {
-  description = "Cost of the whole account in a month; mails at 80 % and when the forecast is over it."
+  description = "Monthly budget of the whole account. Sends mail at 80 % and when the forecast exceeds it."
   type        = number
   default     = 150
   nullable    = false
 
   validation {
     condition     = var.monthly_budget_usd > 0
-    error_message = "monthly_budget_usd: over 0."
+    error_message = "monthly_budget_usd: must be more than 0."
   }
 }
 
 variable "budget_emails" {
-  description = "Who is notified about the budget. At least one address: an alarm that nobody hears is none."
+  description = "Mail addresses for budget notifications, at least one."
   type        = list(string)
   nullable    = false
 
@@ -281,19 +281,19 @@ variable "budget_emails" {
     condition = length(var.budget_emails) > 0 && alltrue([
       for address in var.budget_emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", address))
     ])
-    error_message = "budget_emails: at least one mail address, e.g. [\"data-team@example.org\"]."
+    error_message = "budget_emails: must contain at least one mail address, e.g. [\"data-team@example.org\"]."
   }
 }
 
 variable "input_notifications" {
-  description = "Let S3 tell a queue of photos that come and go; Dagster then lists the input only after an announcement. false: no queue."
+  description = "Let S3 notify a queue of added and deleted photos; Dagster then lists the input only after a notification. false: no queue."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "dagster_principals" {
-  description = "ARNs of the IAM users or roles that may act as Dagster's host. Empty: the role is not made."
+  description = "ARNs of the IAM users or roles that may assume the role of Dagster's host. Empty: the role is not created."
   type        = list(string)
   default     = []
   nullable    = false
@@ -302,12 +302,12 @@ variable "dagster_principals" {
     condition = alltrue([
       for arn in var.dagster_principals : can(regex("^arn:aws:iam::[0-9]{12}:(user|role)/[^*]+$", arn))
     ])
-    error_message = "dagster_principals: each one arn:aws:iam::<account>:user/… or role/…; no *, no whole account."
+    error_message = "dagster_principals: each must be arn:aws:iam::<account>:user/… or role/…, without * and not a whole account."
   }
 }
 
 variable "erasure_principals" {
-  description = "ARNs of the IAM users or roles that may delete a person's photos, all versions. Empty: the role is not made."
+  description = "ARNs of the IAM users or roles that may assume the erasure role, which deletes all versions of a person's photos. Empty: the role is not created."
   type        = list(string)
   default     = []
   nullable    = false
@@ -316,23 +316,23 @@ variable "erasure_principals" {
     condition = alltrue([
       for arn in var.erasure_principals : can(regex("^arn:aws:iam::[0-9]{12}:(user|role)/[^*]+$", arn))
     ])
-    error_message = "erasure_principals: each one arn:aws:iam::<account>:user/… or role/…; no *, no whole account."
+    error_message = "erasure_principals: each must be arn:aws:iam::<account>:user/… or role/…, without * and not a whole account."
   }
 }
 
 variable "github_repository" {
-  description = "owner/name of the repository whose main branch may read and run checks; null: none."
+  description = "owner/name of the GitHub repository whose main branch may read the data and run checks; null: none."
   type        = string
   default     = null
 
   validation {
     condition     = var.github_repository == null ? true : can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.github_repository))
-    error_message = "github_repository: owner/name, without wildcards."
+    error_message = "github_repository: must be owner/name, without wildcards."
   }
 }
 
 variable "github_oidc_provider" {
-  description = "ARN of the account's OIDC provider for GitHub, where it has one already; null: it is made."
+  description = "ARN of the account's existing OIDC provider for GitHub; null: it is created."
   type        = string
   default     = null
 }

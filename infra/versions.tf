@@ -1,7 +1,7 @@
-# Terraform's version, the provider's, and the tags that all resources have.
+# Versions of Terraform and the provider, and the tags of all resources.
 
 terraform {
-  # 1.9: a variable's validation may read the contract. 1.11: tests know mocked values in a plan.
+  # 1.9: validations may refer to other values (the contract). 1.11: mocked values are known in a plan.
   required_version = ">= 1.11"
 
   required_providers {

@@ -160,6 +160,7 @@ class _EraseCommand:
             typer.echo(f"resumed: {', '.join(switched_off)}")
         for receipt in requests.receipts(self.tables, wanted):
             _show_receipt(receipt)
+        typer.echo("next    uv run fruits check  # the results without the erased data")
 
 
 def _ask_again(target: Target, source: Location) -> None:
@@ -214,17 +215,24 @@ def _show(found: Found, title: str) -> None:
     ):
         for name in names:
             table.add_row(f"folder {heading}", escape(repr(name)))
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    _print(table)
 
 
 def _show_receipt(receipt: Location) -> None:
     done = json.loads(receipt.read())
     counts = {
-        "files deleted": done["inputs"]["files"],
+        "files deleted from the input": done["inputs"]["files"],
         "rows deleted": done["rows"]["raw_images"] + done["rows"]["rejected_images"],
-        "files scanned": done["scan"]["files"],
-        "records redacted": done["proof"].get("redacted_records", 0),
-        "hits": done["scan"]["hits"],
+        "Dagster records redacted": done["proof"].get("redacted_records", 0),
+        "files scanned afterwards": done["scan"]["files"],
+        "traces found by the scan": done["scan"]["hits"],
     }
-    typer.echo(", ".join(f"{name}: {count:,}" for name, count in counts.items()))
-    typer.echo(str(receipt))
+    table = Table("step", "count", title="Erased")
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
+    _print(table)
+    typer.echo(f"receipt: {receipt}")
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 100).print(table)

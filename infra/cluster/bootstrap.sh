@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# EMR bootstrap action, on every node: unpacks the Python environment that `fruits cluster-env
-# push` uploaded. Nothing is installed from the internet. What needs Spark or JupyterHub is a step.
+# EMR bootstrap action for every node: unpacks the Python environment that `fruits cluster-env push`
+# uploaded. Nothing is installed from the internet.
 #
 #   bootstrap.sh s3://bucket/…/environments/env-<sha256>.tar.gz
 #
-# The name comes from Terraform: what does not have that digest is not unpacked.
+# The name comes from Terraform. An archive with a different digest is not unpacked.
 #
 # FRUITS_ENV_PATH (default /opt/fruits/env) and SUDO (default sudo; empty: none) are for tests.
 set -euo pipefail
@@ -16,7 +16,7 @@ fail() {
 }
 
 [[ $# -eq 1 && $1 =~ ^s3://.+/env-[0-9a-f]{64}\.tar\.gz$ ]] \
-    || fail "wants one argument, the s3:// URI of the environment's env-<sha256>.tar.gz; got: $*"
+    || fail "expected one argument, the s3:// URI of env-<sha256>.tar.gz; got: $*"
 
 uri=$1
 key=$(basename "$uri" .tar.gz)
@@ -25,12 +25,12 @@ fresh=$target.new
 read -ra sudo <<<"${SUDO-sudo}"
 
 as_root() {
-    # `[@]+`: an empty list is an error to older versions of bash.
+    # `[@]+`: older versions of bash treat an empty array as unset.
     ${sudo[@]+"${sudo[@]}"} "$@"
 }
 
 if [[ -f $target/.key && $(<"$target/.key") == "$key" ]]; then
-    echo "bootstrap.sh: $target holds $key already"
+    echo "bootstrap.sh: $target already contains $key"
     exit 0
 fi
 
@@ -43,26 +43,26 @@ python=$(python3.11 -c "import sys; print(sys.base_prefix + '/bin/python3.11')")
 download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
 aws s3 cp --only-show-errors "$uri" "$download/env.tar.gz" \
-    || fail "cannot download $uri: is it there, and may this cluster's role read it?"
+    || fail "cannot download $uri: does it exist, and may this cluster's role read it?"
 [[ env-$(sha256sum <"$download/env.tar.gz" | cut -d " " -f 1) == "$key" ]] \
-    || fail "$uri does not have the digest in its name: delete it and run \`fruits cluster-env push\` again"
+    || fail "the digest of $uri differs from its name: delete it and run \`fruits cluster-env push\` again"
 
 as_root rm -rf "$fresh"
 as_root mkdir -p "$fresh"
 as_root tar -xzf "$download/env.tar.gz" -C "$fresh" --no-same-owner \
     || fail "$uri is damaged: delete it and run \`fruits cluster-env push\` again"
 
-# Whatever the umask of who packed it: Spark's users read it, and root alone changes it.
+# Regardless of the packer's umask: Spark's users can read it, and only root can change it.
 as_root chmod -R a+rX,go-w "$fresh"
 
-# An environment holds no Python: it runs on this node's.
+# The environment contains no Python interpreter: use this node's.
 as_root ln -sfn "$python" "$fresh/bin/python"
 as_root sed -i "s|^home = .*|home = $(dirname "$python")|" "$fresh/pyvenv.cfg"
 "$fresh/bin/python" -c "import ai_edge_litert, boto3, dagster, deltalake, numpy, PIL, pyarrow" \
     || fail "$key does not run with $python: was it packed for Python 3.11 on x86_64?"
 
-# The marker comes before the move: an environment at the target is always whole.
+# Write the marker before the move, so that an environment at the target is always complete.
 echo "$key" | as_root tee "$fresh/.key" >/dev/null
 as_root rm -rf "$target"
 as_root mv "$fresh" "$target"
-echo "bootstrap.sh: $key is in $target"
+echo "bootstrap.sh: unpacked $key to $target"

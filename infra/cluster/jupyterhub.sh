@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# EMR bootstrap action: JupyterHub's port on the primary node stays shut, to the node itself and to
-# Session Manager too, until the password that everybody knows has been replaced.
+# EMR bootstrap action: keeps JupyterHub's port on the primary node closed, also to the node itself and
+# to Session Manager, until the well-known default password has been replaced.
 #
-#   jupyterhub.sh install s3://bucket/…/jupyterhub-password.hash    bootstrap: both units, port shut
+#   jupyterhub.sh install s3://bucket/…/jupyterhub-password.hash    bootstrap: both units, port closed
 #   jupyterhub.sh close                                             first unit, before Docker starts
-#   jupyterhub.sh open s3://bucket/…/jupyterhub-password.hash       second unit, tried until it works
+#   jupyterhub.sh open s3://bucket/…/jupyterhub-password.hash       second unit, retried until it succeeds
 #
-# A unit and not a step: it runs on every cluster, after every restart, and where it fails the port
-# stays shut. Nodes get the password's hash, so that no program on them can read the password.
+# It is a systemd unit rather than a step, so that it runs on every cluster and after every restart. If
+# it fails, the port stays closed. Nodes get the password's hash, so no program on them can read the
+# password.
 # FRUITS_INSTANCE_INFO, FRUITS_SYSTEM, FRUITS_WAIT_SECONDS and SUDO are for tests.
 set -euo pipefail
 
@@ -26,8 +27,9 @@ system=${FRUITS_SYSTEM:-}
 here=$system/opt/fruits/jupyterhub.sh
 units=$system/etc/systemd/system
 
-# `raw` comes before Docker's own rules. PREROUTING takes what arrives, over `lo` too; OUTPUT what this
-# node sends to its own addresses and to its containers. It still reports to EMR, on 9443 as well.
+# The table `raw` is evaluated before Docker's rules. PREROUTING covers incoming packets, including `lo`;
+# OUTPUT covers packets to the node's own addresses and containers. Connections to EMR on port 9443
+# still work.
 chains() { # <-I, -C or -D> <the command, iptables or ip6tables>
     as_root "$2" -w -t raw "$1" PREROUTING -p tcp --dport 9443 -j DROP \
         && as_root "$2" -w -t raw "$1" OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 9443 -j DROP \
@@ -41,7 +43,7 @@ close() {
     for command in iptables ip6tables; do
         chains -C "$command" 2>/dev/null && continue
         chains -I "$command" \
-            || fail "cannot close port 9443: the cluster would be open with its well-known password"
+            || fail "cannot close port 9443: JupyterHub would be reachable with its well-known password"
     done
     echo "jupyterhub.sh: port 9443 is closed until the password is replaced"
 }
@@ -54,7 +56,7 @@ install() {
     local info=${FRUITS_INSTANCE_INFO:-/mnt/var/lib/info/instance.json}
     [[ -r $info ]] || fail "cannot read $info: is this a node of EMR?"
     if ! grep -Eq '"isMaster": *true' "$info"; then
-        echo "jupyterhub.sh: no primary node, nothing to close"
+        echo "jupyterhub.sh: not the primary node, nothing to close"
         return
     fi
     close
@@ -62,7 +64,7 @@ install() {
     as_root cp "$0" "$here"
     as_root chmod 0755 "$here"
     unit fruits-jupyterhub-closed.service "[Unit]
-Description=JupyterHub's port is shut
+Description=Closes JupyterHub's port
 Before=docker.service
 [Service]
 Type=oneshot
@@ -71,7 +73,7 @@ ExecStart=$here close
 WantedBy=multi-user.target
 RequiredBy=docker.service"
     unit fruits-jupyterhub-password.service "[Unit]
-Description=Replaces JupyterHub's well-known password, then opens its port
+Description=Replaces JupyterHub's default password, then opens its port
 After=network-online.target docker.service fruits-jupyterhub-closed.service
 Requires=fruits-jupyterhub-closed.service
 StartLimitIntervalSec=0
@@ -84,13 +86,13 @@ RestartSec=15
 WantedBy=multi-user.target"
     as_root systemctl daemon-reload
     as_root systemctl enable --quiet fruits-jupyterhub-closed.service fruits-jupyterhub-password.service
-    # The container comes after the bootstrap actions: nothing may wait for it here.
+    # The container starts after the bootstrap actions, so do not wait for it here.
     as_root systemctl start --no-block fruits-jupyterhub-password.service
 }
 
-# From EMR 7.4 on Livy answers over HTTPS where traffic is encrypted, with the cluster's own certificate,
-# which sparkmagic does not know. It asks on the same node: nobody is in between.
-tell_sparkmagic() {
+# Since EMR 7.4, Livy uses HTTPS if traffic is encrypted, with the cluster's own certificate, which
+# sparkmagic does not trust. Both run on the same node, so the certificate is not verified.
+configure_sparkmagic() {
     as_root docker exec -i jupyterhub python3 - <<'PYTHON'
 import glob, json
 
@@ -104,26 +106,27 @@ for name in glob.glob("/home/*/.sparkmagic/config.json") + glob.glob("/etc/jupyt
         config["ignore_ssl_errors"] = True
         with open(name, "w") as file:
             json.dump(config, file, indent=2)
-        print("jupyterhub.sh: sparkmagic speaks HTTPS with Livy:", name)
+        print("jupyterhub.sh: sparkmagic uses HTTPS for Livy:", name)
 PYTHON
 }
 
 open() {
     local hash until
     hash=$(aws s3 cp --only-show-errors "$1" -) \
-        || fail "cannot read $1: is it there (infra/commands/jupyterhub-password), and may this role read it?"
+        || fail "cannot read $1: does it exist (infra/commands/jupyterhub-password), and may this role read it?"
     [[ $hash =~ ^\$6\$[./A-Za-z0-9]{8,16}\$[./A-Za-z0-9]{86}$ ]] \
-        || fail "$1 is no SHA-512 hash of a password: run infra/commands/jupyterhub-password"
+        || fail "$1 is not a SHA-512 password hash: run infra/commands/jupyterhub-password"
 
     until=$((SECONDS + ${FRUITS_WAIT_SECONDS:-300}))
     until as_root docker exec jupyterhub id jovyan >/dev/null 2>&1; do
-        ((SECONDS < until)) || fail "JupyterHub's container does not run: was the application installed?"
+        ((SECONDS < until)) || fail "JupyterHub's container is not running: is the application installed?"
         sleep 2
     done
     as_root docker exec -i jupyterhub chpasswd --encrypted <<<"jovyan:$hash" \
-        || fail "JupyterHub's container did not take the password"
-    echo "jupyterhub.sh: jovyan has the password whose hash is $1"
-    tell_sparkmagic || echo "jupyterhub.sh: sparkmagic is not configured: notebooks cannot reach Livy" >&2
+        || fail "JupyterHub's container did not accept the password"
+    echo "jupyterhub.sh: set jovyan's password to the one with the hash $1"
+    configure_sparkmagic \
+        || echo "jupyterhub.sh: sparkmagic is not configured: notebooks cannot connect to Livy" >&2
 
     local command
     for command in iptables ip6tables; do
@@ -131,14 +134,14 @@ open() {
             chains -D "$command" || fail "the password is replaced, but port 9443 cannot be opened again"
         done
     done
-    echo "jupyterhub.sh: port 9443 is open on the node; who reaches it, security groups say"
+    echo "jupyterhub.sh: port 9443 is open on the node; security groups restrict access to it"
 }
 
 case "${1:-} $#" in
     "close 1") close ;;
     "install 2" | "open 2")
-        [[ $2 == s3://*/*.hash ]] || fail "wants the s3:// URI of the password's hash; got: $2"
+        [[ $2 == s3://*/*.hash ]] || fail "expected the s3:// URI of the password's hash; got: $2"
         "$@"
         ;;
-    *) fail "wants install <uri>, close, or open <uri>; got: $*" ;;
+    *) fail "expected install <uri>, close, or open <uri>; got: $*" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# EMR bootstrap action, on every node: sees that Session Manager's agent runs. It is the only way to
-# a shell and to JupyterHub; without it steps run all the same, so that its absence is said and no
-# more. SUDO (default sudo; empty: none) is for tests.
+# EMR bootstrap action for every node: starts Session Manager's agent, the only access to a shell and to
+# JupyterHub. Steps run without it, so a failure is only reported. SUDO (default sudo; empty: none) is
+# for tests.
 set -euo pipefail
 
 read -ra sudo <<<"${SUDO-sudo}"
@@ -16,4 +16,4 @@ if ! rpm --quiet -q "$agent" && ! as_root dnf install -y -q "$agent"; then
 fi
 as_root systemctl enable --now --quiet "$agent" \
     || { echo "session-manager.sh: $agent does not start: no port forward, no shell" >&2; exit 0; }
-echo "session-manager.sh: $agent runs"
+echo "session-manager.sh: $agent is running"

@@ -1,4 +1,4 @@
-# Every access to a photo is recorded, and money that is spent is noticed.
+# Every access to a photo is recorded, and the budget is monitored.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -21,7 +21,7 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
   # Every access to a photo is recorded.
@@ -38,34 +38,34 @@ run "as_it_comes" {
 
   assert {
     condition     = aws_cloudtrail.this.enable_logging && aws_cloudtrail.this.enable_log_file_validation
-    error_message = "The trail is off, or can be changed unnoticed."
+    error_message = "The trail is off, or changes to it cannot be detected."
   }
 
   assert {
     condition     = aws_cloudtrail.this.kms_key_id == aws_kms_key.audit.arn
-    error_message = "The trail is not under its own key."
+    error_message = "The trail is not encrypted with its own key."
   }
 
   assert {
     condition     = aws_cloudtrail.this.is_multi_region_trail && aws_cloudtrail.this.include_global_service_events
-    error_message = "What is done in other regions is not recorded."
+    error_message = "Activity in other regions is not recorded."
   }
 
   assert {
     condition     = aws_cloudtrail.this.s3_bucket_name == aws_s3_bucket.this["trail"].id
-    error_message = "The trail is kept with the data."
+    error_message = "The trail is stored with the data."
   }
 
   assert {
     condition     = aws_cloudwatch_log_group.trail.retention_in_days == 365 && aws_cloudwatch_log_group.trail.kms_key_id == aws_kms_key.audit.arn
-    error_message = "The trail's log group is not encrypted, or kept for another time."
+    error_message = "The trail's log group is not encrypted, or has another retention."
   }
 
-  # Somebody is notified of what is spent.
+  # Budget notifications are sent.
 
   assert {
     condition     = aws_budgets_budget.monthly.limit_amount == "150" && aws_budgets_budget.monthly.time_unit == "MONTHLY"
-    error_message = "The budget is another one."
+    error_message = "The budget has another limit."
   }
 
   assert {
@@ -75,6 +75,6 @@ run "as_it_comes" {
 
   assert {
     condition     = length(aws_budgets_budget.monthly.cost_filter) == 0
-    error_message = "The budget counts only a part of the cost."
+    error_message = "The budget covers only part of the costs."
   }
 }

@@ -1,4 +1,4 @@
-# The cluster encrypts, ends itself, and is the one that the project can run on.
+# The cluster encrypts data, terminates itself, and can run the project.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -21,19 +21,19 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
   # The cluster encrypts at rest and between nodes.
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).EncryptionConfiguration.EnableInTransitEncryption
-    error_message = "Nodes talk to each other in clear."
+    error_message = "Traffic between nodes is not encrypted."
   }
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).EncryptionConfiguration.InTransitEncryptionConfiguration.TLSCertificateConfiguration == { CertificateProviderType = "PEM", S3Object = "s3://fruits-features-123456789012-eu-west-1-data/cluster/certificates.zip" }
-    error_message = "The certificates are not those that `make up` makes."
+    error_message = "The certificates are not those that `make up` creates."
   }
 
   assert {
@@ -43,22 +43,22 @@ run "as_it_comes" {
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).EncryptionConfiguration.AtRestEncryptionConfiguration.S3EncryptionConfiguration == { EncryptionMode = "SSE-KMS", AwsKmsKey = aws_kms_key.data.arn }
-    error_message = "EMR does not write to S3 under the data's key."
+    error_message = "EMR does not encrypt its S3 objects with the data's key."
   }
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).EncryptionConfiguration.AtRestEncryptionConfiguration.LocalDiskEncryptionConfiguration == { EncryptionKeyProviderType = "AwsKms", AwsKmsKey = aws_kms_key.data.arn, EnableEbsEncryption = true }
-    error_message = "Disks, the root volume too, are not encrypted under the data's key."
+    error_message = "Disks, including the root volume, are not encrypted with the data's key."
   }
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).InstanceMetadataServiceConfiguration.MinimumInstanceMetadataServiceVersion == 2
-    error_message = "Nodes give their role away by IMDSv1."
+    error_message = "Nodes expose their role's credentials by IMDSv1."
   }
 
   assert {
     condition     = jsondecode(aws_emr_security_configuration.this.configuration).InstanceMetadataServiceConfiguration.HttpPutResponseHopLimit <= 2
-    error_message = "The role's credentials travel further than to JupyterHub's container."
+    error_message = "The role's credentials can be read further away than in JupyterHub's container."
   }
 
   assert {
@@ -68,24 +68,24 @@ run "as_it_comes" {
 
   assert {
     condition     = aws_emr_block_public_access_configuration.this.block_public_security_group_rules && length(aws_emr_block_public_access_configuration.this.permitted_public_security_group_rule_range) == 0
-    error_message = "A cluster may open ports to the world."
+    error_message = "A cluster can open ports to the internet."
   }
 
   assert {
     condition     = aws_emr_cluster.this[0].log_encryption_kms_key_id == aws_kms_key.data.arn && aws_emr_cluster.this[0].log_uri == "s3://fruits-features-123456789012-eu-west-1-logs/emr/"
-    error_message = "Logs are not kept, or not under the data's key."
+    error_message = "Logs are not kept, or not encrypted with the data's key."
   }
 
-  # The cluster ends itself and stays small.
+  # The cluster terminates itself and stays small.
 
   assert {
     condition     = try(aws_emr_cluster.this[0].auto_termination_policy[0].idle_timeout == 3600, false)
-    error_message = "An idle cluster goes on costing money."
+    error_message = "An idle cluster keeps costing money."
   }
 
   assert {
     condition     = !aws_emr_cluster.this[0].termination_protection
-    error_message = "Nobody can end it but by hand."
+    error_message = "The cluster can only be terminated manually."
   }
 
   assert {
@@ -95,39 +95,39 @@ run "as_it_comes" {
 
   assert {
     condition     = one(aws_emr_managed_scaling_policy.this[0].compute_limits).minimum_capacity_units == 2 && one(aws_emr_managed_scaling_policy.this[0].compute_limits).maximum_capacity_units == 6
-    error_message = "Managed scaling has other limits than asked for."
+    error_message = "Managed scaling has other limits than configured."
   }
 
   assert {
     condition     = length(aws_emr_instance_group.spot) == 0
-    error_message = "There are spot nodes that nobody asked for."
+    error_message = "There are spot nodes although none were requested."
   }
 
   assert {
     condition     = anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "livy-conf" && try(c.Properties["livy.server.session.timeout"] == "30m", false)])
-    error_message = "A forgotten notebook keeps the cluster from ending itself."
+    error_message = "An open notebook prevents the cluster from terminating itself."
   }
 
-  # The cluster is the projects.
+  # The cluster is configured for the project.
 
   assert {
     condition     = aws_emr_cluster.this[0].release_label == "emr-7.13.0" && toset(aws_emr_cluster.this[0].applications) == toset(["Hadoop", "Spark", "Livy", "JupyterHub"])
-    error_message = "Release or applications are others."
+    error_message = "Release or applications differ."
   }
 
   assert {
     condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
-    error_message = "Nodes unpack another environment than the one that is pushed."
+    error_message = "Nodes unpack another environment than the uploaded one."
   }
 
   assert {
     condition     = anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "spark-defaults" && try(c.Properties["spark.pyspark.python"] == "/opt/fruits/env/bin/python", false)])
-    error_message = "Spark runs another Python than the packed one."
+    error_message = "Spark does not run the packed Python."
   }
 
   assert {
     condition     = !anytrue([for c in jsondecode(aws_emr_cluster.this[0].configurations_json) : c.Classification == "jupyter-s3-conf"])
-    error_message = "Everybody's notebooks are open to every program on the cluster."
+    error_message = "Every program on the cluster can access all notebooks."
   }
 
   assert {
@@ -145,7 +145,7 @@ run "as_it_comes" {
     error_message = "The cluster uses other security groups."
   }
 
-  # Everything emr uses has its tag.
+  # All resources that EMR uses have its tag.
 
   assert {
     condition = alltrue([

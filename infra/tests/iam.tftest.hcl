@@ -1,4 +1,4 @@
-# Roles can do what their work needs, and nothing else.
+# Roles have the permissions that they need, and no others.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -24,19 +24,19 @@ variables {
   github_repository   = "fruits/features"
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
-  # No role may do everything of a service.
+  # No role has all permissions of a service.
 
   assert {
     condition     = alltrue([for action in flatten([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : flatten([for s in jsondecode(policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []])]) : action != "*" && !endswith(action, ":*")])
-    error_message = "A role may do everything of a service."
+    error_message = "A role has all permissions of a service."
   }
 
   assert {
     condition     = alltrue(flatten([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : [for s in jsondecode(policy).Statement : contains(flatten([s.Resource]), "*") ? contains(["SessionManager", "FindClusters"], try(s.Sid, "")) : true]]))
-    error_message = "A role may do something to every resource."
+    error_message = "A role has a permission on every resource."
   }
 
   assert {
@@ -46,14 +46,14 @@ run "as_it_comes" {
 
   assert {
     condition     = alltrue([for role in [aws_iam_role.dagster[0], aws_iam_role.erasure[0], aws_iam_role.ci[0], aws_iam_role.service, aws_iam_role.node, aws_iam_role.trail] : alltrue([for s in jsondecode(role.assume_role_policy).Statement : s.Principal != "*" && try(s.Principal.AWS, "") != "*"])])
-    error_message = "Anybody may take a role."
+    error_message = "Anyone can assume a role."
   }
 
-  # Emrs service role is v2 and passes one role.
+  # EMR's service role has policy v2 and can pass one role.
 
   assert {
     condition     = aws_iam_role_policy_attachment.service.policy_arn == "arn:aws:iam::aws:policy/service-role/AmazonEMRServicePolicy_v2"
-    error_message = "The service's policy is not v2."
+    error_message = "The policy of the service role is not v2."
   }
 
   assert {
@@ -63,15 +63,15 @@ run "as_it_comes" {
 
   assert {
     condition     = one([for s in jsondecode(aws_iam_role_policy.service.policy).Statement : s if try(s.Sid, "") == "LetEc2UseTheKeyForDisks"]).Condition.Bool["kms:GrantIsForAWSResource"] == "true"
-    error_message = "The service may give the key to anybody."
+    error_message = "The service may grant the key to anyone."
   }
 
   assert {
     condition     = try(jsondecode(aws_iam_role.service.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012", false)
-    error_message = "EMR may take the role for another account's cluster."
+    error_message = "EMR may assume the role for another account's cluster."
   }
 
-  # Nodes change assets but neither photos nor what they start from.
+  # Nodes can change assets, but not photos or the files that they start from.
 
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : alltrue([for resource in flatten([s.Resource]) : !contains(["s3:PutObject", "s3:DeleteObject"], "") && (length(setintersection(toset(flatten([s.Action])), toset(["s3:PutObject", "s3:DeleteObject"]))) == 0 || !anytrue([for folder in ["input", "cluster", "data/environments"] : startswith(resource, "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data/${folder}")]))])])
@@ -85,14 +85,14 @@ run "as_it_comes" {
 
   assert {
     condition     = length(setintersection(toset(flatten([for s in jsondecode(aws_iam_role_policy.node.policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []])), toset(["s3:DeleteObjectVersion", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration", "s3:PutBucketVersioning", "kms:CreateGrant", "secretsmanager:PutSecretValue"]))) == 0
-    error_message = "Nodes may delete versions or change how the bucket is kept."
+    error_message = "Nodes may delete versions or change the bucket's configuration."
   }
 
-  # Dagsters host has just what the launcher calls.
+  # Dagster's host has exactly the permissions that the launcher needs.
 
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "elasticmapreduce:")]) ? anytrue([can(s.Condition.StringEquals["aws:ResourceTag/project"]), can(s.Condition.StringEquals["aws:RequestTag/project"]), can(s.Condition.StringEquals["aws:RequestedRegion"])]) : true])
-    error_message = "Dagster's host may work on other clusters."
+    error_message = "Dagster's host may use other clusters."
   }
 
   assert {
@@ -107,14 +107,14 @@ run "as_it_comes" {
 
   assert {
     condition     = jsondecode(aws_iam_role.dagster[0].assume_role_policy).Statement[0].Principal.AWS == ["arn:aws:iam::123456789012:role/dagster-host"]
-    error_message = "Others than the named identities are Dagster's host."
+    error_message = "Identities other than the configured ones can assume the role of Dagster's host."
   }
 
-  # What is not there is "not found", and only the named folders are listed.
+  # A missing key is "not found", and only the configured folders can be listed.
 
   assert {
     condition     = alltrue([for policy in [aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy] : alltrue([for s in jsondecode(policy).Statement : contains(flatten([s.Action]), "s3:ListBucket") ? can(s.Condition.StringLikeIfExists["s3:prefix"]) : true])])
-    error_message = "A role lists everything, or gets \"access denied\" where \"not found\" is meant."
+    error_message = "A role can list everything, or gets \"access denied\" instead of \"not found\"."
   }
 
   # Only erasure deletes versions.
@@ -126,15 +126,15 @@ run "as_it_comes" {
 
   assert {
     condition     = length([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : policy if contains(flatten([for s in jsondecode(policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []]), "s3:DeleteObjectVersion")]) == 1
-    error_message = "Another role deletes versions, too."
+    error_message = "Another role can also delete versions."
   }
 
   assert {
     condition     = alltrue([for action in flatten([for s in jsondecode(aws_iam_role_policy.erasure[0].policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []]) : startswith(action, "s3:") || startswith(action, "kms:")])
-    error_message = "Erasure may do other things."
+    error_message = "The erasure role has other permissions."
   }
 
-  # Ci reads and checks from the main branch.
+  # CI reads and checks on the main branch.
 
   assert {
     condition     = alltrue([for action in flatten([for s in jsondecode(aws_iam_role_policy.ci[0].policy).Statement : s.Effect == "Allow" ? flatten([s.Action]) : []]) : can(regex("^(s3:(Get|List)|kms:Decrypt$|elasticmapreduce:(Get|List|Describe))", action))])
@@ -143,6 +143,6 @@ run "as_it_comes" {
 
   assert {
     condition     = jsondecode(aws_iam_role.ci[0].assume_role_policy).Statement[0].Condition.StringEquals == { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:fruits/features:ref:refs/heads/main" }
-    error_message = "Other branches or repositories are CI, too."
+    error_message = "Other branches or repositories can assume the CI role."
   }
 }

@@ -1,4 +1,4 @@
-# JupyterHub: its password first, then a door, and that a narrow one.
+# JupyterHub: the password is replaced before access is opened, and access is restricted.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -21,7 +21,7 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
   # The well known password is replaced in a step.
@@ -31,21 +31,21 @@ run "as_it_comes" {
       aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub.sh"
       && aws_emr_cluster.this[0].bootstrap_action[2].args == tolist(["install", "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"])
     )
-    error_message = "The default password stays, and the port is open with it."
+    error_message = "The port is open with the default password."
   }
 
   assert {
     condition     = length(aws_emr_cluster.this[0].step) == 0
-    error_message = "A step needs a jar of a bucket that nodes may not read, or is refused at step concurrency over 1."
+    error_message = "A step needs a jar in a bucket that nodes cannot read, or is refused with a step concurrency above 1."
   }
 
   assert {
     condition     = length(aws_vpc_security_group_ingress_rule.operators) == 0
-    error_message = "There is a door that nobody asked for."
+    error_message = "Access is open although it was not requested."
   }
 
   assert {
     condition     = aws_emr_cluster.this[0].ec2_attributes[0].key_name == null && length(aws_key_pair.this) == 0
-    error_message = "There is an SSH key that nobody asked for."
+    error_message = "There is an SSH key although none was requested."
   }
 }

@@ -1,4 +1,4 @@
-# The network has no way in or out but AWS itself.
+# The network only connects to AWS.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -21,19 +21,19 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
-  # Nothing leads to or from the internet.
+  # There is no route to or from the internet.
 
   assert {
     condition     = alltrue([for subnet in aws_subnet.private : !subnet.map_public_ip_on_launch])
-    error_message = "A subnet gives public addresses."
+    error_message = "A subnet assigns public addresses."
   }
 
   assert {
     condition     = length(aws_route_table.private.route) == 0
-    error_message = "The private subnets have a route of their own, e.g. to the internet."
+    error_message = "The private subnets have another route, e.g. to the internet."
   }
 
   assert {
@@ -53,12 +53,12 @@ run "as_it_comes" {
         values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.service],
       ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.referenced_security_group_id != null
     ])
-    error_message = "An inbound rule names addresses instead of a group of our own."
+    error_message = "An inbound rule allows addresses instead of one of the module's groups."
   }
 
   assert {
     condition     = length(aws_vpc_security_group_ingress_rule.operators) == 0 && length(aws_security_group.operators) == 0
-    error_message = "By default an operator can reach the cluster from outside."
+    error_message = "By default an operator can connect to the cluster from outside."
   }
 
   assert {
@@ -69,7 +69,7 @@ run "as_it_comes" {
         values(aws_vpc_security_group_egress_rule.to_s3),
       ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null
     ])
-    error_message = "An outbound rule names addresses."
+    error_message = "An outbound rule allows addresses."
   }
 
   assert {
@@ -77,7 +77,7 @@ run "as_it_comes" {
     error_message = "Flow logs do not record all traffic."
   }
 
-  # Aws is reached without the internet.
+  # AWS is reached without the internet.
 
   assert {
     condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && contains(aws_vpc_endpoint.s3.route_table_ids, aws_route_table.private.id)
@@ -86,20 +86,20 @@ run "as_it_comes" {
 
   assert {
     condition     = length(setsubtract(["elasticmapreduce", "kms", "ssm", "ssmmessages"], keys(aws_vpc_endpoint.interface))) == 0
-    error_message = "An endpoint that the cluster cannot do without is missing."
+    error_message = "An endpoint that the cluster needs is missing."
   }
 
   assert {
     condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : endpoint.private_dns_enabled])
-    error_message = "An endpoint has no private DNS name, so nodes would look for it on the internet."
+    error_message = "An endpoint has no private DNS name, so its name resolves to a public address."
   }
 
   assert {
     condition     = aws_vpc.this.enable_dns_support && aws_vpc.this.enable_dns_hostnames
-    error_message = "Without DNS the endpoints have no names."
+    error_message = "DNS is disabled, so the endpoints' names do not resolve."
   }
 
-  # Data cannot be carried out through an endpoint.
+  # Data cannot be moved out through an endpoint.
 
   assert {
     condition = alltrue([
@@ -108,16 +108,16 @@ run "as_it_comes" {
         statement.Sid == "ReadPackages" ? toset(statement.Action) == toset(["s3:GetObject", "s3:ListBucket"]) : statement.Action == "s3:PutObject" && statement.Resource == "arn:aws:s3:::aws157-logs-prod-eu-west-1/*"
       )
     ])
-    error_message = "The endpoint of S3 lets data out to other buckets."
+    error_message = "The S3 endpoint allows writing to other buckets."
   }
 
   assert {
     condition     = alltrue([for arn in one([for s in jsondecode(aws_vpc_endpoint.s3.policy).Statement : s if try(s.Sid, "") == "OwnBuckets"]).Resource : startswith(arn, "arn:aws:s3:::fruits-features-123456789012-eu-west-1-")])
-    error_message = "The endpoint of S3 opens buckets that are not ours."
+    error_message = "The S3 endpoint allows access to buckets outside the module."
   }
 
   assert {
     condition     = alltrue([for endpoint in aws_vpc_endpoint.interface : jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"])
-    error_message = "An endpoint serves identities of other accounts."
+    error_message = "An endpoint accepts identities of other accounts."
   }
 }

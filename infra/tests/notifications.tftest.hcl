@@ -1,4 +1,4 @@
-# S3 tells one queue of photos that come and go; nobody else writes to it, and only Dagster reads it.
+# S3 notifies one queue of added and deleted photos; no one else writes to it, and only Dagster reads it.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -22,32 +22,32 @@ variables {
   dagster_principals  = ["arn:aws:iam::123456789012:role/dagster-host"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
-  # Photos that come and go are announced, and nothing else.
+  # Only added and deleted photos are reported.
 
   assert {
     condition     = try(one(aws_s3_bucket_notification.this["data"].queue).queue_arn == aws_sqs_queue.input[0].arn, false)
-    error_message = "The bucket does not tell the queue."
+    error_message = "The bucket does not notify the queue."
   }
 
   assert {
     condition     = try(one(aws_s3_bucket_notification.this["data"].queue).events == toset(["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]), false)
-    error_message = "Photos come or go unnoticed."
+    error_message = "Added or deleted photos are not reported."
   }
 
   assert {
     condition     = try(one(aws_s3_bucket_notification.this["data"].queue).filter_prefix == "input/" && one(aws_s3_bucket_notification.this["data"].queue).filter_suffix == null, false)
-    error_message = "Other objects than the photos, or not all photos, are announced."
+    error_message = "Objects other than photos are reported, or some photos are not."
   }
 
   assert {
     condition     = alltrue([for use, bucket in aws_s3_bucket_notification.this : use == "data" || length(bucket.queue) == 0])
-    error_message = "Another bucket tells the queue."
+    error_message = "Another bucket notifies the queue."
   }
 
-  # A host that was away misses nothing, and one that looks again does not wait.
+  # A host that was down misses nothing, and undeleted messages are visible at the next poll.
 
   assert {
     condition     = aws_sqs_queue.input[0].message_retention_seconds == 14 * 24 * 3600
@@ -56,19 +56,19 @@ run "as_it_comes" {
 
   assert {
     condition     = aws_sqs_queue.input[0].receive_wait_time_seconds == 20
-    error_message = "Nobody waits for messages: some are overlooked, and each look is billed."
+    error_message = "Long polling is off: messages are missed, and every poll is billed."
   }
 
   assert {
     condition     = aws_sqs_queue.input[0].visibility_timeout_seconds >= 30 && aws_sqs_queue.input[0].visibility_timeout_seconds < 120
-    error_message = "A message is not there again at the sensor's next look, or within the same one."
+    error_message = "A message is not visible again at the sensor's next poll, or already within the same poll."
   }
 
-  # Names of photos are under the data's key, which S3 may use for this alone.
+  # Names of photos are encrypted with the data's key, which S3 may use only for this queue.
 
   assert {
     condition     = aws_sqs_queue.input[0].kms_master_key_id == aws_kms_key.data.arn
-    error_message = "The queue is not under the data's key."
+    error_message = "The queue is not encrypted with the data's key."
   }
 
   assert {
@@ -83,14 +83,14 @@ run "as_it_comes" {
         ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data" }
       }
     }
-    error_message = "S3 cannot encrypt what it tells, or may use the key for other buckets."
+    error_message = "S3 cannot encrypt its messages, or may use the key for other buckets."
   }
 
-  # Only S3 writes to the queue, for this bucket of this account, and nobody without TLS.
+  # Only S3 can write to the queue, for this bucket of this account, and only with TLS.
 
   assert {
     condition     = aws_sqs_queue_policy.input[0].queue_url == aws_sqs_queue.input[0].url
-    error_message = "The policy is on another queue."
+    error_message = "The policy belongs to another queue."
   }
 
   assert {
@@ -105,7 +105,7 @@ run "as_it_comes" {
         ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::fruits-features-123456789012-eu-west-1-data" }
       }
     }]
-    error_message = "Others than S3, or S3 for another bucket, may use the queue, or S3 may do more than send."
+    error_message = "The queue is open to others than S3 for this bucket, or S3 may do more than send."
   }
 
   assert {
@@ -121,7 +121,7 @@ run "as_it_comes" {
   }
 }
 
-run "switched_off_there_is_no_queue_and_nobody_is_told" {
+run "no_queue_and_no_notifications_when_switched_off" {
   command = plan
 
   variables {
@@ -130,16 +130,16 @@ run "switched_off_there_is_no_queue_and_nobody_is_told" {
 
   assert {
     condition     = length(aws_sqs_queue.input) + length(aws_sqs_queue_policy.input) + length(aws_s3_bucket_notification.this["data"].queue) == 0
-    error_message = "There is a queue that nobody asked for."
+    error_message = "There is a queue although none was requested."
   }
 
   assert {
     condition     = alltrue([for s in jsondecode(aws_kms_key.data.policy).Statement : !can(s.Principal.Service)])
-    error_message = "S3 may use the key without a queue."
+    error_message = "S3 may use the key although there is no queue."
   }
 
   assert {
     condition     = !anytrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "sqs:")])])
-    error_message = "Dagster's host may read a queue that is not there."
+    error_message = "Dagster's host may read a queue that does not exist."
   }
 }

@@ -1,4 +1,4 @@
-# What the variables turn on, off or larger.
+# Effects of the variables.
 
 
 mock_provider "aws" {
@@ -22,7 +22,7 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "spot_nodes_come_on_top_and_only_when_asked_for" {
+run "spot_nodes_are_added_only_on_request" {
   command = plan
 
   variables {
@@ -31,16 +31,16 @@ run "spot_nodes_come_on_top_and_only_when_asked_for" {
 
   assert {
     condition     = aws_emr_instance_group.spot[0].bid_price == "0.2"
-    error_message = "The spot group has another price."
+    error_message = "The spot group has another bid price."
   }
 
   assert {
     condition     = one(aws_emr_managed_scaling_policy.this[0].compute_limits).maximum_ondemand_capacity_units == 2 && one(aws_emr_managed_scaling_policy.this[0].compute_limits).maximum_core_capacity_units == 2
-    error_message = "Scaling adds nodes at the full price though spot was asked for."
+    error_message = "Scaling adds on-demand nodes although spot nodes were requested."
   }
 }
 
-run "paused_leaves_nothing_that_is_billed_by_the_hour" {
+run "nothing_billed_by_the_hour_remains_when_paused" {
   command = plan
 
   variables {
@@ -49,21 +49,21 @@ run "paused_leaves_nothing_that_is_billed_by_the_hour" {
 
   assert {
     condition     = length(aws_vpc_endpoint.interface) == 0
-    error_message = "Endpoints go on costing money."
+    error_message = "Endpoints keep costing money."
   }
 
   assert {
     condition     = length(aws_emr_cluster.this) == 0 && length(aws_emr_managed_scaling_policy.this) == 0
-    error_message = "The cluster goes on costing money."
+    error_message = "The cluster keeps costing money."
   }
 
   assert {
     condition     = length(aws_s3_bucket.this) == 4
-    error_message = "A pause deletes buckets."
+    error_message = "Pausing deletes buckets."
   }
 }
 
-run "a_role_that_nobody_is_to_have_is_not_made" {
+run "a_role_without_principals_is_not_created" {
   command = plan
 
   variables {
@@ -74,11 +74,11 @@ run "a_role_that_nobody_is_to_have_is_not_made" {
 
   assert {
     condition     = length(aws_iam_role.dagster) + length(aws_iam_role.erasure) + length(aws_iam_role.ci) + length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "A role is there that nobody asked for."
+    error_message = "A role exists although it was not requested."
   }
 }
 
-run "data_is_lost_only_where_that_is_allowed" {
+run "data_loss_has_to_be_allowed" {
   command = plan
 
   variables {
@@ -87,11 +87,11 @@ run "data_is_lost_only_where_that_is_allowed" {
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket.this : bucket.force_destroy])
-    error_message = "allow_data_loss does not allow it."
+    error_message = "allow_data_loss does not allow data loss."
   }
 }
 
-run "operators_come_in_by_their_ranges_alone_and_after_the_password" {
+run "operators_connect_only_from_their_ranges_and_after_the_password_was_replaced" {
   command = plan
 
   variables {
@@ -100,22 +100,22 @@ run "operators_come_in_by_their_ranges_alone_and_after_the_password" {
 
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.operators : rule.cidr_ipv4]) == toset(["192.0.2.0/24", "198.51.100.7/32"])
-    error_message = "Others than the named ranges come in."
+    error_message = "Addresses outside the configured ranges can connect."
   }
 
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.operators : rule.from_port == 9443 && rule.to_port == 9443 && rule.ip_protocol == "tcp" && rule.security_group_id == aws_security_group.operators[0].id])
-    error_message = "Operators reach more than JupyterHub."
+    error_message = "Operators can connect to more than JupyterHub."
   }
 
   assert {
     condition     = try(aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub.sh", false)
-    error_message = "JupyterHub can be reached before its password is replaced."
+    error_message = "JupyterHub is reachable before its password is replaced."
   }
 
   assert {
     condition     = aws_emr_cluster.this[0].ec2_attributes[0].additional_master_security_groups == aws_security_group.operators[0].id
-    error_message = "The rules are on no node."
+    error_message = "The rules apply to no node."
   }
 }
 

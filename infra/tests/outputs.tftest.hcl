@@ -1,6 +1,6 @@
-# What the rest of the project reads.
+# Outputs for the rest of the project.
 
-# Nothing is known before it is applied, as in an account.
+# Computed values are unknown before the apply, as in an account.
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
     defaults = { account_id = "123456789012" }
@@ -47,8 +47,8 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-# What `make up` applies first, and reads before the rest is there. Terraform keeps no output of a targeted
-# apply that depends on variables alone.
+# What `make up` applies first, and the outputs it reads before the complete apply. After a targeted
+# apply, Terraform does not save outputs that depend only on variables.
 run "storage_first" {
   command = apply
 
@@ -57,8 +57,8 @@ run "storage_first" {
   }
 }
 
-# An output that was not kept is not known to the next run: it stops at the reference.
-run "what_up_reads_after_it" {
+# The next run cannot reference an output that was not saved, and fails.
+run "outputs_that_make_up_reads" {
   command = plan
 
   variables {
@@ -76,14 +76,14 @@ run "what_up_reads_after_it" {
       && run.storage_first.data_key == "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000"
       && run.storage_first.quota_vcpus == "12"
     )
-    error_message = "make up stops after the buckets: a value that it reads is not there."
+    error_message = "make up stops after the buckets because an output that it reads is missing."
   }
 }
 
 run "everything" {
   command = apply
 
-  # The projects settings come out.
+  # The project's settings are outputs.
 
   assert {
     condition     = output.settings == { FRUITS_DEPLOYMENT = "emr", FRUITS_REGION = "eu-west-1", FRUITS_CLUSTER = "fruits-features", FRUITS_INPUT = "s3://fruits-features-123456789012-eu-west-1-data/input", FRUITS_STORAGE = "s3://fruits-features-123456789012-eu-west-1-data/data", FRUITS_INPUT_QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue" }
@@ -92,12 +92,12 @@ run "everything" {
 
   assert {
     condition     = strcontains(output.exports, "export FRUITS_REGION='eu-west-1'")
-    error_message = "They are no lines for a shell."
+    error_message = "The exports are not shell lines."
   }
 
   assert {
     condition     = strcontains(output.exports, "export FRUITS_INPUT_QUEUE='https://sqs.eu-west-1.amazonaws.com/123456789012/a-queue'") && output.input_queue_url == aws_sqs_queue.input[0].url
-    error_message = "No output says where the queue is."
+    error_message = "No output contains the URL of the queue."
   }
 
   assert {

@@ -1,4 +1,4 @@
-# No assertions: tests/infra/planned.py compares what is planned here, whole, with tests/infra/planned/.
+# No assertions: tests/infra/planned.py compares the complete plan with tests/infra/planned/.
 
 mock_provider "aws" {
   source = "./tests/mocks"

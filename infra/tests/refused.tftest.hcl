@@ -1,5 +1,5 @@
-# Each value that must not be used is refused before anything is made. In each run every value
-# is a bad one, and each of them has to fail: a value that passes fails the run.
+# Invalid values are refused before anything is created. All values of a run are invalid, and each
+# has to fail: a value that is accepted fails the run.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -17,23 +17,23 @@ run "bad_values_1" {
   variables {
     region              = "eu-west-2"                            # London
     release             = "emr-6.15.0"                           # Spark 3.4
-    operator_cidrs      = ["0.0.0.0/0"]                          # the world
+    operator_cidrs      = ["0.0.0.0/0"]                          # the internet
     ssh_public_key      = "-----BEGIN OPENSSH PRIVATE KEY-----"  # a private key
     idle_minutes        = 0                                      # never ends
-    budget_emails       = []                                     # nobody listens
+    budget_emails       = []                                     # no address
     instance_type       = "m6g.xlarge"                           # Arm
     vpc_cidr            = "8.8.8.0/24"                           # not private
     name                = "fruits-features-of-the-whole-company" # too long
-    environment_archive = "latest.tar.gz"                        # not named by content
-    dagster_principals  = ["*"]                                  # anybody
+    environment_archive = "latest.tar.gz"                        # not named by its digest
+    dagster_principals  = ["*"]                                  # anyone
     erasure_principals  = ["arn:aws:iam::123456789012:role/*"]   # any role
     github_repository   = "fruits/*"                             # any repository
     old_version_days    = 1000                                   # years
     staging_days        = 90                                     # months
-    log_days            = 10000                                  # for ever
+    log_days            = 10000                                  # too long
     trail_days          = 7                                      # a week
     zone                = 2                                      # there are two
-    max_nodes           = 400                                    # a fortune
+    max_nodes           = 400                                    # too expensive
     step_concurrency    = 10                                     # too many
     spot_bid_usd        = 0                                      # no bid
     monthly_budget_usd  = 0                                      # no budget
@@ -71,10 +71,10 @@ run "bad_values_2" {
   variables {
     region             = "us-east-1"                        # outside the EU
     release            = "emr-7.7.0"                        # Spark 3.5.3
-    operator_cidrs     = ["0.0.0.0/1"]                      # half the world
+    operator_cidrs     = ["0.0.0.0/1"]                      # half the internet
     idle_minutes       = 1440                               # a day
     budget_emails      = ["data team"]                      # no address
-    instance_type      = "t3.medium"                        # EMR has it not
+    instance_type      = "t3.medium"                        # not available on EMR
     vpc_cidr           = "10.0.0.0/8"                       # too many addresses
     dagster_principals = ["arn:aws:iam::123456789012:root"] # a whole account
     max_nodes          = 1                                  # fewer than core count
@@ -97,9 +97,9 @@ run "bad_values_3" {
   command = plan
 
   variables {
-    release        = "emr-7.99.0"                      # not tried
+    release        = "emr-7.99.0"                      # not tested
     operator_cidrs = ["192.0.2.0/24", "198.51.0.0/23"] # 512 addresses
-    core_count     = 0                                 # nobody works
+    core_count     = 0                                 # no core node
   }
 
   expect_failures = [
@@ -113,7 +113,7 @@ run "bad_values_4" {
   command = plan
 
   variables {
-    operator_cidrs = ["::/0"] # the world in IPv6
+    operator_cidrs = ["::/0"] # the internet in IPv6
   }
 
   expect_failures = [
@@ -125,7 +125,7 @@ run "bad_values_5" {
   command = plan
 
   variables {
-    operator_cidrs = ["192.0.2.1"] # no length
+    operator_cidrs = ["192.0.2.1"] # no prefix length
   }
 
   expect_failures = [

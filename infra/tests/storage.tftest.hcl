@@ -21,10 +21,10 @@ variables {
   budget_emails       = ["data-team@example.org"]
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
-  # Nobody outside reads a bucket.
+  # Buckets cannot be read from outside.
 
   assert {
     condition     = alltrue([for block in aws_s3_bucket_public_access_block.this : block.block_public_acls && block.block_public_policy && block.ignore_public_acls && block.restrict_public_buckets])
@@ -38,12 +38,12 @@ run "as_it_comes" {
 
   assert {
     condition     = alltrue([for owner in aws_s3_bucket_ownership_controls.this : owner.rule[0].object_ownership == "BucketOwnerEnforced"])
-    error_message = "A bucket takes access control lists."
+    error_message = "A bucket accepts access control lists."
   }
 
   assert {
     condition     = alltrue([for use, bucket in aws_s3_bucket_policy.this : try(one([for s in jsondecode(bucket.policy).Statement : s if try(s.Sid, "") == "ThisAccountOnly"]).Effect == "Deny" && one([for s in jsondecode(bucket.policy).Statement : s if try(s.Sid, "") == "ThisAccountOnly"]).Condition.StringNotEquals["aws:PrincipalAccount"] == "123456789012", false)])
-    error_message = "A bucket serves other accounts."
+    error_message = "A bucket accepts other accounts."
   }
 
   assert {
@@ -53,12 +53,12 @@ run "as_it_comes" {
 
   assert {
     condition     = alltrue([for use, bucket in aws_s3_bucket_policy.this : try(one([for s in jsondecode(bucket.policy).Statement : s if try(s.Sid, "") == "ModernTlsOnly"]).Effect == "Deny" && one([for s in jsondecode(bucket.policy).Statement : s if try(s.Sid, "") == "ModernTlsOnly"]).Condition.NumericLessThan["s3:TlsVersion"] == "1.2", false)])
-    error_message = "A bucket takes old TLS."
+    error_message = "A bucket accepts old TLS versions."
   }
 
   assert {
     condition     = alltrue([for use, bucket in aws_s3_bucket_policy.this : alltrue([for s in jsondecode(bucket.policy).Statement : s.Effect == "Deny" || can(s.Principal.Service)])])
-    error_message = "A bucket's policy gives something to others than services of AWS."
+    error_message = "A bucket's policy grants access to principals other than AWS services."
   }
 
   assert {
@@ -66,7 +66,7 @@ run "as_it_comes" {
     error_message = "A service may write to a bucket for any account."
   }
 
-  # All is encrypted with the right key.
+  # Everything is encrypted with the right key.
 
   assert {
     condition     = alltrue([for use, arn in { data = aws_kms_key.data.arn, logs = aws_kms_key.data.arn, trail = aws_kms_key.audit.arn } : one(aws_s3_bucket_server_side_encryption_configuration.this[use].rule).apply_server_side_encryption_by_default[0].kms_master_key_id == arn])
@@ -85,17 +85,17 @@ run "as_it_comes" {
 
   assert {
     condition     = alltrue([for use, arn in { data = aws_kms_key.data.arn, logs = aws_kms_key.data.arn, trail = aws_kms_key.audit.arn } : try(one([for s in jsondecode(aws_s3_bucket_policy.this[use].policy).Statement : s if try(s.Sid, "") == "RightKeyOnly"]).Effect == "Deny" && one([for s in jsondecode(aws_s3_bucket_policy.this[use].policy).Statement : s if try(s.Sid, "") == "RightKeyOnly"]).Condition.StringNotEquals["s3:x-amz-server-side-encryption-aws-kms-key-id"] == arn, false)])
-    error_message = "A bucket takes objects under another key."
+    error_message = "A bucket accepts objects encrypted with another key."
   }
 
   assert {
     condition     = alltrue([for use in ["data", "logs", "trail"] : try(one([for s in jsondecode(aws_s3_bucket_policy.this[use].policy).Statement : s if try(s.Sid, "") == "KmsOnly"]).Effect == "Deny" && one([for s in jsondecode(aws_s3_bucket_policy.this[use].policy).Statement : s if try(s.Sid, "") == "KmsOnly"]).Condition.StringNotEquals["s3:x-amz-server-side-encryption"] == "aws:kms", false)])
-    error_message = "A bucket takes objects that are not under KMS."
+    error_message = "A bucket accepts objects not encrypted with KMS."
   }
 
   assert {
     condition     = alltrue([for use in ["data", "logs", "trail"] : try(one([for s in jsondecode(aws_s3_bucket_policy.this[use].policy).Statement : s if try(s.Sid, "") == "NoKeyOfTheCallersOwn"]).Effect == "Deny", false)])
-    error_message = "A bucket takes objects under a key that nobody else has."
+    error_message = "A bucket accepts objects encrypted with a customer-provided key."
   }
 
   assert {
@@ -105,7 +105,7 @@ run "as_it_comes" {
 
   assert {
     condition     = aws_kms_key.data.deletion_window_in_days == 30 && aws_kms_key.audit.deletion_window_in_days == 30
-    error_message = "A key can be lost within less than 30 days."
+    error_message = "A key can be deleted in less than 30 days."
   }
 
   assert {
@@ -113,41 +113,41 @@ run "as_it_comes" {
     error_message = "A key can be used from outside the account."
   }
 
-  # Mistakes can be undone and deleted means gone.
+  # Mistakes can be undone, and deleted objects expire.
 
   assert {
     condition     = length(aws_s3_bucket_versioning.this) == 4 && alltrue([for bucket in aws_s3_bucket_versioning.this : bucket.versioning_configuration[0].status == "Enabled"])
-    error_message = "A bucket keeps no versions."
+    error_message = "A bucket has no versioning."
   }
 
   assert {
     condition     = alltrue([for bucket in concat([aws_s3_bucket_lifecycle_configuration.data], values(aws_s3_bucket_lifecycle_configuration.logs)) : try(one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).noncurrent_version_expiration[0].noncurrent_days == 30 && one([for rule in bucket.rule : rule if rule.id == "deleted-means-gone"]).status == "Enabled", false)])
-    error_message = "Old versions stay for ever."
+    error_message = "Old versions never expire."
   }
 
   assert {
     condition     = alltrue([for bucket in concat([aws_s3_bucket_lifecycle_configuration.data], values(aws_s3_bucket_lifecycle_configuration.logs)) : anytrue([for rule in bucket.rule : try(rule.abort_incomplete_multipart_upload[0].days_after_initiation <= 7 && rule.status == "Enabled", false)])])
-    error_message = "Uploads that were broken off stay for ever."
+    error_message = "Incomplete uploads never expire."
   }
 
   assert {
     condition     = try(one([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : rule if rule.id == "staging"]).expiration[0].days == 7 && one([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : rule if rule.id == "staging"]).status == "Enabled" && one([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : rule if rule.id == "staging"]).filter[0].prefix == "data/staging/", false)
-    error_message = "Staging files stay for ever, or more than they are deleted."
+    error_message = "Staging files never expire, or other objects expire with them."
   }
 
   assert {
     condition     = alltrue([for use, days in { logs = 90, access = 90, trail = 365 } : anytrue([for rule in aws_s3_bucket_lifecycle_configuration.logs[use].rule : try(rule.id == "kept-for-so-long" && rule.expiration[0].days == days && rule.status == "Enabled", false)])])
-    error_message = "Logs stay for ever."
+    error_message = "Logs never expire."
   }
 
   assert {
     condition     = !anytrue([for rule in aws_s3_bucket_lifecycle_configuration.data.rule : try(rule.expiration[0].days > 0 && rule.filter[0].prefix != "data/staging/", false)])
-    error_message = "Photos or assets are deleted by age."
+    error_message = "Photos or assets expire."
   }
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket.this : !bucket.force_destroy])
-    error_message = "`terraform destroy` deletes data though nobody allowed it."
+    error_message = "`terraform destroy` deletes data although that was not allowed."
   }
 
   assert {

@@ -53,8 +53,8 @@ class Health:
     def crossing(self, what: str, exact: bool) -> pd.DataFrame:
         """The findings that cross splits, labels or persons."""
         found = self.findings
-        named = found["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
-        return found[named & (found["exact"] == exact)]
+        named = [crosses for crosses in found["crosses"].unique() if what in crosses.split(", ")]
+        return found[found["crosses"].isin(named) & (found["exact"] == exact)]
 
 
 def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:

@@ -195,22 +195,22 @@ def share_right(
     return right / int((folds.fold >= 0).sum())
 
 
-def _by_neighbours(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+def _by_neighbours(training: Matrix, names: Names, asked: Matrix) -> Names:
     from sklearn.neighbors import KNeighborsClassifier  # takes 1 s; not installed on clusters
 
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(learnt)), algorithm="brute")
-    predicted: Names = nearest.fit(learnt, names).predict(asked)
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(training)), algorithm="brute")
+    predicted: Names = nearest.fit(training, names).predict(asked)
     return predicted
 
 
-def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+def _by_probe(training: Matrix, names: Names, asked: Matrix) -> Names:
     """Linear discriminant analysis with Ledoit and Wolf's (2004) shrunk covariance.
 
     Implemented here because scikit-learn's pseudo-inverse takes 2 s per fold of 1,280 features.
     """
     classes, which, counts = np.unique(names, return_inverse=True, return_counts=True)
-    means = np.stack([learnt[which == number].mean(axis=0) for number in range(len(classes))])
-    covariance = shrunk_covariance(learnt - means[which])
+    means = np.stack([training[which == number].mean(axis=0) for number in range(len(classes))])
+    covariance = shrunk_covariance(training - means[which])
     # With one image per class, the within-class covariance is zero.
     covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
     weights = np.linalg.solve(covariance, means.T)

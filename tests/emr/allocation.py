@@ -1,4 +1,4 @@
-"""A step's program: pieces of work of a second each, shared out as the assets share out theirs."""
+"""A step's program: 24 work items of one second each, distributed as in the assets."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An account with a bucket, a waiting cluster that runs its steps, and Dagster's own command."""
+"""An account with a bucket and a waiting cluster that runs its steps, and Dagster's commands."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.emr.emulated_cluster import REGION, EmulatedCluster, start_cluster
 NAME = "fruits-tests"
 
 AddStep = Callable[[list[str]], tuple[str, str]]
-"""Adds a command as a step; gives the ids of cluster and step."""
+"""Adds a command as a step and returns the ids of cluster and step."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Where things are in the emulated account."""
+    """The emulated account."""
 
     url: str
     bucket: str
@@ -41,7 +41,7 @@ class Account:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a host that deploys to this account."""
+        """The environment variables of a host that uses this account."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -60,12 +60,12 @@ class Account:
         return Tables(Location.parse(f"s3://{self.bucket}/{self.storage}"))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command of the project in a process of its own, as a user types it."""
+        """Run a command of the project in a separate process, as a user does."""
         return run_command(*command, **self.variables)
 
 
 def run_command(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command of the project in a process of its own, with these settings and no others."""
+    """Run a command of the project in a separate process, with only these settings."""
     kept = {name: value for name, value in os.environ.items() if "FRUITS_" not in name}
     return subprocess.run(
         [str(Path(sys.executable).with_name(command[0])), *command[1:]],
@@ -78,14 +78,14 @@ def run_command(*command: str, **settings: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="session")
 def emr() -> Iterator[EmrRules]:
-    """EMR as it is documented."""
+    """moto's EMR with the documented rules."""
     with documented_emr() as rules:
         yield rules
 
 
 @pytest.fixture(scope="session")
 def session_aws(aws_url: str) -> Iterator[pytest.MonkeyPatch]:
-    """Variables by which what is made once for all tests here finds the emulated AWS."""
+    """Environment variables for session fixtures that use the emulated AWS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", aws_url)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -114,7 +114,7 @@ def account(
     environment: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Account]:
-    """One account for most tests here: the sample in a bucket, the packed environment's cluster."""
+    """The account of most tests: the sample in a bucket, a cluster with the packed environment."""
     folder = tmp_path_factory.mktemp("cluster")
     start_cluster(NAME, f"s3://{input_bucket}/logs/")
     nodes = EmulatedCluster(NAME, aws_url, environment, folder / "steps")
@@ -124,7 +124,7 @@ def account(
 
 @contextmanager
 def run_steps(nodes: EmulatedCluster, emr: EmrRules) -> Iterator[None]:
-    """Let the cluster run its steps, and cancel them when EMR is asked to."""
+    """Let the cluster run its steps, and cancel them on CancelSteps."""
     emr.cancellers.append(nodes.cancel)
     nodes.start()
     yield
@@ -134,7 +134,7 @@ def run_steps(nodes: EmulatedCluster, emr: EmrRules) -> Iterator[None]:
 
 @pytest.fixture
 def add_step(account: Account) -> AddStep:
-    """Run a command as a step; it has begun when this gives its id."""
+    """Run a command as a step; returns after the step has started."""
 
     def add(command: list[str]) -> tuple[str, str]:
         cluster_id = cluster.ensure_ready(account.name, REGION, print, storage=account.tables.root)
@@ -151,4 +151,4 @@ def add_step(account: Account) -> AddStep:
 
 @pytest.fixture(autouse=True)
 def _in_aws(aws: str) -> None:
-    """Each test here talks with the emulated AWS."""
+    """All tests here use the emulated AWS."""

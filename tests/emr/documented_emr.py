@@ -1,4 +1,4 @@
-"""EMR as its documentation describes it, where moto is kinder. No tests here.
+"""EMR's documented rules where moto is more lenient. No tests here.
 
 Sources: the API reference's RunJobFlow, AddJobFlowSteps, StepConfig, AutoTerminationPolicy and
 ComputeLimits; "Considerations for running multiple steps in parallel"; "Configure logging".
@@ -36,25 +36,25 @@ _NOT_AT_CONCURRENCY = ("TERMINATE_JOB_FLOW", "TERMINATE_CLUSTER", "CANCEL_AND_WA
 
 
 class ThrottlingException(ServiceException):
-    """AWS asks for fewer calls."""
+    """AWS throttles calls."""
 
     code = "ThrottlingException"
 
 
 @dataclass
 class EmrRules:
-    """What EMR does to calls; tests change it."""
+    """How EMR reacts to calls; set by tests."""
 
     throttled: Counter[str] = field(default_factory=Counter)
-    """How many of the next calls of an operation are refused with ThrottlingException."""
+    """The number of next calls of an operation that are refused with ThrottlingException."""
     ends_before: set[str] = field(default_factory=set)
-    """Operations whose next call finds that its cluster has just ended."""
+    """Operations before whose next call the cluster terminates."""
     calls: Counter[str] = field(default_factory=Counter)
     cancellers: list[Callable[[str], None]] = field(default_factory=list)
-    """What cancels a step, of each emulated cluster."""
+    """A function of each emulated cluster that cancels a step."""
 
     def before(self, operation: str, response: ElasticMapReduceResponse) -> None:
-        """What happens to a call before moto sees it."""
+        """Apply the rules before moto handles the call."""
         self.calls[operation] += 1
         if self.throttled[operation]:
             self.throttled[operation] -= 1
@@ -65,7 +65,7 @@ class EmrRules:
 
 
 def cluster_of(response: ElasticMapReduceResponse) -> Any:
-    """The cluster that a call names."""
+    """The cluster in a call's arguments."""
     asked = json.loads(response.body)
     cluster_id = asked.get("ClusterId") or asked.get("JobFlowId")
     found = [
@@ -81,7 +81,7 @@ def cluster_of(response: ElasticMapReduceResponse) -> Any:
 
 @contextmanager
 def documented_emr() -> Iterator[EmrRules]:
-    """moto's EMR with these rules, for every server in this process."""
+    """Apply these rules to moto's EMR in every server of this process."""
     rules = EmrRules()
     responses = ElasticMapReduceResponse
     originals: dict[str, Any] = {name: getattr(responses, name, None) for name in OPERATIONS}
@@ -120,7 +120,7 @@ def documented_emr() -> Iterator[EmrRules]:
 
 
 def cancel_steps(response: ElasticMapReduceResponse, rules: EmrRules) -> str:
-    """moto has no CancelSteps."""
+    """CancelSteps, which moto does not implement."""
     if cluster_of(response).state in ENDED:
         raise ValidationException("Cluster has ended: its steps cannot be cancelled.")
     for step_id in json.loads(response.body)["StepIds"]:
@@ -130,7 +130,7 @@ def cancel_steps(response: ElasticMapReduceResponse, rules: EmrRules) -> str:
 
 
 def require_valid_steps(response: ElasticMapReduceResponse) -> None:
-    """AddJobFlowSteps: the cluster takes steps, and these are such as it takes."""
+    """AddJobFlowSteps: the cluster has to accept steps, and the steps have to be valid."""
     cluster = cluster_of(response)
     if cluster.state in ENDED:
         raise ValidationException(
@@ -140,7 +140,7 @@ def require_valid_steps(response: ElasticMapReduceResponse) -> None:
 
 
 def require_steps(steps: list[dict[str, Any]], concurrency: int) -> None:
-    """What is documented of steps."""
+    """Check the documented rules for steps."""
     if len(steps) > 256:
         raise ValidationException("A maximum of 256 steps are allowed in each job flow.")
     for step in steps:
@@ -160,7 +160,7 @@ def require_steps(steps: list[dict[str, Any]], concurrency: int) -> None:
 
 
 def require_valid_job_flow(asked: dict[str, Any]) -> None:
-    """RunJobFlow: what EMR refuses besides what boto3 already does (unknown fields, types)."""
+    """RunJobFlow: EMR's rules that boto3 does not already check (unknown fields, types)."""
     instances = asked["Instances"]
     required = ("ReleaseLabel", "JobFlowRole", "ServiceRole")
     if missing := [name for name in required if not asked.get(name)]:

@@ -1,7 +1,7 @@
-"""A cluster without AWS: runs each step's own command line with Spark as pip has it. No tests here.
+"""A cluster without AWS: runs the command line of each step with pip's Spark. No tests here.
 
-moto keeps clusters and steps but runs none of them; this does, several at once, as EMR would.
-Executors are processes of their own, which have the code from the driver and nothing of the tests.
+moto stores clusters and steps but does not run them. This module runs them concurrently, like EMR.
+Executors are separate processes, which get the code from the driver and cannot import the tests.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SPARK_HOME = Path(pyspark.__file__).parent
 
 
 class EmulatedCluster:
-    """Looks for pending steps of the clusters of one name and runs them.
+    """Runs the pending steps of clusters of one name.
 
     Args:
-        name: theirs; other tests have clusters that run nothing.
-        url: where S3 is to be found by the steps.
-        environment: the unpacked environment that stands for the one on the nodes.
-        folder: for logs and Spark's own files.
-        master: Spark's.
-        defaults: more of Spark's settings, as EMR has them in spark-defaults.conf.
-        variables: more of a step's variables.
+        name: the clusters' name; clusters of other tests run no steps.
+        url: the steps' S3 endpoint.
+        environment: the unpacked environment, as on the nodes.
+        folder: for logs and Spark's files.
+        master: Spark's master.
+        defaults: additional Spark settings, as in EMR's spark-defaults.conf.
+        variables: additional environment variables of a step.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EmulatedCluster:
         self._environment, self._folder = environment, folder
         self._master = master
         self._defaults, self._variables = dict(defaults or {}), dict(variables or {})
-        # Of this thread: boto3 makes clients in one thread at a time.
+        # Created in this thread: creating boto3 clients is not thread-safe.
         self._s3 = client("s3", REGION)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: set[str] = set()
@@ -70,11 +70,11 @@ class EmulatedCluster:
         self.commands: list[list[str]] = []
 
     def start(self) -> None:
-        """Begin to run steps."""
+        """Start to run steps."""
         self._threads[0].start()
 
     def stop(self) -> None:
-        """Kill what runs and run no more."""
+        """Kill running steps and run no more."""
         self._stopped.set()
         for process in self._processes.values():
             _kill(process)
@@ -82,7 +82,7 @@ class EmulatedCluster:
             thread.join(timeout=20)
 
     def cancel(self, step_id: str) -> None:
-        """What EMR does on CancelSteps with TERMINATE_PROCESS."""
+        """Cancel a step like EMR's CancelSteps with TERMINATE_PROCESS."""
         for _, step in _steps():
             if step.id == step_id and step.state in {"PENDING", "RUNNING"}:
                 step.state = "CANCELLED"
@@ -90,27 +90,27 @@ class EmulatedCluster:
             _kill(self._processes[step_id])
 
     def state(self, step_id: str) -> str:
-        """The step's state as EMR tells it."""
+        """The step's state in EMR."""
         return next(step.state for _, step in _steps() if step.id == step_id)
 
     def wait_for_end(self, step_id: str) -> None:
-        """Wait until the step is done, or failed."""
+        """Wait until the step has completed or failed."""
         while self.state(step_id) in {"PENDING", "RUNNING"}:
             time.sleep(0.1)
 
     def output(self, step_id: str) -> str:
-        """What the step wrote so far, to both streams."""
+        """The step's output so far, of both streams."""
         return (self._folder / step_id / "stderr").read_text(errors="replace")
 
     def is_running(self, step_id: str) -> bool:
-        """Whether the step's process lives."""
+        """Whether the step's process is alive."""
         process = self._processes.get(step_id)
         return process is not None and process.poll() is None
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
             for cluster, step in _steps():
-                # moto calls the first step running from the start.
+                # moto reports the first step as RUNNING from the start.
                 waits = step.id not in self.begun and step.state in {"PENDING", "RUNNING"}
                 if waits and cluster.name == self._name and cluster.state in {"WAITING", "RUNNING"}:
                     self.begun.add(step.id)
@@ -147,13 +147,13 @@ class EmulatedCluster:
         self._keep_log(step, folder / "stderr")
 
     def _local(self, args: list[str]) -> list[str]:
-        """The step's command line on this machine's Spark."""
+        """The step's command line for this machine's Spark."""
         args = [arg.replace("/opt/fruits/env", str(self._environment)) for arg in args]
         args = [arg.replace("/usr/lib/spark/", f"{SPARK_HOME}/") for arg in args]
         return [self._master if arg == "yarn" else arg for arg in args]
 
     def _environ(self, folder: Path) -> dict[str, str]:
-        """What a step's process finds on a node: Java, Spark, S3; none of the test's own Python."""
+        """A step's environment on a node: Java, Spark and S3, not the tests' Python."""
         conf = folder / "conf"
         conf.mkdir()
         defaults = _s3a() | {
@@ -163,7 +163,7 @@ class EmulatedCluster:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.driver.memory": "1g",
-            # On a node these come from its role and from EMR's own settings.
+            # On a node these come from its role and from EMR's settings.
             "spark.executorEnv.AWS_ENDPOINT_URL": self._url,
             "spark.executorEnv.AWS_ACCESS_KEY_ID": "test",
             "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "test",
@@ -181,12 +181,12 @@ class EmulatedCluster:
             "SPARK_CONF_DIR": str(conf),
             "SPARK_WORKER_DIR": str(folder / "work"),
             "SPARK_LOCAL_DIRS": str(folder / "local"),
-            "SPARK_LOCAL_IP": "127.0.0.1",  # of its workers, too
+            "SPARK_LOCAL_IP": "127.0.0.1",  # also for its workers
             "SPARK_SUBMIT_OPTS": java.OPTIONS,
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
-            # No region: nobody promises one in a step's process.
+            # No region: it is not guaranteed in a step's process.
         } | self._variables
 
     def _keep_log(self, step: Any, log: Path) -> None:
@@ -200,7 +200,7 @@ class EmulatedCluster:
 
 
 def start_cluster(name: str, log_uri: str) -> str:
-    """A waiting cluster of that name; its id."""
+    """Start a waiting cluster of that name; returns its id."""
     answer = client("emr", REGION).run_job_flow(
         Name=name,
         ReleaseLabel="emr-7.13.0",
@@ -220,7 +220,7 @@ def start_cluster(name: str, log_uri: str) -> str:
 
 
 def _s3a() -> dict[str, str]:
-    """S3A on the class path, as a node has its own S3."""
+    """S3A on the class path, in place of a node's S3 libraries."""
     config = s3_config()
     del config["spark.jars.packages"]
     return config | {
@@ -234,7 +234,7 @@ def _s3a_class_path() -> str:
 
 
 def _steps() -> list[tuple[Any, Any]]:
-    # moto's server takes every EMR call for one to us-east-1.
+    # moto's server treats every EMR call as one to us-east-1.
     backends = list(emr_backends[ACCOUNT].values())
     clusters = [cluster for backend in backends for cluster in list(backend.clusters.values())]
     return [(cluster, step) for cluster in clusters for step in list(cluster.steps)]

@@ -1,11 +1,11 @@
-"""An asset whose first try fails on the cluster, where it travels beside the project's own code."""
+"""An asset whose first attempt fails on the cluster; shipped together with the project's code."""
 
 from typing import Any
 
 import dagster as dg
 
 HERE: dict[str, Any] = {}
-"""The launcher, on the host. A step on the cluster imports this anew, and has none."""
+"""The launcher, set on the host only: a step on the cluster imports this module again."""
 
 
 @dg.resource

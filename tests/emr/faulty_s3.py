@@ -1,4 +1,4 @@
-"""A second door to moto's buckets with faults at it: S3 on a bad day. No tests here."""
+"""A server for moto's buckets that injects faults of S3. No tests here."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Environ = dict[str, Any]
 
 
 class Fault(StrEnum):
-    """What may become of a call in place of its answer."""
+    """A fault instead of the regular response."""
 
     SLOW_DOWN = "503 SlowDown"
     SLOW = "slow"
     RESET = "connection reset"
-    ANSWER_LOST = "done, but the connection is reset before the answer"
-    ANSWER_WRONG = "done, but the answer is 500 InternalError"
+    ANSWER_LOST = "done, but the connection is reset before the response"
+    ANSWER_WRONG = "done, but the response is 500 InternalError"
     EXPIRED = "ExpiredToken"
     DENIED = "AccessDenied"
 
 
 Rule = Callable[[int, str, str], Fault | None]
-"""Given the call's number, method and path: what goes wrong with it."""
+"""Returns the fault for a call's number, method and path."""
 
 SLOW_SECONDS = 0.4
 
@@ -67,7 +67,7 @@ class FaultyS3:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The endpoint."""
         return f"http://127.0.0.1:{self._server.port}"
 
     @contextmanager
@@ -92,14 +92,14 @@ class FaultyS3:
         if fault in {Fault.ANSWER_LOST, Fault.ANSWER_WRONG}:
             list(self._moto(environ, lambda *_: None))
         elif fault is not Fault.RESET:
-            get_input_stream(environ).read()  # else closing would reset the connection
+            get_input_stream(environ).read()  # otherwise closing would reset the connection
         if fault in {Fault.RESET, Fault.ANSWER_LOST}:
             _reset(environ["werkzeug.socket"])
         return _error(environ, *_ANSWERS[fault])(environ, start_response)
 
 
 def every(nth: int, *faults: Fault) -> Rule:
-    """Every nth call meets the next of these faults."""
+    """Every nth call gets the next of these faults."""
 
     def rule(number: int, _method: str, _path: str) -> Fault | None:
         return None if number % nth else faults[number // nth % len(faults)]

@@ -1,4 +1,4 @@
-"""S3 on a bad day: failed calls are repeated; what cannot be done is reported with its remedy."""
+"""Faults of S3: failed calls are retried, and permanent failures are reported with the fix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINUTE = 60.0
 
 @pytest.fixture
 def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
-    """A bucket of the test's own with a few pictures."""
+    """A separate bucket with a few pictures."""
     name = new_bucket(REGION)
     for file in sorted(sample.rglob("*.jpg"))[:: 240 // PICTURES]:
         key = f"input/{file.relative_to(sample)}"
@@ -36,7 +36,7 @@ def bucket(aws: str, sample: Path) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def run(bucket: str, tmp_path: Path) -> Run:
-    """A command on this machine, with a home of its own, whose S3 goes by the rule."""
+    """Run a command with a separate home, and S3 with the faults of the rule."""
     java.s3a_jars()
 
     def execute(rule: Rule, *command: str) -> subprocess.CompletedProcess[str]:
@@ -60,9 +60,7 @@ def materialize(select: str) -> tuple[str, ...]:
     return ("dagster", "asset", "materialize", "--select", select, *config)
 
 
-def test_where_every_tenth_call_fails_the_run_succeeds_and_nothing_is_lost(
-    run: Run, bucket: str
-) -> None:
+def test_a_run_succeeds_and_loses_nothing_if_every_tenth_call_fails(run: Run, bucket: str) -> None:
     faults = (Fault.SLOW_DOWN, Fault.RESET, Fault.SLOW, Fault.ANSWER_LOST)
     done = run(every(10, *faults), *materialize("*"))
     assert done.returncode == 0, done.stderr[-6000:]
@@ -75,7 +73,7 @@ def test_where_every_tenth_call_fails_the_run_succeeds_and_nothing_is_lost(
     assert "cannot run" not in checked.stdout
 
 
-def test_access_denied_on_one_prefix_is_told_with_the_prefix_and_the_remedy_within_a_minute(
+def test_access_denied_is_reported_with_prefix_and_fix_within_a_minute(
     run: Run,
 ) -> None:
     def deny(_number: int, method: str, path: str) -> Fault | None:
@@ -89,7 +87,7 @@ def test_access_denied_on_one_prefix_is_told_with_the_prefix_and_the_remedy_with
     assert time.monotonic() - started < MINUTE
 
 
-def test_credentials_that_expire_in_mid_run_are_told_with_the_remedy_within_a_minute(
+def test_expired_credentials_are_reported_with_the_fix_within_a_minute(
     run: Run, bucket: str
 ) -> None:
     expired_at: list[float] = []

@@ -1,4 +1,4 @@
-"""Commits on S3's bad days: each is made once or not at all, whatever became of the answer."""
+"""Commits with faults of S3: each is applied once or not at all, even if the response is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEDGER = RejectedImagesStatistics(digest="d", input="s3://bucket/input", fingerp
 
 @pytest.fixture
 def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # noqa: ARG001
-    """This process's S3, without a fault so far."""
+    """The S3 of this process, initially without faults."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
         reset_clients()
@@ -36,7 +36,7 @@ def tables(bucket: str, s3: FaultyS3) -> Tables:  # noqa: ARG001
 
 
 def once(method: str, part: str, fault: Fault | Callable[[], None]) -> Rule:
-    """The first such call meets the fault, or happens after what is called."""
+    """The first matching call gets the fault, or happens after the given function."""
     left = [1]
 
     def rule(_number: int, called: str, path: str) -> Fault | None:
@@ -63,7 +63,7 @@ def files_of(tables: Tables) -> list[str]:
 @pytest.mark.parametrize(
     "fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.ANSWER_LOST, Fault.ANSWER_WRONG]
 )
-def test_a_commit_that_meets_a_fault_is_made_once(
+def test_a_commit_with_a_fault_is_applied_once(
     fault: Fault, earlier: list[str], s3: FaultyS3, tables: Tables
 ) -> None:
     for run_id in earlier:
@@ -77,7 +77,7 @@ def test_a_commit_that_meets_a_fault_is_made_once(
 
 
 @pytest.mark.parametrize("earlier", [[], ["first"]], ids=["first commit", "later commit"])
-def test_of_two_commits_at_the_same_moment_one_is_refused(
+def test_one_of_two_simultaneous_commits_is_refused(
     earlier: list[str], s3: FaultyS3, tables: Tables
 ) -> None:
     for run_id in earlier:
@@ -95,7 +95,7 @@ def test_of_two_commits_at_the_same_moment_one_is_refused(
 
 
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.ANSWER_LOST])
-def test_deletes_that_meet_a_fault_are_repeated(
+def test_deletes_with_a_fault_are_retried(
     fault: Fault, bucket: str, s3: FaultyS3, tables: Tables
 ) -> None:
     commit(tables, "first")
@@ -115,7 +115,7 @@ def test_deletes_that_meet_a_fault_are_repeated(
     ("fault", "remedy"),
     [(Fault.DENIED, "needs this action on this prefix"), (Fault.EXPIRED, "aws sso login")],
 )
-def test_a_commit_that_cannot_be_made_is_told_with_the_prefix_and_the_remedy(
+def test_a_failed_commit_is_reported_with_prefix_and_fix(
     fault: Fault, remedy: str, s3: FaultyS3, tables: Tables
 ) -> None:
     commit(tables, "first")

@@ -1,4 +1,4 @@
-"""What EMR documents and moto does not do, and what the launcher makes of it."""
+"""EMR's documented rules that moto lacks, and how the launcher handles them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDING = "fruits-ending"
 
 @pytest.fixture
 def ended(account: Account) -> str:
-    """A cluster that has ended."""
+    """A terminated cluster."""
     found = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
     client("emr", REGION).terminate_job_flows(JobFlowIds=[found])
     return found
@@ -48,21 +48,21 @@ def test_a_cluster_that_runs_several_steps_refuses_actions_on_failure(
         submission.add_step(cluster_id, a_step(action), REGION)
 
 
-def test_too_long_an_argument_is_refused(account: Account) -> None:
+def test_an_argument_that_is_too_long_is_refused(account: Account) -> None:
     cluster_id = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
     with pytest.raises(AwsError, match="less than or equal to 10280"):
         submission.add_step(cluster_id, a_step(argument="x" * 10_281), REGION)
 
 
-def test_a_cluster_that_has_ended_takes_no_step_and_that_is_no_error(ended: str) -> None:
+def test_a_step_for_a_terminated_cluster_is_not_added_and_not_an_error(ended: str) -> None:
     assert submission.add_step(ended, a_step(), REGION) is None
 
 
-def test_a_step_of_a_cluster_that_has_ended_needs_no_cancelling(ended: str) -> None:
+def test_a_step_of_a_terminated_cluster_needs_no_cancellation(ended: str) -> None:
     assert "ended with cluster" in submission.cancel_step(ended, "s-1", REGION)
 
 
-def test_a_cluster_that_dies_under_a_step_is_told_and_not_waited_for(account: Account) -> None:
+def test_a_cluster_that_terminates_during_a_step_is_reported_at_once(account: Account) -> None:
     found = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
     step_id = submission.add_step(found, a_step(), REGION)
     assert step_id is not None
@@ -88,7 +88,7 @@ def follow(account: Account, cluster_id: str, step_id: str) -> None:
     assert list(launcher.follow(LaunchedStep(context, cluster_id, step_id, files))) == []
 
 
-def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
+def test_a_step_is_followed_while_emr_throttles_longer_than_boto3_retries(
     account: Account,
     add_step: AddStep,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,7 +104,7 @@ def test_a_step_is_followed_while_emr_throttles_for_longer_than_boto3_repeats(
     assert account.cluster.state(step_id) == "COMPLETED"
 
 
-def test_a_step_whose_cluster_may_not_be_looked_at_is_not_followed(account: Account) -> None:
+def test_a_step_on_an_inaccessible_cluster_is_not_followed(account: Account) -> None:
     with pytest.raises(AwsError, match="is not valid"):
         follow(account, "j-UNKNOWN", "s-1")
 
@@ -118,7 +118,7 @@ def late(account: Account) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("late")
-def test_emrs_log_is_waited_for_and_that_is_said(account: Account, add_step: AddStep) -> None:
+def test_waiting_for_emrs_log_is_reported(account: Account, add_step: AddStep) -> None:
     cluster_id, step_id = add_step(["sh", "-c", "echo the reason >&2; exit 1"])
     account.cluster.wait_for_end(step_id)
     said: list[str] = []
@@ -129,7 +129,7 @@ def test_emrs_log_is_waited_for_and_that_is_said(account: Account, add_step: Add
     assert len(said) == 1 and f"copies the step's log to {state.log_file}" in said[0]
 
 
-def test_a_log_that_does_not_come_is_named(account: Account, add_step: AddStep) -> None:
+def test_a_missing_log_is_named(account: Account, add_step: AddStep) -> None:
     account.cluster.log_delay_seconds = 600
     cluster_id, step_id = add_step(["sh", "-c", "exit 1"])
     account.cluster.wait_for_end(step_id)
@@ -167,7 +167,7 @@ VALID: dict[str, Any] = {
         ({"Instances": {"KeepJobFlowAliveWhenNoSteps": True}}, "instance groups"),
     ],
 )
-def test_a_cluster_is_not_started_by_arguments_that_emr_refuses(
+def test_emr_refuses_invalid_arguments_of_a_new_cluster(
     account: Account,  # noqa: ARG001
     change: dict[str, Any],
     said: str,

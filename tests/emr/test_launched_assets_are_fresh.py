@@ -1,4 +1,4 @@
-"""What a step on the cluster cannot know of its inputs: the stock launcher leaves it unknown."""
+"""Data versions of inputs, which a step on the cluster does not know and our launcher adds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 
 
 def events_of_the_cluster(step_context: StepExecutionContext) -> list[Any]:
-    """Run the step as on the cluster: from its order, with an instance of its own."""
+    """Run the step as on the cluster: from its definition, with a separate instance."""
     order, events = Order.for_step({}, step_reference(step_context)), list[Any]()
     run_step(Order.parse(order.dump()).step_reference(), events.append)
     return parse_events(dump_events(events))
 
 
 class Stock(EmrPySparkStepLauncher):
-    """dagster-aws's own from where the step's events come back."""
+    """dagster-aws's launcher, from the point where it receives the step's events."""
 
     def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
         events = events_of_the_cluster(step_context)
@@ -43,7 +43,7 @@ class Stock(EmrPySparkStepLauncher):
 
 
 class Ours(FruitsStepLauncher):
-    """This project's, from there too."""
+    """This project's launcher, from the same point."""
 
     def launch_step(self, step_context: StepExecutionContext) -> Iterator[Any]:
         relay = EventRelay(step_context, StepFiles(self.storage), "none", REGION)
@@ -98,7 +98,7 @@ def _definitions(launcher: dg.ResourceDefinition) -> dg.Definitions:
 @pytest.mark.parametrize(
     ("job", "status"), [(stock_job, StaleStatus.STALE), (our_job, StaleStatus.FRESH)]
 )
-def test_a_launched_asset_is_unsynced_by_the_stock_launcher_and_fresh_by_ours(
+def test_a_launched_asset_is_stale_with_the_stock_launcher_and_fresh_with_ours(
     job: Any, status: StaleStatus
 ) -> None:
     with dg.instance_for_test() as instance:

@@ -1,4 +1,4 @@
-"""The faults of dagster-aws's launcher, and that ours has none of them."""
+"""Faults of dagster-aws's launcher that this project's launcher does not have."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STAGING = Location.parse("s3://bucket/data/staging")
 
 @pytest.fixture
 def stock(account: Account) -> Any:
-    """dagster-aws's own, as its documentation shows it."""
+    """dagster-aws's launcher, configured as in its documentation."""
     return EmrPySparkStepLauncher(
         region_name=REGION,
         staging_bucket=account.bucket,
@@ -66,7 +66,7 @@ def test_a_step_without_its_deployment_refuses_to_run(monkeypatch: pytest.Monkey
     assert REMOTE not in os.environ
 
 
-def test_a_step_takes_over_every_setting_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_uses_exactly_the_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"FRUITS_STORAGE": "/left/over", "FRUITS_INPUT": "/too"})
     adopt({"FRUITS_DEPLOYMENT": "emr", "FRUITS_STORAGE": "s3://bucket/data"})
     assert os.environ == {
@@ -76,15 +76,15 @@ def test_a_step_takes_over_every_setting_of_the_host(monkeypatch: pytest.MonkeyP
     }
 
 
-def test_a_retry_reads_none_of_the_first_tries_events(stock: Any) -> None:
+def test_a_retry_reads_no_events_of_the_first_attempt(stock: Any) -> None:
     key = stock._artifact_s3_key("run", "pca", "events.pkl")
-    assert "attempt" not in key, "the stock launcher is fixed: ours need not do it any more"
+    assert "attempt" not in key, "the stock launcher is fixed: ours no longer needs this"
     first, second = (StepFiles.for_attempt(STAGING, "run", "pca", n).events for n in (0, 1))
     assert first != second
 
 
 def definition(account: Account, order: Order, run_id: str = "run") -> dict[str, Any]:
-    """A step of this project, its files put into the account."""
+    """A step definition of this project, with its files uploaded to the account."""
     staging = account.tables.root / "staging"
     files = StepFiles.for_attempt(staging, run_id, "pca", 0)
     package = code_package.build()
@@ -94,18 +94,16 @@ def definition(account: Account, order: Order, run_id: str = "run") -> dict[str,
     return submission.step_definition("pca", files, sha256, code, package, REGION, config)
 
 
-def test_a_failed_step_cancels_nothing_else_on_a_cluster_that_runs_several(
-    account: Account, stock: Any
-) -> None:
+def test_a_failed_step_does_not_cancel_other_steps(account: Account, stock: Any) -> None:
     assert stock._get_emr_step_def("run", "pca", "pca")["ActionOnFailure"] == "CANCEL_AND_WAIT"
     assert definition(account, Order({}, "{}"))["ActionOnFailure"] == "CONTINUE"
 
 
-def test_keys_of_dynamic_steps_hold_no_brackets() -> None:
+def test_keys_of_dynamic_steps_contain_no_brackets() -> None:
     assert "[" not in StepFiles.for_attempt(STAGING, "run", "pca[3]", 0).events.path
 
 
-def test_a_crash_before_dagster_starts_is_told_with_its_last_lines_without_waiting_for_emrs_log(
+def test_a_crash_before_dagster_starts_is_reported_without_waiting_for_emrs_log(
     account: Account, add_step: AddStep
 ) -> None:
     step = definition(account, Order({}, "{}"), "crash")
@@ -118,7 +116,7 @@ def test_a_crash_before_dagster_starts_is_told_with_its_last_lines_without_waiti
     assert "has no settings (FRUITS_DEPLOYMENT=emr" in reason
 
 
-def test_what_travels_with_a_step_is_json_with_its_settings_and_its_reference(
+def test_a_step_definition_is_json_with_settings_and_step_reference(
     account: Account,
 ) -> None:
     settings = {"FRUITS_DEPLOYMENT": "emr"}
@@ -135,7 +133,7 @@ def test_the_stock_launcher_sends_no_settings_with_a_step(stock: Any, account: A
     assert pickle.loads(body) == "the step", "the stock launcher is fixed"
 
 
-def test_the_stock_launchers_zip_holds_the_whole_folder_or_nothing(tmp_path: Path) -> None:
+def test_the_stock_launchers_zip_contains_the_whole_folder_or_nothing(tmp_path: Path) -> None:
     def zipped(folder: Path) -> set[str]:
         for name in (".git/HEAD", ".venv/lib/tensorflow.py", "data/1.jpg", "code.py"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +150,7 @@ def test_the_stock_launchers_zip_holds_the_whole_folder_or_nothing(tmp_path: Pat
     assert {name.split("/")[0] for name in ours} == {"fruits_assets", "spark_src"}
 
 
-def test_the_stock_launcher_says_only_that_a_step_failed_and_ours_why(
+def test_only_our_launcher_reports_why_a_step_failed(
     stock: Any, account: Account, add_step: AddStep
 ) -> None:
     cluster_id, step_id = add_step(["sh", "-c", "echo the reason >&2; exit 1"])

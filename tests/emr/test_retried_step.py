@@ -1,4 +1,4 @@
-"""A step that fails on the cluster and is tried again, while EMR throttles and a cluster ends."""
+"""A step that fails on the cluster and is retried, while EMR throttles and a cluster terminates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Run = Callable[[FruitsStepLauncher, str], list[Any]]
 
 @pytest.fixture
 def with_the_assets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's code as it travels, and the module of the assets that fail."""
+    """The code package with the module of the failing asset added."""
     package = code_package.build()
     content = io.BytesIO(package.content)
     with zipfile.ZipFile(content, "a") as archive:
@@ -53,7 +53,7 @@ def launcher(account: Account) -> FruitsStepLauncher:
 
 @pytest.fixture
 def run(with_the_assets: None) -> Run:  # noqa: ARG001
-    """Run a job of the module with a launcher: all events."""
+    """Run a job of the module with a launcher; returns all events."""
 
     def execute(launcher: FruitsStepLauncher, name: str) -> list[Any]:
         fails_once = importlib.import_module(MODULE.stem)
@@ -65,7 +65,7 @@ def run(with_the_assets: None) -> Run:  # noqa: ARG001
     return execute
 
 
-def test_a_retry_succeeds_while_emr_throttles_and_a_cluster_ends_and_no_event_is_repeated(
+def test_a_retry_succeeds_despite_throttling_and_a_terminated_cluster_without_repeated_events(
     account: Account, launcher: FruitsStepLauncher, run: Run
 ) -> None:
     before = set(account.cluster.begun)
@@ -79,6 +79,6 @@ def test_a_retry_succeeds_while_emr_throttles_and_a_cluster_ends_and_no_event_is
     assert not account.emr.ends_before and not account.emr.throttled.total()
     described = client("emr", REGION).describe_cluster(ClusterId=ended)
     assert described["Cluster"]["Status"]["State"] == "TERMINATED"
-    # What failed in Dagster failed in EMR, too.
+    # The step that failed in Dagster also failed in EMR.
     steps = {account.cluster.state(step) for step in account.cluster.begun - before}
     assert steps == {"FAILED", "COMPLETED"}

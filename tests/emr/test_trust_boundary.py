@@ -1,4 +1,4 @@
-"""Code and data that cross a border: nothing is unpickled, nothing runs whose digest is another."""
+"""Trust boundaries: nothing is unpickled, and nothing runs with a different digest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_source_unpickles() -> None:
 
 
 class Planted:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -92,7 +92,7 @@ def relay(account: Account, tmp_path: Path) -> Iterator[EventRelay]:
         lambda _: b"",
     ],
 )
-def test_what_is_no_list_of_events_is_refused_and_runs_nothing(
+def test_invalid_events_are_refused_and_run_nothing(
     relay: Any, planted: Any, tmp_path: Path
 ) -> None:
     put(relay.files.events, planted(tmp_path / "trace"))
@@ -119,7 +119,7 @@ def dagster_event(kind: dg.DagsterEventType, step_key: str | None) -> dg.Dagster
         entry(step_key=None, event=dagster_event(dg.DagsterEventType.RUN_CANCELED, None)),
     ],
 )
-def test_an_event_that_speaks_for_another_step_or_for_the_run_is_refused(
+def test_an_event_of_another_step_or_of_the_run_is_refused(
     relay: Any, forged: dg.EventLogEntry
 ) -> None:
     put(relay.files.events, dump_events([entry(), forged]))
@@ -128,7 +128,7 @@ def test_an_event_that_speaks_for_another_step_or_for_the_run_is_refused(
     assert relay.instance.all_logs("another run") == []
 
 
-def test_each_event_is_stored_once_in_its_order(relay: Any) -> None:
+def test_each_event_is_stored_once_and_in_order(relay: Any) -> None:
     first, second = entry(), entry(event=dagster_event(dg.DagsterEventType.STEP_START, "pca"))
     put(relay.files.events, dump_events([first]))
     assert list(relay.new_events()) == []
@@ -138,13 +138,13 @@ def test_each_event_is_stored_once_in_its_order(relay: Any) -> None:
     assert list(relay.new_events()) == []
 
 
-def test_events_are_the_same_after_the_way() -> None:
+def test_events_survive_serialization() -> None:
     events = [entry(), entry(event=dagster_event(dg.DagsterEventType.STEP_START, "pca"))]
     assert parse_events(dump_events(events)) == events
 
 
 @pytest.mark.parametrize("changed", ["code", "order"])
-def test_a_step_runs_nothing_that_was_changed_after_the_host_sent_it(
+def test_a_step_does_not_run_files_changed_after_the_upload(
     account: Account, add_step: AddStep, changed: str
 ) -> None:
     staging = account.tables.root / "staging"

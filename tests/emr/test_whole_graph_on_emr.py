@@ -1,4 +1,4 @@
-"""The whole graph through Dagster's own command, on a cluster that has the packed environment."""
+"""The whole graph with Dagster's command, on a cluster with the packed environment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ASSETS = (
 
 @pytest.fixture(scope="module")
 def materialized(account: Account) -> str:
-    """The log of a run of everything."""
+    """The log of a run of all assets."""
     done = account.run("dagster", "asset", "materialize", "--select", "*")
     assert done.returncode == 0, done.stderr[-8000:]
     return done.stderr
@@ -54,16 +54,14 @@ def versions(account: Account) -> dict[str, int]:
     return {asset: account.tables.current(asset).version for asset in ASSETS}
 
 
-def test_every_asset_is_in_the_bucket_with_all_its_rows(
-    account: Account, materialized: str
-) -> None:
+def test_every_asset_is_in_the_bucket_with_all_rows(account: Account, materialized: str) -> None:
     assert "RUN_SUCCESS" in materialized
     assert {asset for asset in ASSETS if account.tables.find(asset)} == set(ASSETS)
     for asset in ("raw_images", "mobilenet_features", "pca_components", "csv_export"):
         assert account.tables.current(asset).statistics.rows == 240
 
 
-def test_features_are_those_of_one_machine_to_the_bit_and_components_to_six_digits(
+def test_features_equal_those_of_one_machine_exactly_and_components_to_six_digits(
     account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     rows = rows_of(account, "mobilenet_features")
@@ -91,7 +89,7 @@ def test_events_and_progress_of_the_cluster_are_in_the_runs_log(
 
 
 def stale(account: Account, *changed: str) -> set[str]:
-    """What is not fresh, where the code version of some assets is another one."""
+    """The stale assets after changing the code versions of some assets."""
     variables = {key[7:].lower(): value for key, value in account.variables.items()}
     names = ("deployment", "input", "storage", "cluster")
     settings = Settings(**{name: variables[name] for name in names})  # type: ignore[arg-type]
@@ -111,14 +109,14 @@ def test_nothing_is_stale_afterwards(account: Account) -> None:
     assert stale(account) == set()
 
 
-def test_another_version_of_pcas_code_makes_pca_alone_stale_and_what_follows_it(
+def test_a_new_code_version_of_pca_makes_only_pca_and_its_downstream_stale(
     account: Account,
 ) -> None:
     pca = {"pca_model", "pca_components"}
     assert stale(account, *pca) - {"csv_export"} == pca
 
 
-def test_materializations_say_what_the_cluster_cost(account: Account) -> None:
+def test_materializations_report_the_cluster_costs(account: Account) -> None:
     with dg.DagsterInstance.from_config(str(account.home)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("mobilenet_features"))
     assert event is not None
@@ -134,13 +132,13 @@ def test_the_path_of_an_asset_is_its_uri_in_the_bucket(account: Account) -> None
     assert done.stdout.strip() == uri, done.stderr
 
 
-def test_every_check_holds_on_the_bucket(account: Account) -> None:
+def test_every_check_passes_on_the_bucket(account: Account) -> None:
     done = account.run("fruits", "check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILS" not in done.stdout
 
 
-def test_pca_alone_reads_no_image_and_leaves_the_features_as_they_were(account: Account) -> None:
+def test_pca_alone_does_not_change_images_or_features(account: Account) -> None:
     before = versions(account)
     twenty = '{"ops": {"pca_model": {"config": {"n_components": 20}}}}'
     select = ("--select", "pca_model+", "--config-json", twenty)
@@ -152,7 +150,7 @@ def test_pca_alone_reads_no_image_and_leaves_the_features_as_they_were(account: 
     assert {len(row["pca"]) for row in rows_of(account, "pca_components")} == {20}
 
 
-def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
+def test_steps_run_with_the_python_of_the_packed_environment(
     account: Account,
 ) -> None:
     setting = "spark.pyspark.driver.python="
@@ -163,7 +161,7 @@ def test_steps_run_with_the_packed_environments_python_and_nothing_of_the_tests(
     assert not any(str(Path(__file__).parents[2]) in python for python in pythons)
 
 
-def test_tables_keep_their_schemas_on_the_way(account: Account) -> None:
+def test_tables_have_their_schemas(account: Account) -> None:
     for asset in ("raw_images", "rejected_images", "mobilenet_features", "pca_components"):
         found, wanted = read_table(account.tables, asset).schema, schema_of(asset)
         assert (found.names, found.types) == (wanted.names, wanted.types)

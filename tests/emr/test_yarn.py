@@ -1,4 +1,4 @@
-"""Steps on a real YARN: the assets' own code, executors that come, are killed and are replaced.
+"""Steps on a real YARN: the code of the assets, with executors that are added, killed and replaced.
 
 `uv run pytest -m yarn` runs the sample with an executor killed, and counts tasks and executors.
 `uv run pytest -m yarn_whole` runs the whole graph, with an executor and then a node manager killed.
@@ -73,14 +73,14 @@ def yarn_account(
 
 @pytest.fixture
 def account(yarn_account: Account) -> Account:
-    """What `add_step` works on."""
+    """The account that `add_step` uses."""
     return yarn_account
 
 
 def materialize(
     account: Account, select: str, disturb: Callable[[], object] | None = None, step: int = 0
 ) -> tuple[str, float]:
-    """Run assets; while the step of that number computes, disturb it. Its log, and seconds."""
+    """Run assets and call `disturb` during the step of that number. Returns the log and seconds."""
     before, started = set(account.cluster.begun), time.monotonic()
     done: list[subprocess.CompletedProcess[str]] = []
     command = ("dagster", "asset", "materialize", "--select", select)
@@ -104,7 +104,7 @@ def rows_of(account: Account, asset: str) -> list[dict[str, Any]]:
 def require_features_of_one_machine(
     account: Account, sample: Path, mobilenet: MobilenetModel
 ) -> np.ndarray[Any, Any]:
-    """To the bit; those of this machine."""
+    """Require that the features are bit-identical to those of this machine, and return them."""
     rows = rows_of(account, "mobilenet_features")
     files = sorted(file.relative_to(sample).as_posix() for file in sample.rglob("*.jpg"))
     assert [row["path"] for row in rows] == files
@@ -117,7 +117,7 @@ def require_features_of_one_machine(
 
 
 def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
-    """Kill one once its Python worker has worked for a moment."""
+    """Kill an executor whose Python worker has been running for a moment."""
 
     def kill() -> None:
         wait_for(yarn.executors, 90, "an executor")
@@ -128,7 +128,7 @@ def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
 
 
 @pytest.mark.yarn
-def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
+def test_the_number_of_tasks_depends_on_the_data_and_not_on_the_initial_cores(
     yarn_account: Account, add_step: AddStep, code: Path
 ) -> None:
     python = "/opt/fruits/env/bin/python"
@@ -140,25 +140,25 @@ def test_work_is_shared_out_by_the_data_and_not_by_the_cores_seen_at_the_start(
     said = yarn_account.cluster.output(step_id)
     assert yarn_account.cluster.state(step_id) == "COMPLETED", said[-6000:]
     found = json.loads(next(line for line in said.splitlines() if line.startswith('{"default')))
-    print(f"\n24 seconds of work: {found}", file=sys.stderr)  # noqa: T201 - for the log of CI
+    print(f"\n24 seconds of work: {found}", file=sys.stderr)  # noqa: T201 - for the CI log
     assert found["defaultParallelism at the start"] == 2
     assert found["tasks"] == 24
     assert found["executors"] == found["cores"] == yarn_module.MAX_EXECUTORS
 
 
 @pytest.mark.yarn
-def test_features_are_the_same_to_the_bit_where_an_executor_is_killed(
+def test_features_are_bit_identical_after_an_executor_was_killed(
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     log, seconds = materialize(yarn_account, FEATURES, kill_a_busy_executor(yarn), step=1)
-    print(f"\ningest and features, an executor killed: {seconds:.0f} s", file=sys.stderr)  # noqa: T201 - for the log of CI
+    print(f"\ningest and features, an executor killed: {seconds:.0f} s", file=sys.stderr)  # noqa: T201 - for the CI log
     assert "Spark on the cluster" in log and "Container from a bad node" in log
     assert log.count("is COMPLETED") == 2
     require_features_of_one_machine(yarn_account, sample, mobilenet)
 
 
 @pytest.mark.yarn
-def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step: AddStep) -> None:
+def test_the_run_reports_why_no_executor_starts(yarn_account: Account, add_step: AddStep) -> None:
     files = StepFiles(yarn_account.tables.root / "staging" / "no-executor")
     step = submission.step_definition(
         "no executor",
@@ -184,7 +184,7 @@ def test_why_no_executor_starts_reaches_the_run(yarn_account: Account, add_step:
 
 
 @pytest.mark.yarn_whole
-def test_the_whole_graph_is_that_of_one_machine_where_a_node_manager_ends(
+def test_the_whole_graph_equals_that_of_one_machine_after_a_node_manager_stopped(
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     def end_a_node() -> None:

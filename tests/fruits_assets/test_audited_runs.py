@@ -26,7 +26,7 @@ Parts = Callable[[Path, str], list[Path]]
 Digests = Callable[[Path], dict[str, str]]
 ErrorText = Callable[[dg.ExecuteInProcessResult], str]
 
-ANEW = {"mobilenet_features": {"recompute": True}}
+RECOMPUTE = {"mobilenet_features": {"recompute": True}}
 OTHER = hashlib.sha256(b"another model").hexdigest()
 
 
@@ -76,7 +76,7 @@ def test_incomplete_features_are_not_committed(
 ) -> None:
     file = parts(copied, "raw_images")[0]
     pq.write_table(pq.read_table(file).slice(1), file)
-    text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=ANEW)
+    text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=RECOMPUTE)
     assert "mobilenet_features: 239 rows were made of 240" in text
 
 

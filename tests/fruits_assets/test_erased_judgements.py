@@ -73,11 +73,11 @@ def test_the_classifier_equals_one_trained_on_the_remaining_images(
     assert 0 < kept.sums.n_images < before
     assert "Fig" not in kept.classes
     pca = load_current(tables.current("pca_model"))
-    retrained = classifier_files.train_head(tables.current("mobilenet_features"), None, pca)
-    np.testing.assert_array_equal(kept.sums.gram, retrained.stored.sums.sums.gram)
-    np.testing.assert_array_equal(kept.totals, retrained.stored.sums.totals)
-    np.testing.assert_allclose(head.weights, retrained.head.weights, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(head.offsets, retrained.head.offsets, rtol=0, atol=1e-9)
+    recomputed = classifier_files.train_head(tables.current("mobilenet_features"), None, pca)
+    np.testing.assert_array_equal(kept.sums.gram, recomputed.stored.sums.sums.gram)
+    np.testing.assert_array_equal(kept.totals, recomputed.stored.sums.totals)
+    np.testing.assert_allclose(head.weights, recomputed.head.weights, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(head.offsets, recomputed.head.offsets, rtol=0, atol=1e-9)
 
 
 def test_no_duplicate_or_doubtful_label_is_of_the_person(erased: tuple[Tables, int]) -> None:

@@ -95,10 +95,10 @@ def test_only_new_pictures_are_compared_and_each_planted_copy_is_found(
 def test_a_refresh_finds_what_comparing_everything_finds(planted: tuple[Path, Path]) -> None:
     tables = tables_in(planted[1])
     names = ("mobilenet_features", "pca_model")
-    retrained = health_files.refresh(*map(tables.current, names), before=None)
+    recomputed = health_files.refresh(*map(tables.current, names), before=None)
     kept = health_files.load(tables.current("data_health"), health_files.GROUPS)
-    assert retrained.compared == 242
-    assert retrained.health.groups["path"].tolist() == kept["path"].tolist()
+    assert recomputed.compared == 242
+    assert recomputed.health.groups["path"].tolist() == kept["path"].tolist()
 
 
 def test_the_checks_show_only_ids_of_the_copies(planted: tuple[Path, Path], check: Check) -> None:
@@ -126,15 +126,15 @@ def test_a_refreshed_classifier_equals_one_trained_from_scratch(planted: tuple[P
     tables = tables_in(planted[1])
     pca = load_current(tables.current("pca_model"))
     snapshot = tables.current("fruit_classifier")
-    retrained = classifier_files.train_head(tables.current("mobilenet_features"), None, pca)
+    recomputed = classifier_files.train_head(tables.current("mobilenet_features"), None, pca)
     kept, head = (
         load_sums(snapshot.data_location / classifier_files.SUMS),
         classifier_files.load_head(snapshot),
     )
     assert kept.sums.sums.n_images == 182
-    np.testing.assert_array_equal(kept.sums.totals, retrained.stored.sums.totals)
-    np.testing.assert_array_equal(kept.sums.sums.gram, retrained.stored.sums.sums.gram)
-    np.testing.assert_allclose(head.weights, retrained.head.weights, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(kept.sums.totals, recomputed.stored.sums.totals)
+    np.testing.assert_array_equal(kept.sums.sums.gram, recomputed.stored.sums.sums.gram)
+    np.testing.assert_allclose(head.weights, recomputed.head.weights, rtol=0, atol=1e-9)
 
 
 def test_an_unchanged_run_rebuilds_nothing(planted: tuple[Path, Path], run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Mutated pictures through ingest: what becomes of each, how long it takes and how much memory.
+"""Ingests mutated pictures, and reports outcomes, time and memory.
 
 Run: uv run python -m tests.fuzz [--count N] [--seed N] [--folder FOLDER]
 """
@@ -38,7 +38,7 @@ Trials = dict[str, tuple[str, Trial]]
 
 
 def main() -> None:
-    """Try each mutant by itself, then all through Spark; exit with 1 where a limit is passed."""
+    """Process each mutant separately, then all with Spark. Exit with 1 if a limit is exceeded."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 170)
     engine = used_engine(convert(Location.parse(str(WEIGHTS))).content)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def ingested(spark: SparkSession, folder: Path) -> dict[str, str]:
-    """`accepted` or the reason code of every file by its path, as ingest's two tables have it."""
+    """Path -> `accepted` or reason code, from both tables of ingest."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as storage:
         found = ingest(spark, tables_in(Path(storage)), folder)
         pictures = read_columns(found.raw.locations, ["path"])

@@ -1,6 +1,6 @@
-"""Small files that are made to take a decoder's memory or time, as large as a limit lets them be.
+"""Small files designed to use as much decoder memory or time as the limits allow.
 
-Each is made for so many megapixels: a test makes small ones of the very same build.
+Their size in megapixels is a parameter, so that tests can use small ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.fuzz.containers import (
 )
 
 _PIXEL = chunk(b"IDAT", zlib.compress(bytes(4)))
-_COLOUR_TYPES = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG's, with the numbers a pixel has
+_COLOUR_TYPES = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG color type -> channels
 
 
 def _sides(random: Random, megapixels: float) -> tuple[int, int]:
-    """A square or a thin strip of so many pixels, where 65,535 is as long as a side may be."""
+    """Dimensions of a square or thin strip with this number of pixels and sides up to 65,535."""
     pixels = int(megapixels * 1e6)
     longest = min(pixels, 65_000)
     width = pick(random, [int(pixels**0.5), longest, max(1, pixels // longest)])
@@ -70,7 +70,7 @@ def _png_text(random: Random, megapixels: float) -> bytes:
 
 
 def _png_profiles(random: Random, megapixels: float) -> bytes:
-    """Each just below the megabyte that Pillow decompresses of one."""
+    """Each is just below the megabyte that Pillow decompresses."""
     profile = chunk(b"iCCP", b"profile\0\0" + zeros(MEBIBYTE - 1))
     one = chunk(b"iCCP", b"profile\0\0" + zeros(int(megapixels * 10e6)))
     many = profile * int(megapixels * 400)
@@ -89,7 +89,7 @@ def _jpeg_large(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_scans(random: Random, megapixels: float) -> bytes:
-    """A progressive file whose last scan is repeated, up to the most that one may have."""
+    """A progressive file whose last scan is repeated up to the maximum number of scans."""
     sides = _sides(random, megapixels / pick(random, [1, 5, 25]))
     data = encoded(Image.new("RGB", sides), "JPEG", progressive=True, subsampling=0)
     last = data[positions(data, 0xDA)[-1] : -2]
@@ -108,7 +108,7 @@ def _jpeg_arithmetic(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_noise(random: Random, megapixels: float) -> bytes:
-    """As many coded bits as fit: no flat picture is as slow."""
+    """Maximum number of coded bits, which is slower than a flat picture."""
     side = int((megapixels * 1e6 / 4) ** 0.5)
     noise = random.integers(0, 256, (side, side, 3), np.uint8)
     progressive = bool(random.integers(2))
@@ -116,7 +116,7 @@ def _jpeg_noise(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_restarts(random: Random, megapixels: float) -> bytes:
-    """Restart markers are announced for every block and never come."""
+    """Restart markers are declared for every block but missing."""
     data = encoded(Image.new("RGB", _sides(random, megapixels)), "JPEG")
     return after_start(data, segment(0xDD, b"\0\1"))
 
@@ -134,7 +134,7 @@ def _gif_many_blocks(random: Random, megapixels: float) -> bytes:
 
 
 def _large_noise(random: Random, megapixels: float) -> bytes:
-    """Hardly a picture's beginning, and then as many bytes as ingest reads at all."""
+    """A truncated header followed by as many bytes as ingest reads."""
     start = pick(random, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd8\xff\xda\0\2", b"BM"])
     return bytes(start) + random.bytes(int(megapixels * MEBIBYTE * 0.9))
 

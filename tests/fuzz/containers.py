@@ -1,4 +1,4 @@
-"""Building blocks of PNG and JPEG files, sound or not, for the fuzz mutants."""
+"""Building blocks of valid and invalid PNG and JPEG files for the fuzz test."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ MEBIBYTE = 2**20
 
 
 def pick(random: Random, options: Sequence[Option]) -> Option:
-    """One of them, as it is: NumPy's own choice would make NumPy's types of them."""
+    """A random item, without conversion to a NumPy type."""
     return options[int(random.integers(len(options)))]
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:
-    """A PNG chunk with a right checksum."""
+    """A PNG chunk with a correct checksum."""
     checksum = zlib.crc32(kind + payload).to_bytes(4, "big")
     return struct.pack(">L", len(payload)) + kind + payload + checksum
 
 
 def header(width: int, height: int, depth: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
-    """The beginning of a PNG, any numbers in its header."""
+    """The start of a PNG with arbitrary header fields."""
     fields = struct.pack(">LLBBBBB", width, height, depth, colour, 0, 0, interlace)
     return PNG + chunk(b"IHDR", fields)
 
 
 def zeros(count: int) -> bytes:
-    """So many zero bytes, compressed a thousandfold: one block of them, copied."""
+    """Compressed zero bytes, built quickly by repeating one block."""
     block = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     repeated = block.compress(bytes(MEBIBYTE)) + block.flush(zlib.Z_FULL_FLUSH)
     last = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -48,7 +48,7 @@ def zeros(count: int) -> bytes:
 
 
 def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Kind and payload of each chunk of a sound PNG."""
+    """Kind and payload of each chunk of a valid PNG."""
     found, start = [], len(PNG)
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">L4s", data, start)
@@ -68,12 +68,12 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 
 def after_start(jpeg: bytes, extra: bytes) -> bytes:
-    """A JPEG with bytes put in directly behind its start."""
+    """A JPEG with bytes inserted after its start marker."""
     return jpeg[:2] + extra + jpeg[2:]
 
 
 def positions(jpeg: bytes, marker: int) -> list[int]:
-    """Where a marker's two bytes stand."""
+    """Position of a marker."""
     pair, found, start = bytes((0xFF, marker)), [], 0
     while (start := jpeg.find(pair, start)) >= 0:
         found.append(start)
@@ -82,12 +82,12 @@ def positions(jpeg: bytes, marker: int) -> list[int]:
 
 
 def encoded(picture: Image.Image, file_format: str, **options: Any) -> bytes:
-    """A picture as a file's bytes."""
+    """Encode a picture."""
     buffer = io.BytesIO()
     picture.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def gradient(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
-    """A small picture that is not flat."""
+    """A small picture with varying pixels."""
     return Image.radial_gradient("L").resize(size).convert(mode)

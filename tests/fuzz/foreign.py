@@ -1,4 +1,4 @@
-"""HEIC, WebP, AVIF, TIFF and BMP files for the fuzz: sound ones, damaged ones, and bombs."""
+"""HEIC, WebP, AVIF, TIFF and BMP files for the fuzz test: valid, damaged, and bombs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 from tests.fuzz.containers import Random, encoded, gradient, pick
 
 PICTURES = Path(__file__).parents[1] / "pictures"
-"""HEIC files: pi-heif decodes only, so that tests cannot make any."""
+"""HEIC files, because pi-heif cannot encode."""
 
 STARTS = (b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
 def seeds() -> list[bytes]:
-    """A sound file of each format, in the modes that matter."""
+    """A valid file of each format in the relevant modes."""
     heic = [file.read_bytes() for file in sorted(PICTURES.glob("*.heic"))]
     webp = [encoded(gradient(mode), "WEBP", lossless=mode != "RGB") for mode in ("RGB", "RGBA")]
     avif = [encoded(gradient(mode), "AVIF") for mode in ("L", "RGB", "RGBA")]
@@ -33,7 +33,7 @@ def seeds() -> list[bytes]:
 
 
 def is_foreign(data: bytes) -> bool:
-    """Whether a file is of one of these formats."""
+    """Whether a file has one of these formats."""
     return data.startswith(STARTS) or data[4:8] == b"ftyp"
 
 
@@ -42,7 +42,7 @@ def _foreign(random: Random, originals: Sequence[bytes]) -> bytearray:
 
 
 def _flipped(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Bytes of the header changed: there are sizes, offsets and counts."""
+    """Change bytes of the header, which contains sizes, offsets and counts."""
     data = _foreign(random, originals)
     for position in random.integers(12, min(len(data), 400), int(random.integers(1, 6))):
         data[position] = pick(random, [0, 1, 127, 255, int(random.integers(256))])
@@ -55,7 +55,7 @@ def _truncated(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _sizes(random: Random, originals: Sequence[bytes]) -> bytes:
-    """A number of the header exchanged for a very large or odd one, in either byte order."""
+    """Replace a number in the header by a large or invalid one, in either byte order."""
     data = _foreign(random, originals)
     place = int(random.integers(12, min(len(data) - 4, 700)))
     number = pick(random, [0, 1, 16_383, 65_535, 2**24 - 1, 2**31 - 1, 2**32 - 1])
@@ -64,7 +64,7 @@ def _sizes(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _heic_size(random: Random, originals: Sequence[bytes]) -> bytes:
-    """HEIC and AVIF say their size outside of the coded picture: another one than it has."""
+    """Change the size that HEIC and AVIF store outside the coded picture."""
     data = _foreign(random, [file for file in originals if b"ispe" in file])
     place = data.index(b"ispe") + 8
     struct.pack_into(">LL", data, place, *(pick(random, [0, 1, 64, 7000, 30_000]) for _ in "wh"))
@@ -100,7 +100,7 @@ def _tiff_large(random: Random, megapixels: float) -> bytes:
 
 
 def _tiff_many_pages(_: Random, megapixels: float) -> bytes:
-    """Directories without an entry, each with the place of the next."""
+    """Empty directories, each with the offset of the next."""
     count = int(megapixels * 1e5)
     pages = np.zeros(count, np.dtype([("entries", "<u2"), ("next", "<u4")]))
     pages["next"] = 8 + 6 * np.arange(1, count + 1)
@@ -109,7 +109,7 @@ def _tiff_many_pages(_: Random, megapixels: float) -> bytes:
 
 
 def _bmp_runs(_: Random, megapixels: float) -> bytes:
-    """Compressed by runs: a few bytes for very many pixels."""
+    """Run-length encoding: a few bytes for many pixels."""
     side = int((megapixels * 1e6) ** 0.5)
     runs = (b"\xff\0" * (side // 255 + 1) + b"\0\0") * side + b"\0\1"
     start = 54 + 4 * 256

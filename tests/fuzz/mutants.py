@@ -1,4 +1,4 @@
-"""Mutated pictures, the same ones each time: sound files damaged in a way that each kind names.
+"""Reproducible mutated pictures: valid files, damaged according to the kind of mutant.
 
 `bombs` has those that are made to be large or slow once they are decoded.
 """
@@ -31,14 +31,14 @@ from tests.fuzz.containers import (
 
 SEED = 360
 BOMB_EVERY = 50
-"""Every so many-th mutant is a bomb: they take a second each."""
+"""Interval of bombs among the mutants, as each takes a second."""
 
 LARGEST_SEED = 200_000
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file to be fed to ingest."""
+    """A mutated file."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class Mutant:
 
 
 def seeds(folders: Sequence[Path]) -> list[bytes]:
-    """Real pictures from folders, and made-up ones of every format and mode."""
+    """Real pictures from folders, and synthetic ones of every format and mode."""
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     real = [path.read_bytes() for path in files if path.stat().st_size <= LARGEST_SEED]
     exif = Image.Exif()
@@ -65,7 +65,7 @@ def seeds(folders: Sequence[Path]) -> list[bytes]:
 def mutants(
     originals: Sequence[bytes], count: int, megapixels: float = 50, seed: int = SEED
 ) -> Iterator[Mutant]:
-    """So many mutants, every kind in turn; bombs grow with `megapixels`."""
+    """Generate mutants of every kind in turn; `megapixels` is the size of bombs."""
     kinds, bombs = list(KINDS), list(BOMBS)
     for number in range(count):
         random = np.random.default_rng([seed, number])
@@ -163,7 +163,7 @@ def _jpeg_dimensions(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _jpeg_coding(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Another process than the data's: progressive, lossless, arithmetic, other sampling."""
+    """Change the coding process: progressive, lossless, arithmetic, other sampling."""
     data = bytearray(_jpeg(random, originals))
     frames = [place for code in (0xC0, 0xC2) for place in positions(bytes(data), code)]
     if frames and frames[0] + 20 < len(data):
@@ -184,7 +184,7 @@ def _jpeg_tables(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _jpeg_metadata(random: Random, originals: Sequence[bytes]) -> bytes:
-    """EXIF whose directories point at each other or outside, and any other application data."""
+    """EXIF with cyclic or invalid directory offsets, and other application data."""
     order = pick(random, ["<", ">"])
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
     entries = [
@@ -222,7 +222,7 @@ def _png_header(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _png_chunks(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Chunks left out, doubled, exchanged or changed inside, each with a right checksum."""
+    """Chunks removed, duplicated, swapped or modified, with correct checksums."""
     parts = chunks(_png(random, originals))
     for _ in range(int(random.integers(1, 4))):
         place, other = (int(number) for number in random.integers(0, len(parts), 2))

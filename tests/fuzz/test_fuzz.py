@@ -1,4 +1,4 @@
-"""Mutated pictures through ingest: each is accounted for, and none costs a worker its life.
+"""Ingests mutated pictures: each is accounted for, and none crashes a worker.
 
 `uv run python -m tests.fuzz` tries 10,000; here are some hundred of the same.
 """
@@ -71,7 +71,7 @@ def test_every_mutant_that_is_accepted_has_features(files: list[Mutant], engine:
 
 
 def test_no_bomb_takes_a_worker_more_memory_or_time_than_it_may(mobilenet: MobilenetModel) -> None:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of a worker's size
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process as large as a worker
         trials = pool.apply(bomb_trials, (Limits().max_pixels / 1e6, mobilenet.content))
     assert set(trials) == set(BOMBS)
     assert {kind: trial for kind, trial in trials.items() if " " in trial.outcome} == {}

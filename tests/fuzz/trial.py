@@ -1,4 +1,4 @@
-"""One file through a worker's work in a process of its own, which may die, hang or swell."""
+"""Processes one file in a separate process, which may crash, hang or run out of memory."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ WORKER_MEGABYTES = (
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one file in ingest, and of an accepted one in the step that comes next."""
+    """Outcome of one file in ingest and, if accepted, in the next step."""
 
     outcome: str
-    """`accepted`, a reason code, or how the process ended."""
+    """`accepted`, a reason code, or how the process terminated."""
     seconds: float = 0.0
     megabytes: float = 0.0
-    """The greatest memory of the whole process, Python and libraries included."""
+    """Peak memory of the process, including Python and libraries."""
     features_seconds: float = 0.0
     features_megabytes: float = 0.0
 
 
 def used_engine(model: bytes) -> Engine:
-    """A worker's engine after its first pictures: what it allocates then is no picture's fault."""
+    """An engine after its first pictures, so that its initial allocations are not counted."""
     engine = Engine(model)
     engine.features(np.zeros((BATCH, INPUT_SIZE, INPUT_SIZE, 3), np.float32))
     return engine
 
 
 def tried(content: bytes, engine: Engine) -> Trial:
-    """Give a file to a forked worker and wait for it, but not for ever.
+    """Process a file in a forked worker, with a timeout.
 
     Args:
         content: of the file.
@@ -69,7 +69,7 @@ def tried(content: bytes, engine: Engine) -> Trial:
 
 
 def _work(content: bytes, engine: Engine, writing: int) -> None:
-    """In the fork: never comes back."""
+    """Runs in the forked process and never returns."""
     status = 1
     try:
         before, started = _peak(), time.monotonic()
@@ -81,7 +81,7 @@ def _work(content: bytes, engine: Engine, writing: int) -> None:
             features_of(pa.RecordBatch.from_pylist([row], RAW_IMAGES), engine)
             _say(writing, outcome, started, _peak() - before + len(content) / 2**20)
         status = 0
-    except BaseException as error:  # noqa: BLE001 - whatever it is, is what the fuzz looks for
+    except BaseException as error:  # noqa: BLE001 - the fuzz looks for any exception
         _say(writing, f"raised {error!r:.60}", started, 0)
     finally:
         os._exit(status)

@@ -1,4 +1,4 @@
-"""Which actions an HTTP request to S3, EMR or SQS needs, by AWS's authorization reference."""
+"""Maps HTTP requests to S3, EMR and SQS to IAM actions, following AWS's authorization reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALWAYS = {
     "aws:PrincipalAccount": ACCOUNT,
     "aws:PrincipalIsAWSService": "false",
     "aws:RequestedRegion": REGION,
-    "aws:SecureTransport": "true",  # S3 itself is asked over TLS: see the clients' endpoints
+    "aws:SecureTransport": "true",  # the real S3 is called over TLS: see the clients' endpoints
     "s3:TlsVersion": "1.3",
 }
 
@@ -45,7 +45,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Http:
-    """A request as it came; names of headers are small letters."""
+    """An HTTP request; header names are lowercase."""
 
     method: str
     path: str
@@ -55,17 +55,17 @@ class Http:
 
     @property
     def access_key(self) -> str:
-        """Who signed it; empty where nobody did."""
+        """The access key that signed the request; empty if unsigned."""
         found = re.search(r"Credential=([^/]+)/", self.headers.get("authorization", ""))
         return found[1] if found else ""
 
 
 def needed(http: Http, tags: Mapping[str, str]) -> list[Request]:
-    """What the request needs.
+    """The IAM requests that the HTTP request needs.
 
     Args:
         http: the request.
-        tags: of the cluster that is meant.
+        tags: the tags of the cluster in the request.
     """
     target = http.headers.get("x-amz-target", "")
     if target.startswith("ElasticMapReduce."):
@@ -73,14 +73,14 @@ def needed(http: Http, tags: Mapping[str, str]) -> list[Request]:
     if target.startswith("AmazonSQS."):
         queue = json.loads(http.body)["QueueUrl"].rsplit("/", 1)[1]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
-        # A batch needs the right to one message: AWS knows no other.
+        # A batch needs the permission for one message: there is no other.
         action = target.split(".")[1].removesuffix("Batch")
         return [Request(f"sqs:{action}", arn, _ALWAYS)]
     return list(_s3(http))
 
 
 def not_found(bucket: str) -> Request:
-    """What S3 asks for before it says that a key is not there; else it says "access denied"."""
+    """The request that S3 authorizes before it returns "not found" instead of "access denied"."""
     return Request("s3:ListBucket", f"arn:aws:s3:::{bucket}", _ALWAYS)
 
 

@@ -1,6 +1,6 @@
-"""A copy of the commands, with stand-ins for the AWS CLI, uv and Terraform that take notes.
+"""A copy of the commands, with stand-ins for the AWS CLI, uv and Terraform that record their calls.
 
-What Terraform's answers, Terraform itself has kept: see outputs.py.
+The outputs that the Terraform stand-in returns were saved by the real Terraform: see outputs.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STAGES = {"storage_first": "-target=terraform_data.storage", "everything": " ap
 
 
 def _terraform(root: Path, outputs: dict[str, dict[str, str]]) -> str:
-    """Terraform as it is for who calls it: an output is there from the apply on that keeps it."""
+    """A stand-in for Terraform: an output exists after the apply that saves it."""
     for run in _STAGES:
         folder = root / "outputs" / run
         folder.mkdir(parents=True)
@@ -37,18 +37,18 @@ esac
 
 
 SYSTEM = "/usr/bin:/bin"
-"""Where a machine's real programs are."""
+"""The path of the machine's real programs."""
 
 
 class Machine:
-    """A machine with a copy of the commands and programs that note what they are called with."""
+    """A machine with a copy of the commands, and programs that record their arguments."""
 
     def __init__(self, root: Path, outputs: dict[str, dict[str, str]]) -> None:
         self.root = root
         self.bin = root / "bin"
-        self.notes = root / "notes.txt"
+        self.calls_file = root / "calls.txt"
         self.bin.mkdir()
-        self.notes.touch()
+        self.calls_file.touch()
         shutil.copytree(PROJECT / "infra" / "commands", root / "infra" / "commands")
         self.outputs = outputs["everything"]
         self.program("terraform", _terraform(root, outputs))
@@ -57,12 +57,12 @@ class Machine:
 
     def program(self, name: str, body: str) -> None:
         file = self.bin / name
-        note = f'echo "{name} $*" >>"{self.notes}"'
+        note = f'echo "{name} $*" >>"{self.calls_file}"'
         file.write_text(f"#!/usr/bin/env bash\n{note}\n{body}\n")
         file.chmod(0o755)
 
     def run(self, command: str, *arguments: str, **variables: str) -> tuple[int, str]:
-        """Run one of the copied commands; its exit code and all that it said."""
+        """Run one of the copied commands; its exit code and output."""
         path = f"{self.bin}:{SYSTEM}"
         done = subprocess.run(
             [self.root / command, *arguments],
@@ -77,13 +77,13 @@ class Machine:
         return done.returncode, done.stdout + done.stderr
 
     def called(self, part: str = "") -> list[str]:
-        """The calls that were noted, in order, of those that have `part` in them."""
-        return [line for line in self.notes.read_text().splitlines() if part in line]
+        """The recorded calls that contain `part`, in order."""
+        return [line for line in self.calls_file.read_text().splitlines() if part in line]
 
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What Terraform itself keeps of the module's outputs, after each apply of `up`."""
+    """The module's outputs that Terraform saves after each apply of `up`."""
     if not shutil.which("terraform"):
         pytest.skip("there is no terraform on this machine")
     try:
@@ -94,7 +94,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
 
 @pytest.fixture
 def machine(tmp_path: Path, outputs: dict[str, dict[str, str]]) -> Machine:
-    """Before anything is made."""
+    """Before anything is created."""
     return Machine(tmp_path, outputs)
 
 
@@ -105,5 +105,5 @@ def made(machine: Machine) -> Machine:
     machine.program("openssl", 'exec /usr/bin/openssl "$@"')
     code, said = machine.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 0, said
-    machine.notes.write_text("")
+    machine.calls_file.write_text("")
     return machine

@@ -1,9 +1,9 @@
-"""moto's server that lets each role do what its policies allow, and keeps what was asked for.
+"""moto's server with IAM enforcement for each role, and a log of the requests.
 
-    python -m tests.infra.enforcing_server <file of the rules> <file of what was asked for>
+    python -m tests.infra.enforcing_server <file with the rules> <file for the log>
 
-A process of its own. Who signs with the access key `KEY<role>` is that role; who signs with another
-one makes the account ready and is not asked. The policies are those that Terraform renders.
+Runs as a separate process. The access key `KEY<role>` identifies a role. Requests with other keys
+set up the account and are not checked. The policies are those that Terraform renders.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Start = Callable[..., Any]
 
 
 class Enforcing:
-    """A WSGI application around moto's."""
+    """A WSGI application that wraps moto's."""
 
     def __init__(self, rules: dict[str, Any], kept: Path) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -90,7 +90,7 @@ class Enforcing:
 def _read(environ: dict[str, Any]) -> Http:
     length, stream = environ.get("CONTENT_LENGTH"), environ["wsgi.input"]
     body = stream.read(int(length)) if length else b""
-    if environ.get("wsgi.input_terminated"):  # it came in chunks
+    if environ.get("wsgi.input_terminated"):  # chunked transfer encoding
         body = stream.read()
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
     names = {k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k[:5] == "HTTP_"}

@@ -1,4 +1,4 @@
-"""Copies of the Terraform module that Terraform can run on, with or without a network."""
+"""Copies of the Terraform module in which Terraform can run, with or without a network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LOCK = PROJECT / ".cache" / "terraform.lock"
 
 
 class NoProviderError(Exception):
-    """Neither the provider's registry nor a stand-in for it can be reached."""
+    """Neither the provider's registry nor the stand-in is available."""
 
 
 def copy(target: Path) -> Path:
-    """Copy what belongs to the module; the lock file of a stand-in must not land in it.
+    """Copy the module, so that the stand-in's lock file is not written to the original.
 
     Args:
-        target: an empty folder; the module will be in its `infra/`.
+        target: an empty folder; the module is copied to its `infra/`.
     """
     (target / CONTRACT).parent.mkdir(parents=True)
     shutil.copy(PROJECT / CONTRACT, target / CONTRACT)
@@ -38,13 +38,13 @@ def copy(target: Path) -> Path:
 
 
 def init(module: Path) -> str:
-    """Get the provider: the real one where there is a registry, else the stand-in beside us.
+    """Install the provider: the stand-in next to the repository if it exists, or the real one.
 
     Returns:
-        Which provider it is.
+        A description of the provider.
 
     Raises:
-        NoProviderError: there is neither.
+        NoProviderError: neither is available.
     """
     if _OFFLINE.exists():
         os.environ["TF_CLI_CONFIG_FILE"] = _stand_in()
@@ -57,7 +57,7 @@ def init(module: Path) -> str:
 
 @cache
 def _stand_in() -> str:
-    """Set the stand-in up once for all processes of a test run: others may have it running."""
+    """Set up the stand-in once for all processes of a test run: another process may be using it."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     _LOCK.parent.mkdir(exist_ok=True)
     with _LOCK.open("a+") as lock:

@@ -1,13 +1,13 @@
-"""Weakens the Terraform module in one place at a time and shows which of its tests notices.
+"""Weakens the Terraform module in one place at a time and shows which test detects it.
 
-    uv run python -m tests.infra.mutations              a fifth of them, another fifth each day
+    uv run python -m tests.infra.mutations              a fifth of them, a different fifth each day
     uv run python -m tests.infra.mutations --all        all of them
     uv run python -m tests.infra.mutations part of the name
 
-Each weakened module is planned whole and compared with the tables of planned.py, and where that
-shows nothing runs the one file of Terraform's tests that should notice. mutations.toml was written
-beside the tests; mutations_of_attackers.toml from AWS's documentation and from what somebody would
-want who means harm, without looking at the tests. Exit code 1 where a weakened module passes.
+The complete plan of each weakened module is compared with the tables of planned.py. If there is no
+difference, the Terraform test file that should detect the change is run. mutations.toml was written
+together with the tests; mutations_of_attackers.toml was written from AWS's documentation and an
+attacker's view, without looking at the tests. Exit code 1 if a weakened module passes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _NOTICED = ("Test assertion failed", "Missing expected failure")
 
 @dataclass(frozen=True)
 class Mutation:
-    """One text of one file, what stands there instead, and the file of tests to notice it.
+    """A replacement of a text in a file, and the test file that should detect it.
 
-    Without an old text the new one is added to the file; without tests only what is planned counts.
+    Without an old text, the new text is appended; without tests, only the plan is compared.
     """
 
     name: str
@@ -52,34 +52,34 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one mutation: `said` by the test that noticed it, or why nothing did."""
+    """The result of one mutation; `message` is that of the failing test, or why none failed."""
 
     mutation: Mutation
     caught: bool
-    said: str
+    message: str
 
 
 def run(mutation: Mutation, prepared: Path) -> Outcome:
-    """Weaken a copy of the prepared module and run the one file of tests that should notice."""
+    """Weaken a copy of the prepared module and run the test file that should detect it."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "copy"
         shutil.copytree(prepared, target, symlinks=True)
         file = target / mutation.file
         text = file.read_text()
         if mutation.old and text.count(mutation.old) != 1:
-            return Outcome(mutation, False, f"its text is {text.count(mutation.old)} times there")
+            return Outcome(mutation, False, f"its old text occurs {text.count(mutation.old)} times")
         old, new = mutation.old or text, mutation.new if mutation.old else f"{text}\n{mutation.new}"
         file.write_text(text.replace(old, new))
-        return _looked_at(mutation, target / "infra")
+        return _evaluate(mutation, target / "infra")
 
 
-def _looked_at(mutation: Mutation, module: Path) -> Outcome:
+def _evaluate(mutation: Mutation, module: Path) -> Outcome:
     try:
-        # The first table shows most of them, in a third of the time.
+        # The first table detects most of them, in a third of the time.
         changed = planned.differences(module, planned.RUNS[:1]) or planned.differences(module)
     except planned.PlanError as error:
-        # A module that is not valid is no weaker one: the mutation has to be fixed.
-        return Outcome(mutation, False, f"no valid module: {error}")
+        # An invalid module is not a weakened one: fix the mutation.
+        return Outcome(mutation, False, f"invalid module: {error}")
     if changed:
         first = next(line for line in changed.splitlines()[2:] if line[:1] in "+-")
         return Outcome(mutation, True, f"planned: {' '.join(first.split())}")
@@ -89,8 +89,8 @@ def _looked_at(mutation: Mutation, module: Path) -> Outcome:
     errors = list(_errors(terraform(module, "test", "-json", tests, check=False).stdout))
     noticed = [error for error in errors if error["summary"] in _NOTICED]
     if noticed:
-        return Outcome(mutation, True, f"{mutation.tests}: {_said(noticed[0])}")
-    return Outcome(mutation, False, f"no valid module: {errors[0]}" if errors else "NOTHING")
+        return Outcome(mutation, True, f"{mutation.tests}: {_message(noticed[0])}")
+    return Outcome(mutation, False, f"invalid module: {errors[0]}" if errors else "NOTHING")
 
 
 def _errors(lines: str) -> Iterator[dict[str, str]]:
@@ -100,14 +100,14 @@ def _errors(lines: str) -> Iterator[dict[str, str]]:
             yield found["diagnostic"]
 
 
-def _said(error: dict[str, str]) -> str:
+def _message(error: dict[str, str]) -> str:
     if error["summary"] == "Missing expected failure":
-        return "a bad value is taken: " + " ".join(error["detail"].split()).split(", ")[1]
+        return "an invalid value is accepted: " + " ".join(error["detail"].split()).split(", ")[1]
     return error["detail"].strip()
 
 
 def main() -> int:
-    """Run all of them, some at once; 0 where each is caught."""
+    """Run the mutations in parallel; 0 if all are caught."""
     started = time.monotonic()
     every = [one for file in _TABLES for one in tomllib.loads(file.read_text())["mutation"]]
     mutations = [Mutation(**one) for one in every]
@@ -122,7 +122,7 @@ def main() -> int:
             outcomes = list(pool.map(lambda one: run(one, prepared), mutations))
     table = Table("mutation", "caught by", show_lines=False)
     for outcome in outcomes:
-        table.add_row(outcome.mutation.name, outcome.said)
+        table.add_row(outcome.mutation.name, outcome.message)
     Console(width=None if sys.stdout.isatty() else 150).print(table)
     caught = sum(outcome.caught for outcome in outcomes)
     seconds = time.monotonic() - started

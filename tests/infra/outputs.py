@@ -1,4 +1,4 @@
-"""The outputs that Terraform keeps after `up`'s targeted apply and after all of it. No tests."""
+"""The outputs that Terraform saves after `up`'s targeted and its complete apply. No tests here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Outputs = dict[str, str]
 
 
 def kept_outputs(folder: Path) -> dict[str, Outputs]:
-    """The outputs by the run of outputs.tftest.hcl after which they were in the state.
+    """The outputs in the state after each run of outputs.tftest.hcl.
 
     Args:
-        folder: an empty one, for a copy of the module.
+        folder: an empty folder for a copy of the module.
 
     Raises:
         NoProviderError: see `init`.

@@ -1,10 +1,10 @@
-"""All that Terraform plans, as tables to be compared whole with those under tests/infra/planned/.
+"""The complete Terraform plan as tables, compared with those in tests/infra/planned/.
 
-    uv run python -m tests.infra.planned           says what differs, with exit code 1
-    uv run python -m tests.infra.planned --write   writes the tables anew: read the whole diff
+    uv run python -m tests.infra.planned           prints differences, with exit code 1
+    uv run python -m tests.infra.planned --write   rewrites the tables: review the complete diff
 
 Each table is one `run` of planned.tftest.hcl: every resource with every argument that is set,
-policies as statements. The second and third hold only what differs from the first.
+policies as statements. The second and third table contain only differences from the first.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TABLES = Path(__file__).with_suffix("")
 RUNS = ("roles", "options", "paused_for_the_end")
 _TESTS = "-filter=tests/planned.tftest.hcl"
 _MADE_UP = re.compile(r"[a-z0-9]{8}")
-"""What a mock gives for an identifier that AWS would choose."""
+"""A mock's value for an identifier that AWS would assign."""
 
 _REFERRED_TO = ("id", "prefix_list_id")
-_LEFT_OUT = ("tags_all", "source_hash")  # they follow from other values, and from files
+_LEFT_OUT = ("tags_all", "source_hash")  # derived from other values and files
 
 Resources = dict[str, Any]
 
@@ -38,11 +38,11 @@ class PlanError(Exception):
 
 
 def plans(module: Path, runs: tuple[str, ...] = RUNS) -> dict[str, Resources]:
-    """What each run plans: arguments by the resource's address.
+    """The plan of each run: arguments by resource address.
 
     Args:
-        module: a copy, which may be changed.
-        runs: the first ones of all; fewer take less time.
+        module: a copy of the module, which is modified.
+        runs: a prefix of `RUNS`; fewer runs take less time.
 
     Raises:
         PlanError: the module is not valid.
@@ -68,7 +68,7 @@ def plans(module: Path, runs: tuple[str, ...] = RUNS) -> dict[str, Resources]:
 
 
 def tables(module: Path, runs: tuple[str, ...] = RUNS) -> dict[str, str]:
-    """What each run plans, as the text of its table."""
+    """The plan of each run, as the text of its table."""
     found = plans(module, runs)
     first = found[runs[0]]
     texts = {runs[0]: _text(first)}
@@ -79,7 +79,7 @@ def tables(module: Path, runs: tuple[str, ...] = RUNS) -> dict[str, str]:
 
 
 def differences(module: Path, runs: tuple[str, ...] = RUNS) -> str:
-    """Lines by which the tables differ from those that were reviewed; empty where they do not."""
+    """The diff between the reviewed tables and the plan; empty if they are equal."""
     lines: list[str] = []
     for name, text in tables(module, runs).items():
         reviewed = (TABLES / f"{name}.yaml").read_text().splitlines()
@@ -106,7 +106,7 @@ def _resources(changes: list[dict[str, Any]], source: str) -> Resources:
 
 
 def _tidy(value: Any, names: dict[str, str | None]) -> Any:
-    """The value without what is not set or made up by a mock, and with documents read."""
+    """The value without unset and mocked values, and with JSON documents parsed."""
     if isinstance(value, dict):
         tidied = {key: _tidy(item, names) for key, item in sorted(value.items())}
         return {key: item for key, item in tidied.items() if item not in (None, [], {}, "")}
@@ -122,7 +122,7 @@ def _text(resources: Resources) -> str:
 
 
 def main() -> int:
-    """Compare, or write anew."""
+    """Compare or rewrite the tables."""
     with tempfile.TemporaryDirectory() as folder:
         module = copy(Path(folder) / "module")
         init(module)

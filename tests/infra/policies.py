@@ -1,6 +1,6 @@
-"""Decides a request by IAM policies, as AWS documents it: identity, bucket and endpoint. No calls.
+"""Evaluates IAM policies (identity, bucket, endpoint) as AWS documents it, without AWS.
 
-moto has no conditions, no bucket policies and no endpoints; what is here is what those need.
+moto does not evaluate conditions, bucket policies and endpoint policies.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Statement = Mapping[str, Any]
 
 
 class UnknownConditionError(Exception):
-    """A policy has a condition that nothing here can judge."""
+    """A policy has a condition that this module does not support."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One action on one resource. What a request does not say is not in its context."""
+    """One action on one resource. Keys that are missing in the request are not in its context."""
 
     action: str
     resource: str
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Decision:
-    """`sids`: the statements of the identity's policies that allowed it, or `refused_by`."""
+    """`sids`: the identity's statements that allow the request; otherwise `refused_by` is set."""
 
     allowed: bool
     sids: tuple[str, ...] = ()
@@ -42,9 +42,9 @@ def decide(
     """Whether the request is allowed.
 
     Args:
-        request: what is asked for.
-        identity: the statements of who asks.
-        others: of a bucket (denies count) and of an endpoint (denies count, and it has to allow).
+        request: the request.
+        identity: the statements of the identity's policies.
+        others: statements of a bucket (denies apply) and an endpoint (denies apply; must allow).
     """
     for name, statements in {"identity": identity, **others}.items():
         for statement in matching(request, statements, "Deny"):
@@ -56,7 +56,7 @@ def decide(
 
 
 def matching(request: Request, statements: Iterable[Statement], effect: str) -> Iterable[Statement]:
-    """The statements of an effect that are about the request."""
+    """The statements with that effect that match the request."""
     for statement in statements:
         if (
             statement["Effect"] == effect
@@ -90,7 +90,7 @@ def _compare(operator: str, value: str | None, wanted: Any) -> bool:
 
 
 def _like(value: str, pattern: str) -> bool:
-    """IAM's `*` and `?`; brackets mean themselves."""
+    """Match IAM's wildcards `*` and `?`; brackets are literal."""
     return fnmatchcase(value, re.sub(r"\[", "[[]", pattern))
 
 

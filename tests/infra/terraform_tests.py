@@ -2,7 +2,7 @@
 
 uv run python -m tests.infra.terraform_tests
 
-Exit code 3 where there is no provider: neither its registry nor a stand-in.
+Exit code 3 if there is no provider: neither its registry nor the stand-in is available.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NO_PROVIDER = 3
 
 
 def main() -> int:
-    """Print Terraform's own closing lines; its exit code, or 3 without a provider."""
+    """Print Terraform's summary lines; its exit code, or 3 without a provider."""
     with tempfile.TemporaryDirectory() as folder:
         module = copy(Path(folder) / "module")
         try:

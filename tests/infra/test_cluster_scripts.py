@@ -1,4 +1,4 @@
-"""JupyterHub's password on the cluster: replaced before the port opens, known to nobody else."""
+"""Bootstrap scripts: JupyterHub's password is replaced before its port is opened."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.infra.module import PROJECT
 
 HASH = "$6$cjUdkIN1TkOHYUZs$" + "x" * 86
 URI = "s3://bucket/cluster/jupyterhub-password.hash"
-SHUT = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
+CHAINS = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
 UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service"]
 
 
 class Node:
-    """A node of a cluster: its `docker`, `aws` and `iptables` keep their arguments in files."""
+    """A cluster node whose `docker`, `aws` and `iptables` write their arguments to files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.bin, self.taken, self.rules = root / "bin", root / "taken", root / "rules"
+        self.bin, self.calls, self.rules = root / "bin", root / "taken", root / "rules"
         self.bin.mkdir()
         self.rules.touch()
-        self.taken.touch()
+        self.calls.touch()
         self.program("aws", f"echo '{HASH}'")
-        self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.taken}"')
-        self.program("systemctl", f'echo "systemctl $*" >>"{self.taken}"')
-        # -C: is the rule there? -I, -D: put it there, take it away.
+        self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.calls}"')
+        self.program("systemctl", f'echo "systemctl $*" >>"{self.calls}"')
+        # -C checks for a rule, -I adds it, -D removes it.
         for name in ("iptables", "ip6tables"):
             self.program(
                 name,
@@ -65,8 +65,8 @@ class Node:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def shut(self) -> list[str]:
-        """The rules that are there, each once."""
+    def drop_rules(self) -> list[str]:
+        """The current rules, each once."""
         rules = self.rules.read_text().splitlines()
         assert len(rules) == len(set(rules))
         return rules
@@ -77,27 +77,27 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_the_port_is_shut_until_the_password_is_replaced_for_the_node_itself_too(
+def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     node: Node,
 ) -> None:
-    code, said = node.run("jupyterhub.sh", "install", URI)
-    assert code == 0, said
+    code, output = node.run("jupyterhub.sh", "install", URI)
+    assert code == 0, output
     wanted = [
         f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
         for command in ("iptables", "ip6tables")
-        for way in SHUT
+        for way in CHAINS
     ]
-    assert node.shut() == wanted
+    assert node.drop_rules() == wanted
     assert "! -i lo" not in node.rules.read_text()
-    code, said = node.run("jupyterhub.sh", "open", URI)
-    assert code == 0, said
-    assert node.shut() == []
-    recorded, given = node.taken.read_text().splitlines()[-2:]
+    code, output = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, output
+    assert node.drop_rules() == []
+    recorded, given = node.calls.read_text().splitlines()[-2:]
     assert "chpasswd --encrypted" in recorded and given == f"jovyan:{HASH}"
-    assert HASH not in recorded and HASH not in said
+    assert HASH not in recorded and HASH not in output
 
 
-def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> None:
+def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> None:
     assert node.run("jupyterhub.sh", "install", URI)[0] == 0
     folder = node.root / "system" / "etc" / "systemd" / "system"
     closed, password = ((folder / unit).read_text() for unit in UNITS)
@@ -107,57 +107,57 @@ def test_a_restarted_node_shuts_the_port_before_docker_starts(node: Node) -> Non
     assert f"ExecStart={installed} open {URI}" in password
     assert "Restart=on-failure" in password and "StartLimitIntervalSec=0" in password
     assert f"Requires={UNITS[0]}" in password
-    started = [line for line in node.taken.read_text().splitlines() if " start " in line]
+    started = [line for line in node.calls.read_text().splitlines() if " start " in line]
     assert started == [f"systemctl start --no-block {UNITS[1]}"]
     assert subprocess.run([installed, "nonsense"], check=False, capture_output=True).returncode == 1
 
 
-def test_both_can_be_run_again(node: Node) -> None:
+def test_both_units_are_idempotent(node: Node) -> None:
     for _ in range(2):
         assert node.run("jupyterhub.sh", "install", URI)[0] == 0
         assert node.run("jupyterhub.sh", "close")[0] == 0
-    assert len(node.shut()) == 2 * len(SHUT)
+    assert len(node.drop_rules()) == 2 * len(CHAINS)
     for _ in range(2):
         assert node.run("jupyterhub.sh", "open", URI)[0] == 0
-    assert node.shut() == []
+    assert node.drop_rules() == []
 
 
-def test_other_nodes_than_the_primary_close_nothing(node: Node) -> None:
+def test_only_the_primary_node_closes_the_port(node: Node) -> None:
     assert node.run("jupyterhub.sh", "install", URI, primary=False)[0] == 0
-    assert node.shut() == [] and node.taken.read_text() == ""
+    assert node.drop_rules() == [] and node.calls.read_text() == ""
 
 
 @pytest.mark.parametrize("command", ["iptables", "ip6tables"])
-def test_a_port_that_cannot_be_closed_ends_the_start(node: Node, command: str) -> None:
+def test_the_bootstrap_fails_if_the_port_cannot_be_closed(node: Node, command: str) -> None:
     node.program(command, "exit 1")
-    code, said = node.run("jupyterhub.sh", "install", URI)
+    code, output = node.run("jupyterhub.sh", "install", URI)
     assert code == 1
-    assert "cannot close port 9443" in said
+    assert "cannot close port 9443" in output
 
 
 @pytest.mark.parametrize(
     ("program", "body", "why"),
     [
         ("aws", "exit 1", f"cannot read {URI}"),
-        ("aws", "echo jupyter", "no SHA-512 hash"),
-        ("aws", f"echo '{HASH}'; echo root:x", "no SHA-512 hash"),
-        ("docker", "exit 1", "container does not run"),
-        ("docker", "[[ $* != *chpasswd* ]]", "did not take the password"),
+        ("aws", "echo jupyter", "not a SHA-512 password hash"),
+        ("aws", f"echo '{HASH}'; echo root:x", "not a SHA-512 password hash"),
+        ("docker", "exit 1", "container is not running"),
+        ("docker", "[[ $* != *chpasswd* ]]", "did not accept the password"),
     ],
 )
-def test_where_it_is_not_replaced_the_unit_fails_and_the_port_stays_shut(
+def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_closed(
     node: Node, program: str, body: str, why: str
 ) -> None:
     node.run("jupyterhub.sh", "install", URI)
     node.program(program, body)
-    code, said = node.run("jupyterhub.sh", "open", URI)
+    code, output = node.run("jupyterhub.sh", "open", URI)
     assert code == 1
-    assert why in said
-    assert len(node.shut()) == 2 * len(SHUT)
+    assert why in output
+    assert len(node.drop_rules()) == 2 * len(CHAINS)
 
 
-def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
-    """From EMR 7.4 on, Livy has a certificate of the cluster's own where traffic is encrypted."""
+def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
+    """Since EMR 7.4, Livy uses the cluster's certificate if traffic is encrypted."""
     home = node.root / "home" / "jovyan" / ".sparkmagic"
     home.mkdir(parents=True)
     credentials = {"username": "", "url": "http://ip-10-0-0-1.eu-west-1.compute.internal:8998"}
@@ -165,8 +165,8 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
     (home / "config.json").write_text(json.dumps(config))
     here = f"s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|"
     node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
-    code, said = node.run("jupyterhub.sh", "open", URI)
-    assert code == 0, said
+    code, output = node.run("jupyterhub.sh", "open", URI)
+    assert code == 0, output
     recorded = json.loads((home / "config.json").read_text())
     assert recorded["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
     assert recorded["ignore_ssl_errors"] is True
@@ -175,27 +175,27 @@ def test_sparkmagic_speaks_https_with_livy(node: Node) -> None:
 @pytest.mark.parametrize(
     "arguments", [(), ("install",), ("open",), ("open", "s3://b/x"), ("close", URI), ("fail", URI)]
 )
-def test_it_says_what_arguments_it_wants(node: Node, arguments: tuple[str, ...]) -> None:
-    code, said = node.run("jupyterhub.sh", *arguments)
+def test_invalid_arguments_are_refused(node: Node, arguments: tuple[str, ...]) -> None:
+    code, output = node.run("jupyterhub.sh", *arguments)
     assert code == 1
-    assert "jupyterhub.sh: wants" in said
+    assert "jupyterhub.sh: expected" in output
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])
-def test_session_managers_agent_is_started_and_installed_where_it_is_missing(
+def test_session_managers_agent_is_started_and_installed_if_missing(
     node: Node, there: bool
 ) -> None:
     node.program("rpm", f"exit {int(not there)}")
     for program in ("dnf", "systemctl"):
-        node.program(program, f'echo "{program} $*" >>"{node.taken}"')
+        node.program(program, f'echo "{program} $*" >>"{node.calls}"')
     assert node.run("session-manager.sh")[0] == 0
-    done = [line.split()[0] for line in node.taken.read_text().splitlines()]
+    done = [line.split()[0] for line in node.calls.read_text().splitlines()]
     assert done == (["systemctl"] if there else ["dnf", "systemctl"])
 
 
-def test_a_cluster_starts_without_session_manager_but_says_so(node: Node) -> None:
+def test_a_cluster_starts_without_session_manager_and_reports_it(node: Node) -> None:
     node.program("rpm", "exit 1")
     node.program("dnf", "exit 1")
-    code, said = node.run("session-manager.sh")
+    code, output = node.run("session-manager.sh")
     assert code == 0
-    assert "no port forward, no shell" in said
+    assert "no port forward, no shell" in output

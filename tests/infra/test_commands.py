@@ -1,4 +1,4 @@
-"""`make up`, `down` and the like: in which order they do things, and what they refuse."""
+"""`make up`, `down` and the other commands: the order of their steps, and what they refuse."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ QUOTA = '[[ "$*" != *"get-service-quota"* ]] || echo '
 
 @pytest.fixture
 def settled(machine: Machine) -> Machine:
-    """A machine on which the one setting that has no default is filled in."""
+    """A machine on which the only setting without a default is filled in."""
     (machine.root / "infra" / "terraform.tfvars").touch()
     machine.program("aws", EVERYTHING_THERE)
     return machine
 
 
-def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Machine) -> None:
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
-    assert code == 0, said
+def test_up_creates_the_buckets_then_fills_them_then_creates_the_cluster(settled: Machine) -> None:
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
     order = ["cluster-env build", "-target=terraform_data.storage", "cluster-env push", "aws s3 ls"]
     calls = settled.called()
     places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
@@ -37,19 +37,19 @@ def test_up_makes_the_buckets_then_fills_them_then_makes_the_cluster(settled: Ma
     assert calls[-1] == "terraform -chdir=infra apply -auto-approve"
     made = json.loads((settled.root / "infra" / "made.auto.tfvars.json").read_text())
     assert made == {"environment_archive": "env-0123.tar.gz"}
-    assert 'eval "$(make -s env)"' in said
+    assert 'eval "$(make -s env)"' in output
 
 
-def test_up_asks_unless_told_not_to(settled: Machine) -> None:
+def test_up_asks_for_confirmation_by_default(settled: Machine) -> None:
     settled.run("infra/commands/up")
     assert settled.called(" apply ") and not settled.called("-auto-approve -target")
     assert settled.called(" apply -auto-approve=false ")
 
 
-def test_up_reads_nothing_that_the_first_apply_does_not_keep(settled: Machine) -> None:
-    """Terraform drops outputs of a targeted apply that depend on variables alone."""
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
-    assert code == 0, said
+def test_up_only_reads_outputs_that_the_first_apply_saves(settled: Machine) -> None:
+    """After a targeted apply, Terraform drops outputs that depend only on variables."""
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
     calls = settled.called()
     (whole,) = [i for i, call in enumerate(calls) if call.endswith(" apply -auto-approve")]
     read = [call.split()[-1] for call in calls[:whole] if " output -raw " in call]
@@ -57,12 +57,12 @@ def test_up_reads_nothing_that_the_first_apply_does_not_keep(settled: Machine) -
     assert settled.called("uv run fruits cluster-env push")
 
 
-def test_up_can_be_run_again_where_it_had_stopped(settled: Machine) -> None:
+def test_up_can_be_run_again_after_a_failure(settled: Machine) -> None:
     settled.program("uv", '[[ "$*" != *push* ]] || exit 1; echo .cache/env-0123.tar.gz')
     assert settled.run("infra/commands/up", AUTO_APPROVE="yes")[0] == 1
     settled.program("uv", "echo .cache/env-0123.tar.gz")
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
-    assert code == 0, said
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
 
 
 def test_an_output_that_is_missing_or_empty_stops_a_command(made: Machine) -> None:
@@ -70,144 +70,144 @@ def test_an_output_that_is_missing_or_empty_stops_a_command(made: Machine) -> No
         made.program("terraform", f'[[ "$*" != *"output -raw region"* ]] || {{ {broken}; exit; }}')
         for command in ("certificates", "jupyterhub-password", "pause", "down", "jupyterhub"):
             made.program("session-manager-plugin", "exit 0")
-            code, said = made.run(f"infra/commands/{command}", CONFIRM="x")
-            assert code == 1, (command, said)
+            code, output = made.run(f"infra/commands/{command}", CONFIRM="x")
+            assert code == 1, (command, output)
     assert not made.called(" apply ") and not made.called(" destroy ")
 
 
-def test_up_says_that_the_quota_is_too_small_before_anything_is_billed(settled: Machine) -> None:
+def test_up_reports_a_small_quota_before_anything_is_billed(settled: Machine) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}5.0")
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 1
-    assert "may run 5 vCPUs in eu-west-1, and the cluster needs 12" in said
-    assert "request-service-quota-increase" in said and "L-1216C47A" in said
+    assert "may run 5 vCPUs in eu-west-1, and the cluster needs 12" in output
+    assert "request-service-quota-increase" in output and "L-1216C47A" in output
     assert all("-target" in call for call in settled.called(" apply "))
 
 
 @pytest.mark.parametrize("answer", ["12.0", "640.0", "None"])
-def test_up_goes_on_where_the_quota_is_large_enough_or_not_known(
-    settled: Machine, answer: str
-) -> None:
+def test_up_continues_if_the_quota_is_sufficient_or_unknown(settled: Machine, answer: str) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}{answer}")
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
-    assert code == 0, said
-    assert ("cannot be read" in said) == (answer == "None")
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
+    assert ("cannot be read" in output) == (answer == "None")
 
 
 def test_up_without_settings_names_the_file_to_copy(machine: Machine) -> None:
-    code, said = machine.run("infra/commands/up")
+    code, output = machine.run("infra/commands/up")
     assert code == 1
-    assert "copy infra/terraform.tfvars.example" in said
+    assert "copy infra/terraform.tfvars.example" in output
     assert not machine.called("apply")
 
 
-def test_up_makes_no_second_cluster_beside_one_that_fruits_started(settled: Machine) -> None:
+def test_up_creates_no_second_cluster_beside_one_that_fruits_started(settled: Machine) -> None:
     settled.program("aws", f"{EVERYTHING_THERE}\n{LIVING}")
-    code, said = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 1
-    assert "j-FRUITS was started by `fruits`" in said and "fruits cluster stop" in said
+    assert "j-FRUITS was started by `fruits`" in output and "fruits cluster stop" in output
     assert all("-target" in call for call in settled.called(" apply "))
 
 
 def test_without_credentials_nothing_is_done(made: Machine) -> None:
     made.program("aws", "exit 255")
     for command in ("up", "down", "pause", "status"):
-        code, said = made.run(f"infra/commands/{command}", AUTO_APPROVE="yes")
+        code, output = made.run(f"infra/commands/{command}", AUTO_APPROVE="yes")
         assert code == 1
-        assert "aws sso login" in said
+        assert "aws sso login" in output
     assert not made.called(" apply ") and not made.called(" destroy ")
 
 
 @pytest.mark.parametrize("answer", ["no", "fruits-other"])
-def test_down_says_what_is_lost_and_wants_the_buckets_name(made: Machine, answer: str) -> None:
+def test_down_lists_the_data_and_requires_the_buckets_name(made: Machine, answer: str) -> None:
     machine = made
     machine.program("aws", 'echo "Total Objects: 240"; echo "Total Size: 1.3 MiB"')
-    code, said = machine.run("infra/commands/down", CONFIRM=answer)
+    code, output = machine.run("infra/commands/down", CONFIRM=answer)
     assert code == 1
-    assert f"s3://{machine.outputs['bucket']}/input/: 240 objects, 1.3 MiB" in said
-    assert "nothing was changed" in said
+    assert f"s3://{machine.outputs['bucket']}/input/: 240 objects, 1.3 MiB" in output
+    assert "nothing was changed" in output
     assert not machine.called("terminate") and not machine.called("destroy")
 
 
-def test_down_ends_clusters_that_terraform_does_not_know_then_everything(made: Machine) -> None:
+def test_down_terminates_clusters_unknown_to_terraform_then_deletes_everything(
+    made: Machine,
+) -> None:
     machine = made
     machine.program("aws", LIVING)
-    code, said = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
-    assert code == 0, said
+    code, output = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
+    assert code == 0, output
     order = ["terminate-clusters", "wait cluster-terminated", "allow_data_loss", "destroy"]
     calls = machine.called()
     places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
     assert places == sorted(places)
-    assert machine.called("delete-secret") and "Nothing is left" in said
+    assert machine.called("delete-secret") and "Nothing is left" in output
 
 
-def test_down_tries_again_where_a_late_log_kept_a_bucket(made: Machine) -> None:
+def test_down_tries_again_if_a_late_log_blocks_a_bucket(made: Machine) -> None:
     once = made.root / "once"
     late = f'[[ "$*" != *" destroy "* || -e {once} ]] || {{ touch {once}; exit 1; }}'
     made.program("terraform", late + "\n" + (made.bin / "terraform").read_text())
-    code, said = made.run("infra/commands/down", CONFIRM=made.outputs["bucket"])
-    assert code == 0, said
-    assert "a log came late" in said and "Nothing is left" in said
+    code, output = made.run("infra/commands/down", CONFIRM=made.outputs["bucket"])
+    assert code == 0, output
+    assert "a log arrived" in output and "Nothing is left" in output
 
 
-def test_down_is_no_success_where_something_is_left(made: Machine) -> None:
+def test_down_fails_if_resources_remain(made: Machine) -> None:
     machine = made
     left = '[[ "$*" != *"state list"* ]] || echo aws_s3_bucket.this'
     machine.program("terraform", (machine.bin / "terraform").read_text() + left)
-    code, said = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
+    code, output = machine.run("infra/commands/down", CONFIRM=machine.outputs["bucket"])
     assert code == 1
-    assert "aws_s3_bucket.this" in said
+    assert "aws_s3_bucket.this" in output
 
 
-def test_the_settings_come_as_lines_for_a_shell(made: Machine) -> None:
-    code, said = made.run("infra/commands/env")
+def test_env_prints_the_settings_as_shell_lines(made: Machine) -> None:
+    code, output = made.run("infra/commands/env")
     assert code == 0
-    assert said == made.outputs["exports"] + "\n"
-    assert f"export FRUITS_STORAGE='{made.outputs['storage']}'" in said
+    assert output == made.outputs["exports"] + "\n"
+    assert f"export FRUITS_STORAGE='{made.outputs['storage']}'" in output
 
 
-def test_where_nothing_is_made_that_is_said(machine: Machine) -> None:
+def test_env_without_resources_names_make_up(machine: Machine) -> None:
     machine.program("terraform", "exit 1")
-    code, said = machine.run("infra/commands/env")
+    code, output = machine.run("infra/commands/env")
     assert code == 1
-    assert "make up" in said
+    assert "make up" in output
 
 
-def test_the_password_is_random_under_the_key_and_on_no_command_line(made: Machine) -> None:
+def test_the_password_is_random_encrypted_and_on_no_command_line(made: Machine) -> None:
     machine, kept, hashed = made, made.root / "kept.json", made.root / "kept.hash"
     keep = f'for a in "$@"; do [[ $a != file://* ]] || cat "${{a#file://}}" >"{kept}"; done'
     keep += f'\n[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{hashed}"'
     machine.program("aws", keep)
     passwords = set()
     for _ in range(2):
-        code, said = machine.run("infra/commands/jupyterhub-password", "--if-missing")
-        assert code == 0, said
+        code, output = machine.run("infra/commands/jupyterhub-password", "--if-missing")
+        assert code == 0, output
         written = json.loads(kept.read_text())
         assert written["KmsKeyId"] == machine.outputs["data_key"]
         passwords.add(written["SecretString"])
         salt, digest = hashed.read_text().strip().rsplit("$", 1)
         assert openssl_hash(written["SecretString"], salt.removeprefix("$6$")).endswith(digest)
     assert len(passwords) == 2 and min(map(len, passwords)) >= 32
-    assert not any(password in machine.notes.read_text() for password in passwords)
+    assert not any(password in machine.calls_file.read_text() for password in passwords)
     assert list((machine.root / ".cache").iterdir()) == []
 
 
 def openssl_hash(password: str, salt: str) -> str:
-    """The SHA-512 hash that /etc/shadow holds of a password."""
+    """The SHA-512 hash of a password, in the format of /etc/shadow."""
     openssl = program("openssl", "openssl", SYSTEM)
     command = [openssl, "passwd", "-6", "-salt", salt, "-stdin"]
     done = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def test_a_password_that_is_there_stays(made: Machine) -> None:
+def test_an_existing_password_is_kept(made: Machine) -> None:
     machine = made
     machine.program("aws", EVERYTHING_THERE)
     machine.run("infra/commands/jupyterhub-password", "--if-missing")
     assert not machine.called("put-secret-value") and not machine.called("create-secret")
 
 
-def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) -> None:
+def test_certificates_have_emrs_format_and_no_key_is_left_behind(made: Machine) -> None:
     machine = made
     openssl = program("openssl", "openssl", SYSTEM)
     kept = machine.root / "kept.zip"
@@ -215,8 +215,8 @@ def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) 
         f'[[ "$*" != *"s3 ls"* ]] || exit 1\n[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{kept}"'
     )
     machine.program("aws", copies)
-    code, said = machine.run("infra/commands/certificates")
-    assert code == 0, said
+    code, output = machine.run("infra/commands/certificates")
+    assert code == 0, output
     with zipfile.ZipFile(kept) as archive:
         names = set(archive.namelist())
         certificate = archive.read("certificateChain.pem").decode()
@@ -232,13 +232,13 @@ def test_certificates_are_what_emr_wants_and_leave_no_key_behind(made: Machine) 
     assert list((machine.root / ".cache").iterdir()) == []
 
 
-def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
+def test_an_ssh_key_is_created_once_and_private_to_its_owner(machine: Machine) -> None:
     program("ssh-keygen", "openssh-client", SYSTEM)
     (machine.root / "infra").mkdir(exist_ok=True)
     key = machine.root / ".ssh" / "key"
     for _ in range(2):
-        code, said = machine.run("infra/commands/ssh-key", str(key))
-        assert code == 0, said
+        code, output = machine.run("infra/commands/ssh-key", str(key))
+        assert code == 0, output
         assert key.stat().st_mode & 0o777 == 0o400
     public = json.loads((machine.root / "infra" / "ssh.auto.tfvars.json").read_text())
     assert public["ssh_public_key"].startswith("ssh-rsa ")
@@ -249,7 +249,7 @@ def test_an_ssh_key_is_made_once_for_its_owner_alone(machine: Machine) -> None:
 SMOKE = ["up", "data", "graph", "checks", "pca", "notebook", "spot", "erasure", "restart", "down"]
 
 
-def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Machine) -> None:
+def test_the_smoke_test_runs_its_steps_and_reports_failures(settled: Machine) -> None:
     settled.program(
         "uv",
         'if [[ "$*" == *"fruits check"* ]]; then echo "account 123456789012: bad"; exit 1; fi\n'
@@ -259,8 +259,8 @@ def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Mac
         settled.program(name, "echo 200")
     person = settled.root / "sample" / "fruits-360" / "Test" / "Apple"
     person.mkdir(parents=True)
-    code, said = settled.run("infra/commands/smoke", AUTO_APPROVE="yes")
-    assert code == 1, said
+    code, output = settled.run("infra/commands/smoke", AUTO_APPROVE="yes")
+    assert code == 1, output
     (report,) = settled.root.glob("smoke-*.md")
     text = report.read_text()
     outcomes = dict(re.findall(r"^## (\w+): (\w+), \d+ s$", text, re.MULTILINE))
@@ -273,7 +273,7 @@ def test_the_smoke_test_goes_through_its_steps_and_says_what_failed(settled: Mac
     assert places == sorted(places)
 
 
-def test_the_smoke_test_asks_first(settled: Machine) -> None:
+def test_the_smoke_test_asks_for_confirmation(settled: Machine) -> None:
     code, _ = settled.run("infra/commands/smoke")
     assert code == 1
     assert not settled.called(" apply ")
@@ -293,11 +293,11 @@ NEWER_THAN_BASH_3 = {
     "EPOCHSECONDS and the like": r"\b(EPOCHSECONDS|EPOCHREALTIME|BASHPID)\b",
     ";& in case": r";;?&",
 }
-"""What macOS's bash 3.2 has not, or takes in another way."""
+"""Features that macOS's bash 3.2 does not have or handles differently."""
 
 
 @pytest.mark.parametrize("file", sorted((PROJECT / "infra" / "commands").iterdir()), ids=str)
-def test_commands_keep_to_what_bash_3_on_macos_has(file: Path) -> None:
+def test_commands_use_only_features_of_bash_3_on_macos(file: Path) -> None:
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     found = {
         name: line

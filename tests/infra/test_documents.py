@@ -1,4 +1,4 @@
-"""What infra/README.md and docs/gdpr.md say is what the repository holds."""
+"""infra/README.md and docs/gdpr.md match the repository."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ QUOTES = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", GDPR.read_text())
 
 HOURS, NODES, DISK_GB = 730, 3, 104
 ENDPOINT, GP3, S3, KEY, SECRET = 0.011, 0.088, 0.023, 1.0, 0.4
-"""USD: an hour; a GB-month, twice; a month, twice. As the README says."""
+"""USD per hour; per GB-month, twice; per month, twice. As in the README."""
 
 
 @pytest.mark.parametrize(("quote", "file"), QUOTES, ids=[quote for quote, _ in QUOTES])
-def test_each_line_and_test_of_the_records_is_there(quote: str, file: str) -> None:
+def test_each_quoted_line_and_test_exists(quote: str, file: str) -> None:
     assert quote in (GDPR.parent / file).read_text()
 
 
-def test_the_records_have_a_line_and_a_test_for_every_measure() -> None:
+def test_every_measure_has_code_and_a_test() -> None:
     table = GDPR.read_text().split("\n## ", 1)[0]
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
     assert len(rows) >= 15
     assert all(len(row) == 4 and "](../" in row[2] and "`" in row[3] for row in rows)
 
 
-def test_the_costs_are_those_of_the_price_table() -> None:
+def test_the_costs_match_the_price_table() -> None:
     node = price("m5.xlarge")
     assert node is not None
     services = (PROJECT / "infra" / "endpoints.tf").read_text().split("interface_services = [")[1]
@@ -50,7 +50,7 @@ def test_the_costs_are_those_of_the_price_table() -> None:
     assert [line for line in said if line not in README] == []
 
 
-def test_the_disks_are_as_large_as_the_costs_say() -> None:
+def test_the_disk_size_matches_the_costs() -> None:
     text = (PROJECT / "infra" / "emr.tf").read_text()
     root = re.search(r"root_volume_gb +=\s(\d+)", text)
     data = re.findall(r" size = (\d+)", text)
@@ -80,16 +80,16 @@ BY_TAG = {
     "amazon/aws-cli:2.37.5",
     "nginxinc/nginx-unprivileged:1.28.0-bookworm",
 }
-"""Whose digest could not be looked up where this was written: infra/README.md says so."""
+"""Images whose digest was not available during development: see infra/README.md."""
 
 
-def test_actions_are_named_by_their_commit() -> None:
+def test_actions_are_pinned_to_a_commit() -> None:
     used = re.findall(r"uses: (\S+)", (PROJECT / ".github/workflows/ci.yaml").read_text())
     assert used
     assert [one for one in used if not re.search(r"@[0-9a-f]{40}$", one)] == []
 
 
-def test_images_are_named_by_their_digest_or_the_readme_says_which_are_not() -> None:
+def test_images_are_pinned_to_a_digest_or_listed_in_the_readme() -> None:
     files = [*(PROJECT / "infra").rglob("Dockerfile"), *(PROJECT / "infra").rglob("compose.yaml")]
     lines = "\n".join(file.read_text() for file in files)
     named = set(re.findall(r"^\s*(?:FROM|image:) (\S+)", lines, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The Python settings and Terraform read one list of regions, of releases and of folders."""
+"""The Python settings and Terraform read the same regions, releases and folders."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ load_settings()
 print(PREFIXES["mobilenet_features"], rejection_reason("emr-7.99.0") is None)
 """
 
-# The module's own validation, and its own folders, without a provider.
+# The module's validation and folders, without a provider.
 OUTPUT = 'output "folders" { value = local.asset_folders }'
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that read the contract, beside a contract that has been changed in one place."""
+    """The files that read the contract, with a modified contract."""
     root = tmp_path_factory.mktemp("checkout")
     for package in ("fruits_assets", "spark_src"):
         shutil.copytree(PROJECT / package, root / package)
     (root / "infra").mkdir()
     for name in ("contract.tf", "variables.tf"):
-        # Only these two: nothing else of the module, so Terraform needs no provider.
+        # Only these two files of the module, so that Terraform needs no provider.
         shutil.copy(PROJECT / "infra" / name, root / "infra" / name)
     (root / "infra" / "output.tf").write_text(OUTPUT)
     return root
@@ -70,7 +70,7 @@ def terraform(root: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="there is no terraform on this machine")
-def test_one_change_of_the_contract_changes_both(checkout: Path) -> None:
+def test_a_change_of_the_contract_affects_python_and_terraform(checkout: Path) -> None:
     file = checkout / CONTRACT
     for run in (python, terraform):
         before = run(checkout)

@@ -1,4 +1,4 @@
-"""What Terraform plans is what was reviewed, and the next start of the cluster equals the first."""
+"""The Terraform plan was reviewed, and the next start of the cluster equals the first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TABLES = planned.TABLES
 
 
 def table(name: str) -> dict[str, Any]:
-    """A reviewed table."""
+    """Read a reviewed table."""
     found: dict[str, Any] = yaml.safe_load((TABLES / f"{name}.yaml").read_text())
     return found
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="there is no terraform on this machine")
-def test_everything_that_is_planned_was_reviewed(tmp_path: Path) -> None:
+def test_the_plan_equals_the_reviewed_tables(tmp_path: Path) -> None:
     module = copy(tmp_path / "module")
     try:
         init(module)
@@ -35,13 +35,13 @@ def test_everything_that_is_planned_was_reviewed(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["roles", "options"])
 def both(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first cluster, and the arguments with which `fruits` starts the next."""
+    """The first cluster, and the arguments with which `fruits` starts the next one."""
     planned_there = table("roles") | table(request.param)
     first = planned_there["aws_emr_cluster.this[0]"]
     return first, planned_there["aws_s3_object.job_flow"]["content"]
 
 
-def test_boto3_takes_the_arguments_of_the_next_start(
+def test_boto3_accepts_the_arguments_of_the_next_start(
     both: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     model = botocore.session.get_session().get_service_model("emr")
@@ -50,7 +50,7 @@ def test_boto3_takes_the_arguments_of_the_next_start(
     assert not report.has_errors(), report.generate_report()
 
 
-def test_the_next_cluster_is_as_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_the_next_cluster_equals_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     first, following = both
     where, instances = first["ec2_attributes"][0], following["Instances"]
     assert following["Name"] == first["name"]
@@ -84,7 +84,9 @@ def test_the_next_cluster_is_as_the_first(both: tuple[dict[str, Any], dict[str, 
     ]
 
 
-def test_the_next_cluster_scales_as_the_first(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_the_next_cluster_scales_like_the_first(
+    both: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
     _, following = both
     tables = [table("roles"), table("options")]
     address = "aws_emr_managed_scaling_policy.this[0]"

@@ -1,4 +1,4 @@
-"""The evaluator decides as AWS documents it, and HTTP requests need the actions that AWS lists."""
+"""Policy evaluation follows AWS's documentation, and HTTP requests need the documented actions."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def statement(effect: str = "Allow", **fields: Any) -> dict[str, Any]:
         ({"Condition": {"Null": {"aws:PrincipalAccount": "true"}}}, False),
     ],
 )
-def test_a_statement_allows_what_it_says(fields: dict[str, Any], allowed: bool) -> None:
+def test_a_statement_allows_matching_requests(fields: dict[str, Any], allowed: bool) -> None:
     assert decide(GET, [statement(**fields)], {}).allowed is allowed
 
 
-def test_a_deny_of_any_policy_wins() -> None:
+def test_a_deny_in_any_policy_takes_precedence() -> None:
     assert not decide(GET, [statement(), statement("Deny")], {}).allowed
     assert not decide(GET, [statement()], {"bucket": [statement("Deny")]}).allowed
 
@@ -51,7 +51,7 @@ def test_an_endpoint_has_to_allow_and_a_bucket_does_not() -> None:
     assert decide(GET, [statement()], {"endpoint": [statement()]}).allowed
 
 
-def test_a_condition_that_cannot_be_judged_is_an_error() -> None:
+def test_an_unsupported_condition_is_an_error() -> None:
     unknown = statement(Condition={"IpAddress": {"aws:PrincipalAccount": "1"}})
     with pytest.raises(UnknownConditionError):
         decide(GET, [unknown], {})
@@ -81,7 +81,7 @@ def test_a_request_needs_its_actions(method: str, target: str, actions: list[str
     assert [request.action for request in needed(http, {})] == actions
 
 
-def test_only_a_listing_that_names_a_prefix_has_one() -> None:
+def test_only_a_listing_with_a_prefix_has_one_in_its_context() -> None:
     named, unnamed = (
         needed(Http("GET", "/b", query, {}, b""), {})[0].context.get("s3:prefix")
         for query in ("list-type=2&prefix=input%2F", "list-type=2")

@@ -1,4 +1,4 @@
-"""Each role runs its work with nothing but the policies that Terraform renders, and needs them all.
+"""Each role can do its work with the policies that Terraform renders, and needs all of them.
 
 The server enforces identity, bucket and endpoint policies with their conditions: see policies.py.
 """
@@ -29,11 +29,11 @@ NAME = "fruits-features"
 BUCKET = f"{NAME}-123456789012-{REGION}-data"
 
 UNUSED = yaml.safe_load((Path(__file__).with_name("unused_actions.yaml")).read_text())
-"""Role, action: the reason why it is allowed and no run here needs it."""
+"""By role and action: why an action is allowed although no run here needs it."""
 
 
 def rules() -> dict[str, Any]:
-    """The policies as Terraform renders them."""
+    """The policies that Terraform renders."""
     table = yaml.safe_load((planned.TABLES / "roles.yaml").read_text())
 
     def statements(address: str) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class Account:
     home: Path
 
     def client(self, service: str) -> Any:
-        """Of who makes the account, whom nobody asks."""
+        """A client of the account's owner, whose requests are not checked."""
         return boto3.client(
             service,
             region_name=REGION,
@@ -72,7 +72,7 @@ class Account:
         )
 
     def run(self, role: str, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """A command of the project, signed by the role."""
+        """Run a command of the project with the role's credentials."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FRUITS_", "AWS_"))}
         settings = {
             "AWS_ENDPOINT_URL": self.url,
@@ -95,11 +95,11 @@ class Account:
         )
 
     def log(self) -> list[dict[str, Any]]:
-        """What was asked for until now."""
+        """The logged requests."""
         return [json.loads(line) for line in self.asked.read_text().splitlines()]
 
     def refused(self, role: str) -> list[str]:
-        """What the role was refused."""
+        """The refused requests of the role."""
         return sorted(
             {
                 f"{one['action']} on {one['resource']}: {one['refused_by']}"
@@ -133,7 +133,7 @@ def account(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def _make(account: Account, sample: Path) -> None:
-    """What `make up` makes, a dozen pictures, and some of a person."""
+    """Create the resources of `make up`, a few pictures, and some of a person."""
     s3, where = account.client("s3"), {"LocationConstraint": REGION}
     for use in ("data", "logs"):
         name = BUCKET.removesuffix("data") + use
@@ -166,13 +166,13 @@ def test_nodes_run_the_whole_graph(account: Account) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_nodes_run_pca_alone_and_again(account: Account) -> None:
+def test_nodes_can_run_pca_again(account: Account) -> None:
     done = account.run("node", *MATERIALIZE, "pca_model+")
     assert account.refused("node") == []
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_nothing_is_put_above_the_assets(account: Account) -> None:
+def test_no_folder_keys_are_written_above_the_assets(account: Account) -> None:
     pages = account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     keys = [item["Key"] for page in pages for item in page["Contents"]]
     folders = [key for key in keys if key.endswith(("/", "$folder$"))]
@@ -218,7 +218,7 @@ def test_dagsters_host_starts_the_cluster_and_runs_steps(account: Account) -> No
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_dagsters_host_runs_what_is_not_a_step(account: Account) -> None:
+def test_dagsters_host_runs_the_assets_in_process(account: Account) -> None:
     done = account.run("dagster", *MATERIALIZE, "*")
     assert account.refused("dagster") == []
     assert done.returncode == 0, done.stderr[-3000:]
@@ -273,14 +273,14 @@ def test_a_role_may_not(account: Account, role: str, call: str, arguments: dict[
         with pytest.raises(s3.exceptions.ClientError, match="AccessDenied"):
             getattr(s3, call)(Bucket=BUCKET, **arguments)
     finally:
-        account.asked.write_text(kept)  # what is forbidden is no use of anything
+        account.asked.write_text(kept)  # forbidden requests do not count as use
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_action_that_is_allowed_is_used_or_has_a_reason(account: Account, role: str) -> None:
+def test_every_allowed_action_is_used_or_has_a_reason(account: Account, role: str) -> None:
     log = [one for one in account.log() if one["role"] == role]
     if not log:
-        pytest.skip("no run of this role came before")
+        pytest.skip("no run of this role was made before")
     used = {one["action"] for one in log if one["allowed"]}
     wanted = {
         action
@@ -305,7 +305,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _keep_table(role: str, requests: int, allowed: int, unused: list[str]) -> None:
-    """A line of the policy table, for a reader who wants to see it: .cache/roles.txt."""
+    """Append a summary line of the role to .cache/roles.txt."""
     shutil.os.makedirs(PROJECT / ".cache", exist_ok=True)  # type: ignore[attr-defined]
     with (PROJECT / ".cache" / "roles.txt").open("a") as file:
         file.write(f"{role}: {requests} requests, {allowed} actions allowed, unused {unused}\n")

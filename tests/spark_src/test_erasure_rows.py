@@ -63,8 +63,8 @@ def test_statistics_after_an_erasure_equal_those_of_the_remaining_pictures(
     assert again.unchanged
     fresh = ingest(spark, tables_in(Path(source.path).parent / "fresh"), source)
     changing = {"seconds", "measured", "n_read"}
-    for kept, made_anew in ((again.raw, fresh.raw), (again.rejected, fresh.rejected)):
-        assert kept.statistics.model_dump(exclude=changing) == made_anew.statistics.model_dump(
+    for kept, made_refitted in ((again.raw, fresh.raw), (again.rejected, fresh.rejected)):
+        assert kept.statistics.model_dump(exclude=changing) == made_refitted.statistics.model_dump(
             exclude=changing
         )
 
@@ -79,12 +79,12 @@ def test_sums_and_pca_are_those_of_a_fit_without_the_person(
     known = model.typed(PcaModelStatistics)
     assert "erased" in known.description
     assert known.n_images == known.n_images_today == 46
-    anew = sum_files(lambda: spark, features.locations, None)
+    refitted = sum_files(lambda: spark, features.locations, None)
     stored = load_sums(model.location / known.sums)
     assert stored.files == {file.name for file in features.files}
-    np.testing.assert_array_equal(stored.sums.gram, anew.gram)
-    np.testing.assert_array_equal(stored.sums.total, anew.total)
-    ours, theirs = fit.load_current(model), fit_sums(anew, 5, MODEL.sha256)
+    np.testing.assert_array_equal(stored.sums.gram, refitted.gram)
+    np.testing.assert_array_equal(stored.sums.total, refitted.total)
+    ours, theirs = fit.load_current(model), fit_sums(refitted, 5, MODEL.sha256)
     np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(ours.components, theirs.components, rtol=0, atol=1e-9)
 

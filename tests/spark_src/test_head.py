@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spark_src.errors import ClassifierError
 from spark_src.evaluation.head import ClassSums, fit_head, fit_temperature, softmax
 from spark_src.evaluation.held_out import hold_out
-from spark_src.evaluation.label_issues import label_issues, nearest
+from spark_src.evaluation.label_issues import label_issues, nearest, smallest
 from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
@@ -55,9 +55,9 @@ def test_the_head_on_components_predicts_labels_as_well() -> None:
     pca = fit_sums(sums.sums, 10, "model")
     test, right = labeled_features(60, seed=2)
     for head, vectors in ((fit_head(sums), test), (fit_head(sums, pca), pca.project(test))):
-        told = head.probabilities(vectors)
-        np.testing.assert_allclose(told.sum(axis=1), 1)
-        share = np.mean([head.classes[row] for row in told.argmax(axis=1)] == np.array(right))
+        predicted = head.probabilities(vectors)
+        np.testing.assert_allclose(predicted.sum(axis=1), 1)
+        share = np.mean([head.classes[row] for row in predicted.argmax(axis=1)] == np.array(right))
         assert share > 0.95
 
 
@@ -104,6 +104,14 @@ def test_without_wrong_labels_there_are_no_issues() -> None:
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
     assert not label_issues(images, hold_out(images, vectors), vectors)["issue"].any()
+
+
+@pytest.mark.parametrize("length", [5, 11, 320, 353, 1_003])
+def test_the_smallest_values_of_each_row_equal_those_from_sorting(length: int) -> None:
+    values = np.random.default_rng(length).random((40, length)).astype(np.float32)
+    few = min(10, length)
+    found = np.take_along_axis(values, smallest(values, few), axis=1)
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(values, axis=1)[:, :few])
 
 
 def test_the_index_finds_nearly_all_exact_neighbors() -> None:

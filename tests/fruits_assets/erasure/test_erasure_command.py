@@ -36,8 +36,10 @@ def test_the_command_asks_to_repeat_the_name_and_prints_the_receipt(
     assert (own / "input/photos" / SUBJECT).exists()
     code, text = fruits("erase", "--subject", SUBJECT, typed=f"{SUBJECT}\n")
     assert code == 0, text
-    assert "files deleted: 42, rows deleted: 42" in text
-    assert "hits: 0" in text
+    for line in ("files deleted from the input │ 42", "rows deleted │ 42"):
+        assert line in text
+    assert "traces found by the scan │ 0" in text
+    assert "next uv run fruits check" in text
     assert_erased(own)
 
 
