@@ -296,5 +296,5 @@ def test_an_invalid_subject_is_refused(subject: str) -> None:
 
 
 def test_an_invalid_image_id_is_refused() -> None:
-    with pytest.raises(ErasureError, match="is no image id"):
+    with pytest.raises(ErasureError, match="is not an image id"):
         Target.from_names(None, ["photos/anna/1.jpg"])
