@@ -23,9 +23,9 @@ from spark_src.features.inference import Engine
 from spark_src.images.preprocess import model_input
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.pictures import pictures_of
+from spark_src.tables.pictures import read_pictures
 from spark_src.tables.reading import read_rows
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 
 THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
 
@@ -70,9 +70,9 @@ def main() -> None:
     paths = np.array(rows["path"].to_pylist())
     labels = np.array(rows["label"].fill_null("").to_pylist())
     whitening = whitening_of(tables.current("pca_model"))
-    known = whitening.units(matrix_of(rows["features"].combine_chunks())).astype(np.float32)
+    known = whitening.units(to_matrix(rows["features"].combine_chunks())).astype(np.float32)
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
-    pictures = pictures_of(tables.current("raw_images"), paths[chosen])
+    pictures = read_pictures(tables.current("raw_images"), paths[chosen])
     engine = Engine(files.load(tables.current("mobilenet_model")).content)
     found = {
         name: np.array(

@@ -22,7 +22,7 @@ from spark_src.images.validate import MAX_SIDE
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 
 WIDTH, HEIGHT, DIFFERENT = 4032, 3024, 12
 WAYS = {"full resolution": Limits(max_side=MAX_SIDE), "reduced (default)": Limits()}
@@ -88,7 +88,7 @@ class _Work:
         tables = Tables(Location.parse(str(self.folder / "features")))
         snapshot = tables.current("mobilenet_features")
         table = read_columns(snapshot.locations, ["path", "features"])
-        matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
+        matrix = to_matrix(pa.concat_arrays(table["features"].chunks))
         return self.n_bytes / self.count, dict(zip(table["path"].to_pylist(), matrix, strict=True))
 
 

@@ -18,7 +18,7 @@ from spark_src.io.locations import Location
 from spark_src.pca.model import FIT_SPLIT
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 
 N_COMPONENTS = 50
 SHARE = 0.9
@@ -48,7 +48,7 @@ def _features() -> NDArray[np.float64]:
     table = read_columns(features.locations, ["split", "features"])
     training = table.filter(pc.equal(table["split"], FIT_SPLIT))
     chosen = training if training.num_rows else table
-    return matrix_of(pa.concat_arrays(chosen["features"].chunks)).astype(np.float64)
+    return to_matrix(pa.concat_arrays(chosen["features"].chunks)).astype(np.float64)
 
 
 def _kept(matrix: NDArray[np.float64]) -> tuple[str, str]:

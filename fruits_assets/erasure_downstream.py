@@ -85,7 +85,9 @@ class Downstream:
             self._delete(NEED_PCA, "there is no PCA model")
             return False
         known = before.typed(PcaModelStatistics)
-        settings = FitSettings(known.asked, known.min_explained_variance, refit_share=1)
+        settings = FitSettings(
+            known.n_components_requested, known.min_explained_variance, refit_share=1
+        )
         features = self.tables.current("mobilenet_features")
         write = self.tables.begin("pca_model", self.context.run_id, [features])
         try:

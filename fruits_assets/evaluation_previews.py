@@ -9,7 +9,7 @@ from fruits_assets.previews import Gallery, hidden, image, table_of
 from spark_src.evaluation import classifier_files, health_files, label_issue_files
 from spark_src.images.layout import split_and_label
 from spark_src.tables.delta import Snapshot
-from spark_src.tables.pictures import pictures_of
+from spark_src.tables.pictures import read_pictures
 from spark_src.tables.registry import RAW_IMAGES
 
 PAIRS, CONFUSED, ISSUES = 24, 10, 50
@@ -32,7 +32,7 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     images = gallery.tables.find(RAW_IMAGES)
     if not pairs or images is None:
         return {"worst pairs": hidden()} if len(findings) else {}
-    rows = pictures_of(images, {path for pair in pairs for path in pair})
+    rows = read_pictures(images, {path for pair in pairs for path in pair})
     sheet = [
         (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
         for pair in pairs
@@ -70,7 +70,7 @@ def label_issues(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     images = gallery.tables.find(RAW_IMAGES)
     if not rows or images is None:
         return {"doubtful labels": hidden()} if every else {}
-    found = pictures_of(images, [row["path"] for row in rows])
+    found = read_pictures(images, [row["path"] for row in rows])
     columns = ("path", "label", "suggested", "score", "probability", "neighbours")
     sheet = [
         (row["label"], row["suggested"], picture["content"], picture["orientation"])

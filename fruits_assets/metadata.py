@@ -83,7 +83,7 @@ def pca_model(known: PcaModelStatistics) -> Metadata:
     return {
         "model sha256": known.model_sha256,
         "n_components": known.n_components,
-        "n_components requested": known.asked,
+        "n_components requested": known.n_components_requested,
         "images fitted on": known.n_images,
         "images added since the fit": known.n_new_images,
         "explained variance": round(known.explained_variance_today, 6),

@@ -153,7 +153,7 @@ class InputQueue:
 def _events(body: str) -> int:
     """Number of events in a message: none for S3's test message, one for an unknown format.
 
-    An unnecessary listing is harmless, and S3's format may change.
+    An unnecessary listing is escape_formulas, and S3's format may change.
     """
     try:
         found = json.loads(body)

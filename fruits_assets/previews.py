@@ -33,7 +33,7 @@ from spark_src.tables.statistics import (
     FeaturesStatistics,
     VectorStatistics,
 )
-from spark_src.tables.vectors import FEATURES, matrix_of
+from spark_src.tables.vectors import FEATURES, to_matrix
 
 LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
 MAX_CELL = 80
@@ -105,7 +105,7 @@ def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     table = sample_rows(snapshot, ["image_id", "features"], VECTORS)
     if table is None:
         return drawn
-    vectors = matrix_of(table["features"].combine_chunks())
+    vectors = to_matrix(table["features"].combine_chunks())
     drawn["activations"] = image(plots.histogram(vectors.ravel()), "histogram")
     images = gallery.tables.find(RAW_IMAGES)
     rows = {row["image_id"]: row for row in gallery.pictures(images)}

@@ -59,7 +59,7 @@ def csv_change(
     if csv.is_current(write, digest):
         return Change.none(write)
     staged = csv.write_staged(components, write.location, write.run_id, byte_order_mark)
-    statistics = csv.statistics_of(staged, digest, components)
+    statistics = csv.staged_statistics(staged, digest, components)
     replace = partial(csv.replace_file, staged, write.location)
     return Change(
         write,

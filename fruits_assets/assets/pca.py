@@ -96,7 +96,7 @@ def pca_model_change(
     log(f"PCA: {found.description}")
     sums = fit.save(session, found, write, features)
     statistics = fit.statistics(found, sums, write.before, settings)
-    new, gone = found.update.new_images, found.update.n_gone
+    new, gone = found.update.new_images, found.update.n_removed
     images = statistics.n_images_today if new is None else new.num_rows + (gone or 0)
     note = found.description
     return Change(write, statistics, (), (), note, images, count_cores(pyspark), started)

@@ -72,8 +72,8 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
     required, explained = known.min_explained_variance, known.explained_variance_today
     needed = known.components_for[str(required)]
     text = f"{known.n_components} components explain {explained:.4f} of the variance"
-    if known.n_components < known.asked:
-        text += f" ({few_images_note(known.asked, known.n_components)})"
+    if known.n_components < known.n_components_requested:
+        text += f" ({few_images_note(known.n_components_requested, known.n_components)})"
     if explained < required:
         text += f"; the threshold is {required:g}, which needs n_components = {needed}"
     return dg.AssetCheckResult(
@@ -84,7 +84,7 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
             "explained variance when PCA was fitted": known.explained_variance,
             "threshold": required,
             "n_components": known.n_components,
-            "n_components requested": known.asked,
+            "n_components requested": known.n_components_requested,
             "n_components needed": needed,
         },
     )

@@ -107,9 +107,9 @@ def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
 
 
 def _java() -> Finding:
-    from spark_src.spark.environment import find_java, take_out_foreign
+    from spark_src.spark.environment import find_java, remove_foreign_variables
 
-    others = sorted(take_out_foreign(dict(os.environ)))
+    others = sorted(remove_foreign_variables(dict(os.environ)))
     text = find_java()
     return Finding("Java", text + (f"; not used: {', '.join(others)}" if others else ""))
 

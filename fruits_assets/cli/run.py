@@ -184,7 +184,7 @@ def _execute(
         run_events,
     )
     from fruits_assets.definitions import defs
-    from spark_src.spark.progress import listening
+    from spark_src.spark.progress import progress_listener
 
     graph = defs.resolve_asset_graph()
     keys = _selection.select(graph, selection)
@@ -201,7 +201,11 @@ def _execute(
             f"storage   {settings.storage}", highlight=False, soft_wrap=True, markup=False
         )
         console.print(f"run       {created.run_id}", highlight=False, soft_wrap=True, markup=False)
-        with report.live(), listening(report.progress), _canceling(instance, created.run_id):
+        with (
+            report.live(),
+            progress_listener(report.progress),
+            _canceling(instance, created.run_id),
+        ):
             for event in run_events(job, created, instance):
                 report.handle_event(event)
         final = instance.get_run_by_id(created.run_id)

@@ -84,10 +84,10 @@ def _write(
     tables: Tables,
 ) -> None:
     from spark_src.evaluation.search_page import page
-    from spark_src.tables.pictures import pictures_of
+    from spark_src.tables.pictures import read_pictures
 
     paths = {path for rows in found.values() for path in rows["path"]}
-    rows = pictures_of(tables.current("raw_images"), paths)
+    rows = read_pictures(tables.current("raw_images"), paths)
     pictures = {path: (row["content"], row["orientation"]) for path, row in rows.items()}
     try:
         html.write_text(page(queries, found, pictures), encoding="utf-8")

@@ -20,7 +20,7 @@ from spark_src.io.locations import Location
 from spark_src.pca.model import Sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet
-from spark_src.tables.vectors import FEATURES, matrix_of
+from spark_src.tables.vectors import FEATURES, to_matrix
 
 _TRIANGLE = np.triu_indices(FEATURES)
 _REMEDY = "uv run dagster asset materialize --select fruit_classifier"
@@ -48,7 +48,7 @@ def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> Cl
                 if split is not None:
                     labeled &= np.array([name == split for name in rows["split"].to_pylist()])
                 kept = rows.filter(pa.array(labeled))
-                vectors = matrix_of(kept["features"].combine_chunks())
+                vectors = to_matrix(kept["features"].combine_chunks())
                 total += ClassSums.from_features(vectors, kept["label"].to_pylist())
         return total
 

@@ -114,7 +114,7 @@ def fit_head(sums: ClassSums, pca: PcaModel | None = None, shrinkage: float = SH
             f"A classifier needs images of at least two labels, but the training split has "
             f"{len(sums.classes)}. Put pictures into folders named by their labels."
         )
-    if not sums.sums.sound:
+    if not sums.sums.is_valid:
         raise ClassifierError(
             "Some features are not finite. Recompute them with: uv run dagster asset materialize "
             "--select mobilenet_features"

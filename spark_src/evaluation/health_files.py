@@ -23,7 +23,7 @@ from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, write_whole
 from spark_src.tables.reading import read_rows
 from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, joint_digest
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 
 VERSION = "2"
 """Version of the algorithm. Increase it if the same features give different pairs."""
@@ -199,7 +199,7 @@ def _read_units(features: Snapshot, whitening: Whitening, ids: NDArray[np.object
             columns = ["image_id", "features"]
             for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
                 places = np.searchsorted(ids, np.asarray(batch["image_id"].to_pylist(), object))
-                found[places] = whitening.units(matrix_of(batch["features"]))
+                found[places] = whitening.units(to_matrix(batch["features"]))
 
     with ThreadPoolExecutor(2, "reader") as pool:
         list(pool.map(read, features.locations))

@@ -1,4 +1,4 @@
-"""MobileNetV2 without its top: the weights it has by its design, and those that a file has."""
+"""The weight shapes of MobileNetV2 without top, and those found in a weights file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import h5py
 
 Shapes = tuple[tuple[int, ...], ...]
-"""Of one layer's weights, in the order in which Keras saves them."""
+"""Shapes of one layer's weights, in the order in which Keras saves them."""
 
 ALPHAS = (1.0, 0.75, 0.5, 0.35)
 """MobileNetV2's width multipliers (Sandler et al. 2018) that give 1,280 features."""
@@ -31,21 +31,21 @@ _BOTTLENECKS = (
     (6, 160, 3),
     (6, 320, 1),
 )
-"""Expansion, channels and repetitions (ibid., table 2); the strides change no shape of weights."""
+"""Expansion, channels and repetitions (ibid., table 2); strides do not affect weight shapes."""
 
 _WEIGHTLESS = ("add", "global_average_pooling2d", "input_layer", "re_lu", "zero_padding2d")
-"""Kinds of the other layers, as Keras 3 spells them."""
+"""Layer types without weights, by their Keras 3 names."""
 
 
 class SavedLayer(NamedTuple):
-    """A layer as a file has it."""
+    """A layer in a weights file."""
 
     name: str
     shapes: Shapes
 
 
 def layer_shapes(alpha: float) -> dict[str, Shapes]:
-    """Every layer that has weights, by Keras's name and in Keras's order; `alpha` at most 1."""
+    """Every layer with weights, by Keras's name and in Keras's order; `alpha` is at most 1."""
     channels = _divisible(32 * alpha)
     layers = _convolution("Conv1", "bn_Conv1", (3, 3, 3, channels), channels)
     blocks = [(expansion, c) for expansion, c, repeated in _BOTTLENECKS for _ in range(repeated)]
@@ -58,9 +58,9 @@ def layer_shapes(alpha: float) -> dict[str, Shapes]:
 
 
 def saved_layers(file: Path) -> list[SavedLayer]:
-    """The layers that have weights, in the order in which Keras would load them.
+    """Read the layers with weights, in the order in which Keras would load them.
 
-    Like Keras, the ending of the name tells the layouts apart.
+    As in Keras, the file extension determines the layout.
 
     Raises:
         ValueError: the file cannot be read, or has parts that Keras would not load.
@@ -68,36 +68,36 @@ def saved_layers(file: Path) -> list[SavedLayer]:
     if not file.name.endswith((".h5", ".hdf5", ".keras")):
         raise ValueError("its name does not end in .h5")
     try:
-        with _opened(file) as content:
+        with _open_hdf5(file) as content:
             if file.name.endswith((".weights.h5", ".keras")):
                 return _numbered_layers(content)
             return _legacy_layers(content)
-    except (OSError, RuntimeError, KeyError, TypeError, BadZipFile) as error:  # as h5py pleases
+    except (OSError, RuntimeError, KeyError, TypeError, BadZipFile) as error:  # all raised by h5py
         raise ValueError(f"it cannot be read: {error}") from error
 
 
-def fitting_alpha(layers: Sequence[SavedLayer]) -> float:
-    """The width that these layers, in the order of the file, are of.
+def find_alpha(layers: Sequence[SavedLayer]) -> float:
+    """Find the width multiplier that these layers, in the order of the file, match.
 
     Raises:
-        ValueError: they are of none; says which layer is the first that does not fit the width
-            that most layers fit.
+        ValueError: there is none. The message names the first layer that does not match the width
+            that most layers match.
     """
-    alpha = max(ALPHAS, key=lambda alpha: _fitting(layers, alpha).count(True))
-    fits = _fitting(layers, alpha)
-    if all(fits):
+    alpha = max(ALPHAS, key=lambda alpha: _matches(layers, alpha).count(True))
+    matches = _matches(layers, alpha)
+    if all(matches):
         return alpha
-    raise ValueError(_misfit(layers, alpha, fits.index(False)))
+    raise ValueError(_mismatch(layers, alpha, matches.index(False)))
 
 
-def _fitting(layers: Sequence[SavedLayer], alpha: float) -> list[bool]:
-    """Which layers fit, by their order: Keras does not go by the names."""
+def _matches(layers: Sequence[SavedLayer], alpha: float) -> list[bool]:
+    """Whether each layer matches, compared by position: Keras does not use the names."""
     saved = (layer.shapes for layer in layers)
     expected = layer_shapes(alpha).values()
-    return [ours == theirs for ours, theirs in zip_longest(saved, expected)]
+    return [found == wanted for found, wanted in zip_longest(saved, expected)]
 
 
-def _misfit(layers: Sequence[SavedLayer], alpha: float, position: int) -> str:
+def _mismatch(layers: Sequence[SavedLayer], alpha: float, position: int) -> str:
     expected = layer_shapes(alpha)
     if position == len(expected):
         return f"its layer {layers[position].name} is one too many"
@@ -107,13 +107,13 @@ def _misfit(layers: Sequence[SavedLayer], alpha: float, position: int) -> str:
     if left_out or not saved.shapes:
         return f"its layer {name} is missing"
     return (
-        f"its layer {saved.name} has weights of {_spelled(saved.shapes)}, but {name} at width "
-        f"{alpha} has {_spelled(shapes)}"
+        f"its layer {saved.name} has weights of {_format_shapes(saved.shapes)}, but {name} at "
+        f"width {alpha} has {_format_shapes(shapes)}"
     )
 
 
-def _spelled(shapes: Shapes) -> str:
-    """Such as `3x3x3x32`."""
+def _format_shapes(shapes: Shapes) -> str:
+    """Format shapes like `3x3x3x32`."""
     if len(shapes) > 6:  # a whole network inside another counts as one layer
         return f"{len(shapes)} shapes"
     return ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes)
@@ -143,8 +143,8 @@ def _divisible(channels: float) -> int:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[h5py.File]:
-    import h5py  # the cluster has none, and no weights to check
+def _open_hdf5(file: Path) -> Iterator[h5py.File]:
+    import h5py  # not installed on the cluster, where no weights are checked
 
     if file.name.endswith(".keras"):
         with ZipFile(file) as archive:
@@ -152,7 +152,7 @@ def _opened(file: Path) -> Iterator[h5py.File]:
         with h5py.File(content) as opened:
             yield opened
         return
-    with file.open("rb"):  # says why, where it cannot be opened: HDF5 would see no HDF5
+    with file.open("rb"):  # raises the OSError that h5py.is_hdf5 would hide
         pass
     if not h5py.is_hdf5(file):
         raise ValueError("it is not an HDF5 file")
@@ -161,14 +161,14 @@ def _opened(file: Path) -> Iterator[h5py.File]:
 
 
 def _legacy_layers(file: h5py.Group) -> list[SavedLayer]:
-    """Of the layout that lists its layers, and each layer's weights, in attributes."""
+    """Layers of the legacy layout, which lists layers and their weights in attributes."""
     if "layer_names" not in file.attrs and "model_weights" in file:
         file = _group(file, "model_weights")
-    names = _listed(file, "layer_names")
+    names = _read_names(file, "layer_names")
     if "top_level_model_weights" in file:
         names.append("top_level_model_weights")
     groups = {name: _group(file, name) for name in names}
-    weights = {name: _listed(group, "weight_names") for name, group in groups.items()}
+    weights = {name: _read_names(group, "weight_names") for name, group in groups.items()}
     return [
         SavedLayer(name, tuple(_shape(groups[name], weight) for weight in weights[name]))
         for name in names
@@ -176,8 +176,8 @@ def _legacy_layers(file: h5py.Group) -> list[SavedLayer]:
     ]
 
 
-def _listed(group: h5py.Group, attribute: str) -> list[str]:
-    """The names in an attribute, which Keras splits into numbered ones where it is long."""
+def _read_names(group: h5py.Group, attribute: str) -> list[str]:
+    """The names in an attribute, which Keras splits into numbered attributes if it is long."""
     chunks = takewhile(group.attrs.__contains__, (f"{attribute}{n}" for n in count()))
     names = [
         name
@@ -188,9 +188,9 @@ def _listed(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def _numbered_layers(file: h5py.Group) -> list[SavedLayer]:
-    """Of the layout of Keras 3, which names a layer by its kind and a weight by its number.
+    """Layers of the Keras 3 layout, which names layers by type and weights by number.
 
-    Keras does not look at layers of further kinds there, such as a top.
+    Keras ignores other layer types in it, such as a top.
     """
     paths = [f"layers/{kind}" for kind in _numbered_kinds(layer_shapes(1.0))]
     layers = [SavedLayer(path, _numbered_shapes(file, path)) for path in paths]
@@ -201,7 +201,7 @@ def _numbered_layers(file: h5py.Group) -> list[SavedLayer]:
 
 
 def _numbered_kinds(names: Iterable[str]) -> Iterator[str]:
-    """Such as `conv2d`, `batch_normalization`, `conv2d_1`."""
+    """Names like `conv2d`, `batch_normalization`, `conv2d_1`."""
     seen: Counter[str] = Counter()
     for kind in map(_kind, names):
         yield f"{kind}_{seen[kind]}" if seen[kind] else kind
@@ -215,10 +215,10 @@ def _kind(name: str) -> str:
 
 
 def _numbered_shapes(file: h5py.Group, path: str) -> Shapes:
-    """Of a layer's weights; none where the file has no such layer."""
-    before = path.replace("layers", "_layer_checkpoint_dependencies")  # in TensorFlow 2.13
-    for place in (path, before):
-        weights = f"{place}/vars".lstrip("/")
+    """Shapes of a layer's weights; empty if the file has no such layer."""
+    before = path.replace("layers", "_layer_checkpoint_dependencies")  # TensorFlow 2.13
+    for folder in (path, before):
+        weights = f"{folder}/vars".lstrip("/")
         if weights in file:
             group = _group(file, weights)
             return tuple(_shape(group, str(n)) for n in range(len(group)))
@@ -231,27 +231,25 @@ def _group(parent: h5py.Group, path: str) -> h5py.Group:
     for name in path.split("/"):
         parent = _member(parent, name)
         if not isinstance(parent, h5py.Group):
-            raise ValueError(f"its part {parent.name} is no group")
+            raise ValueError(f"its part {parent.name} is not a group")
     return parent
 
 
 def _shape(layer: h5py.Group, path: str) -> tuple[int, ...]:
-    """Of an array of floating-point numbers."""
+    """Shape of an array of floating-point numbers."""
     import h5py
 
     above, _, name = path.rpartition("/")
     array = _member(_group(layer, above) if above else layer, name)
     if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
-        raise ValueError(f"its part {array.name} is no array of its own")
+        raise ValueError(f"its part {array.name} is not an array stored in the file")
     if array.dtype.kind != "f" and array.attrs.get("dtype") != "bfloat16":  # HDF5 has no such type
-        raise ValueError(
-            f"its part {array.name} is of {array.dtype}, not of floating-point numbers"
-        )
+        raise ValueError(f"its part {array.name} has type {array.dtype}, not a floating-point type")
     return tuple(array.shape or ())
 
 
 def _member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """What the group has by this name. Like Keras, no link is followed: it can leave the file."""
+    """A group's member. As in Keras, links are not followed, as they may lead out of the file."""
     import h5py
 
     link = group.get(name, getclass=True, getlink=True)

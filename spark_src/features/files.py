@@ -1,4 +1,4 @@
-"""How the converted model is kept: one `.tflite`, named by its digest. No TensorFlow."""
+"""Stores the converted model as one `.tflite` file, named by its digest. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def save(model: MobilenetModel, folder: Location) -> str:
 
 
 def statistics(model: MobilenetModel, converter: str, name: str) -> MobilenetModelStatistics:
-    """What the commit says of the model."""
+    """Statistics of the model, for its commit."""
     return MobilenetModelStatistics(
         digest=model.sha256,
         rows=1,
@@ -33,8 +33,8 @@ def statistics(model: MobilenetModel, converter: str, name: str) -> MobilenetMod
     )
 
 
-def file_of(snapshot: Snapshot) -> Location:
-    """Where the file of a version of `mobilenet_model` is."""
+def model_file(snapshot: Snapshot) -> Location:
+    """Location of the model file of a version of `mobilenet_model`."""
     return snapshot.location / snapshot.statistics.files[0]
 
 
@@ -42,24 +42,24 @@ def load(snapshot: Snapshot) -> MobilenetModel:
     """Read the model of a version of `mobilenet_model`.
 
     Raises:
-        UnreadableVersionError: the file is gone, or is not the one that was stored.
+        UnreadableVersionError: the file is missing, or was changed.
     """
-    known, file = snapshot.typed(MobilenetModelStatistics), file_of(snapshot)
+    known, file = snapshot.typed(MobilenetModelStatistics), model_file(snapshot)
     try:
         content = file.read()
     except FileNotFoundError as error:
-        raise UnreadableVersionError(_remedy(f"{file} is gone")) from error
+        raise UnreadableVersionError(_remedy(f"{file} is missing")) from error
     model = MobilenetModel(
         content, known.weights_sha256, known.width_multiplier, known.greatest_difference
     )
     if model.sha256 != known.sha256:
-        said = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}"
-        raise UnreadableVersionError(_remedy(said))
+        reason = f"{file} was changed: its sha256 is {model.sha256}, not {known.sha256}"
+        raise UnreadableVersionError(_remedy(reason))
     return model
 
 
 def is_unchanged(before: Snapshot | None, weights_sha256: str, converter: str) -> bool:
-    """Whether the file that is there was made of these weights by this converter, and is whole."""
+    """Whether the stored file was converted from these weights, and is intact."""
     if before is None:
         return False
     known = before.typed(MobilenetModelStatistics)
@@ -72,5 +72,7 @@ def is_unchanged(before: Snapshot | None, weights_sha256: str, converter: str) -
     return True
 
 
-def _remedy(what: str) -> str:
-    return f"{what}. Make it anew with: uv run dagster asset materialize --select mobilenet_model"
+def _remedy(reason: str) -> str:
+    return (
+        f"{reason}. Create it again with: uv run dagster asset materialize --select mobilenet_model"
+    )

@@ -1,4 +1,4 @@
-"""Computes the features that a plan asks for, and audits the files before they are committed."""
+"""Computes the planned features, and audits the files before their commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError
-from spark_src.features.inference import engine_of_this_worker, features_of
+from spark_src.features.inference import compute_features, worker_engine
 from spark_src.features.interrupted import STAGED
 from spark_src.features.model import MobilenetModel
 from spark_src.features.plan import Assembly, Computation, FeaturesPlan
@@ -22,8 +22,8 @@ from spark_src.tables import registry
 from spark_src.tables.audit import (
     Audit,
     audit_files,
-    faults_of,
-    require_sound,
+    find_faults,
+    require_valid,
     require_varied,
 )
 from spark_src.tables.delta import DataFile, TableWrite
@@ -41,10 +41,10 @@ from spark_src.tables.statistics import (
     VectorStatistics,
     joint_digest,
 )
-from spark_src.tables.vectors import FEATURES, float_lists, matrix_of
+from spark_src.tables.vectors import FEATURES, float_lists, to_matrix
 
 PICTURES_AT_ONCE = 32
-"""Pictures that a worker has in memory: phones' weigh 3 MB."""
+"""Pictures that a worker holds in memory; a phone's picture has 3 MB."""
 
 
 def compute(
@@ -54,17 +54,17 @@ def compute(
     folder: Location,
     done: Callable[[], Accumulator[int]],
 ) -> list[DataFile]:
-    """Compute what is missing and write it into the table's folder; commits nothing.
+    """Compute the missing features and write them into the table's folder, without a commit.
 
     Args:
-        spark: starts Spark: not called where nothing is to do.
-        plan: see `plan_features`.
-        model: of the digest that was planned with.
-        folder: of the table.
-        done: a counter of pictures; called after Spark has started.
+        spark: starts Spark; not called if there is nothing to compute.
+        plan: the plan from `plan_features`.
+        model: the model that the plan was made for.
+        folder: the table's folder.
+        done: creates the counter of pictures; called after Spark has started.
 
     Returns:
-        The new files of the table; those that were adopted are not among them.
+        The new files of the table, without the adopted ones.
     """
     if not plan.computations and not plan.assemblies:
         return []
@@ -82,16 +82,16 @@ def compute(
 def audit(
     spark: Callable[[], SparkSession], plan: FeaturesPlan, new: list[DataFile], write: TableWrite
 ) -> VectorStatistics:
-    """See that the new version would be whole, by the files themselves.
+    """Audit the files of the new version by reading them back.
 
-    Files that are not sound are deleted: a later run would take them over.
+    Invalid files are deleted, so that a later run does not adopt them.
 
     Returns:
         Statistics of the vectors of the whole new version.
 
     Raises:
-        AuditError: rows are missing, a vector has another length, another model or no number, or
-            each image has the same vector.
+        AuditError: rows are missing, a vector has a wrong length, another model or a NaN, or
+            all images have the same vector.
     """
     folder = write.folder
     found = Audit()
@@ -100,11 +100,11 @@ def audit(
             continue
         files = [folder / file.name for file in added]
         part = audit_files(spark(), files, "features", "model_sha256")
-        if faults_of(part, FEATURES, plan.model_sha256):
+        if find_faults(part, FEATURES, plan.model_sha256):
             discard(folder, added)
         found = found.merged(part)
     rows = sum(file.rows for file in plan.kept) + found.rows
-    require_sound(
+    require_valid(
         registry.MOBILENET_FEATURES, found, FEATURES, plan.model_sha256, rows, plan.images.rows
     )
     vectors = found.vectors
@@ -119,7 +119,7 @@ def audit(
 
 
 def statistics(plan: FeaturesPlan, vectors: VectorStatistics) -> FeaturesStatistics:
-    """Of the new version of `mobilenet_features`; the vectors are those of the whole version."""
+    """Statistics of the new version of `mobilenet_features`; `vectors` covers the whole version."""
     images = plan.images.typed(RawImagesStatistics)
     return FeaturesStatistics(
         digest=joint_digest(images.digest, plan.model_sha256, PIXELS),
@@ -135,7 +135,7 @@ def statistics(plan: FeaturesPlan, vectors: VectorStatistics) -> FeaturesStatist
 
 
 def clear_staged(write: TableWrite) -> None:
-    """Delete the features of single pictures: files that were committed hold them."""
+    """Delete the staged features of single pictures; committed files contain them."""
     (write.folder / STAGED).delete_folder()
 
 
@@ -143,11 +143,11 @@ def _computer(
     model: Broadcast[bytes], model_sha256: str, folder: Location, done: Accumulator[int]
 ) -> Callable[[Iterable[Computation]], Iterator[DataFile]]:
     def compute_files(tasks: Iterable[Computation]) -> Iterator[DataFile]:
-        engine = engine_of_this_worker(model, model_sha256)
+        engine = worker_engine(model, model_sha256)
         for task in tasks:
             batches = []
             for pictures in _pictures(task):
-                batches.append(_rows(pictures, features_of(pictures, engine), model_sha256))
+                batches.append(_rows(pictures, compute_features(pictures, engine), model_sha256))
                 done.add(pictures.num_rows)
             yield write_file(batches, folder, task.name, MOBILENET_FEATURES)
 
@@ -183,12 +183,12 @@ def _assembler(
 
 
 def _gathered(task: Assembly) -> NDArray[np.float32]:
-    """The vectors of a file's rows, each read where it is, verified: (n, 1280)."""
+    """The vectors of a file's rows, read from their files with checksums: (n, 1280)."""
     gathered = np.empty((len(task.rows), FEATURES), np.float32)
     for number, location in enumerate(task.vectors):
         mine, start = task.files == number, 0
         with open_parquet(location, verify=True) as parquet:
-            # In parts: another program may have compacted the table into one large file.
+            # Read in batches: another program may have compacted the table into one large file.
             for batch in parquet.iter_batches(
                 ROWS_PER_BLOCK, columns=["features"], use_threads=False
             ):
@@ -196,7 +196,7 @@ def _gathered(task: Assembly) -> NDArray[np.float32]:
                 here = np.flatnonzero(mine & (task.rows >= start) & (task.rows < end))
                 if len(here):
                     column = batch.column("features").take(pa.array(task.rows[here] - start))
-                    gathered[here] = matrix_of(column)
+                    gathered[here] = to_matrix(column)
                 start = end
     return gathered
 

@@ -1,4 +1,4 @@
-"""From pictures to 1,280 MobileNetV2 features: LiteRT in Python workers, one thread each."""
+"""Computes 1,280 MobileNetV2 features per picture: LiteRT in Python workers, one thread each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spark_src.images.validate import DECODER_ERRORS
 from spark_src.tables.vectors import FEATURES
 
 BATCH = 2
-"""Pictures a call of the engine. Measured: 2 is quicker than 1, and more are slower."""
+"""Pictures per call of the engine. By measurement, 2 is faster than 1 and than more."""
 
 
 class Engine:
@@ -47,11 +47,11 @@ class Engine:
 
     def _batch(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(pictures) < BATCH:
-            # The last picture is repeated: a shape of its own would be planned anew.
+            # Pad with the last picture: another input shape would reallocate the tensors.
             spare = np.repeat(pictures[-1:], BATCH - len(pictures), axis=0)
             return self._batch(np.concatenate([pictures, spare]))[: len(pictures)]
         if pictures.shape != self._shape:
-            with native_stderr_hidden():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+            with hide_native_stderr():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
                 self._interpreter.resize_tensor_input(self._input, pictures.shape)
                 self._interpreter.allocate_tensors()
             self._shape = pictures.shape
@@ -61,10 +61,10 @@ class Engine:
 
 
 @contextmanager
-def native_stderr_hidden() -> Iterator[None]:
-    """Inside the block nothing that C++ writes to standard error is seen.
+def hide_native_stderr() -> Iterator[None]:
+    """Suppress what C++ code writes to standard error inside the block.
 
-    Python's exceptions are raised as ever; these libraries have no switch for what they print.
+    Python exceptions are still raised. These libraries have no option to turn their output off.
     """
     sys.stderr.flush()
     try:
@@ -72,30 +72,30 @@ def native_stderr_hidden() -> Iterator[None]:
     except OSError:  # this process has no standard error
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
+        os.close(devnull)
 
 
 _engines: dict[str, Engine] = {}
 
 
-def engine_of_this_worker(model: Broadcast[bytes], model_sha256: str) -> Engine:
-    """The engine of this Python worker: loaded once, kept across the tasks it runs."""
+def worker_engine(model: Broadcast[bytes], model_sha256: str) -> Engine:
+    """The engine of this Python worker, loaded once and reused by all of its tasks."""
     if model_sha256 not in _engines:
         _engines.clear()
         _engines[model_sha256] = Engine(model.value)
-        gc.freeze()  # Spark collects garbage after each task: 30 ms for all of it
+        gc.freeze()  # Spark runs the garbage collector after each task: 30 ms without this
     return _engines[model_sha256]
 
 
-def features_of(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
-    """Features of a batch of pictures (columns path, content, orientation): (n, 1280).
+def compute_features(batch: pa.RecordBatch, engine: Engine) -> NDArray[np.float32]:
+    """Compute features of a batch (columns path, content, orientation): (n, 1280).
 
     Raises:
         UnreadableVersionError: a stored picture cannot be decoded.
@@ -116,7 +116,7 @@ def _decode(batch: pa.RecordBatch, row: int, out: NDArray[np.float32]) -> None:
         model_input(content, orientation, out)
     except DECODER_ERRORS as error:
         raise UnreadableVersionError(
-            f"The stored picture {shown(batch['path'][row].as_py())} cannot be decoded any more "
-            f"({error}). "
-            "Make raw_images again with: uv run dagster asset materialize --select raw_images"
+            f"The stored picture {shown(batch['path'][row].as_py())} cannot be decoded "
+            f"({error}). Compute raw_images again with: uv run dagster asset materialize "
+            "--select raw_images"
         ) from error

@@ -1,4 +1,4 @@
-"""Features that interrupted runs have computed and not committed. What is missing: see `plan`."""
+"""Finds features that interrupted runs computed but did not commit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from spark_src.tables.delta import DataFile, TableWrite
 from spark_src.tables.parquet import READING_THREADS, open_parquet
 
 STAGED = "_staged"
-"""Under the table's folder: features of single pictures, until the files that need them are there.
-Neither readers nor `vacuum` look into folders of such names."""
+"""Subfolder of the table for features of single pictures, until complete files contain them.
+Readers and `vacuum` ignore folders whose names start with an underscore."""
 
 
-def left_behind(
+def find_uncommitted(
     write: TableWrite, missing: dict[str, DataFile], suffix: str
 ) -> tuple[tuple[DataFile, ...], tuple[Location, ...]]:
-    """Whole files that are in no version, and those of single pictures."""
+    """Complete files that are in no version, and files with features of single pictures."""
     committed = {file.name for file in write.before.files} if write.before else set()
     wanted = {f"{stem}.{suffix}.parquet": file.rows for stem, file in missing.items()}
     sizes = {write.folder.relative(info.path): info.size for info in write.folder.files()}
@@ -27,7 +27,7 @@ def left_behind(
         rows = dict(
             zip(
                 [*whole, *parts],
-                pool.map(_rows_of, [write.folder / name for name in (*whole, *parts)]),
+                pool.map(_count_rows, [write.folder / name for name in (*whole, *parts)]),
                 strict=True,
             )
         )
@@ -37,8 +37,8 @@ def left_behind(
     return tuple(adopted), tuple(write.folder / name for name in parts if rows[name])
 
 
-def _rows_of(location: Location) -> int | None:
-    """How many rows a file that was left behind has; None where it is not whole."""
+def _count_rows(location: Location) -> int | None:
+    """The number of rows in a file of an interrupted run; None if it is incomplete."""
     try:
         with open_parquet(location) as parquet:
             return int(parquet.metadata.num_rows)

@@ -1,4 +1,4 @@
-"""From Keras weights to the LiteRT file that workers and phones run. On the host: TensorFlow."""
+"""Converts Keras weights to the LiteRT file that workers and phones run. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from typing import Any
 import numpy as np
 
 from spark_src.errors import ConversionError, WeightsError
-from spark_src.features.architecture import fitting_alpha, saved_layers
-from spark_src.features.inference import Engine, native_stderr_hidden
+from spark_src.features.architecture import find_alpha, saved_layers
+from spark_src.features.inference import Engine, hide_native_stderr
 from spark_src.images.preprocess import INPUT_SIZE
 from spark_src.io.locations import Location
 from spark_src.tables.vectors import FEATURES
 
 IMAGENET_WEIGHTS_SHA256 = "98528e5fde05e4ff73f1c9a6d315dffdfc418a36073cbcfdcd714de28ddbb369"
-"""Of the file in `weights/`; its README says where it comes from."""
+"""Digest of the file in `weights/`; its README names the source."""
 
 TOLERANCE = 1e-3
-"""Greatest difference allowed between a Keras feature and the converted model's."""
+"""Maximum difference between a Keras feature and the converted model's."""
 
 BUNDLED = "mobilenet_v2_1.0_224_no_top.json"
-"""Describes the converted file of the same name beside the ImageNet weights."""
+"""Describes the bundled `.tflite` file of the same name."""
 
 CONVERSION = "1"
-"""Of the code below that converts: counted up where it makes another file of the same weights."""
+"""Version of the conversion below: to be increased when its output changes."""
 
 
 @dataclass(frozen=True)
 class MobilenetModel:
-    """A converted model: the file's bytes and where they come from."""
+    """A converted model: the file's bytes and their source."""
 
     content: bytes
     weights_sha256: str
     alpha: float
     greatest_difference: float
-    """Between the features of Keras and of this file, on the pictures of the check."""
+    """Largest difference between Keras's features and this file's, on test pictures."""
 
     @property
     def sha256(self) -> str:
-        """The digest that names this model in every table."""
+        """The digest that identifies this model in every table."""
         return hashlib.sha256(self.content).hexdigest()
 
 
 def weights_alpha(weights: Location) -> float:
-    """The width of the MobileNetV2 without top whose weights these are, by the file's header.
+    """The width multiplier of the MobileNetV2 in a weights file.
 
-    Only names, types and shapes are read, the way Keras would read them, without TensorFlow.
+    Only names, types and shapes are read from the file's header, without TensorFlow.
 
     Raises:
         WeightsError: the file is missing, is not HDF5, or does not fit.
@@ -65,7 +65,7 @@ def weights_alpha(weights: Location) -> float:
 
 
 def weights_sha256(weights: Location) -> str:
-    """The digest of the weights' file.
+    """The digest of the weights file.
 
     Raises:
         WeightsError: there is no such file.
@@ -75,7 +75,7 @@ def weights_sha256(weights: Location) -> str:
 
 
 def converter() -> str:
-    """What turns weights into the file, on this host: another one may make another file of them.
+    """Versions of the packages that convert weights on this host: they determine the output.
 
     Raises:
         PackageNotFoundError: TensorFlow is not installed, as on the cluster.
@@ -94,12 +94,17 @@ def keras_model(weights: Location) -> tuple[Any, float]:
         alpha = _alpha(file, weights)
         try:
             return _build(file, alpha), alpha
-        except (ValueError, OSError, KeyError, RuntimeError) as error:  # of damage past the header
-            raise _unfit(weights, str(error)) from error
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+            RuntimeError,
+        ) as error:  # the data after the header is damaged
+            raise _weights_error(weights, str(error)) from error
 
 
 def convert(weights: Location) -> MobilenetModel:
-    """Convert the weights to LiteRT and compare the result with Keras on the spot.
+    """Convert the weights to LiteRT and compare the result with Keras.
 
     Raises:
         WeightsError: the weights do not fit.
@@ -117,14 +122,14 @@ def convert(weights: Location) -> MobilenetModel:
 
 
 def bundled(folder: Path, weights: Location) -> MobilenetModel | None:
-    """The model that lies beside the project's own weights, if it was made of these weights.
+    """The converted model bundled with the project, if it matches these weights.
 
-    Made by `python -m spark_src.features.model weights`; a test shows that conversion gives these
-    bytes. Another TensorFlow converts anew, as any other weights are.
+    Created with `python -m spark_src.features.model weights`; a test compares it with a new
+    conversion. With another TensorFlow version, or other weights, the weights are converted.
 
     Args:
-        folder: has the file of weights, the converted one and what is known of it.
-        weights: those that are asked for.
+        folder: the folder with the weights, the converted file and its description.
+        weights: the weights in use.
     """
     described = folder / BUNDLED
     if not described.exists():
@@ -136,17 +141,17 @@ def bundled(folder: Path, weights: Location) -> MobilenetModel | None:
     model = MobilenetModel(
         content, known["weights_sha256"], known["alpha"], known["greatest_difference"]
     )
-    return model if model.sha256 == known["sha256"] else None  # else converted as any other
+    return model if model.sha256 == known["sha256"] else None  # otherwise convert
 
 
 def _alpha(file: Path, weights: Location) -> float:
     try:
-        return fitting_alpha(saved_layers(file))
+        return find_alpha(saved_layers(file))
     except ValueError as error:
-        raise _unfit(weights, str(error)) from error
+        raise _weights_error(weights, str(error)) from error
 
 
-def _unfit(weights: Location, reason: str) -> WeightsError:
+def _weights_error(weights: Location, reason: str) -> WeightsError:
     first_line = reason.partition("\n")[0]
     return WeightsError(
         f"The weights {weights} are not those of a Keras MobileNetV2 without top "
@@ -161,18 +166,18 @@ def _require_file(weights: Location) -> None:
             ".h5 file of MobileNetV2 without top."
         )
     if weights.is_folder():
-        raise _unfit(weights, "a folder lies there")
+        raise _weights_error(weights, "it is a folder")
 
 
 @contextmanager
 def _local_file(weights: Location) -> Iterator[Path]:
-    """The weights as a file that Keras can open: a copy where they are not on this machine."""
+    """The weights as a local file that Keras can open; remote weights are copied."""
     _require_file(weights)
     if weights.scheme == "file":
         yield Path(weights.path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / weights.name  # Keras tells its layouts apart by the name's ending
+        file = Path(folder) / weights.name  # the extension tells Keras the layout
         file.write_bytes(weights.read())
         yield file
 
@@ -180,16 +185,16 @@ def _local_file(weights: Location) -> Iterator[Path]:
 def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same sums whatever the processor
-    with native_stderr_hidden():  # of CUDA, which this has no use for
-        import tensorflow  # 7 s and 1 GB: only who converts pays for it
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same results on every processor
+    with hide_native_stderr():  # CUDA warnings
+        import tensorflow  # takes 7 s and 1 GB: only imported for a conversion
 
     return tensorflow
 
 
 def _build(weights: Path, alpha: float) -> Any:
     keras = _tensorflow().keras
-    keras.utils.clear_session()  # Keras numbers its layers, and the file holds their names
+    keras.utils.clear_session()  # reset Keras's numbering of layers, to match the names in the file
     return keras.applications.MobileNetV2(
         input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
         alpha=alpha,
@@ -202,29 +207,29 @@ def _build(weights: Path, alpha: float) -> Any:
 def _flatbuffer(keras: Any) -> bytes:
     tensorflow = _tensorflow()
     signature = tensorflow.TensorSpec((None, INPUT_SIZE, INPUT_SIZE, 3), tensorflow.float32)
-    with tempfile.TemporaryDirectory() as folder, native_stderr_hidden():
+    with tempfile.TemporaryDirectory() as folder, hide_native_stderr():
         keras.export(folder, verbose=False, input_signature=[signature])
         return bytes(tensorflow.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
 def _greatest_difference(keras: Any, content: bytes) -> float:
-    """On eight made-up pictures: noise, flat colours and gradients cover the input's range."""
+    """Compare on eight synthetic pictures: noise, flat colours and gradients."""
     random = np.random.default_rng(360)
     side = INPUT_SIZE
     noise = random.uniform(-1, 1, (4, side, side, 3))
     flat = np.broadcast_to(random.uniform(-1, 1, (2, 1, 1, 3)), (2, side, side, 3))
     slope = np.broadcast_to(np.linspace(-1, 1, side)[:, None, None], (1, side, side, 3))
     pictures = np.concatenate([noise, flat, slope, -slope]).astype(np.float32)
-    ours = Engine(content).features(pictures)
-    if ours.shape[1] != FEATURES:
+    converted = Engine(content).features(pictures)
+    if converted.shape[1] != FEATURES:
         raise ConversionError(
-            f"The converted model gives {ours.shape[1]} features, not {FEATURES}."
+            f"The converted model gives {converted.shape[1]} features, not {FEATURES}."
         )
-    return float(np.abs(ours - np.asarray(keras(pictures))).max())
+    return float(np.abs(converted - np.asarray(keras(pictures))).max())
 
 
 def _bundle(folder: Path) -> None:
-    """Make the two files beside the ImageNet weights anew."""
+    """Rebuild the two bundled files next to the ImageNet weights."""
     described = folder / BUNDLED
     model = convert(Location.parse(str(described.with_suffix(".h5"))))
     described.with_suffix(".tflite").write_bytes(model.content)

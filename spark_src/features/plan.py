@@ -1,7 +1,7 @@
-"""Which features have to be computed: those of pictures that no earlier run has seen. No Spark.
+"""Plans which features to compute: those of pictures that no earlier run processed. No Spark.
 
-Each file of `raw_images` has one of `mobilenet_features`, whose name says from which it was made
-and how. So names say what is missing, and a file that a killed run had finished is found.
+Each file of `raw_images` has a file in `mobilenet_features`. Its name contains the source file and
+the fingerprint, so missing files and files finished by killed runs are found by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_src.features.interrupted import STAGED, left_behind
+from spark_src.features.interrupted import STAGED, find_uncommitted
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot, TableWrite
@@ -24,25 +24,25 @@ from spark_src.tables.parquet import read_columns
 from spark_src.tables.statistics import FeaturesStatistics
 
 KEY = ("image_id", "orientation")
-"""What of an image decides its features, the fingerprint given."""
+"""Columns of an image that, with the fingerprint, determine its features."""
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Computation:
-    """What one task computes: rows of a file of `raw_images`."""
+    """The work of one task: rows of a file of `raw_images`."""
 
     source: Location
     rows: Rows
-    """Which rows; in order."""
+    """Row numbers, in ascending order."""
     name: str
-    """Of the file of features, relative to the table's folder."""
+    """Name of the feature file, relative to the table's folder."""
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """A file of features whose vectors are in other files already."""
+    """A feature file whose vectors are copied from other files."""
 
     source: Location
     """The file of `raw_images`."""
@@ -50,14 +50,14 @@ class Assembly:
     vectors: tuple[Location, ...]
     """Files that hold the vectors."""
     files: NDArray[np.int32]
-    """For each row: which of `vectors`."""
+    """For each row: the index in `vectors`."""
     rows: Rows
     """For each row: the row in that file."""
 
 
 @dataclass(frozen=True)
 class FeaturesPlan:
-    """What has to be computed and what is there."""
+    """The features to compute, and the files that can be reused."""
 
     images: Snapshot
     model_sha256: str
@@ -65,24 +65,24 @@ class FeaturesPlan:
     kept: tuple[DataFile, ...]
     removed: tuple[DataFile, ...]
     adopted: tuple[DataFile, ...]
-    """Finished by a run that was killed before it could commit."""
+    """Complete files of a run that was killed before its commit."""
     computations: tuple[Computation, ...]
     assemblies: tuple[Assembly, ...]
     carried_over: int
     """Images whose features are in the current version."""
     resumed: int
-    """Images whose features an interrupted run has left."""
+    """Images whose features come from an interrupted run."""
     reuse_note: str
-    """Why features that are there are, or are not, used."""
+    """Why existing features are, or are not, used."""
 
     @property
     def n_computed(self) -> int:
-        """How many different pictures have to be computed."""
+        """How many distinct pictures have to be computed."""
         return sum(len(task.rows) for task in self.computations)
 
     @property
     def is_empty(self) -> bool:
-        """Whether the current version is what is wanted."""
+        """Whether the current version is up to date."""
         return not (self.removed or self.adopted or self.computations or self.assemblies)
 
     def __str__(self) -> str:
@@ -93,27 +93,27 @@ class FeaturesPlan:
         )
 
 
-def fingerprint_of(model_sha256: str) -> str:
-    """Names what makes features of pictures: the model and what it sees of them."""
+def features_fingerprint(model_sha256: str) -> str:
+    """Fingerprint of the model and the definition of its input pixels."""
     return hashlib.sha256(f"{model_sha256} {PIXELS}".encode()).hexdigest()[:12]
 
 
 def plan_features(
     write: TableWrite, images: Snapshot, model_sha256: str, recompute: bool = False
 ) -> FeaturesPlan:
-    """Compare the files of `raw_images` with the features that are there.
+    """Compare the files of `raw_images` with the existing features.
 
     Args:
-        write: the change of `mobilenet_features`, for what is current and for what lies there.
+        write: the change to `mobilenet_features`: its current version and its folder.
         images: the version of `raw_images`.
-        model_sha256: features of another model, or of other pixels, are of no use.
-        recompute: use none of what is there.
+        model_sha256: the model; features of other models are not used.
+        recompute: whether to ignore all existing features.
     """
     before = write.before.files if write.before else ()
-    fingerprint = fingerprint_of(model_sha256)
+    fingerprint = features_fingerprint(model_sha256)
     suffix = f"{fingerprint}.{write.run_id[:8]}" if recompute else fingerprint
     wanted = {file.name.removesuffix(".parquet"): file for file in images.files}
-    usable = () if recompute or not _is_of(write.before, model_sha256) else before
+    usable = () if recompute or not _has_model_and_pixels(write.before, model_sha256) else before
     sources = {file.name: _source_of(file.name, fingerprint) for file in usable}
     kept = tuple(file for file in usable if sources[file.name] in wanted)
     done = {sources[file.name] for file in kept}
@@ -121,11 +121,11 @@ def plan_features(
     adopted: tuple[DataFile, ...] = ()
     staged: tuple[Location, ...] = ()
     if missing and not recompute:
-        adopted, staged = left_behind(write, missing, suffix)
+        adopted, staged = find_uncommitted(write, missing, suffix)
     finished = {file.name.removesuffix(f".{suffix}.parquet") for file in adopted}
     todo = [file for stem, file in missing.items() if stem not in finished]
     left = [*(write.folder / file.name for file in adopted), *staged]
-    computations, assemblies, carried, resumed = _share_out(
+    computations, assemblies, carried, resumed = _split_into_tasks(
         [_new_file(images, file, suffix) for file in todo],
         [write.folder / file.name for file in usable],
         left,
@@ -146,8 +146,8 @@ def plan_features(
     )
 
 
-def _is_of(before: Snapshot | None, model_sha256: str) -> bool:
-    """Whether a version has the features of this model, whatever program wrote its files."""
+def _has_model_and_pixels(before: Snapshot | None, model_sha256: str) -> bool:
+    """Whether a version has features of this model and of these pixels."""
     if before is None:
         return False
     known = before.typed(FeaturesStatistics)
@@ -155,15 +155,15 @@ def _is_of(before: Snapshot | None, model_sha256: str) -> bool:
 
 
 def _source_of(name: str, fingerprint: str) -> str | None:
-    """Of which file of `raw_images` a file of features was made, by its name.
+    """The source file in `raw_images` of a feature file, from its name.
 
-    The name of the former may have dots, where another program has compacted the table.
+    The source's name may contain dots if another program compacted the table.
 
     Returns:
-        None where the name does not say it: a file that another program has written.
+        None if the name does not contain it: another program wrote the file.
     """
-    made_of, dot, _ = name.rpartition(f".{fingerprint}.")
-    return made_of if dot else None
+    source, dot, _ = name.rpartition(f".{fingerprint}.")
+    return source if dot else None
 
 
 def _new_file(images: Snapshot, file: DataFile, suffix: str) -> _NewFile:
@@ -174,38 +174,38 @@ def _new_file(images: Snapshot, file: DataFile, suffix: str) -> _NewFile:
 
 def _reuse_note(before: Snapshot | None, model_sha256: str, recompute: bool) -> str:
     if recompute:
-        return "All are computed anew, as asked for."
+        return "All features are recomputed, as requested."
     if before is None:
         return "There are no earlier features."
     known = before.typed(FeaturesStatistics)
     if known.model_sha256 != model_sha256:
-        return f"Version {before.version} was made by another model: nothing of it is used."
+        return f"Version {before.version} was computed by another model and is not reused."
     if known.preprocessing != PIXELS:
-        return f"Version {before.version} saw other pixels: nothing of it is used."
-    return f"What is known is in version {before.version}."
+        return f"Version {before.version} used other pixels and is not reused."
+    return f"Features of version {before.version} are reused."
 
 
 @dataclass(frozen=True)
 class _NewFile:
-    """A file of features that has to be made of a file of `raw_images`."""
+    """A feature file to be written for a file of `raw_images`."""
 
     source: Location
     name: str
     staged_name: str
-    """Where the rows go that are computed, if others of the file are not. No run used it before:
-    what an interrupted one has staged stays as it is."""
+    """File for the computed rows, if only some rows of the file are computed. The name is unique,
+    so files that an interrupted run staged are not overwritten."""
 
 
-def _share_out(
+def _split_into_tasks(
     new: Sequence[_NewFile],
     current: Sequence[Location],
     left: Sequence[Location],
     folder: Location,
 ) -> tuple[tuple[Computation, ...], tuple[Assembly, ...], int, int]:
-    """Who computes which picture, and where each of the others' vectors are.
+    """Split the work into tasks, and locate the existing vectors.
 
     Returns:
-        computations; assemblies; images known from the current version, from an interrupted run.
+        Computations; assemblies; numbers of images carried over and resumed.
     """
     if not new:
         return (), (), 0, 0
@@ -224,8 +224,8 @@ def _share_out(
     targets = [
         file.name if whole else file.staged_name for file, whole in zip(new, is_whole, strict=True)
     ]
-    made = [folder / target for target in targets]
-    vectors = _Vectors(([*current], [*left], made), computed)
+    written = [folder / target for target in targets]
+    vectors = _Vectors(([*current], [*left], written), computed)
     computations = [
         Computation(file.source, own, target)
         for file, own, target in zip(new, computed, targets, strict=True)
@@ -245,17 +245,17 @@ def _share_out(
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Where vectors are."""
+    """Files that contain vectors."""
 
     locations: tuple[list[Location], list[Location], list[Location]]
-    """Of the current version, left behind, made by this run."""
+    """Files of the current version, of interrupted runs, and of this run."""
     computed: list[Rows]
-    """For each file that this run makes: which rows of its source are in it."""
+    """For each file that this run writes: the rows of its source in it."""
 
     def assembly(
         self, new: _NewFile, origin: NDArray[np.int64], files: Rows, rows: Rows
     ) -> Assembly:
-        """A file's rows, each with the place of its vector."""
+        """Map each row of a file to the location of its vector."""
         places, which = np.unique(origin * 2**32 + files, return_inverse=True)
         locations, found = [], rows.astype(np.int64)
         for index, place in enumerate(places):
@@ -268,7 +268,7 @@ class _Vectors:
 
 
 def _first_with_same_key(tables: Sequence[pa.Table]) -> NDArray[np.int64]:
-    """For each row of all tables, in order: the first one of the same picture."""
+    """For each row of all tables: the first row with the same picture."""
     keys = pa.concat_tables([table.select(KEY) for table in tables])
     pictures = pa.concat_arrays(keys["image_id"].chunks).dictionary_encode()
     numbers = pictures.indices.to_numpy().astype(np.int64)

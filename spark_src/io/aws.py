@@ -1,4 +1,4 @@
-"""What all talk with AWS shares: clients with retries, and its errors with their remedies."""
+"""AWS clients with retries, and error messages with remedies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from spark_src.io.locations import Location
 
-# boto3 and Spark take a second each to import, and `fruits path` on a disk needs neither: who
-# talks with AWS imports them, and an error of theirs can only come where they are loaded.
+# boto3 and Spark take a second each to import, and `fruits path` on a disk needs neither.
+# They are imported on first use, and their error types are only checked if they are loaded.
 
 _REMEDIES = {
-    "NoSuchBucket": "There is no such bucket: correct the URI, or make it with `terraform apply`.",
+    "NoSuchBucket": "There is no such bucket: correct the URI, or create it (`terraform apply`).",
     "404": "There is no such bucket or key: correct the URI.",
     "403": "Access is denied: the role of these credentials needs this action on this prefix.",
     "AccessDenied": "The role of these credentials needs this action on this prefix "
@@ -32,47 +32,47 @@ _REMEDIES = {
     "AccessDeniedException": "The role of these credentials needs this action "
     "(infra/ lists what each role may do).",
     "ExpiredToken": "The credentials have expired: sign in again (`aws sso login`) and start the "
-    "run again; what was finished stays.",
+    "run again; finished work is kept.",
     "ExpiredTokenException": "The credentials have expired: sign in again (`aws sso login`) and "
-    "start the run again; what was finished stays.",
+    "start the run again; finished work is kept.",
     "InvalidAccessKeyId": "The access key is unknown: sign in again (`aws sso login`).",
     "SignatureDoesNotMatch": "The secret key does not belong to the access key: sign in again.",
     "PermanentRedirect": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
     "301": "The bucket is in another region: set FRUITS_REGION to the bucket's.",
     "AuthorizationHeaderMalformed": "The bucket is in another region: set FRUITS_REGION to it.",
-    "400": "S3 does not say more; most often the credentials have expired: sign in again "
-    "(`aws sso login`) and start the run again; what was finished stays.",
+    "400": "S3 gives no details; most often the credentials have expired: sign in again "
+    "(`aws sso login`) and start the run again; finished work is kept.",
     "NetworkConnection": "Is there a network?",
-    "InternalFailure": "S3 failed, also after several tries: start the run again later.",
-    "SlowDown": "AWS asks to slow down, also after several tries: start the run again later.",
-    "ThrottlingException": "AWS asks to slow down, also after several tries: start it again later.",
+    "InternalFailure": "S3 failed several times: start the run again later.",
+    "SlowDown": "AWS throttled the requests several times: start the run again later.",
+    "ThrottlingException": "AWS throttled the requests several times: start it again later.",
 }
 
 _CODES = (
-    r"ExceptionName: (\w+)",  # pyarrow, of a code that its AWS library does not know
+    r"ExceptionName: (\w+)",  # pyarrow, for codes unknown to its AWS library
     r"UNKNOWN \(HTTP status (\d+)\)",
     r"AWS Error ([A-Z_]+)",
-    r"Error Code: (\d+) ",  # S3A, where the answer had no body
+    r"Error Code: (\d+) ",  # S3A, if the response had no body
     r"Error Code: (\w+)",
-    r"<Code>(\w+)</Code>",  # delta-rs, which shows the answer as it came
-    r"non-2xx status code\s+↳ (\d+) ",  # delta-rs, where the answer had no body
+    r"<Code>(\w+)</Code>",  # delta-rs, with the response body
+    r"non-2xx status code\s+↳ (\d+) ",  # delta-rs, if the response had no body
 )
-"""Where pyarrow, S3A and delta-rs have AWS's code in what they say."""
+"""Patterns of the AWS error code in messages of pyarrow, S3A and delta-rs."""
 
 _COLOURS = re.compile(r"\x1b\[\d+m")
 
 _LOST, _LOST_CODE = "error sending request", "NetworkConnection"
-"""What delta-rs says where it got no answer, and what pyarrow calls that."""
+"""delta-rs's message if there was no response, and pyarrow's code for it."""
 
 _SIGNS = {
     _LOST: _LOST_CODE,
     "error decoding response body": _LOST_CODE,
     "redirect without LOCATION": "PermanentRedirect",
 }
-"""What delta-rs says where S3 sent no code."""
+"""delta-rs's messages without a code from S3."""
 
 _SHORT = "Failed to flush response stream"
-"""What pyarrow says of an error whose text is longer than the file: see `padded.py`."""
+"""pyarrow's message if the error's text is longer than the file: see `padded.py`."""
 
 _ATTEMPTS = 8  # of boto3, for each call
 _TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
@@ -80,12 +80,12 @@ _TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
 T = TypeVar("T")
 
 _DELTA_RETRIES = {"max_retries": "7", "backoff_config.init_backoff": "500ms"}
-"""As many tries as the others have, at a like pace. It does not repeat a commit or a delete whose
-answer was lost; those are repeated where they are made."""
+"""As many retries as in the other libraries. delta-rs does not retry a commit or a delete whose
+response was lost; the callers do that with `repeat`."""
 
 
 def use_region(region: str) -> None:
-    """Make it the region of this process and its children: boto3, pyarrow and Spark's workers."""
+    """Set the region of this process and its children: boto3, pyarrow and Spark's workers."""
     os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"] = region
 
 
@@ -106,13 +106,13 @@ def configured_region() -> str:
 
 
 def client(service: str, region: str | None = None) -> Any:
-    """A boto3 client: retries with back-off, short time to connect.
+    """A boto3 client with retries and a short connect timeout.
 
-    Another endpoint than AWS's comes by boto3's own variables (`AWS_ENDPOINT_URL`).
+    boto3's variables (`AWS_ENDPOINT_URL`) set a custom endpoint.
 
     Args:
         service: `s3`, `emr`, …
-        region: the process's own at the time of the call (see `use_region`) by default.
+        region: by default the process's region at the time of the call (see `use_region`).
     """
     return _client(service, region or configured_region())
 
@@ -132,7 +132,7 @@ def _client(service: str, region: str) -> Any:
 
 
 def s3_files() -> fs.S3FileSystem:
-    """pyarrow's S3: the region of `use_region`, boto3's variables for another endpoint."""
+    """pyarrow's S3 file system, with the region of `use_region` and boto3's custom endpoint."""
     return _s3_files(configured_region())
 
 
@@ -148,7 +148,7 @@ def _s3_files(region: str) -> fs.S3FileSystem:
 
 
 def delta_options(location: Location) -> dict[str, str]:
-    """What delta-rs needs to reach a location: boto3's credentials, so that SSO works there too."""
+    """delta-rs's storage options for a location, with boto3's credentials, so that SSO works."""
     if location.scheme != "s3":
         return {}
     import boto3
@@ -170,27 +170,27 @@ def delta_options(location: Location) -> dict[str, str]:
 
 
 def endpoint() -> str | None:
-    """The URL of an S3 that is not AWS's, or None."""
+    """The URL of a custom S3 endpoint, or None."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def reset_clients() -> None:
-    """Let the next call make clients anew: for tests that change endpoint or region."""
+    """Discard cached clients, for tests that change endpoint or region."""
     _client.cache_clear()
     _s3_files.cache_clear()
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's short code of what went wrong, e.g. `NoSuchBucket`."""
+    """AWS's error code, e.g. `NoSuchBucket`."""
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 def repeat(attempt: Callable[[], T]) -> T:
-    """Try again what libraries do not: delta-rs's commit or delete that got no answer, and
-    pyarrow's read of a tiny file.
+    """Retry operations that the libraries do not: delta-rs's commit or delete without a response,
+    and pyarrow's read of a tiny file.
 
     Args:
-        attempt: has to find what an earlier try did whose answer was lost.
+        attempt: must be able to detect that an earlier try succeeded without a response.
     """
     for number in range(_TRIES):
         try:
@@ -205,10 +205,10 @@ def repeat(attempt: Callable[[], T]) -> T:
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Turn errors of boto3, pyarrow, delta-rs and Spark's S3A into one sentence with the remedy.
+    """Turn errors of boto3, pyarrow, delta-rs and Spark's S3A into `AwsError` with a remedy.
 
     Args:
-        doing: what was being done and on what, e.g. `reading s3://bucket/key`.
+        doing: the operation, e.g. `reading s3://bucket/key`.
 
     Raises:
         AwsError: the call failed.
@@ -216,19 +216,19 @@ def aws_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = _of_boto3(doing, error) or _of_other_libraries(doing, error)
+        found = _from_boto3(doing, error) or _from_other_libraries(doing, error)
         if found is None:
-            raise  # nothing of AWS's
+            raise  # not an AWS error
         raise found from error
 
 
-def _of_boto3(doing: str, error: Exception) -> AwsError | None:
+def _from_boto3(doing: str, error: Exception) -> AwsError | None:
     if "botocore.exceptions" not in sys.modules:
         return None
     from botocore import exceptions as boto
 
     if isinstance(error, boto.ClientError):
-        return _refused(
+        return _aws_error(
             doing, error_code(error), error.response.get("Error", {}).get("Message", "")
         )
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
@@ -244,16 +244,16 @@ def _of_boto3(doing: str, error: Exception) -> AwsError | None:
     return None
 
 
-def _of_other_libraries(doing: str, error: Exception) -> AwsError | None:
-    """Of pyarrow, delta-rs and Spark's S3A, which have AWS's code in their texts."""
-    if not (isinstance(error, OSError) or _is_of_spark(error)):
+def _from_other_libraries(doing: str, error: Exception) -> AwsError | None:
+    """Errors of pyarrow, delta-rs and Spark's S3A, whose messages contain AWS's code."""
+    if not (isinstance(error, OSError) or _is_spark_error(error)):
         return None
     text = _COLOURS.sub("", str(error))
     found = code_in(text)
-    return None if found is None else _refused(doing, found, _said(text, found))
+    return None if found is None else _aws_error(doing, found, _message_for(text, found))
 
 
-def _is_of_spark(error: Exception) -> bool:
+def _is_spark_error(error: Exception) -> bool:
     if "py4j.protocol" not in sys.modules or "pyspark.errors" not in sys.modules:
         return False
     from py4j.protocol import Py4JJavaError
@@ -262,13 +262,13 @@ def _is_of_spark(error: Exception) -> bool:
     return isinstance(error, Py4JJavaError | PySparkException)
 
 
-def _refused(doing: str, code: str, said: str) -> AwsError:
-    remedy = _REMEDIES.get(code, "See AWS's documentation of that code.")
-    return AwsError(f"{doing} failed: {code} ({said}). {remedy}", code)
+def _aws_error(doing: str, code: str, message: str) -> AwsError:
+    remedy = _REMEDIES.get(code, "See the AWS documentation of this code.")
+    return AwsError(f"{doing} failed: {code} ({message}). {remedy}", code)
 
 
-def _said(text: str, code: str) -> str:
-    """What S3 said of a code, or the line of the library's error that has it."""
+def _message_for(text: str, code: str) -> str:
+    """S3's message for a code, or the line of the library's error that contains the code."""
     if message := re.search(r"<Message>([^<]+)</Message>", text):
         return message[1]
     lines = [line.strip(" ↳") for line in text.splitlines() if line.strip()]
@@ -278,7 +278,7 @@ def _said(text: str, code: str) -> str:
 
 
 def code_in(text: str) -> str | None:
-    """AWS's code in the text of another library's error, spelled as AWS does."""
+    """AWS's error code in another library's error message, in AWS's spelling."""
     found = next((match[1] for pattern in _CODES if (match := re.search(pattern, text))), None)
     if found is None:
         return next((code for sign, code in _SIGNS.items() if sign in text), None)

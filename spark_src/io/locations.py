@@ -1,4 +1,4 @@
-"""Where things lie: one folder or file, named the way each library wants it. No reading here."""
+"""Locations of files and folders on disk or in S3, and basic file operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spark_src.io.padded import PaddedFile
 SCHEMES = ("file", "s3")
 
 _COLOURED_ARROW = re.compile(r"\x1b\[\d+m|↳ ?")
-"""Before each cause that delta-rs names."""
+"""Marks each cause in delta-rs's messages."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Location:
 
     @classmethod
     def parse(cls, text: str) -> Location:
-        """Read a local path (`~` and relative ones too), a `file://` or an `s3://` URI.
+        """Parse a local path (also relative or with `~`), a `file://` or an `s3://` URI.
 
         Raises:
             SettingsError: the text is empty, or its scheme, folder or bucket cannot be used.
         """
         if not text.strip():
-            raise SettingsError("An empty text is not a location; give a folder or an s3:// URI.")
+            raise SettingsError("The location is empty; give a folder or an s3:// URI.")
         if "://" not in text:
             return cls("file", _resolved(str(Path(text).expanduser())))
         scheme, rest = text.split("://", 1)
@@ -57,7 +57,7 @@ class Location:
         return Location(self.scheme, f"{self.path.rstrip('/')}/{name}")
 
     def __str__(self) -> str:
-        """The path a person would type: as it is on disk, or the whole URI in S3."""
+        """The path as a user would type it: a plain path on disk, or a URI in S3."""
         return self.path if self.scheme == "file" else self.uri
 
     @property
@@ -67,11 +67,11 @@ class Location:
 
     @property
     def parent(self) -> Location:
-        """The folder it lies in."""
+        """The folder that contains it."""
         return Location(self.scheme, self.path.rsplit("/", 1)[0])
 
     def relative(self, path: str) -> str:
-        """The path of something below it, as the filesystem lists it, relative to it."""
+        """Make a path that the filesystem lists below this location relative to it."""
         return path.removeprefix(f"{self.path.rstrip('/')}/")
 
     @property
@@ -81,24 +81,24 @@ class Location:
 
     @property
     def hadoop(self) -> str:
-        """The name Spark wants: Hadoop takes a path as it is and decodes nothing."""
+        """The URI for Spark: Hadoop does not percent-decode paths."""
         return f"{self.scheme}://{self.path}"
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """The pyarrow file system that `path` lies in."""
+        """The pyarrow file system for `path`."""
         if self.scheme == "file":
             return fs.LocalFileSystem()
         return s3_files()
 
     @property
     def bucket_and_key(self) -> tuple[str, str]:
-        """Of an S3 location."""
+        """Bucket and key of an S3 location."""
         bucket, _, key = self.path.partition("/")
         return bucket, key
 
     def read(self) -> bytes:
-        """The file's bytes.
+        """Read the whole file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -112,7 +112,7 @@ class Location:
             return repeat(read)
 
     def open(self) -> pa.NativeFile | PaddedFile:
-        """The file, to be read in parts.
+        """Open the file for random access.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -121,16 +121,16 @@ class Location:
         return file if self.scheme == "file" else PaddedFile(file)
 
     def write(self, content: bytes | memoryview) -> None:
-        """Write a file whose folder exists."""
+        """Write a file; its folder must exist."""
         with aws_errors(f"writing {self}"), self.filesystem.open_output_stream(self.path) as stream:
             stream.write(content)
 
     def create(self, content: bytes) -> None:
-        """Write a file that is not there yet, whole or not at all; its folder exists.
+        """Create a new file atomically; its folder must exist.
 
         Raises:
-            FileExistsError: it is there. S3 itself refuses to overwrite it.
-            AwsError: S3 refused for another reason.
+            FileExistsError: the file exists. In S3 a conditional write ensures this.
+            AwsError: S3 rejected the write for another reason.
         """
         if self.scheme != "s3":
             path = Path(self.path)
@@ -151,32 +151,32 @@ class Location:
             raise FileExistsError(str(self)) from error
 
     def make_folder(self) -> None:
-        """Make the folder and those above it, where they are not there yet.
+        """Create the folder and its parents, if they do not exist.
 
-        S3 has no folders. pyarrow would put an empty object for each of them, also above the
+        S3 has no folders. pyarrow would write an empty object for each of them, also above the
         storage, where no role may write.
         """
         if self.scheme != "s3":
             self.filesystem.create_dir(self.path, recursive=True)
 
     def delete_folder(self) -> None:
-        """Delete a folder with all that is in it, if it is there."""
+        """Delete a folder and its contents, if it exists."""
         try:
             self.filesystem.delete_dir(self.path)
         except FileNotFoundError:
             return
 
     def exists(self) -> bool:
-        """Whether a file or a folder lies there."""
+        """Whether there is a file or a folder."""
         return bool(self._info.type != fs.FileType.NotFound)
 
     def is_folder(self) -> bool:
-        """Whether a folder lies there."""
+        """Whether it is a folder."""
         return bool(self._info.type == fs.FileType.Directory)
 
     @property
     def size(self) -> int | None:
-        """Bytes of the file; None where there is none."""
+        """Size of the file in bytes; None if there is none."""
         size: int | None = self._info.size
         return size
 
@@ -186,32 +186,32 @@ class Location:
             return self.filesystem.get_file_info(self.path)
 
     def files(self) -> list[fs.FileInfo]:
-        """Every file below this folder, sorted by path; none where there is no such folder."""
+        """Every file below this folder, sorted by path; empty if the folder does not exist."""
         selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
         with aws_errors(f"listing {self}"):
             found = self.filesystem.get_file_info(selector)
         return sorted((f for f in found if f.type == fs.FileType.File), key=lambda f: f.path)
 
 
-def unwritable_error(place: Location, error: OSError) -> StorageError:
-    """What to raise where the system refuses to write a file.
+def unwritable_error(location: Location, error: OSError) -> StorageError:
+    """The error to raise if a file cannot be written.
 
     Args:
-        place: the file, or its folder.
-        error: Python's, or one of delta-rs, whose last line has the reason.
+        location: the file, or its folder.
+        error: from Python, or from delta-rs, whose last line has the reason.
     """
     text = _COLOURED_ARROW.sub("", error.strerror or str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reason = lines[-1] if lines else type(error).__name__
     return StorageError(
-        f"{place} cannot be written ({reason}). Nothing was committed, and the "
+        f"{location} cannot be written ({reason}). Nothing was committed, and the "
         "previous version is still current. Free space on the disk, or give this user the right to "
         "write there, and start the run again."
     )
 
 
 def _resolved(path: str) -> str:
-    """Absolute, without `..` and `//`, as Spark prints it; links are left as they are."""
+    """An absolute path without `..` and `//`; links are not resolved."""
     absolute = "/" + os.path.abspath(path).lstrip("/")
-    # In the C locale Python has text of other letters as single bytes; Arrow takes UTF-8.
+    # In the C locale, Python decodes non-ASCII bytes to surrogates; Arrow requires UTF-8.
     return absolute.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

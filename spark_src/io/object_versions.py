@@ -1,4 +1,4 @@
-"""Deleting for good: in a versioned bucket a deleted object lives on as an earlier version."""
+"""Permanent deletion: a versioned bucket keeps deleted objects as earlier versions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
 
 _AT_ONCE = 1000
-"""Objects that S3 deletes in one call."""
+"""Maximum number of objects that S3 deletes in one call."""
 
 
 def delete(file: Location) -> int:
-    """Delete a file, in S3 with every version and delete marker; return how many there were."""
+    """Delete a file, in S3 with all versions and delete markers; return the number deleted."""
     if file.scheme == "s3":
         return _purge(file, lambda item, key: item["Key"] == key)
     if not file.exists():
@@ -27,19 +27,19 @@ def delete(file: Location) -> int:
 
 
 def delete_all(folder: Location) -> int:
-    """In S3: delete every version and delete marker of what is or was in a folder."""
+    """In S3: delete all versions and delete markers in a folder; return the number deleted."""
     return _purge(folder / "", lambda _, __: True) if folder.scheme == "s3" else 0
 
 
 def delete_earlier(folder: Location) -> int:
-    """In S3: delete the earlier versions of what is in a folder, and what was deleted there."""
+    """In S3: delete all noncurrent versions and delete markers in a folder."""
     return (
         _purge(folder / "", lambda item, _: not _is_current(item)) if folder.scheme == "s3" else 0
     )
 
 
 def leftovers(folder: Location) -> list[str]:
-    """In S3: earlier versions and delete markers that are still there."""
+    """In S3: the remaining noncurrent versions and delete markers."""
     if folder.scheme != "s3":
         return []
     bucket = folder.bucket_and_key[0]
@@ -48,9 +48,9 @@ def leftovers(folder: Location) -> list[str]:
 
 
 def uploads(folder: Location) -> list[str]:
-    """In S3: keys of uploads in parts that were begun and neither completed nor aborted.
+    """In S3: keys of incomplete multipart uploads.
 
-    Their parts are kept, and billed, though no listing of objects shows them.
+    Their parts are stored and billed, but not shown in listings of objects.
     """
     if folder.scheme != "s3":
         return []
@@ -58,11 +58,11 @@ def uploads(folder: Location) -> list[str]:
 
 
 def abort_uploads(folder: Location, file: bool = False) -> int:
-    """In S3: delete the parts of uploads that were never completed; return how many uploads.
+    """In S3: abort incomplete multipart uploads, which deletes their parts; return their number.
 
     Args:
-        folder: of the objects that were uploaded.
-        file: it is an object itself.
+        folder: the folder of the objects, or a single object.
+        file: whether `folder` is a single object.
     """
     if folder.scheme != "s3":
         return 0
@@ -79,7 +79,7 @@ def abort_uploads(folder: Location, file: bool = False) -> int:
 
 @contextmanager
 def _ignore_missing_upload() -> Iterator[None]:
-    """An upload that was completed or aborted meanwhile is gone: so much the better."""
+    """Ignore uploads that have been completed or aborted in the meantime."""
     try:
         yield
     except ClientError as error:
@@ -87,9 +87,9 @@ def _ignore_missing_upload() -> Iterator[None]:
             raise
 
 
-def _uploads(place: Location) -> Iterator[dict[str, Any]]:
-    bucket, prefix = place.bucket_and_key
-    with aws_errors(f"listing the uploads under {place}"):
+def _uploads(location: Location) -> Iterator[dict[str, Any]]:
+    bucket, prefix = location.bucket_and_key
+    with aws_errors(f"listing the uploads under {location}"):
         pages = client("s3").get_paginator("list_multipart_uploads")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             yield from page.get("Uploads", [])
@@ -119,10 +119,10 @@ def _purge(location: Location, wanted: Any) -> int:
         with aws_errors(f"deleting versions under {location}"):
             answer = client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects})
         if answer.get("Errors"):
-            refused = answer["Errors"][0]
+            first = answer["Errors"][0]
             raise ErasureError(
                 f"{len(answer['Errors'])} of {len(objects)} versions under {location} could not be "
-                f"deleted: {refused['Code']} ({refused['Key']}). Use the role for erasure, and "
-                "call again: what is done stays done."
+                f"deleted: {first['Code']} ({first['Key']}). Use the role for erasure, and "
+                "try again; finished deletions are kept."
             )
     return len(items)

@@ -1,7 +1,7 @@
-"""Reads from S3 that are never short, as pyarrow fails on short ones instead of repeating them.
+"""Pads short reads from S3, for which pyarrow's error handling does not work.
 
-Its AWS library writes the text of an error where the answer was to go. Where that is too little
-room, the call fails with INTERNAL_FAILURE: it is not repeated, and what S3 had said is lost.
+pyarrow's AWS library writes an error response into the buffer for the data. If the buffer is too
+small, the call fails with INTERNAL_FAILURE: it is not retried, and S3's message is lost.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Self
 
 import pyarrow as pa
 
-LEAST_BYTES = 4096
-"""Of a read, unless the file has fewer: S3's errors have some hundreds."""
+MIN_READ_BYTES = 4096
+"""Minimum size of a read, unless the file is smaller. S3's error responses have a few hundred."""
 
 
 class PaddedFile:
-    """A file as pyarrow reads it, which asks for no less than `LEAST_BYTES` at once."""
+    """A pyarrow file that reads at least `MIN_READ_BYTES` at once."""
 
     def __init__(self, file: pa.NativeFile) -> None:
         self._file, self._size, self._position = file, file.size(), 0
@@ -56,15 +56,15 @@ class PaddedFile:
         return bytes(self.read_buffer(size))
 
     def read_buffer(self, size: int | None = -1) -> pa.Buffer:
-        """What pyarrow calls: nothing is copied."""
+        """Read without a copy; called by pyarrow."""
         left = max(self._size - self._position, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         if not wanted:
             return pa.py_buffer(b"")
-        start = max(min(self._position, self._size - LEAST_BYTES), 0)
-        start = self._position if wanted >= LEAST_BYTES else start
+        start = max(min(self._position, self._size - MIN_READ_BYTES), 0)
+        start = self._position if wanted >= MIN_READ_BYTES else start
         self._file.seek(start)
-        found = self._file.read_buffer(max(wanted, LEAST_BYTES))
+        found = self._file.read_buffer(max(wanted, MIN_READ_BYTES))
         skipped = self._position - start
         self._position += wanted
         return found.slice(skipped, wanted)

@@ -1,4 +1,4 @@
-"""Whether S3 buckets may hold the data: region, public access, encryption. Changes nothing."""
+"""Checks whether S3 buckets may hold the data: region, public access, encryption. Read-only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from spark_src.errors import ResidencyError
 from spark_src.io.aws import aws_errors, client, configured_region, error_code
 from spark_src.io.locations import Location
 
-_OLD_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
-"""What S3 answers for buckets in the two regions that are older than their names."""
+_LEGACY_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
+"""Legacy values of `GetBucketLocation`."""
 
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
@@ -27,62 +27,62 @@ _ENCRYPT_COMMAND = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What one bucket is like: `region` is where it lies, `configured` where it should lie."""
+    """Properties of one bucket: `region` is its region, `configured` the required one."""
 
     bucket: str
     region: str
     configured: str
     public_access_blocked: bool
     encryption: str | None
-    """The algorithm that S3 uses by default (`AES256`, `aws:kms`), if it uses one."""
+    """The default encryption algorithm (`AES256`, `aws:kms`); None if there is none."""
 
     @property
     def ok(self) -> bool:
-        """Whether data may be in it."""
+        """Whether the bucket may hold the data."""
         return not self.faults
 
     @property
     def faults(self) -> list[str]:
-        """Why data may not be in it, each with its remedy."""
+        """Reasons why the bucket may not hold the data, each with its remedy."""
         name, region = f"s3://{self.bucket}", self.configured
         if self.region != region:
-            # Its other faults are left out: fixing them would not make it usable.
+            # Other faults are left out: fixing them would not make the bucket usable.
             return [
                 f"{name} is in {self.region}, not in the configured {region}. Use a bucket in "
-                f"{region} (`terraform apply` makes such buckets), or set FRUITS_REGION to the "
+                f"{region} (`terraform apply` creates such buckets), or set FRUITS_REGION to the "
                 "bucket's region if that is in the EU."
             ]
         faults = []
         if not self.public_access_blocked:
             faults.append(
                 f"{name} in {region} does not block all public access. Use a bucket that "
-                f"`terraform apply` made, or run `{_BLOCK_COMMAND.format(bucket=self.bucket)}`."
+                f"`terraform apply` created, or run `{_BLOCK_COMMAND.format(bucket=self.bucket)}`."
             )
         if not self.encryption:
             faults.append(
-                f"{name} in {region} has no default encryption. Use a bucket that "
-                f"`terraform apply` made, or run `{_ENCRYPT_COMMAND.format(bucket=self.bucket)}`."
+                f"{name} in {region} has no default encryption. Use a bucket that `terraform "
+                f"apply` created, or run `{_ENCRYPT_COMMAND.format(bucket=self.bucket)}`."
             )
         return faults
 
 
 def inspect_bucket(bucket: str, region: str) -> Finding:
-    """Ask S3 what a bucket is like; `region` is the configured one. Reads no data.
+    """Query a bucket's properties; `region` is the configured one. Reads no data.
 
     Raises:
-        AwsError: there is no such bucket, there are no credentials, or the role may not ask.
+        AwsError: the bucket does not exist, or credentials or permissions are missing.
     """
-    located = _ask(bucket, "s3:GetBucketLocation", client("s3", region).get_bucket_location)
-    found = located.get("LocationConstraint")
-    real = str(_OLD_NAMES.get(found, found))
+    answer = _query(bucket, "s3:GetBucketLocation", client("s3", region).get_bucket_location)
+    found = answer.get("LocationConstraint")
+    real = str(_LEGACY_NAMES.get(found, found))
     s3 = client("s3", real)
-    blocks = _ask(
+    blocks = _query(
         bucket,
         "s3:GetBucketPublicAccessBlock",
         s3.get_public_access_block,
         "NoSuchPublicAccessBlockConfiguration",
     ).get("PublicAccessBlockConfiguration", {})
-    encryption = _ask(
+    encryption = _query(
         bucket,
         "s3:GetEncryptionConfiguration",
         s3.get_bucket_encryption,
@@ -98,7 +98,7 @@ def inspect_bucket(bucket: str, region: str) -> Finding:
 
 
 def inspect_buckets(locations: Sequence[Location], region: str | None = None) -> list[Finding]:
-    """What every bucket of these locations is like; local ones have none.
+    """Inspect every bucket of these locations; local ones are skipped.
 
     Args:
         locations: folders or files.
@@ -113,7 +113,7 @@ def inspect_buckets(locations: Sequence[Location], region: str | None = None) ->
 
 
 def require_in_region(locations: Sequence[Location], region: str | None = None) -> list[Finding]:
-    """See that every bucket of these locations may hold the data. To be called before any is read.
+    """Require that every bucket of these locations may hold the data. Call it before any read.
 
     Args:
         locations: folders or files.
@@ -130,10 +130,10 @@ def require_in_region(locations: Sequence[Location], region: str | None = None) 
     return findings
 
 
-def _ask(
+def _query(
     bucket: str, action: str, call: Callable[..., dict[str, Any]], absent: str | None = None
 ) -> dict[str, Any]:
-    """One answer of S3; empty where it says, by the code `absent`, that nothing is configured."""
+    """Call S3; return an empty result for the error code `absent` (nothing is configured)."""
     from botocore.exceptions import ClientError
 
     with aws_errors(f"Inspecting s3://{bucket} ({action})"):

@@ -1,7 +1,7 @@
-"""Whether images that came since a PCA was fitted are like those that it was fitted on.
+"""Detects drift: whether new images differ from those that a PCA model was fitted on.
 
-What an image has outside the components' space is what they cannot say of it: of a new kind of
-picture that is more. No Dagster here; nothing that is kept names an image.
+An image's residual is the part of its features outside the components' space. New kinds of
+pictures have larger residuals. No Dagster; no stored result names an image.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import open_parquet, read_columns, run_tasks, write_whole
 from spark_src.tables.statistics import DriftStatistics
-from spark_src.tables.vectors import FEATURES, matrix_of
+from spark_src.tables.vectors import FEATURES, to_matrix
 
 FILE = "reference.parquet"
 
 HELD_OUT = 10
-"""One of so many images is left out of a second fit: a model fits its own images too well."""
+"""One image in ten is held out of a second fit: residuals of fitted images are too small."""
 
 MAX_IMAGES_TO_REFIT = 20_000
-"""Of more images, one in ten or none makes no difference to the model."""
+"""With more images, holding out one in ten does not change the model noticeably."""
 
 MAX_IMAGES = 512
 MAX_FILES = 16
-"""Read at most, of the reference and of what came: 160 MB."""
+"""Maximum number of files to read for the reference, and of new images: 160 MB."""
 
 TAIL_SHARE = 0.01
-"""The share of the reference that is beyond what counts as its end."""
+"""Share of the reference's residuals that are at or above its tail threshold."""
 
 MIN_CHANCE = 1e-3
-"""A batch of familiar images has so many beyond the end no oftener than this."""
+"""Significance level: less likely batches are not considered familiar."""
 
 MAX_SHIFT_DEVIATIONS = 2.0
-"""Of a batch's mean, in standard deviations a component. One image alone is about 1 away, all of
-one fruit of Fruits-360 are 0.5."""
+"""Maximum shift of a batch's mean, in standard deviations per component. A single image has
+about 1, all images of one fruit of Fruits-360 have 0.5."""
 
 MAX_RESIDUAL_RATIO = 2.0
-"""Of one image, as a multiple of the reference's end: no chance explains that."""
+"""Maximum residual of one image, as a multiple of the reference's tail threshold."""
 
 N_WORST = 10
 
@@ -65,37 +65,37 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Residuals of familiar images under a model."""
+    """Residuals of held-out images under a model."""
 
     residuals: NDArray[np.float64]
-    """(images,): the lengths of what is outside the components' space, in order."""
+    """(images,): norms of the parts outside the components' space, in ascending order."""
     deviations: NDArray[np.float64]
     """(n_components,): the standard deviation of each component."""
 
     @property
     def beyond(self) -> int:
-        """How many of them are at the end or beyond."""
+        """How many residuals are at or above the tail threshold."""
         return max(1, round(TAIL_SHARE * len(self.residuals)))
 
     @property
     def end(self) -> float:
-        """The length that hardly a familiar image exceeds."""
+        """The tail threshold: few familiar images have a larger residual."""
         return float(self.residuals[-self.beyond])
 
 
 def reference(
     spark: SparkSession, features: Snapshot, model: PcaModel, stored: StoredSums
 ) -> Reference | None:
-    """What images that the model was not fitted on, but might have been, look like to it.
+    """Compute the reference from images held out of the fit.
 
     Args:
-        spark: shares out the reading.
+        spark: distributes the reading.
         features: the version that the model was fitted on.
         model: the fitted model.
         stored: the sums that it was fitted from.
 
     Returns:
-        None where there are too few images to leave any out.
+        None if there are too few images to hold any out.
     """
     rows = _fitted_rows(features, stored.split)
     chosen = _spread(rows, min(MAX_IMAGES, rows.num_rows // HELD_OUT))
@@ -106,12 +106,12 @@ def reference(
     if rows.num_rows < MAX_IMAGES_TO_REFIT:
         others = stored.sums - Sums.from_features(vectors)
         model = fit_sums(others, model.n_components, model.model_sha256)
-    components, residuals = _inside_and_outside(vectors, model)
+    components, residuals = _components_and_residuals(vectors, model)
     return Reference(np.sort(residuals), components.std(axis=0))
 
 
 def save(found: Reference | None, folder: Location) -> None:
-    """Keep it beside the model; nothing where there is none."""
+    """Write the reference next to the model, if there is one."""
     if found is None:
         return
     row = {
@@ -124,7 +124,7 @@ def save(found: Reference | None, folder: Location) -> None:
 
 
 def load(folder: Location) -> Reference | None:
-    """Read what `save` wrote; None where nothing was kept.
+    """Read what `save` wrote; None if there is no reference.
 
     Raises:
         UnreadableVersionError: the file is damaged.
@@ -136,28 +136,30 @@ def load(folder: Location) -> Reference | None:
         row = pq.read_table(io.BytesIO(file.read())).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
             "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
     return Reference(np.array(row["residuals"]), np.array(row["deviations"]))
 
 
-def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference) -> DriftStatistics:
-    """Compare images that came with the reference of the model that was fitted before they came.
+def compare(
+    added: pa.Table, features: Snapshot, pca: PcaModel, found: Reference
+) -> DriftStatistics:
+    """Compare new images with the reference of a model that was fitted without them.
 
     Args:
-        came: file (in `features.files`) and row of each.
-        features: the version that they are in.
+        added: file (index in `features.files`) and row of each new image.
+        features: the version that contains them.
         pca: the model.
         found: its reference.
 
     Returns:
-        Counts and ratios. `familiar`: chance explains what is beyond the reference's tail, the
-        mean is about where it was, and no image is far beyond.
+        Counts and ratios. The images are `familiar` if the number above the reference's tail
+        threshold is plausible, their mean has not shifted, and no residual is extreme.
     """
-    chosen = _spread(came, MAX_IMAGES)
+    chosen = _spread(added, MAX_IMAGES)
     vectors = np.concatenate(list(_read_all(_rows_of_files(chosen, features))))
-    components, residuals = _inside_and_outside(vectors, pca)
+    components, residuals = _components_and_residuals(vectors, pca)
     least = float(np.finfo(np.float32).tiny)
     shift = np.sqrt(np.mean((components.mean(axis=0) / np.maximum(found.deviations, least)) ** 2))
     ratios = residuals / max(found.end, least)
@@ -171,7 +173,7 @@ def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference)
     )
     gross = bool((ratios > MAX_RESIDUAL_RATIO).any())
     return DriftStatistics(
-        new_images=came.num_rows,
+        new_images=added.num_rows,
         compared=len(ratios),
         beyond=beyond,
         chance=likely,
@@ -183,16 +185,17 @@ def compare(came: pa.Table, features: Snapshot, pca: PcaModel, found: Reference)
 
 
 def chance(beyond: int, images: int, beyond_there: int, images_there: int) -> float:
-    """How likely at least so many new images exceed the k-th largest of the old, if all are alike.
+    """Probability that at least `beyond` new images exceed the k-th largest old residual.
 
-    Exact whatever the distribution is: then the greatest of all are drawn from old and new without
-    regard to which they are (hypergeometric), and fewer than k of them are old.
+    The null hypothesis is that old and new images have the same distribution. The probability is
+    exact for every distribution: the largest residuals are then a random sample of old and new
+    images (hypergeometric), of which fewer than k are old.
 
     Args:
-        beyond: how many new ones exceed it.
-        images: how many new ones there are.
+        beyond: the number of new images above it.
+        images: the number of new images.
         beyond_there: k.
-        images_there: how many old ones there are.
+        images_there: the number of old images.
     """
     greatest = beyond + beyond_there - 1
     ways = sum(
@@ -210,7 +213,7 @@ def _fitted_rows(features: Snapshot, split: str | None) -> pa.Table:
 
 
 def _spread(rows: pa.Table, most: int) -> pa.Table:
-    """At most so many rows, evenly spread over at most `MAX_FILES` files, in their order."""
+    """At most `most` rows, evenly spread over at most `MAX_FILES` files, in order."""
     files = pc.unique(rows["file"]).to_numpy(zero_copy_only=False)
     kept = pa.array(np.sort(files)[_evenly(len(files), MAX_FILES)], pa.int32())
     rows = rows.filter(pc.is_in(rows["file"], kept))
@@ -231,13 +234,13 @@ def _read_all(tasks: Iterable[tuple[Location, NDArray[np.int64]]]) -> Iterator[M
     for file, rows in tasks:
         with open_parquet(file, verify=True) as parquet:
             column = parquet.read(columns=["features"], use_threads=False)["features"]
-        yield matrix_of(column.combine_chunks().take(pa.array(rows)))
+        yield to_matrix(column.combine_chunks().take(pa.array(rows)))
 
 
-def _inside_and_outside(
+def _components_and_residuals(
     vectors: Matrix, pca: PcaModel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The components, and the length of what is left: (n, k) and (n,)."""
+    """The components, and the norms of the residuals: (n, k) and (n,)."""
     centred = vectors.reshape(-1, FEATURES) - pca.mean
     components = centred @ pca.components.T
     outside = (centred**2).sum(axis=1) - (components**2).sum(axis=1)

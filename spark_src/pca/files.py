@@ -1,4 +1,4 @@
-"""A PCA model's files: one Parquet row that any language reads, Spark ML's own format, the sums."""
+"""Files of a PCA model: a one-row Parquet table, the model in Spark ML's format, and the sums."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _TRIANGLE = np.triu_indices(FEATURES)
 
 @dataclass(frozen=True)
 class StoredSums:
-    """Sums with the files of `mobilenet_features` that they are of."""
+    """Sums, and the files of `mobilenet_features` that they include."""
 
     sums: Sums
     files: frozenset[str]
     split: str | None
-    """Images of this split alone; of all where it is None."""
+    """The split that they include; None: all images."""
 
 
 def save(pca: PcaModel, folder: Location) -> None:
@@ -75,7 +75,7 @@ def load(folder: Location) -> PcaModel:
         row = table.select(SCHEMA.names).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError, KeyError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
             "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
     return PcaModel(
@@ -88,7 +88,7 @@ def load(folder: Location) -> PcaModel:
 
 
 def save_sums(stored: StoredSums, file: Location) -> None:
-    """Write sums, for a later update; the Gram matrix is symmetric, half of it is kept."""
+    """Write the sums for later updates. Only half of the symmetric Gram matrix is stored."""
     content = io.BytesIO()
     np.savez_compressed(
         content,
@@ -117,22 +117,22 @@ def load_sums(file: Location) -> StoredSums:
             return StoredSums(sums, frozenset(map(str, stored["files"])), split)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Make a new one with: uv run dagster asset "
+            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
             "materialize --select 'pca_model+', with `refit: true` in the run's config."
         ) from error
 
 
 def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:
-    """Write the model as `pyspark.ml.feature.PCAModel.load` reads it."""
+    """Write the model in the format that `pyspark.ml.feature.PCAModel.load` reads."""
     spark_ml_model(spark, pca).write().overwrite().save((folder / SPARK_ML).hadoop)
 
 
 def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
-    """The same model as a genuine `pyspark.ml.feature.PCAModel`, to save and to load in Spark.
+    """Convert the model to a `pyspark.ml.feature.PCAModel`.
 
     Its `transform` does not subtract the mean: subtract `PcaModel.mean` first.
     """
-    from pyspark.ml.common import _py2java  # Spark ML takes 0.5 s: only who saves a model pays
+    from pyspark.ml.common import _py2java  # importing Spark ML takes 0.5 s
     from pyspark.ml.feature import PCAModel as SparkPCAModel
     from pyspark.ml.linalg import DenseMatrix, DenseVector
 

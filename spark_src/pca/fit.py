@@ -1,4 +1,4 @@
-"""Keeps the PCA model or fits it again, and writes its files. The rules are in `refit`."""
+"""Keeps or refits the PCA model, and writes its files. The rules are in `refit`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spark_src.pca.model import (
     components_for,
     few_images_note,
     fit_sums,
-    refuse_unsound,
+    require_valid_sums,
     variance_ratios,
 )
 from spark_src.pca.refit import FitSettings, Refresh, refit_reason
@@ -27,15 +27,15 @@ from spark_src.tables.statistics import DriftStatistics, FeaturesStatistics, Pca
 
 @dataclass(frozen=True)
 class Fit:
-    """The model of today, whether new or kept, with the sums of today's images."""
+    """The new or kept model, and the sums of the current images."""
 
     model: PcaModel
     update: SumsUpdate
     is_new: bool
     description: str
-    """Why it was fitted, or why it was kept; and how the sums were made."""
+    """Why the model was fitted or kept, and how the sums were computed."""
     n_new_images: int
-    """Of the fitted split, since the fit."""
+    """Images of the fitted split added since the fit."""
     drift: DriftStatistics | None
     drift_note: str
 
@@ -47,14 +47,14 @@ def fit_or_keep(
     settings: FitSettings,
     erased: bool = False,
 ) -> Fit:
-    """Bring the sums up to date, and fit where the rules of `refit_reason` ask for it.
+    """Update the sums, and refit the model if `refit_reason` requires it.
 
     Args:
         spark: starts Spark.
         features: the version of `mobilenet_features`.
         before: the current version of `pca_model`.
-        settings: what is asked of PCA.
-        erased: images were erased: a model that was fitted on one of them is fitted again.
+        settings: the settings of the fit.
+        erased: whether images were erased; a model that was fitted on one of them is refitted.
 
     Raises:
         PcaError: too few images, or features that do not vary or are not finite.
@@ -62,13 +62,13 @@ def fit_or_keep(
     known = before.typed(PcaModelStatistics) if before else None
     update = update_sums(spark, features, _earlier_sums(before, features), settings.refit)
     sums = update.stored.sums
-    refuse_unsound(sums)
+    require_valid_sums(sums)
     current = _current_model(before)
     model_sha256 = features.typed(FeaturesStatistics).model_sha256
     try:
         measured, note = _drift(before, current, features, update)
     except UnreadableVersionError as error:
-        if not settings.refit:  # which is the remedy that the error names
+        if not settings.refit:  # a refit is the remedy that the error names
             raise
         measured, note = None, str(error)
     refresh = Refresh(
@@ -92,7 +92,7 @@ def fit_or_keep(
 
 
 def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, features: Snapshot) -> str:
-    """Write the files of a fit beside those that are current; return the new sums' name."""
+    """Write the files of a fit next to the current ones; return the name of the new sums."""
     folder = write.location / folder_of(fit.model)
     if fit.is_new:
         session = spark()
@@ -108,7 +108,7 @@ def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, feature
 def statistics(
     fit: Fit, sums: str, before: Snapshot | None, settings: FitSettings
 ) -> PcaModelStatistics:
-    """Of the new version of `pca_model`."""
+    """Statistics of the new version of `pca_model`."""
     known = before.typed(PcaModelStatistics) if before else None
     today = fit.update.stored.sums
     ratios = fit.model.explained_variance_ratio if fit.is_new else variance_ratios(today)
@@ -140,7 +140,7 @@ def statistics(
 
 
 def folder_of(model: PcaModel) -> str:
-    """The model's folder in that of the asset: named by its digest."""
+    """Name of the model's folder in the asset's folder, from its digest."""
     return model.digest[:16]
 
 
@@ -154,15 +154,15 @@ def load_current(snapshot: Snapshot) -> PcaModel:
 
 
 def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSettings) -> bool:
-    """Whether the current version was made of these very features, as asked."""
+    """Whether the current version was computed from these features with these settings."""
     if before is None or settings.refit:
         return False
     known = before.typed(PcaModelStatistics)
-    asked = (settings.n_components, settings.min_explained_variance)
-    same = (known.asked, known.min_explained_variance) == asked
+    wanted = (settings.n_components, settings.min_explained_variance)
+    same = (known.n_components_requested, known.min_explained_variance) == wanted
     if not same or before.record.inputs.get(features.asset) != features.version:
         return False
-    if features.committed_at > before.committed_at:  # a table made anew counts from 0 again
+    if features.committed_at > before.committed_at:  # versions of a re-created table start at 0
         return False
     if known.n_new_images > settings.refit_share * known.n_images_today:
         return False
@@ -170,28 +170,28 @@ def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSetti
 
 
 def _count_new(known: PcaModelStatistics | None, update: SumsUpdate) -> int:
-    """Images that came since the fit: at least so many, where it is not known which."""
+    """Number of images added since the fit; a lower bound if it is unknown which were added."""
     if known is None:
         return 0
     growth = max(0, update.stored.sums.n_images - known.n_images_today)
-    came = growth if update.new_images is None else update.new_images.num_rows
-    return known.n_new_images + came
+    added = growth if update.new_images is None else update.new_images.num_rows
+    return known.n_new_images + added
 
 
 def _has_lost_fitted(known: PcaModelStatistics | None, update: SumsUpdate) -> bool:
-    """Whether images that the model was fitted on are gone, now or since an earlier refresh."""
+    """Whether images that the model was fitted on were removed, now or in an earlier refresh."""
     if known is None:
         return False
     left = update.stored.sums.n_images - _count_new(known, update)
-    return update.n_gone != 0 or left < known.n_images
+    return update.n_removed != 0 or left < known.n_images
 
 
 def _count_new_since_fit(
     before: Snapshot | None, features: Snapshot, update: SumsUpdate, settings: FitSettings
 ) -> int:
-    """The same without those that came and went again: they lie in no file of today.
+    """Like `_count_new`, without images that were added and removed again.
 
-    The files that the model was fitted on are only read where the number would ask for a new fit.
+    The list of fitted files is only read if the count would require a refit.
     """
     known = before.typed(PcaModelStatistics) if before else None
     count = _count_new(known, update)
@@ -205,8 +205,8 @@ def _count_new_since_fit(
     return min(count, sum(file.rows for file in features.files if file.name not in fitted))
 
 
-def _shares(asked: float) -> tuple[float, ...]:
-    return tuple(sorted({*SHARES, asked}))
+def _shares(wanted: float) -> tuple[float, ...]:
+    return tuple(sorted({*SHARES, wanted}))
 
 
 def _current_model(before: Snapshot | None) -> PcaModel | None:
@@ -231,27 +231,27 @@ def _earlier_sums(before: Snapshot | None, features: Snapshot) -> files.StoredSu
 def _drift(
     before: Snapshot | None, current: PcaModel | None, features: Snapshot, update: SumsUpdate
 ) -> tuple[DriftStatistics | None, str]:
-    """How the images that came compare with the model's own; or why that is not known."""
+    """Compare new images with the model's reference, or say why that is not possible."""
     if before is None or current is None:
-        return None, "no PCA was fitted before the last images came"
-    came, reference = update.new_images, drift.load(before.location / folder_of(current))
+        return None, "there is no PCA model from before the new images"
+    added, reference = update.new_images, drift.load(before.location / folder_of(current))
     model_sha256 = features.typed(FeaturesStatistics).model_sha256
     obstacles = [
         (
             current.model_sha256 != model_sha256,
-            "the features are of another model than the PCA before them",
+            "the previous PCA was fitted on features of another model",
         ),
         (
             reference is None,
-            "the PCA before the last images was fitted on too few to compare with",
+            "the previous PCA was fitted on too few images to compare with",
         ),
-        (came is None, "it is not known which images came since the PCA before was fitted"),
-        (came is not None and not came.num_rows, "no image came since the PCA before was fitted"),
+        (added is None, "it is not known which images were added since the previous fit"),
+        (added is not None and not added.num_rows, "no image was added since the previous fit"),
     ]
     obstacle = next((sentence for applies, sentence in obstacles if applies), None)
-    if obstacle or came is None or reference is None:
+    if obstacle or added is None or reference is None:
         return None, obstacle or ""
     try:
-        return drift.compare(came, features, current, reference), ""
+        return drift.compare(added, features, current, reference), ""
     except PcaError as error:
         return None, str(error)

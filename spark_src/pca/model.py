@@ -1,4 +1,4 @@
-"""PCA in numbers: sums, their eigendecomposition, the model. No Spark, no files."""
+"""The numerics of PCA: sums, eigendecomposition, model. No Spark, no I/O."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from spark_src.errors import PcaError
 from spark_src.tables.vectors import FEATURES
 
 FIT_SPLIT = "Training"
-"""The split PCA is fitted on; all of them where there is none of that name."""
+"""The split that PCA is fitted on; without such a split, all images."""
 
 MIN_EXPLAINED_VARIANCE = 0.9
 
 SHARES = (0.9, 0.95)
-"""Shares of the variance that people ask the number of components for."""
+"""Shares of the variance for which the number of components is reported."""
 
 
 UNIT = 2.0**-34
-"""What sums are counted in. Whole numbers add up to the same in any order, and can be taken away
-again to the last bit; features of up to 6 (ReLU6) leave room for 15 million images."""
+"""Unit of the integer sums. Integer addition does not depend on the order and can be undone
+exactly. With features up to 6 (ReLU6), 15 million images fit into int64."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What PCA needs of a set of images. Sums of disjoint sets add and subtract exactly."""
+    """Sums over a set of images, from which PCA is fitted. They add and subtract exactly."""
 
     n_images: int
     total: NDArray[np.int64]
-    """(1280,): the features summed, in `UNIT`."""
+    """(1280,): sum of the features, in `UNIT`."""
     gram: NDArray[np.int64]
-    """(1280, 1280): the features' products summed, in `UNIT`."""
-    sound: bool = True
-    """False where a feature was not finite, or too large to be counted."""
+    """(1280, 1280): sum of the features' products, in `UNIT`."""
+    is_valid: bool = True
+    """False if a feature was not finite, or too large for the sums."""
 
     @classmethod
     def zero(cls) -> Sums:
-        """Those of no image."""
+        """Sums of no images."""
         return cls(0, np.zeros(FEATURES, np.int64), np.zeros((FEATURES, FEATURES), np.int64))
 
     @classmethod
     def from_features(cls, features: NDArray[np.floating[Any]]) -> Sums:
-        """Those of a block of images: features (n, 1280)."""
+        """Sums of a block of images: features (n, 1280)."""
         exact = features.astype(np.float64)
         return cls.from_totals(len(exact), exact.sum(axis=0), exact.T @ exact)
 
@@ -53,10 +53,10 @@ class Sums:
     def from_totals(
         cls, n_images: int, total: NDArray[np.float64], gram: NDArray[np.float64]
     ) -> Sums:
-        """The same sums in units."""
+        """Convert floating-point sums to `UNIT`."""
         largest = np.abs(gram.diagonal()).max(initial=0)
-        if not largest < 2.0**62 * UNIT:  # NaN is not less either
-            return cls(n_images, cls.zero().total, cls.zero().gram, sound=False)
+        if not largest < 2.0**62 * UNIT:  # also true for NaN
+            return cls(n_images, cls.zero().total, cls.zero().gram, is_valid=False)
         return cls(n_images, _in_units(total), _in_units(gram))
 
     def __add__(self, other: Sums) -> Sums:
@@ -67,9 +67,9 @@ class Sums:
 
     def _with(self, other: Sums, operation: Any) -> Sums:
         gram = operation(self.gram, other.gram)
-        sound = self.sound and other.sound and bool((gram.diagonal() >= 0).all())
+        is_valid = self.is_valid and other.is_valid and bool((gram.diagonal() >= 0).all())
         n_images = int(operation(self.n_images, other.n_images))
-        return Sums(n_images, operation(self.total, other.total), gram, sound)
+        return Sums(n_images, operation(self.total, other.total), gram, is_valid)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -90,18 +90,18 @@ def _in_units(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class PcaModel:
-    """A fitted PCA of features of one model."""
+    """A PCA fitted on the features of one model."""
 
     mean: NDArray[np.float64]
     """(1280,)"""
     components: NDArray[np.float64]
-    """(n_components, 1280): orthonormal rows, the largest loading of each positive."""
+    """(n_components, 1280): orthonormal rows; the largest loading of each row is positive."""
     explained_variance_ratio: NDArray[np.float64]
-    """(1280,): of every component there is, not only of those kept; they add up to 1."""
+    """(1280,): ratios of all components, not only of those kept; their sum is 1."""
     n_images: int
     """How many images it was fitted on."""
     model_sha256: str
-    """Of the model that made the features."""
+    """Digest of the model that computed the features."""
 
     @property
     def n_components(self) -> int:
@@ -122,9 +122,9 @@ class PcaModel:
         return hashlib.sha256(content + about.encode()).hexdigest()
 
     def explained_variance_of(self, sums: Sums) -> float:
-        """Share of the variance of a set of images that the components keep, 0 to 1.
+        """Share of the variance of a set of images that the components explain, 0 to 1.
 
-        The trace of the covariance inside the components' space, as a share of the whole trace.
+        The trace of the covariance within the components' space, divided by the whole trace.
         """
         covariance = sums.covariance
         kept = np.einsum("kf,fg,kg->", self.components, covariance, self.components, optimize=True)
@@ -136,15 +136,14 @@ class PcaModel:
 
 
 def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
-    """PCA by the eigendecomposition of the covariance that the sums give.
+    """Fit PCA by eigendecomposition of the covariance.
 
-    Centred, not standardised. Signs: the largest loading of each component is positive.
+    Features are centred, not standardised. The largest loading of each component is positive.
 
     Args:
-        sums: those of the images to fit on.
-        n_components: how many components to keep, 1 to 1,280; of n images at most n - 1, as there
-            are no more.
-        model_sha256: of the model that made the features.
+        sums: the sums of the images to fit on.
+        n_components: how many components to keep, 1 to 1,280; n images have at most n - 1.
+        model_sha256: the digest of the model that computed the features.
 
     Raises:
         PcaError: too few images, or features that do not vary or are not finite.
@@ -156,7 +155,7 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
             f"PCA needs at least 2 images to fit on, but there is {sums.n_images or 'none'}: "
             "components say how images differ. Add pictures to the input."
         )
-    refuse_unsound(sums)
+    require_valid_sums(sums)
     mean, covariance = sums.mean, sums.covariance
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     variances = np.clip(eigenvalues[::-1], 0, None)
@@ -171,43 +170,43 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
     return PcaModel(mean, components, ratio, sums.n_images, model_sha256)
 
 
-def cap_components(asked: int, n_images: int) -> int:
-    """How many components there can be: n images differ in n - 1 directions.
+def cap_components(requested: int, n_images: int) -> int:
+    """How many components are possible: n images differ in n - 1 directions.
 
     >>> cap_components(50, 12), cap_components(50, 6000)
     (11, 50)
     """
-    return max(1, min(asked, n_images - 1))
+    return max(1, min(requested, n_images - 1))
 
 
-def few_images_note(asked: int, kept: int) -> str:
-    """Why fewer components are kept than were asked for."""
-    return f"{asked} components are asked for and {kept} kept: there are {kept + 1} images"
+def few_images_note(requested: int, kept: int) -> str:
+    """Why fewer components are kept than were requested."""
+    return f"{requested} components are requested and {kept} kept: there are {kept + 1} images"
 
 
-def refuse_unsound(sums: Sums) -> None:
-    """Refuse sums of features that cannot be counted.
+def require_valid_sums(sums: Sums) -> None:
+    """Require sums of finite features.
 
     Raises:
-        PcaError: they are not finite, or too large.
+        PcaError: a feature is not finite, or too large.
     """
-    if not sums.sound:
+    if not sums.is_valid:
         raise PcaError(
-            "Some features are not finite, or absurdly large. Materialize mobilenet_features again."
+            "Some features are not finite, or too large. Materialize mobilenet_features again."
         )
 
 
 def _rounding(sums: Sums) -> float:
-    """How much variance mere rounding may show: of products, and of sums in units."""
+    """Upper bound of the variance that results from rounding products and sums."""
     products = 1e-12 * float(sums.gram.diagonal().max()) * UNIT / sums.n_images
     return products + FEATURES * UNIT * (1 / sums.n_images + 1 / 2048)
 
 
 def components_for(ratios: NDArray[np.float64], share: float) -> int:
-    """The least number of components that explain at least `share` of the variance.
+    """The minimum number of components that explain at least `share` of the variance.
 
     Args:
-        ratios: explained variance ratio of every component, the greatest first.
+        ratios: explained variance ratio of every component, the largest first.
         share: 0 to 1.
     """
     reached = np.cumsum(ratios) >= share - 1e-12
@@ -215,7 +214,7 @@ def components_for(ratios: NDArray[np.float64], share: float) -> int:
 
 
 def variance_ratios(sums: Sums) -> NDArray[np.float64]:
-    """Explained variance ratio of every component that a fit to these images would have: (1280,)"""
+    """Explained variance ratios of all components of a fit to these images: (1280,)"""
     variances = np.clip(np.linalg.eigvalsh(sums.covariance)[::-1], 0, None)
     total = variances.sum()
     ratios: NDArray[np.float64] = variances / total if total > 0 else variances

@@ -1,4 +1,4 @@
-"""Projects features on the components of a PCA model, a file of features at a time. With Spark."""
+"""Projects features onto the components of a PCA model, file by file. With Spark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel
 from spark_src.tables import registry
-from spark_src.tables.audit import Audit, audit_files, require_sound, require_varied
+from spark_src.tables.audit import Audit, audit_files, require_valid, require_varied
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet, run_tasks, write_file
 from spark_src.tables.schemas import KEYS, PCA_COMPONENTS
@@ -23,38 +23,38 @@ from spark_src.tables.statistics import (
     VectorStatistics,
     joint_digest,
 )
-from spark_src.tables.vectors import FEATURES, float_lists, matrix_of
+from spark_src.tables.vectors import FEATURES, float_lists, to_matrix
 
 MAX_TASKS = 64
 
 IMAGES_AT_ONCE = 512
-"""Images that are projected at once: 2.6 MB of features."""
+"""Images per projection: 2.6 MB of features."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Which files of components are there, and which have to be made of which features."""
+    """The component files to keep, to remove and to write."""
 
     features: Snapshot
     kept: tuple[DataFile, ...]
     removed: tuple[DataFile, ...]
     missing: tuple[tuple[Location, str], ...]
-    """A file of features, and the name of its file of components."""
+    """Pairs of a feature file and the name of its component file."""
     n_missing: int
-    """Images in those files."""
+    """Number of images in the missing files."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether the current version is what is wanted."""
+        """Whether the current version is up to date."""
         return not (self.missing or self.removed)
 
 
 def plan_projection(features: Snapshot, digest: str, before: Snapshot | None) -> Projection:
-    """Compare the files of features with the components that are there, by their names.
+    """Compare the feature files with the existing component files, by name.
 
     Args:
         features: the version of `mobilenet_features`.
-        digest: of the PCA model.
+        digest: the digest of the PCA model.
         before: the current version of `pca_components`.
     """
     wanted = {
@@ -81,14 +81,14 @@ def project(
     folder: Location,
     done: Callable[[], Accumulator[int]],
 ) -> tuple[list[DataFile], VectorStatistics]:
-    """Write the components that are missing, the mean subtracted, and audit them.
+    """Compute and audit the missing components; the mean is subtracted.
 
     Returns:
         The new files, and statistics of their vectors.
 
     Raises:
         PcaError: a vector does not have 1,280 numbers.
-        AuditError: rows are missing, or a vector has another length or no number.
+        AuditError: rows are missing, or a vector has a wrong length or a NaN.
     """
     new: list[DataFile] = []
     found = Audit()
@@ -99,17 +99,17 @@ def project(
         found = audit_files(session, files, "pca", "pca_model")
     rows = sum(file.rows for file in plan.kept) + found.rows
     expected = plan.features.rows
-    require_sound(registry.PCA_COMPONENTS, found, pca.n_components, pca.digest, rows, expected)
+    require_valid(registry.PCA_COMPONENTS, found, pca.n_components, pca.digest, rows, expected)
     return new, found.vectors
 
 
 def statistics(
     plan: Projection, pca: PcaModel, before: Snapshot | None, vectors: VectorStatistics
 ) -> ComponentsStatistics:
-    """Of the new version of `pca_components`.
+    """Statistics of the new version of `pca_components`.
 
     Raises:
-        AuditError: each image has the same vector.
+        AuditError: all images have the same vector.
     """
     if before is not None and plan.kept:
         vectors = before.typed(ComponentsStatistics).vectors.merged(vectors)
@@ -147,11 +147,11 @@ def _projector(
 
 
 def _projected(batch: pa.RecordBatch, pca: PcaModel, digest: str) -> pa.RecordBatch:
-    features = matrix_of(batch.column("features"))
-    # A product of always the same shape: its last bit may depend on that.
-    whole = np.zeros((IMAGES_AT_ONCE, FEATURES), np.float32)
-    whole[: len(features)] = features
-    components = pca.project(whole)[: len(features)]
+    features = to_matrix(batch.column("features"))
+    # Always multiply matrices of the same shape: the last bit of the result may depend on it.
+    padded = np.zeros((IMAGES_AT_ONCE, FEATURES), np.float32)
+    padded[: len(features)] = features
+    components = pca.project(padded)[: len(features)]
     columns = [*(batch.column(name) for name in KEYS), float_lists(components)]
     digests = pa.array([digest] * len(features))
     return pa.RecordBatch.from_arrays([*columns, digests], schema=PCA_COMPONENTS)

@@ -1,6 +1,6 @@
-"""The rules by which a PCA model is fitted again. The fit itself is in `fit`.
+"""The rules for refitting a PCA model. The fit itself is in `fit`.
 
-A new fit changes every number of every image, and a model that was trained on them breaks.
+A refit changes the components of every image and breaks models that were trained on them.
 """
 
 from __future__ import annotations
@@ -11,66 +11,67 @@ from spark_src.pca.model import MIN_EXPLAINED_VARIANCE, cap_components
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 
 REFIT_SHARE = 0.1
-"""Of the images that a model would be fitted on: when more than so many are new, it is."""
+"""The model is refitted when more than this share of the images are new."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What is asked of PCA."""
+    """Settings of the PCA fit."""
 
     n_components: int = 50
     min_explained_variance: float = MIN_EXPLAINED_VARIANCE
-    """For the check: it changes no number."""
+    """Threshold of the check; it does not affect the fit."""
     refit: bool = False
-    """Fit again whatever the rules say, and sum up every image for it."""
+    """Refit in any case, with sums recomputed from all images."""
     refit_share: float = REFIT_SHARE
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """How today's images compare with those of the version before."""
+    """The current images, compared with those of the previous version."""
 
     model_sha256: str
-    """Of the model that made their features."""
+    """Digest of the model that computed their features."""
     fit_split: str | None
     n_images: int
     """Images of the fitted split."""
     n_new_images: int
-    """How many of them came since the fit."""
+    """How many of them were added since the fit."""
     drift: DriftStatistics | None
     lost_fitted_images: bool
     """Whether images that the model was fitted on were erased, or may have been."""
     is_readable: bool
-    """Whether the files of the model before are there."""
+    """Whether the files of the previous model can be read."""
 
 
 def refit_reason(
     known: PcaModelStatistics | None, refresh: Refresh, settings: FitSettings
 ) -> str | None:
-    """Why the model has to be fitted again; None where it can be kept.
+    """Why the model has to be refitted; None if it can be kept.
 
     Args:
-        known: what the current version says of the model.
-        refresh: how today's images compare with those of that version.
-        settings: what is asked of PCA.
+        known: the statistics of the current version.
+        refresh: the current images, compared with those of that version.
+        settings: the settings of the fit.
     """
     if known is None:
         return "there was no model"
     share = refresh.n_new_images / max(refresh.n_images, 1)
     rules = [
-        (settings.refit, "a new fit was asked for"),
-        (not refresh.is_readable, "the former model cannot be read"),
+        (settings.refit, "a new fit was requested"),
+        (not refresh.is_readable, "the previous model cannot be read"),
         (
             known.model_sha256 != refresh.model_sha256,
-            f"the features are those of another model, {refresh.model_sha256[:12]}",
+            f"the features were computed by another model, {refresh.model_sha256[:12]}",
         ),
         (
-            known.asked != settings.n_components,
-            f"{settings.n_components} components are asked for, it had {known.n_components}",
+            known.n_components_requested != settings.n_components,
+            f"{settings.n_components} components are requested, it had {known.n_components}",
         ),
         (
-            known.n_components < cap_components(known.asked, refresh.n_images),
-            f"{known.asked} components are asked for, it had {known.n_components} of fewer images",
+            known.n_components < cap_components(known.n_components_requested, refresh.n_images),
+            f"{known.n_components_requested} components are requested, it had "
+            f"{known.n_components}, as there were fewer images",
         ),
         (
             known.fit_split != refresh.fit_split,
@@ -83,7 +84,7 @@ def refit_reason(
         ),
         (
             refresh.drift is not None and not refresh.drift.familiar,
-            "the images that came are unlike those that it was fitted on",
+            "the new images are unlike those that it was fitted on",
         ),
         (refresh.lost_fitted_images, "images that it was fitted on were erased"),
     ]

@@ -1,6 +1,6 @@
-"""Exact sums of the stored features, kept up to date by the files that came and went. With Spark.
+"""Exact sums of the stored features, updated for added and removed files. With Spark.
 
-A file of features never changes, so what was added for it can be taken away to the last bit.
+A feature file never changes, so its contribution can be subtracted exactly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from spark_src.pca.model import FIT_SPLIT, Sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, read_columns, run_tasks
 from spark_src.tables.statistics import FeaturesStatistics
-from spark_src.tables.vectors import count_malformed, malformed_error, matrix_of
+from spark_src.tables.vectors import count_malformed, malformed_error, to_matrix
 
 MAX_TASKS = 16
-"""Each gives the driver a Gram matrix of 13 MB."""
+"""Each task returns a Gram matrix of 13 MB to the driver."""
 
 _IDENTITY = ["path", "image_id", "orientation"]
 _KEYS = [*_IDENTITY, "split"]
@@ -30,14 +30,13 @@ _KEYS = [*_IDENTITY, "split"]
 
 @dataclass(frozen=True)
 class SumsUpdate:
-    """Sums of today's images, and what came since the earlier ones."""
+    """Sums of the current images, and the images added since the earlier sums."""
 
     stored: StoredSums
     new_images: pa.Table | None
-    """Rows of the fitted split that are new: file (in `features.files`), row. None where it is not
-    known which are."""
-    n_gone: int | None
-    """How many images of the fitted split went; None where it is not known."""
+    """New rows of the fitted split: file (index in `features.files`), row. None if unknown."""
+    n_removed: int | None
+    """How many images of the fitted split were removed; None if unknown."""
     description: str
 
 
@@ -50,18 +49,18 @@ def update_sums(
     spark: Callable[[], SparkSession],
     features: Snapshot,
     earlier: StoredSums | None,
-    anew: bool = False,
+    recompute: bool = False,
 ) -> SumsUpdate:
-    """Sums of the fitted split of a version of `mobilenet_features`.
+    """Compute the sums of the fitted split of a version of `mobilenet_features`.
 
-    Only files that came and went since the earlier sums are read, unless they are the greater
-    part or one that went is not there any more; the sums are the same to 1e-9 either way.
+    Only files added or removed since the earlier sums are read, unless they are the majority or a
+    removed file no longer exists. The sums are the same to 1e-9 either way.
 
     Args:
         spark: starts Spark.
         features: the version.
-        earlier: sums of an earlier version, by the same model.
-        anew: sum up all images, whatever the earlier sums are.
+        earlier: sums of an earlier version, of the same model.
+        recompute: whether to ignore the earlier sums.
 
     Raises:
         PcaError: a vector does not have 1,280 numbers.
@@ -72,23 +71,23 @@ def update_sums(
         sums = sum_files(spark, features.locations, split)
         stored = StoredSums(sums, frozenset(names), split)
         return SumsUpdate(stored, None, None, "all images were summed up")
-    came, went = names - earlier.files, earlier.files - names
-    new, gone = _difference(features, sorted(came), sorted(went), split)
-    most = len(came) + len(went) > len(names) / 2 and len(names) > 4
-    updated = None if anew or most else _updated(spark, features, earlier, came, went)
-    text = _described(new, gone) if updated else "all images were summed up"
+    added, removed = names - earlier.files, earlier.files - names
+    new, n_removed = _difference(features, sorted(added), sorted(removed), split)
+    majority = len(added) + len(removed) > len(names) / 2 and len(names) > 4
+    updated = None if recompute or majority else _updated(spark, features, earlier, added, removed)
+    text = _describe(new, n_removed) if updated else "all images were summed up"
     sums = updated or sum_files(spark, features.locations, split)
-    return SumsUpdate(StoredSums(sums, frozenset(names), split), new, gone, text)
+    return SumsUpdate(StoredSums(sums, frozenset(names), split), new, n_removed, text)
 
 
 def sum_files(
     spark: Callable[[], SparkSession], files: Sequence[Location], split: str | None
 ) -> Sums:
-    """Sum up the features of one split (of all where it is None) in files.
+    """Sum up the features of one split (None: of all images) in files.
 
     Raises:
         PcaError: a vector does not have 1,280 numbers.
-        UnreadableVersionError: a file is gone or damaged.
+        UnreadableVersionError: a file is missing or damaged.
     """
     total, malformed = Sums.zero(), 0
     if not files:
@@ -105,60 +104,60 @@ def _updated(
     spark: Callable[[], SparkSession],
     features: Snapshot,
     earlier: StoredSums,
-    came: Iterable[str],
-    went: Iterable[str],
+    added: Iterable[str],
+    removed: Iterable[str],
 ) -> Sums | None:
-    """The earlier sums without the files that went and with those that came, to the last bit.
+    """The earlier sums without the removed and with the added files.
 
     Returns:
-        None where a file that went cannot be read any more.
+        None if a removed file can no longer be read.
     """
     try:
-        lost = sum_files(spark, _locations(features, went), earlier.split)
+        lost = sum_files(spark, _locations(features, removed), earlier.split)
     except UnreadableVersionError:
         return None
-    return earlier.sums - lost + sum_files(spark, _locations(features, came), earlier.split)
+    return earlier.sums - lost + sum_files(spark, _locations(features, added), earlier.split)
 
 
-def _described(new: pa.Table | None, gone: int | None) -> str:
-    if new is None or gone is None:
-        return "updated for images that came and went"
-    if not new.num_rows and not gone:
-        return "no image came or went"
-    return f"updated for {new.num_rows:,} images that came and {gone:,} that went"
+def _describe(new: pa.Table | None, n_removed: int | None) -> str:
+    if new is None or n_removed is None:
+        return "updated for added and removed images"
+    if not new.num_rows and not n_removed:
+        return "no image was added or removed"
+    return f"updated for {new.num_rows:,} added and {n_removed:,} removed images"
 
 
 def _difference(
-    features: Snapshot, came: list[str], went: list[str], split: str | None
+    features: Snapshot, added: list[str], removed: list[str], split: str | None
 ) -> tuple[pa.Table | None, int | None]:
-    """Images that are in the files that came alone, and how many are in those that went alone."""
-    new = _images_of(features, came, split)
+    """Images only in the added files, and the number of images only in the removed ones."""
+    new = _read_keys(features, added, split)
     try:
-        old = _images_of(features, went, split)
+        old = _read_keys(features, removed, split)
     except UnreadableVersionError:
         return None, None
     arrived = new.join(old.select(_IDENTITY), keys=_IDENTITY, join_type="left anti")
-    gone = old.join(new.select(_IDENTITY), keys=_IDENTITY, join_type="left anti").num_rows
+    n_removed = old.join(new.select(_IDENTITY), keys=_IDENTITY, join_type="left anti").num_rows
     order = {file.name: number for number, file in enumerate(features.files)}
-    numbers = pa.array([order[name] for name in came], pa.int32())
+    numbers = pa.array([order[name] for name in added], pa.int32())
     rows = pa.table({"file": pc.take(numbers, arrived["file"]), "row": arrived["row"]})
-    return rows.sort_by([("file", "ascending"), ("row", "ascending")]), gone
+    return rows.sort_by([("file", "ascending"), ("row", "ascending")]), n_removed
 
 
-def _images_of(features: Snapshot, names: list[str], split: str | None) -> pa.Table:
-    """Keys of the images of the split in these files, with `file` (in `names`) and `row`."""
+def _read_keys(features: Snapshot, names: list[str], split: str | None) -> pa.Table:
+    """Keys of the images of the split in these files, with `file` (index in `names`) and `row`."""
     if not names:
         kinds = {"orientation": pa.int32()}
         fields = [(name, kinds.get(name, pa.string())) for name in _KEYS]
         return pa.schema([*fields, ("file", pa.int32()), ("row", pa.int32())]).empty_table()
-    return _of_split(read_columns(_locations(features, names), _KEYS), split)
+    return _filter_split(read_columns(_locations(features, names), _KEYS), split)
 
 
 def _locations(features: Snapshot, names: Iterable[str]) -> list[Location]:
     return [features.location / name for name in sorted(names)]
 
 
-def _of_split(rows: pa.Table, split: str | None) -> pa.Table:
+def _filter_split(rows: pa.Table, split: str | None) -> pa.Table:
     return rows if split is None else rows.filter(pc.equal(rows["split"], split))
 
 
@@ -170,16 +169,16 @@ def _summer(split: str | None) -> Callable[[Iterable[Location]], Iterator[tuple[
                 wrong = count_malformed(column)
                 malformed += wrong
                 if not wrong:
-                    total += Sums.from_features(matrix_of(column))
+                    total += Sums.from_features(to_matrix(column))
         yield total, malformed
 
     return sum_up
 
 
 def _blocks(file: Location, split: str | None) -> Iterator[pa.Array]:
-    """The feature lists of the split, verified, a block at a time: each time the same blocks."""
+    """Yield the feature lists of the split in blocks, verified. The blocks are always the same."""
     columns = ["split", "features"]
     with open_parquet(file, verify=True) as parquet:
         for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
-            rows = _of_split(pa.Table.from_batches([batch]), split)
+            rows = _filter_split(pa.Table.from_batches([batch]), split)
             yield rows["features"].combine_chunks()

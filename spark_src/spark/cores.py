@@ -1,4 +1,4 @@
-"""How many cores Spark worked with: what cost is reckoned from, never how many tasks there are."""
+"""Counts the cores that Spark used, for cost estimates. The number of tasks does not use it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from pyspark import SparkContext
 
 Interval = tuple[int, int | None, int]
-"""When an executor came and went (None: it is there) in milliseconds, and its cores."""
+"""When an executor was added and removed (None: still running), in milliseconds; its cores."""
 
 
 def count_cores(context: SparkContext) -> int:
-    """The most cores that executors had at one time, also of those that have gone since.
+    """The maximum number of cores in use at one time, including removed executors.
 
-    `defaultParallelism` is 2 on YARN until the first executors are there, and falls again when
-    dynamic allocation gives them back.
+    `defaultParallelism` is 2 on YARN until the first executors have started, and decreases when
+    dynamic allocation releases them.
     """
-    store = context._jsc.sc().statusStore()  # there also without UI
+    store = context._jsc.sc().statusStore()  # available without the UI, too
     executors = store.executorList(False)
     intervals = []
     for number in range(executors.size()):
@@ -25,13 +25,13 @@ def count_cores(context: SparkContext) -> int:
         end = int(removed.get().getTime()) if removed.isDefined() else None
         added = int(executor.addTime().getTime())
         intervals.append((added, end, int(executor.totalCores())))
-    return max(1, most_at_once(intervals))
+    return max(1, max_concurrent_cores(intervals))
 
 
-def most_at_once(intervals: Iterable[Interval]) -> int:
-    """The greatest sum of cores at any time.
+def max_concurrent_cores(intervals: Iterable[Interval]) -> int:
+    """The maximum sum of cores at any time.
 
-    >>> most_at_once([(0, 5, 4), (5, None, 4), (6, None, 4)])
+    >>> max_concurrent_cores([(0, 5, 4), (5, None, 4), (6, None, 4)])
     8
     """
     changes = []
@@ -40,7 +40,7 @@ def most_at_once(intervals: Iterable[Interval]) -> int:
         if removed is not None:
             changes.append((removed, -cores))
     most = now = 0
-    for _, change in sorted(changes):  # who goes at a moment goes before who comes
+    for _, change in sorted(changes):  # at equal times, removals sort before additions
         now += change
         most = max(most, now)
     return most

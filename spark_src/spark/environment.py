@@ -1,7 +1,7 @@
-"""What Spark on this machine finds in its environment: its own Java, and nothing of others'.
+"""Prepares the environment variables for Spark on this machine.
 
-Another Spark, Hadoop, Java or conda on the same machine leaves variables behind that make ours
-load their classes or settings.
+Variables of another Spark, Hadoop, Java or conda installation would make this Spark load their
+classes or settings, so they are removed.
 """
 
 from __future__ import annotations
@@ -33,43 +33,43 @@ OWN = (
     "SPARK_LOCAL_HOSTNAME",
     "SPARK_SUBMIT_OPTS",
 )
-"""Those that are set here, whatever they were, and what docs/emr.md says to set."""
+"""Exceptions: variables that are set here, or by the user as in docs/emr.md."""
 
 JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")
-"""What Java reads: properties (a proxy, certificates) stay, switches of another Java go."""
+"""Options that Java reads: `-D` properties (a proxy, certificates) are kept, others removed."""
 
 JAVA_VERSION = "17"
 
 
 def prepare_environment(scratch: Path | None = None) -> None:
-    """Make this process's environment fit for Spark: its children inherit it.
+    """Prepare the environment of this process, and its children, for Spark.
 
     Args:
-        scratch: a folder of this process's own for all temporary files, as `/tmp` may be small, or
-            mounted so that no native library in it can be loaded; None: the system's.
+        scratch: a private folder for this process's temporary files, as `/tmp` may be small or
+            mounted noexec; None: the system's.
 
     Raises:
-        SettingsError: there is no Java 17.
+        SettingsError: Java 17 is not installed.
     """
-    removed = sorted(take_out_foreign(os.environ))
+    removed = sorted(remove_foreign_variables(os.environ))
     if removed:
-        log.debug("Not handed to Spark: %s", ", ".join(removed))
+        log.debug("Removed from the environment for Spark: %s", ", ".join(removed))
     os.environ["JAVA_HOME"] = find_java()
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     if scratch is not None:
         os.environ["SPARK_LOCAL_DIRS"] = os.environ["TMPDIR"] = str(scratch)
         tempfile.tempdir = str(scratch)
-    # Else Java looks this machine's own name up, which need not resolve.
+    # Without these, Java resolves the host name, which may fail.
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     os.environ["SPARK_LOCAL_HOSTNAME"] = "localhost"
     if not is_utf8_locale():
-        os.environ["LC_ALL"] = "C.UTF-8"  # Java reads the names of files by it
-    # macOS ends a forked process that uses its frameworks: the workers are forked.
+        os.environ["LC_ALL"] = "C.UTF-8"  # the encoding of file names in Java
+    # macOS kills forked processes, such as the workers, that use its frameworks.
     os.environ["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
 
 
-def take_out_foreign(environment: MutableMapping[str, str]) -> Iterator[str]:
-    """Remove the variables of others; yield their names."""
+def remove_foreign_variables(environment: MutableMapping[str, str]) -> Iterator[str]:
+    """Remove the variables of other installations; yield their names."""
     for name in [name for name in environment if FOREIGN.fullmatch(name) and name not in OWN]:
         del environment[name]
         yield name
@@ -86,7 +86,7 @@ def take_out_foreign(environment: MutableMapping[str, str]) -> Iterator[str]:
 
 
 def find_java() -> str:
-    """The Java that came by pip; where there is none for this machine, an installed Java 17.
+    """The Java installed with pip, or a system-wide Java 17 on platforms without one.
 
     Raises:
         SettingsError: there is neither.
@@ -106,13 +106,13 @@ def _installed_java() -> str:
         if re.search(rf'version "{JAVA_VERSION}\b', done.stderr):
             return str(Path(program).resolve().parents[1])
     raise SettingsError(
-        f"Spark needs Java {JAVA_VERSION}, and on this platform none comes by pip: install it "
+        f"Spark needs Java {JAVA_VERSION}, and pip has none for this platform: install it "
         "(Debian, Ubuntu: `apt-get install openjdk-17-jre-headless`) and set JAVA_HOME to it."
     )
 
 
 def is_utf8_locale() -> bool:
-    """Whether programs that are started see UTF-8 names of files."""
+    """Whether child processes use UTF-8 for file names."""
     wanted = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
     if not wanted or "." not in wanted:
         return False

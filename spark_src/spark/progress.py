@@ -1,4 +1,4 @@
-"""Progress of long work: images done, rate, time left; kept, so that it can be drawn afterwards."""
+"""Reports progress (images done, rate, time left), and records it for plots."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from pyspark import Accumulator
 
 REPORT_SECONDS = 5.0
-"""Between two lines."""
+"""Interval between two log lines."""
 
 POLL_SECONDS = 0.25
-"""Between two polls of the count, which goes up when a task ends."""
+"""Interval between two polls of the counter."""
 
 MAX_POINTS = 200
-"""Kept of the progress: 4 kB in the statistics, however long the work takes."""
+"""Maximum number of recorded points: 4 kB in the statistics."""
 
 
 Log = Callable[[str], None]
-"""Takes a line."""
+"""Called with a log line."""
 
 Listener = Callable[[int, int, float], None]
-"""Takes images done, images in all, seconds since the start."""
+"""Called with images done, images in total, and seconds since the start."""
 
 _listeners: list[Listener] = []
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Inside the block all progress of this process is reported to `listener`, every 0.25 s."""
+def progress_listener(listener: Listener) -> Iterator[None]:
+    """Report all progress of this process to `listener` every 0.25 s inside the block."""
     _listeners.append(listener)
     try:
         yield
@@ -44,66 +44,66 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class ProgressLog:
-    """How far some work was and when: (seconds since its start, images done), both growing."""
+    """Recorded progress: points (seconds since the start, images done), both increasing."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, int]] = [(0.0, 0)]
         self._counter: Accumulator[int] | None = None
 
     def counts(self, counter: Accumulator[int]) -> Accumulator[int]:
-        """Take a counter, which Spark has to be started for, and give it back."""
+        """Set the counter, which exists only after Spark has started, and return it."""
         self._counter = counter
         return counter
 
     @property
     def done(self) -> int | None:
-        """How many images are done; None where nothing is counted yet."""
+        """How many images are done; None before there is a counter."""
         return None if self._counter is None else self._counter.value
 
     def note(self, seconds: float, done: int) -> None:
-        """Remember a point where more is done; thin them out where there are too many."""
+        """Record a point if the count has increased; thin out the points if there are too many."""
         if done <= self.points[-1][1]:
             return
         self.points.append((round(max(seconds, 0.01), 2), done))
         if len(self.points) > MAX_POINTS:
-            self.points = [self.points[0], *self.points[2::2]]  # the last one stays
+            self.points = [self.points[0], *self.points[2::2]]  # keeps the last one
 
     def close(self) -> None:
-        """Delete what counted, where that is a file."""
+        """Delete the counter's file, if it has one."""
         if isinstance(self._counter, FileCounter):
             self._counter.remove()
 
     @property
     def recorded(self) -> tuple[tuple[float, int], ...]:
-        """The points; none where nothing was counted."""
+        """The recorded points; empty if nothing was counted."""
         return tuple(self.points) if len(self.points) > 1 else ()
 
 
 class FileCounter:
-    """Counts what workers on this machine have done, picture by picture: the size of a file.
+    """Counts the pictures done by workers on this machine, in the size of a file.
 
-    Spark's own accumulators change when a task ends, and a first run has few of them.
+    Spark's accumulators change only when a task ends, and a first run has few tasks.
 
     Args:
-        file: an empty file, or one to be made.
+        file: an empty or new file.
     """
 
     def __init__(self, file: str) -> None:
         self._file = file
 
     def add(self, count: int) -> None:
-        """Count; a count that cannot be written is lost, as nothing depends on it."""
+        """Add to the count; errors are ignored, as the count is only for display."""
         with suppress(OSError), open(self._file, "ab", buffering=0) as file:
             file.write(b"." * count)
 
     def remove(self) -> None:
-        """Delete the file: it counts nothing any more."""
+        """Delete the file."""
         with suppress(OSError):
             os.remove(self._file)
 
     @property
     def value(self) -> int:
-        """How many were counted."""
+        """The current count."""
         try:
             return os.path.getsize(self._file)
         except OSError:
@@ -114,11 +114,11 @@ class FileCounter:
 def report_progress(
     images: int, log: Log, interval: float = REPORT_SECONDS
 ) -> Iterator[ProgressLog]:
-    """Log every `interval` seconds how far the work inside the block is.
+    """Log the progress of the work inside the block every `interval` seconds.
 
     Args:
-        images: how many images the work goes through.
-        log: takes a line.
+        images: the total number of images.
+        log: called with each line.
         interval: seconds between two lines.
     """
     finished = threading.Event()
@@ -155,10 +155,10 @@ def report_progress(
 def rates(
     points: Sequence[tuple[float, int]], most: int = 40
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Images a second over time, from recorded progress: edges of equal spans (n + 1,), rates (n,).
+    """Images per second over time: edges of equal intervals (n + 1,) and rates (n,).
 
-    Counts come in lumps, a task's images at once, so each span is as long as several of them; in
-    between, images are taken to have been done evenly.
+    Counts increase in steps, as a task may add all its images at once. Each interval therefore
+    covers several points; between points the count is interpolated linearly.
     """
     import numpy as np
 
@@ -169,9 +169,9 @@ def rates(
 
 
 def progress_line(done: int, images: int, seconds: float) -> str:
-    """One line: images done, share, images a second, time left."""
-    done = min(done, images)  # a repeated task counts its images twice
+    """One line: images done, share, images per second, time left."""
+    done = min(done, images)  # a retried task counts its images twice
     share = done / images if images else 1.0
     rate = done / seconds if seconds else 0.0
-    left = f"{(images - done) / rate:,.0f} s left" if rate else "time left not known yet"
+    left = f"{(images - done) / rate:,.0f} s left" if rate else "time left not yet known"
     return f"{done:,} of {images:,} images ({share:.0%}), {rate:,.1f} img/s, {left}"

@@ -1,4 +1,4 @@
-"""How many workers and how much memory Spark takes on this machine: what may be used, not owned."""
+"""Chooses the number of workers and the memory of Spark on this machine, within its limits."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORKER_BYTES = 600 * 2**20
-"""A Python worker at its peak: the libraries, the model, a picture of the greatest size."""
+"""Peak memory of a Python worker: libraries, model, a picture of maximum size."""
 
 DRIVER_BYTES = (2**31, 2**30, 700 * 2**20)
-"""Java's heap, the first that leaves room for a worker."""
+"""Sizes for Java's heap: the first that leaves room for a worker is used."""
 
 HOST_BYTES = 700 * 2**20
-"""This process: Dagster, Arrow, plots."""
+"""Memory of this process: Dagster, Arrow, plots."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What Spark may use."""
+    """Resources that Spark may use."""
 
     cores: int
     memory: int
-    """Bytes."""
+    """In bytes."""
 
     @property
     def driver_memory(self) -> int:
-        """Bytes of Java's heap."""
+        """Size of Java's heap in bytes."""
         fits = (n for n in DRIVER_BYTES if n + HOST_BYTES + WORKER_BYTES <= self.memory)
         return next(fits, DRIVER_BYTES[-1])
 
     @property
     def workers(self) -> int:
-        """Python workers at once: a core each, and no more than the memory holds."""
+        """Number of concurrent Python workers: one per core, as far as the memory suffices."""
         room = self.memory - self.driver_memory - HOST_BYTES
         return max(1, min(self.cores, room // WORKER_BYTES))
 
 
 def this_machine() -> Machine:
-    """What this process may use of the machine: containers, `taskset` and the like included."""
+    """Resources available to this process, within the limits of containers or `taskset`."""
     return Machine(available_cores(), available_memory())
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, a container's quota included."""
+    """Cores available to this process, within a container's quota."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
@@ -54,12 +54,12 @@ def available_cores() -> int:
 
 
 def available_memory(root: Path = _CGROUPS, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Bytes: the machine's, or the container's where that has less."""
+    """Memory in bytes: the machine's, or the container's limit if that is lower."""
     limits = [_total(meminfo)]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             limits.append(int((root / name).read_text()))
-        except (OSError, ValueError):  # no such version of cgroups, or "max"
+        except (OSError, ValueError):  # another cgroups version, or "max"
             continue
     return min(limits)
 

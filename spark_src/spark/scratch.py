@@ -1,6 +1,6 @@
-"""Where Spark keeps what it spills: under the storage, for nobody else's eyes, and not for long.
+"""Spark's scratch folder: under the storage, private to the user, deleted after use.
 
-A JVM that is killed leaves its files behind. The next one on the same machine deletes them.
+A killed JVM leaves its files behind. The next process on the same machine deletes them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import socket
 from pathlib import Path
 
 FOLDER = "_scratch"
-"""Under the storage where that is on disk, else under Dagster's home."""
+"""Under the storage if that is on disk, otherwise under Dagster's home."""
 
 
 def make_scratch(root: Path) -> Path:
-    """A folder for this process's Spark; those of processes that have ended are deleted.
+    """Create a folder for this process's Spark, and delete those of ended processes.
 
     Args:
-        root: the folder of all of them; it is made, with mode 0700.
+        root: the parent of all scratch folders; created with mode 0700.
 
     Returns:
-        A new folder, which is deleted when this process ends.
+        The new folder. It is deleted when this process ends.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.chmod(0o700)
@@ -36,10 +36,10 @@ def make_scratch(root: Path) -> Path:
 
 
 def is_in_use(name: str) -> bool:
-    """Whether the process that a folder is named for may still live."""
+    """Whether the process named in a folder's name may still be running."""
     host, _, pid = name.rpartition("-")
     if host != socket.gethostname() or not pid.isdigit():
-        return True  # another machine's: nobody can tell from here
+        return True  # another machine: assume it is running
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""How Spark is started and how tables are read: sizes of tasks and batches are chosen here."""
+"""Starts Spark, and defines its configuration."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ _BATCH_SIZES = (
 )
 
 ROWS_PER_BATCH = 512
-"""Rows of 1,280 floats (2.6 MB) that Spark holds or hands on at once."""
+"""Rows of 1,280 floats per batch (2.6 MB)."""
 
 HADOOP = "3.3.4"
-"""The version that Spark 3.5 is built with; S3A has to match it."""
+"""Hadoop version of Spark 3.5, which S3A has to match."""
 
 
 def cluster_config() -> dict[str, str]:
-    """Spark's settings wherever it runs: sizes of batches, few partitions, one time zone."""
+    """Spark settings for all deployments: batch sizes, partitions, time zone."""
     return {
         "spark.app.name": "fruits-features",
         "spark.sql.session.timeZone": "UTC",
-        # A file costs what opening it costs, not 4 MiB: see binaryFile's 2,116 partitions.
+        # The default of 4 MiB per file would give binaryFile 2,116 partitions.
         "spark.sql.files.openCostInBytes": "4096",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         **dict.fromkeys(_BATCH_SIZES, str(ROWS_PER_BATCH)),
-        # Else tables and plain tasks get Python workers of their own: twice the imports, twice the
-        # memory. Tracebacks of workers are longer for it.
+        # Otherwise UDFs and RDD tasks use separate Python workers: twice the imports and memory.
+        # The cost is longer tracebacks of workers.
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
-        # Nothing is current before its commit, so the quick committer is a safe one.
+        # Output is invisible until the Delta commit, so the faster committer is safe.
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     }
 
 
 def s3_config() -> dict[str, str]:
-    """Settings by which a Spark that is not EMR's reads and writes `s3://` (through S3A).
+    """Spark settings outside EMR to read and write `s3://` through S3A.
 
-    Region, credentials and another endpoint than AWS's come from boto3's variables.
+    Region, credentials and a custom endpoint come from boto3's variables.
     """
     config = {
         "spark.jars.packages": f"org.apache.hadoop:hadoop-aws:{HADOOP}",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-        # As EMR's Hadoop 3.4 does: 3.3.4 would delete `data/` and other markers of folders.
+        # The default of EMR's Hadoop 3.4: 3.3.4 would delete directory markers such as `data/`.
         "spark.hadoop.fs.s3a.directory.marker.retention": "keep",
         "spark.hadoop.fs.s3a.aws.credentials.provider": (
             "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
@@ -67,10 +67,10 @@ def s3_config() -> dict[str, str]:
 
 
 def local_config() -> dict[str, str]:
-    """Spark's settings for one machine: every core, no ports opened to the network, few files."""
+    """Spark settings for one machine: all cores, no ports open to the network."""
     machine = this_machine()
     return cluster_config() | {
-        # Four tries a task, as on a cluster: local[n] alone gives up when one worker is lost.
+        # Four attempts per task, as on a cluster: local[n] alone fails when one worker is lost.
         "spark.master": f"local[{machine.workers},4]",
         "spark.driver.memory": f"{machine.driver_memory // 2**20}m",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -80,34 +80,34 @@ def local_config() -> dict[str, str]:
         "spark.driver.extraJavaOptions": " ".join(
             [
                 f"-Dlog4j.configurationFile={_logging()}",
-                "-XX:-UsePerfData",  # a file in /tmp, which may be full
-                "-XX:+UseSerialGC",  # the other collectors' threads want the workers' cores
-                # Arrow's checks of each element: 1,280 for each row.
+                "-XX:-UsePerfData",  # would write to /tmp, which may be full
+                "-XX:+UseSerialGC",  # parallel collectors compete with the workers for cores
+                # Skip Arrow's checks per element: there are 1,280 per row.
                 "-Darrow.enable_unsafe_memory_access=true",
                 "-Darrow.enable_null_check_for_get=false",
             ]
         ),
         "spark.python.daemon.module": "spark_src.spark.worker_daemon",
-        "spark.hadoop.fs.permissions.umask-mode": "077",  # Hadoop sets modes of its own
+        "spark.hadoop.fs.permissions.umask-mode": "077",  # Hadoop ignores the process's umask
     }
 
 
 def _logging() -> str:
-    """Where Log4j finds its settings. Not at import: on YARN a module's path is relative."""
+    """URI of the Log4j settings. Not computed on import: on YARN a module's path is relative."""
     return Path(__file__).resolve().with_name("log4j2.properties").as_uri()
 
 
 def use_bundled_java() -> None:
-    """Point Spark at the Java that came by pip and at the running interpreter."""
+    """Configure Spark to use the Java installed with pip and the running interpreter."""
     prepare_environment()
 
 
 def start_local(config: Mapping[str, str], scratch: Path) -> SparkSession:
-    """Start Spark in this process, or give the one that runs; safe to call from any thread.
+    """Start Spark in this process, or return the running session. Thread-safe.
 
     Args:
         config: see `local_config`.
-        scratch: a folder of this process's own, for all temporary files.
+        scratch: a private folder for this process's temporary files.
     """
     from pyspark.sql import SparkSession
 

@@ -1,9 +1,9 @@
-"""The process that forks Spark's Python workers: pyspark's own, made lighter for each task.
+"""The daemon that forks Spark's Python workers: pyspark's own, with less overhead per task.
 
 Before each task a worker invalidates Python's import caches, and Python then reads the directory
-of every archive on the path again: pyspark.zip, py4j and spark-core.jar cost 90 ms of each task.
-Where pyspark is installed they only hold what is there already. What all workers use is imported
-here, once, and left out of the garbage collection that follows each task.
+of every archive on the path again: pyspark.zip, py4j and spark-core.jar cost 90 ms per task. They
+are redundant where pyspark is installed, so they are removed from the path. Modules that all
+workers use are imported here once, and excluded from the garbage collection after each task.
 """
 
 import gc

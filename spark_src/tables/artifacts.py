@@ -1,4 +1,4 @@
-"""Assets that are a file and no table (models, the CSV): named by a table of one row."""
+"""Assets stored as files (models, the CSV): a one-row table names the current file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from spark_src.tables.statistics import Statistics
 KEPT_VERSIONS = 2
 
 ORPHAN_DAYS = 7
-"""As long as Delta keeps files that no version has."""
+"""The same retention as for unreferenced files in Delta tables."""
 
 
 def commit_artifact(
     write: TableWrite, statistics: Statistics, note: str = "", code_version: str = ""
 ) -> Snapshot:
-    """Make files that lie in the asset's folder current: those that the statistics name.
+    """Make the files that the statistics name the current ones; they are already in the folder.
 
     Raises:
-        ConcurrentWriteError: another run committed since this one began.
+        ConcurrentWriteError: another run committed after this one started.
     """
     row = {"file": [statistics.files[0]], "details": [statistics.model_dump_json()]}
     file = write_file([pa.table(row, schema=ARTIFACT)], write.folder, new_name(0), ARTIFACT)
@@ -33,15 +33,15 @@ def commit_artifact(
 
 
 def clear_replaced(tables: Tables, asset: str) -> None:
-    """Delete the files that only versions before the last two name, and what dead runs left.
+    """Delete files that only versions before the last two reference, and those of killed runs.
 
-    A file that no version names may be a living run's: it stays for `ORPHAN_DAYS`.
+    A file that no version references may belong to an active run: it is kept for `ORPHAN_DAYS`.
     """
     folder = tables.prefix(asset)
     newest = _newest_writes(folder)
     limit = time.time() - ORPHAN_DAYS * 24 * 60 * 60
     unknown = newest.keys() - {CURRENT}
-    # The log is read only as far back as files are there: it grows with every refresh.
+    # The log grows with every refresh: stop reading once every file has been found in it.
     for number, commit in enumerate(tables.commits(asset)):
         named = unknown.intersection(commit.record.statistics.get("files", ()))
         unknown -= named
@@ -56,7 +56,7 @@ def clear_replaced(tables: Tables, asset: str) -> None:
 
 
 def _newest_writes(folder: Location) -> dict[str, float]:
-    """Names in an asset's folder, and when something of each was last written."""
+    """Top-level names in an asset's folder, with the time of the last write under each."""
     newest: dict[str, float] = {}
     for info in folder.files():
         name = folder.relative(info.path).split("/")[0]

@@ -1,4 +1,4 @@
-"""What is asserted of files before they are committed: a violation leaves the table as it was."""
+"""Assertions about files before their commit: a violation leaves the table unchanged."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MAX_TASKS = 64
 
 @dataclass(frozen=True)
 class Audit:
-    """What files of vectors hold."""
+    """Statistics of files of vectors."""
 
     rows: int = 0
     vectors: VectorStatistics = field(default_factory=VectorStatistics)
     models: frozenset[str] = frozenset()
-    """Digests in the column that names what made the vectors."""
+    """Digests found in the column that names the model."""
 
     def merged(self, other: Audit) -> Audit:
-        """That of both together."""
+        """The audit of both sets of files together."""
         return Audit(
             self.rows + other.rows, self.vectors.merged(other.vectors), self.models | other.models
         )
@@ -37,13 +37,13 @@ class Audit:
 def audit_files(
     spark: SparkSession, files: Sequence[Location], column: str, model_column: str
 ) -> Audit:
-    """Read files of vectors back.
+    """Read files of vectors back from storage.
 
     Args:
-        spark: shares out the files.
-        files: which ones.
-        column: of lists of floats.
-        model_column: of digests.
+        spark: distributes the files over the workers.
+        files: the files to read.
+        column: the column of vectors.
+        model_column: the column of model digests.
     """
 
     def audit(locations: Iterable[Location]) -> Iterator[Audit]:
@@ -52,7 +52,7 @@ def audit_files(
             with open_parquet(location, verify=True) as parquet:
                 columns = [column, model_column]
                 for batch in parquet.iter_batches(columns=columns, use_threads=False):
-                    total = total.merged(_audit_of(batch))
+                    total = total.merged(_audit_batch(batch))
         yield total
 
     total = Audit()
@@ -61,58 +61,62 @@ def audit_files(
     return total
 
 
-def require_sound(  # noqa: PLR0913, PLR0917 - what is compared with what
+def require_valid(  # noqa: PLR0913, PLR0917 - found and expected values
     asset: str, found: Audit, length: int, model: str, rows: int, expected_rows: int
 ) -> None:
-    """Refuse files that a blocking check would refuse.
+    """Reject files that would fail a blocking check.
 
     Args:
         asset: the table.
-        found: what the new files hold.
-        length: of each vector.
-        model: the digest that each row has to name.
-        rows: of the new version.
-        expected_rows: of the asset that it is made from.
+        found: the audit of the new files.
+        length: the expected length of each vector.
+        model: the model digest expected in each row.
+        rows: the number of rows in the new version.
+        expected_rows: the number of rows in the input asset.
 
     Raises:
-        AuditError: one of the assertions does not hold.
+        AuditError: one of the assertions fails.
     """
-    lost = [] if rows == expected_rows else [f"{rows:,} rows were made of {expected_rows:,}"]
-    said = lost + faults_of(found, length, model)
-    if said:
+    lost = (
+        []
+        if rows == expected_rows
+        else [f"{rows:,} rows were written, {expected_rows:,} were expected"]
+    )
+    faults = lost + find_faults(found, length, model)
+    if faults:
         raise AuditError(
-            f"{asset}: {'; '.join(said)}. Nothing was committed, and the version before is still "
-            f"current. Materialize {asset} again; if that does not help, what it is made of is "
+            f"{asset}: {'; '.join(faults)}. Nothing was committed, and the previous version is "
+            f"still current. Materialize {asset} again; if that does not help, its input is "
             "damaged."
         )
 
 
 def require_varied(asset: str, vectors: VectorStatistics, rows: int) -> None:
-    """Refuse a version in which each image has the same vector, as a broken model makes them.
+    """Reject a version in which every image has the same vector, a sign of a broken model.
 
     Args:
         asset: the table.
-        vectors: of the whole new version.
-        rows: of the new version.
+        vectors: statistics of all vectors in the new version.
+        rows: the number of rows in the new version.
 
     Raises:
         AuditError: all vectors have the same norm.
     """
     if rows > 1 and vectors.smallest_norm == vectors.largest_norm:
         raise AuditError(
-            f"{asset}: each of {rows:,} images has the same vector. Nothing was committed, and "
+            f"{asset}: all {rows:,} images have the same vector. Nothing was committed, and "
             "the previous version is still current. If the pictures differ, the model is damaged: "
             "materialize mobilenet_model again."
         )
 
 
-def faults_of(found: Audit, length: int, model: str) -> list[str]:
-    """What is wrong with the vectors of files, each in a few words.
+def find_faults(found: Audit, length: int, model: str) -> list[str]:
+    """Describe each fault of the vectors in a few words.
 
     Args:
-        found: what the files hold.
-        length: of each vector.
-        model: the digest that each row has to name.
+        found: the audit of the files.
+        length: the expected length of each vector.
+        model: the model digest expected in each row.
     """
     vectors = found.vectors
     faults = [
@@ -124,13 +128,13 @@ def faults_of(found: Audit, length: int, model: str) -> list[str]:
         ),
         (
             found.models - {model},
-            f"rows name {len(found.models):,} models, or another than {model[:12]}",
+            f"rows name {len(found.models):,} models; only {model[:12]} is expected",
         ),
     ]
     return [text for fault, text in faults if fault]
 
 
-def _audit_of(batch: pa.RecordBatch) -> Audit:
+def _audit_batch(batch: pa.RecordBatch) -> Audit:
     lists, models = batch.columns
     digests = frozenset(str(value) for value in pc.unique(models).to_pylist())
     return Audit(batch.num_rows, vector_statistics(lists), digests)

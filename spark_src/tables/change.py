@@ -1,4 +1,4 @@
-"""A change of an asset that is worked out and written, and only has to be committed."""
+"""A change to an asset whose files are written and that is ready to be committed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite, is_ta
 from spark_src.tables.statistics import Measurement, Statistics
 
 VACUUM_INTERVAL = 10
-"""Commits between two vacuums: each lists the table's folder."""
+"""Commits between two vacuums. A vacuum lists the table's folder, so it is not run each time."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit will make current. Nothing is visible before it."""
+    """A change that becomes visible to readers with its commit."""
 
     write: TableWrite
     statistics: Statistics | None
-    """None: nothing changed, and the version that is there stays."""
+    """None: nothing changed, and the current version is kept."""
     add: tuple[DataFile, ...] = ()
     remove: tuple[str, ...] = ()
     note: str = ""
     images: int = 0
-    """How many images the work went through."""
+    """How many images the run processed."""
     cores: int = 1
     started: float = field(default_factory=time.monotonic)
-    """When the work began, by the monotonic clock."""
+    """When the work started, on the monotonic clock."""
     cleanup: Callable[[], object] = lambda: None
-    """Called once the version is current."""
+    """Called after the commit."""
 
     @classmethod
     def none(cls, write: TableWrite) -> Change:
-        """No change: the asset is what it was."""
+        """A change that leaves the asset unchanged."""
         return cls(write, None)
 
     @property
@@ -44,19 +44,21 @@ class Change:
 
     @property
     def digest(self) -> str:
-        """Of what the asset will be, or is already."""
+        """Digest of the asset's content after this change."""
         known = self.statistics or (self.write.before and self.write.before.statistics)
         return known.digest if known else ""
 
     def commit(self, code_version: str = "") -> Snapshot:
-        """Make it current, and tidy up; or give the version that is there.
+        """Commit the change and clean up; without a change, return the current version.
 
         Raises:
-            ConcurrentWriteError: another run committed since this one began.
+            ConcurrentWriteError: another run committed after this one started.
         """
         if self.statistics is None:
             if self.write.before is None:
-                raise ValueError(f"{self.write.asset} was never made, so it cannot be unchanged")
+                raise ValueError(
+                    f"{self.write.asset} has no version yet, so it cannot be unchanged"
+                )
             return self.write.before
         statistics = self._timed(self.statistics)
         if is_table(self.write.asset):
@@ -64,7 +66,7 @@ class Change:
         else:
             snapshot = commit_artifact(self.write, statistics, self.note, code_version)
         self.cleanup()
-        self._tidy(snapshot)
+        self._clean_up(snapshot)
         return snapshot
 
     def _timed(self, statistics: Statistics) -> Statistics:
@@ -75,7 +77,7 @@ class Change:
         most = max(now, known, key=lambda measured: measured.images)
         return statistics.model_copy(update={"seconds": seconds, "measured": most})
 
-    def _tidy(self, snapshot: Snapshot) -> None:
+    def _clean_up(self, snapshot: Snapshot) -> None:
         tables = Tables(self.write.root)
         if not is_table(snapshot.asset):
             clear_replaced(tables, snapshot.asset)

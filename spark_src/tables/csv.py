@@ -1,6 +1,6 @@
 """The CSV file: RFC 4180, UTF-8, one header, one row per image, sorted by path.
 
-It opens in a spreadsheet: no name of a file becomes a formula there.
+File names that a spreadsheet would run as formulas are escaped.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from spark_src.tables.schemas import KEYS, csv_schema
 from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics
 
 FILE = "pca_components.csv"
-"""The one stable name under the asset's folder."""
+"""File name of the export; it does not change between versions."""
 
 STAGED = "_staged"
 
 FORMAT = "2"
-"""Of the file: another one is rewritten from the same components."""
+"""Version of the file format: a file in another format is rewritten."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""At the start of a file it tells Excel that the text is UTF-8."""
+"""Excel recognises UTF-8 by it."""
 
 _FORMULA = r"^[=+\-@\t\r]"
-"""How texts begin that a spreadsheet computes: a file may be called `=HYPERLINK(…).jpg`."""
+"""Prefixes that a spreadsheet evaluates: a file may be called `=HYPERLINK(…).jpg`."""
 
 ROWS_AT_ONCE = 500_000
-"""Rows that are sorted in memory (300 MB); of more, one range of paths is read after the other."""
+"""Rows that are sorted in memory (300 MB). Larger tables are read in ranges of paths."""
 
 _ROWS_PER_WRITE = 20_000
 _BUFFER_BYTES = 2**20
 _SPECIAL = '^$|[",\r\n]'
-"""Texts that RFC 4180 wants quoted, and the empty one, which is not the same as none."""
+"""Strings to quote by RFC 4180, and the empty string, to distinguish it from null."""
 
 
 def write_staged(
@@ -49,16 +49,16 @@ def write_staged(
     byte_order_mark: bool = False,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Location:
-    """Write the components as a CSV file beside the one that is current.
+    """Write the components to a staged CSV file next to the current one.
 
-    Spark would take ten times as long: most of its time goes into starting.
+    Spark is not used: starting it would take ten times as long as writing the file.
 
     Args:
         components: a version of `pca_components`.
-        folder: of `csv_export`.
-        run_id: two runs write two files.
-        byte_order_mark: begin the file with it.
-        rows_at_once: how many rows may be in memory.
+        folder: the folder of `csv_export`.
+        run_id: keeps the staged files of concurrent runs apart.
+        byte_order_mark: whether to start the file with a byte order mark.
+        rows_at_once: the maximum number of rows in memory.
     """
     staged = folder / STAGED / run_id
     staged.delete_folder()
@@ -77,7 +77,7 @@ def write_staged(
 
 
 def _ranges(components: Snapshot, rows: int) -> Iterator[Filter | None]:
-    """Ranges of paths, in order, each of about so many rows; None: all of them."""
+    """Ranges of paths, in order, each of about `rows` rows; None: all of them."""
     if components.rows <= rows:
         yield None
         return
@@ -90,10 +90,10 @@ def _ranges(components: Snapshot, rows: int) -> Iterator[Filter | None]:
 
 
 def _lines(rows: pa.Table, n_components: int) -> bytes:
-    """Rows as lines of CSV; numbers are as short as float32 allows.
+    """Format rows as CSV lines; numbers have the shortest form that float32 allows.
 
     Raises:
-        AuditError: a vector has another length.
+        AuditError: a vector has a wrong length.
     """
     rows = rows.combine_chunks()
     flat = np.asarray(rows["pca"].combine_chunks().flatten(), np.float32)
@@ -109,14 +109,14 @@ def _lines(rows: pa.Table, n_components: int) -> bytes:
     return ("\n".join(lines.to_pylist()) + "\n").encode()
 
 
-def harmless(texts: pa.StringArray) -> pa.StringArray:
-    """Texts that a spreadsheet shows and does not compute: an apostrophe is put before those."""
+def escape_formulas(texts: pa.StringArray) -> pa.StringArray:
+    """Prefix strings that a spreadsheet would evaluate with an apostrophe."""
     marked = pc.binary_join_element_wise("'", texts, "")
     return pc.if_else(pc.match_substring_regex(texts, _FORMULA), marked, texts)
 
 
 def has_byte_order_mark(file: Location) -> bool:
-    """Whether a file is there and begins with it."""
+    """Whether the file exists and starts with a byte order mark."""
     if not file.exists():
         return False
     with file.filesystem.open_input_stream(file.path) as stream:
@@ -124,25 +124,25 @@ def has_byte_order_mark(file: Location) -> bool:
 
 
 def _quoted(texts: pa.StringArray) -> pa.StringArray:
-    """Texts as RFC 4180 writes them; an absent one is empty."""
-    texts = harmless(texts)
+    """Quote strings as in RFC 4180; null becomes an empty field."""
+    texts = escape_formulas(texts)
     doubled = pc.replace_substring(texts, '"', '""')
     quoted = pc.binary_join_element_wise('"', doubled, '"', "")
     special = pc.match_substring_regex(texts, _SPECIAL)
     return pc.fill_null(pc.if_else(special, quoted, texts), "")
 
 
-def statistics_of(staged: Location, digest: str, components: Snapshot) -> CsvStatistics:
-    """What the commit says of a staged file.
+def staged_statistics(staged: Location, digest: str, components: Snapshot) -> CsvStatistics:
+    """Statistics of a staged file, for its commit.
 
     Raises:
-        AuditError: it does not have a row for each image.
+        AuditError: the file does not have one row per image.
     """
     rows = count_rows(staged)
     if rows != components.rows:
         raise AuditError(
-            f"csv_export: {rows:,} rows were written of {components.rows:,} images. Nothing was "
-            "committed, and the file before is still current. Materialize csv_export again."
+            f"csv_export: {rows:,} rows were written for {components.rows:,} images. Nothing was "
+            "committed, and the previous file is still current. Materialize csv_export again."
         )
     return CsvStatistics(
         digest=digest,
@@ -154,10 +154,10 @@ def statistics_of(staged: Location, digest: str, components: Snapshot) -> CsvSta
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the file that is there holds just these components.
+    """Whether the stored file holds these components.
 
-    The file is not read: its size is compared, and nothing may be left of a run that was killed
-    between its commit and the replacement of the file.
+    The file is not read. Its size is compared, and there must be no staged file of a run that was
+    killed between its commit and the replacement of the file.
     """
     before = write.before
     if before is None or before.statistics.digest != digest:
@@ -168,7 +168,7 @@ def is_current(write: TableWrite, digest: str) -> bool:
 
 
 def replace_file(staged: Location, folder: Location) -> Location:
-    """Give the staged file its stable name: readers see all of the old or all of the new one."""
+    """Replace the current file by the staged one: readers see either the old or the new file."""
     target = folder / FILE
     staged.filesystem.move(staged.path, target.path)
     (folder / STAGED).delete_folder()
@@ -176,17 +176,17 @@ def replace_file(staged: Location, folder: Location) -> Location:
 
 
 def count_rows(file: Location) -> int:
-    """Rows of a CSV file, the header not counted; a quoted line break ends no row.
+    """Count the rows of a CSV file without its header; quoted line breaks do not end a row.
 
-    A row that was cut short does not count, and a file of something else has none.
+    Truncated rows are not counted. For a file that is not such a CSV the result is 0.
     """
     parse = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
-    # One column as it is written: nothing of the others is converted.
+    # Only one column is parsed, without conversion.
     convert = pa_csv.ConvertOptions(
         include_columns=["path"], column_types={"path": pa.binary()}, check_utf8=False
     )
     read = pa_csv.ReadOptions(use_threads=False, block_size=_BUFFER_BYTES)
-    # Else each 8 kB are a call to S3.
+    # With the default buffer each 8 kB would be a call to S3.
     with file.filesystem.open_input_stream(file.path, buffer_size=_BUFFER_BYTES) as stream:
         try:
             with pa_csv.open_csv(stream, read, parse, convert) as batches:

@@ -1,8 +1,8 @@
-"""The tables under a storage: what is current, changes that begin, history, vacuum.
+"""The Delta tables of a storage: current versions, new changes, history, vacuum.
 
-Workers write Parquet files into a table's folder; one commit makes them part of it. An asset that
-is a file and no table (a model, the CSV) has a table of one row, in `_current/`, that names it.
-Delta itself is known to `opening`, `write` and `log` beside this module, and to nothing else.
+Workers write Parquet files into a table's folder; one commit makes them part of the table. An asset
+that is a file (a model, the CSV) has a one-row table in `_current/` that names the file. Besides
+this module only `opening`, `write` and `log` use Delta directly.
 """
 
 from __future__ import annotations
@@ -69,29 +69,29 @@ class Tables:
         return prefix(self.root, asset)
 
     def find(self, asset: str) -> Snapshot | None:
-        """The current version, or None where nothing was ever made."""
+        """The current version, or None if the asset was never materialized."""
         return find(asset, self.prefix(asset))
 
     def current(self, asset: str) -> Snapshot:
         """The current version.
 
         Raises:
-            NothingStoredError: nothing was made yet.
-            UnreadableVersionError: newer code or the first edition wrote it, or it is damaged.
+            NothingStoredError: the asset was never materialized.
+            UnreadableVersionError: a newer release or the first edition wrote it, or it is damaged.
         """
         snapshot = self.find(asset)
         if snapshot is None:
             raise NothingStoredError(
-                f"{asset} has no current version under {self.prefix(asset)}. Make it with: "
+                f"{asset} has no current version under {self.prefix(asset)}. Create it with: "
                 f"uv run dagster asset materialize --select '*{asset}'"
             )
         return snapshot
 
     def begin(self, asset: str, run_id: str, inputs: Sequence[Snapshot] = ()) -> TableWrite:
-        """Begin to change an asset: call it before anything is read that the change is made of.
+        """Start a change to an asset. Call it before reading any of the change's inputs.
 
-        An erasure commits to every table. So either the commit of this change is refused, or the
-        inputs are those that the erasure left.
+        An erasure commits to every table. If it does so after this call, the commit of the change
+        is rejected; if before, the change reads inputs without the erased data.
 
         Raises:
             ConcurrentWriteError: one of the inputs is no longer current.
@@ -106,18 +106,18 @@ class Tables:
         )
 
     def history(self, asset: str) -> list[Commit]:
-        """Every commit that the log still has, the latest first."""
+        """Every commit in the log, the latest first."""
         return list(self.commits(asset))
 
     def commits(self, asset: str) -> Iterator[Commit]:
-        """The same one by one: the log is read as far back as is asked for."""
+        """The commits as an iterator, the latest first; log entries are read on demand."""
         location = self.prefix(asset)
         table = open_table(asset, location)
         if table is not None:
             yield from table_commits(asset, location, table)
 
     def vacuum(self, asset: str) -> None:
-        """Delete files that no version of the last seven days has; keep those of the last two."""
+        """Delete files that no version of the last seven days uses; keep those of the last two."""
         location = self.prefix(asset)
 
         def vacuum() -> None:
@@ -125,8 +125,9 @@ class Tables:
             if table is None:
                 return
             ours = list(islice(table_commits(asset, location, table), 2))
-            # The files of the version before are those of Delta's last one before the current:
-            # only vacuums lie between them, and the log may begin after the former.
+            # Between our last two commits there are only vacuums. Delta's version just before the
+            # current commit therefore has the same files as our previous one, whose log entry may
+            # be gone.
             kept = [table.version(), ours[0].version - 1][: len(ours)]
             table.vacuum(dry_run=False, full=True, keep_versions=kept)
 
@@ -135,9 +136,9 @@ class Tables:
         _delete_unfinished(table_folder(asset, location))
 
     def drop_history(self, asset: str) -> None:
-        """Delete the log's entries before the current version. For erasure.
+        """Delete the log entries before the current version, for an erasure.
 
-        A change that began before is refused at its commit.
+        The commit of a change that started earlier is rejected.
         """
         location = self.prefix(asset)
         table = open_table(asset, location)
@@ -146,23 +147,23 @@ class Tables:
         current = next(table_commits(asset, location, table)).version
         with delta_errors(asset, f"writing a checkpoint of {asset}"):
             table.create_checkpoint()
-        # The latest first: an interruption leaves a gap, so that nothing takes the rest for a log.
+        # The latest first: an interruption leaves a gap, so the rest is not a readable log.
         for info in reversed((table_folder(asset, location) / _LOG).files()):
             number = info.base_name.split(".")[0]
             if number.isdigit() and int(number) < current:
                 location.filesystem.delete_file(info.path)
 
     def delete(self, asset: str) -> None:
-        """Delete an asset with its history. A change that began before is refused at its commit."""
+        """Delete an asset and its history. Commits of changes that started earlier are rejected."""
         location = self.prefix(asset)
         (table_folder(asset, location) / _LOG).delete_folder()
         location.delete_folder()
 
 
 def _delete_unfinished(folder: Location) -> None:
-    """Delete what killed runs left half-written: Delta's vacuum keeps names that begin with a dot.
+    """Delete partial files of killed runs: Delta's vacuum keeps names that start with a dot.
 
-    In S3 nothing is ever half-written.
+    S3 has no partial objects.
     """
     if folder.scheme != "file":
         return

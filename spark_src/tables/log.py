@@ -1,7 +1,7 @@
-"""What the commits in a table's log say of themselves: read here, file by file.
+"""Reads the records that this project's commits keep in a table's log, file by file.
 
-delta-rs has a `history`, but it keeps Python's lock while it waits for S3, and it counts versions
-down from the latest, whatever files are there.
+`DeltaTable.history` is not used: it holds the GIL while it waits for S3, and it numbers versions
+by counting down from the latest, even where log files are missing.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 
 FORMAT = 2
-"""Of what a commit says of itself. Code refuses a higher number than it knows."""
+"""Version of the record's format. Records with a higher number are rejected."""
 
 KEY = "fruits"
-"""Under which a commit holds what this project says of it."""
+"""Key of the record in a commit's metadata."""
 
 _READ_AT_ONCE = 8
-"""Commits that are read together, after the latest: most callers need no other."""
+"""Commits read concurrently after the latest one, which is all that most callers need."""
 
 
 class CommitRecord(BaseModel):
-    """What a commit says: kept in the log for good, so nothing in it is personal."""
+    """The record in a commit. The log is permanent, so it contains no personal data."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int = FORMAT
     id: str = ""
-    """Of the commit: one whose answer from S3 was lost is known by it."""
+    """Identifies a commit whose response from S3 was lost."""
     run_id: str
     code_version: str = ""
     inputs: dict[str, int] = {}
-    """Versions of the assets that it was made from."""
+    """Versions of the input assets."""
     rows: int | None = None
-    """Of the whole table, by its files. Where they differ, the log was cut off."""
+    """Rows of the whole table. If its files have another number, the log was truncated."""
     rows_added: int = 0
     rows_removed: int = 0
     files_added: int = 0
     files_removed: int = 0
     note: str = ""
-    """Why, where there is a reason to give: a refit, an erasure."""
+    """The reason for the commit, for example a refit or an erasure."""
     statistics: dict[str, Any] = {}
 
 
@@ -60,17 +60,17 @@ class Commit(NamedTuple):
 
 
 def commits(folder: Location, version: int) -> Iterator[Commit]:
-    """Our commits up to a version, the latest first, as far back as the log goes.
+    """This project's commits up to a version, the latest first, back to the log's start.
 
-    Delta's own (of vacuum) say nothing of the rows, and are left out.
+    Delta's own commits (of a vacuum) do not change rows and are left out.
 
     Args:
-        folder: of the table.
-        version: Delta's.
+        folder: the table's folder.
+        version: the Delta version.
 
     Raises:
-        UnreadableVersionError: newer code wrote one.
-        ValueError: one is damaged.
+        UnreadableVersionError: a newer release wrote one of the commits.
+        ValueError: a commit is damaged.
     """
     for number, content in _contents(folder, version):
         if content is None:
@@ -80,12 +80,12 @@ def commits(folder: Location, version: int) -> Iterator[Commit]:
 
 
 def is_untouched(folder: Location, since: int, version: int) -> bool:
-    """Whether commits after a version changed nothing: those of a vacuum only note that it was.
+    """Whether the commits after a version changed nothing. A vacuum's commits only have a note.
 
     Args:
-        folder: of the table.
-        since: Delta's version.
-        version: Delta's later one.
+        folder: the table's folder.
+        since: the earlier Delta version.
+        version: the later Delta version.
     """
     contents = islice(_contents(folder, version), version - since)
     return version >= since and all(
@@ -123,11 +123,11 @@ def _commit(folder: Location, number: int, content: bytes) -> Commit | None:
     info: dict[str, Any] = next(found, {})
     if KEY not in info:
         return None
-    said = json.loads(info[KEY])
-    if said["format"] > FORMAT:
+    record = json.loads(info[KEY])
+    if record["format"] > FORMAT:
         raise UnreadableVersionError(
-            f"{folder}: version {number} has format {said['format']}, this code knows up to "
+            f"{folder}: version {number} has format {record['format']}, this code reads up to "
             f"{FORMAT}. Use the newer release of this project that wrote it."
         )
     at = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
-    return Commit(number, at, CommitRecord.model_validate(said))
+    return Commit(number, at, CommitRecord.model_validate(record))

@@ -1,4 +1,4 @@
-"""Opening Delta tables: folders, URIs, snapshots, and errors of delta-rs as errors of ours."""
+"""Opens Delta tables: folders, URIs, snapshots, and delta-rs errors as this project's errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from spark_src.tables.snapshot import DataFile, Snapshot, table_folder
 _FILE_COLUMNS = ("path", "size_bytes", "num_records", "modification_time")
 _LONGEST_REASON = 200
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\ud800-\udfff]")
-"""What delta-rs, which decodes a path once more when it reads, takes for something else."""
+"""Characters that delta-rs misreads, because it decodes a path a second time on reading."""
 
 
 def prefix(root: Location, asset: str) -> Location:
@@ -45,10 +45,10 @@ def prefix(root: Location, asset: str) -> Location:
 
 
 def require_versions(root: Location, versions: Mapping[str, int], asset: str, run_id: str) -> None:
-    """Refuse to make an asset of others that are no longer current.
+    """Require that the versions of the inputs are still the current ones.
 
     Raises:
-        ConcurrentWriteError: one of them has another version now.
+        ConcurrentWriteError: an input has a newer version.
     """
     for name, version in versions.items():
         now = find(name, prefix(root, name))
@@ -60,46 +60,46 @@ def require_versions(root: Location, versions: Mapping[str, int], asset: str, ru
 
 
 def find(asset: str, location: Location, version: int | None = None) -> Snapshot | None:
-    """A version of the asset in that folder, the current one by default; None where none is."""
+    """A version of the asset in that folder, by default the current one; None if there is none."""
     table = open_table(asset, location, version)
     return None if table is None else read_snapshot(asset, location, table)
 
 
 def open_table(asset: str, location: Location, version: int | None = None) -> DeltaTable | None:
-    """The Delta table of an asset, or None where there is none."""
+    """The Delta table of an asset, or None if there is none."""
     folder = table_folder(asset, location)
     with delta_errors(asset, f"opening {folder}"):
         try:
             return DeltaTable(delta_uri(folder), version, storage_options=delta_options(folder))
         except TableNotFoundError:
-            _refuse_first_edition(asset, location)
+            _reject_first_edition(asset, location)
             return None
 
 
-def _refuse_first_edition(asset: str, location: Location) -> None:
+def _reject_first_edition(asset: str, location: Location) -> None:
     if not (location / "current.json").exists():
         return
     raise UnreadableVersionError(
-        f"{asset}: {location} was written by the first edition of this project, whose tables were "
-        "no Delta tables. Set FRUITS_STORAGE to a new folder, or delete this one, and materialize "
+        f"{asset}: {location} was written by the first edition of this project, which did not "
+        "use Delta tables. Set FRUITS_STORAGE to a new folder, or delete this one, and materialize "
         "again with: uv run dagster asset materialize --select '*'"
     )
 
 
 def read_snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot:
-    """The version of an opened table.
+    """The snapshot of an opened table.
 
     Raises:
-        UnreadableVersionError: its log is damaged, or was written by others.
+        UnreadableVersionError: its log is damaged, or another program wrote it.
     """
     latest = next(table_commits(asset, location, table), None)
     if latest is None:
         raise UnreadableVersionError(
-            f"{asset}: no commit of {location} was made by this project. Give it a folder of its "
-            "own: set FRUITS_STORAGE to another one."
+            f"{asset}: {location} has no commit of this project. Set FRUITS_STORAGE to a folder "
+            "that no other program uses."
         )
     version, committed_at, record = latest
-    actions = table.get_add_actions(flatten=True)  # as pyarrow's it would load pandas
+    actions = table.get_add_actions(flatten=True)  # converting it to pyarrow would import pandas
     columns = (actions.column(name).to_pylist() for name in _FILE_COLUMNS)
     files = sorted(map(DataFile, *columns), key=lambda file: file.name)
     try:
@@ -108,7 +108,7 @@ def read_snapshot(asset: str, location: Location, table: DeltaTable) -> Snapshot
         raise _unreadable(asset, location, str(error)) from error
     found = sum(file.rows for file in files)
     if record.rows not in {None, found}:
-        reason = f"version {version} has files of {found:,} rows, and was of {record.rows:,}"
+        reason = f"version {version} has {found:,} rows, but its commit recorded {record.rows:,}"
         if table.version() > version:
             raise _changed_by_others(asset, location, reason, version)
         raise _unreadable(asset, location, reason)
@@ -124,7 +124,7 @@ def table_commits(asset: str, location: Location, table: DeltaTable) -> Iterator
 
 @contextmanager
 def delta_errors(asset: str, doing: str) -> Iterator[None]:
-    """Errors of AWS with their remedies; a damaged log as what it is."""
+    """Turn errors of AWS into ones with a remedy, and of delta-rs into unreadable versions."""
     with aws_errors(doing):
         try:
             yield
@@ -140,39 +140,39 @@ def delta_errors(asset: str, doing: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """Without the calls inside delta-rs."""
+    """The message without delta-rs's internal trace."""
     return next(iter(str(error).splitlines()), "")[:_LONGEST_REASON]
 
 
-def _unreadable(asset: str, location: Location, why: str) -> UnreadableVersionError:
+def _unreadable(asset: str, location: Location, reason: str) -> UnreadableVersionError:
     return UnreadableVersionError(
-        f"{asset}: the log of {location} cannot be read ({why}). Delete the folder and materialize "
-        f"{asset} again."
+        f"{asset}: the log of {location} cannot be read ({reason}). Delete the folder and "
+        f"materialize {asset} again."
     )
 
 
 def _changed_by_others(
-    asset: str, location: Location, why: str, version: int
+    asset: str, location: Location, reason: str, version: int
 ) -> UnreadableVersionError:
     folder = delta_uri(table_folder(asset, location))
     return UnreadableVersionError(
-        f"{asset}: another program has changed rows of {location} ({why}). Take that back with "
-        f"`DeltaTable({folder!r}).restore({version})` of the library deltalake, or delete the "
+        f"{asset}: another program has changed rows of {location} ({reason}). Undo it with "
+        f"`DeltaTable({folder!r}).restore({version})` of the deltalake library, or delete the "
         f"folder and materialize {asset} again."
     )
 
 
 def delta_uri(location: Location) -> str:
-    """As delta-rs takes it: a plain path on disk.
+    """The URI for delta-rs: a plain path on disk.
 
     Raises:
-        SettingsError: delta-rs would read another folder than the one it writes to.
+        SettingsError: delta-rs would read from a different folder than it writes to.
     """
     on_disk = location.scheme == "file"
     found = _MISREAD.search(os.path.realpath(location.path) if on_disk else location.path)
     if found is None or (not on_disk and found[0] == "\\"):
         return location.path if on_disk else location.uri
     raise SettingsError(
-        f"Tables cannot lie in {location.hadoop!r}: Delta's reader takes {found[0]!r} in a path "
-        "for something else. Set FRUITS_STORAGE to a folder without it."
+        f"Tables cannot be stored in {location.hadoop!r}: Delta's reader misreads {found[0]!r} in "
+        "a path. Set FRUITS_STORAGE to a folder without it."
     )

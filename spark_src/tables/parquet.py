@@ -1,6 +1,6 @@
-"""Parquet files of tables, read and written by workers with pyarrow: the JVM never sees a row.
+"""Parquet files of tables, read and written by workers with pyarrow, without the JVM.
 
-Through a DataFrame, half of the time would go into handing 1,280 floats a row to Python one by one.
+With a DataFrame, half of the time would be spent passing 1,280 floats per row to Python.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROWS_PER_BLOCK = 2048
-"""Rows of vectors that are worked on at once (10 MB of features)."""
+"""Rows of vectors that are processed at once (10 MB of features)."""
 
 READING_THREADS = 16
-"""Footers and key columns of many files are read at once: in S3 it is mostly waiting."""
+"""Files whose footers and key columns are read concurrently: S3 reads are mostly latency."""
 
 TASK_ATTEMPTS = 4
-"""How often Spark tries a task, by default and in our settings."""
+"""Attempts per task: Spark's default, and this project's setting for local mode."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,22 +41,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error on its way from a worker to the driver."""
+    """An error passed from a worker to the driver."""
 
     error: FruitsError
 
 
 @contextmanager
 def open_parquet(file: Location, verify: bool = False) -> Iterator[pq.ParquetFile]:
-    """A Parquet file.
+    """Open a Parquet file.
 
     Args:
-        file: where it is.
-        verify: compare each page with its checksum; it takes a tenth of the time.
+        file: its location.
+        verify: verify each page's checksum, which adds a tenth to the time.
 
     Raises:
-        UnreadableVersionError: it is gone or damaged, which may show only when it is read.
-        AwsError: S3 refused.
+        UnreadableVersionError: the file is missing or damaged; may be raised only on reading.
+        AwsError: the call to S3 failed.
     """
     try:
         with aws_errors(f"reading {file}"), file.open() as stream:
@@ -69,11 +69,11 @@ def open_parquet(file: Location, verify: bool = False) -> Iterator[pq.ParquetFil
 
 
 def new_name(number: int) -> str:
-    """A name for a new file of a table: nobody else has it."""
+    """A unique name for a new file of a table."""
     return f"part-{number:05}-{uuid.uuid4().hex}.parquet"
 
 
-def write_file(  # noqa: PLR0913, PLR0917 - where, and how
+def write_file(  # noqa: PLR0913, PLR0917 - options of the writer
     batches: Iterable[pa.RecordBatch | pa.Table],
     folder: Location,
     name: str,
@@ -81,17 +81,17 @@ def write_file(  # noqa: PLR0913, PLR0917 - where, and how
     row_group_size: int = ROWS_PER_BLOCK,
     incompressible: Sequence[str] = (),
 ) -> DataFile:
-    """Write one file of a table, whole or not at all; it is part of the table once committed.
+    """Write one file of a table atomically; a commit makes it part of the table.
 
-    Floats hardly repeat: a dictionary of them would be built and thrown away. LZ4 reads fastest.
+    Floats rarely repeat, so they get no dictionary encoding. LZ4 decompresses fastest.
 
     Args:
         batches: the rows.
-        folder: of the table.
-        name: of the file.
-        schema: of the table.
-        row_group_size: rows of a row group, the least that is read at once.
-        incompressible: columns that are stored as they are, pictures for instance.
+        folder: the table's folder.
+        name: the file's name.
+        schema: the table's schema.
+        row_group_size: rows per row group.
+        incompressible: columns that are not compressed, such as encoded pictures.
     """
     texts = [column.name for column in schema if pa.types.is_string(column.type)]
     compression = {column.name: "LZ4" for column in schema} | dict.fromkeys(incompressible, "NONE")
@@ -110,13 +110,13 @@ def write_file(  # noqa: PLR0913, PLR0917 - where, and how
 
 
 def write_whole(file: Location, content: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all, also where this process is killed.
+    """Write a file atomically, even if this process is killed.
 
     Raises:
         StorageError: the disk is full or read-only, or this user may not write there.
-        AwsError: S3 refused.
+        AwsError: the call to S3 failed.
     """
-    if file.scheme == "s3":  # an object is there when it is whole
+    if file.scheme == "s3":  # S3 writes are atomic
         file.write(content)
         return
     path = Path(file.path)
@@ -133,10 +133,10 @@ def write_whole(file: Location, content: bytes | memoryview) -> None:
 
 
 def discard(folder: Location, files: Iterable[DataFile]) -> None:
-    """Delete files of a table's folder that no commit will make part of it.
+    """Delete files in a table's folder that will not be committed.
 
-    Else pictures that were refused would lie there until a vacuum, and a later run might take over
-    vectors that were.
+    Without this, files that failed the audit would stay until a vacuum, and a later run might
+    adopt their vectors.
     """
     for file in files:
         with suppress(FileNotFoundError):
@@ -144,10 +144,10 @@ def discard(folder: Location, files: Iterable[DataFile]) -> None:
 
 
 def read_columns(files: Sequence[Location], columns: Sequence[str]) -> pa.Table:
-    """Some columns of many files, with `file` (its index in `files`) and `row` (in the file).
+    """Read columns of many files, adding `file` (index in `files`) and `row` (in that file).
 
     Raises:
-        UnreadableVersionError: a file is gone or damaged.
+        UnreadableVersionError: a file is missing or damaged.
     """
 
     def read(number: int) -> pa.Table:
@@ -168,13 +168,13 @@ def run_tasks(
     work: Callable[[Iterable[Item]], Iterator[Result]],
     max_tasks: int | None = None,
 ) -> list[Result]:
-    """What the work makes of all items, a task an item, or shared out to `max_tasks`.
+    """Run `work` over all items on Spark, one task per item or at most `max_tasks`.
 
-    The number of tasks follows from the data: on YARN, an application that has just started knows
-    of two cores, whatever the cluster has.
+    The number of tasks depends on the data only: on YARN, an application that has just started
+    sees two cores, whatever the size of the cluster.
 
     Raises:
-        StorageError, PcaError: as the work raised them; Spark would bury them in its own errors.
+        StorageError, PcaError: raised by the work, and not wrapped in an error of Spark's.
     """
     if not items:
         return []
@@ -189,7 +189,7 @@ def run_tasks(
 
             task = TaskContext.get()
             if task and task.attemptNumber() < TASK_ATTEMPTS - 1:
-                raise  # a file that cannot be read now may be readable in a moment
+                raise  # the file may be readable on a retry
             yield _Failure(error)
 
     tasks = min(len(items), max_tasks or len(items))
@@ -202,7 +202,7 @@ def run_tasks(
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
-    """Parquet's names of the columns: a list's values are a column of their own."""
+    """Parquet's column names: the values of a list are a nested column."""
     return [
         f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name
         for column in schema

@@ -1,4 +1,4 @@
-"""Single pictures of `raw_images`, by their paths, without reading the others."""
+"""Reads single pictures of `raw_images` by path."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from spark_src.tables.parquet import open_parquet, read_columns
 _COLUMNS = ["path", "split", "label", "content", "orientation"]
 
 
-def pictures_of(images: Snapshot, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Rows of pictures by their paths; paths that are not there are left out.
+def read_pictures(images: Snapshot, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read the rows of pictures by path; unknown paths are left out.
 
-    Of the others only the column of paths is read.
+    For other pictures only the path column is read.
 
     Raises:
-        UnreadableVersionError: a file is gone or damaged.
+        UnreadableVersionError: a file is missing or damaged.
     """
     wanted = set(paths)
     if not wanted or not images.files:
         return {}
     keys = read_columns(images.locations, ["path"])
     keys = keys.filter(pc.is_in(keys["path"], pa.array(sorted(wanted), pa.string())))
-    places: dict[int, list[int]] = defaultdict(list)
+    rows_by_file: dict[int, list[int]] = defaultdict(list)
     for file, row in zip(keys["file"].to_pylist(), keys["row"].to_pylist(), strict=True):
-        places[file].append(row)
+        rows_by_file[file].append(row)
     found = {}
-    for file, rows in places.items():
+    for file, rows in rows_by_file.items():
         for row in _rows(images, file, rows):
             found[row["path"]] = row
     return found
 
 
 def _rows(images: Snapshot, file: int, rows: list[int]) -> list[dict[str, Any]]:
-    """Rows of a file, by the row groups that hold them."""
+    """Rows of a file; only their row groups are read."""
     with open_parquet(images.locations[file]) as parquet:
         sizes = [
             parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)

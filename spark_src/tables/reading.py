@@ -1,4 +1,4 @@
-"""Rows of a version for people and notebooks: Arrow, in this process, without Spark."""
+"""Reads tables into Arrow in this process, without Spark. For notebooks and the CLI."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from spark_src.io.aws import aws_errors
 from spark_src.tables.delta import Snapshot, Tables, is_table, schema_of
 
 Filter: TypeAlias = pc.Expression | Sequence[tuple[str, str, object]]
-"""Which rows: an expression (`pc.field("split") == "Test"`), or (column, operator, value) triples
-that all have to hold, as `pandas.read_parquet` takes them."""
+"""A row filter: an expression (`pc.field("split") == "Test"`), or a list of (column, operator,
+value) triples, combined with AND, as for `pandas.read_parquet`."""
 
 
 def read_table(
     tables: Tables, asset: str, columns: Sequence[str] | None = None, where: Filter | None = None
 ) -> pa.Table:
-    """Rows of the current version of a table, whatever is committed meanwhile.
+    """Read the current version of a table; commits during the read have no effect on it.
 
     Args:
-        tables: where it lies.
-        asset: its name.
-        columns: which ones, in this order; all by default.
-        where: which rows; all by default.
+        tables: the storage.
+        asset: the table's name.
+        columns: the columns, in this order; all by default.
+        where: the row filter; all rows by default.
 
     Raises:
         StorageError: no table has that name, or it has no such column.
-        NothingStoredError: nothing was made yet.
-        UnreadableVersionError: a file is gone or damaged.
-        AwsError: S3 refused.
+        NothingStoredError: the table was never materialized.
+        UnreadableVersionError: a file is missing or damaged.
+        AwsError: the call to S3 failed.
     """
-    tables.prefix(asset)  # there is an asset of that name
+    tables.prefix(asset)  # raises if there is no such asset
     if not is_table(asset):
         raise StorageError(
             f"{asset} is a file, not a table: `uv run fruits path {asset}` prints where it is, and "
@@ -48,7 +48,7 @@ def read_table(
 def read_rows(
     snapshot: Snapshot, columns: Sequence[str] | None = None, where: Filter | None = None
 ) -> pa.Table:
-    """Rows of a version of a table; arguments and errors as of `read_table`."""
+    """Read a version of a table; arguments and errors as for `read_table`."""
     scanner = _scanner(snapshot, columns, where)
     try:
         with aws_errors(f"reading {snapshot.location}"):
@@ -57,7 +57,7 @@ def read_rows(
         asset, folder = snapshot.asset, snapshot.location
         raise UnreadableVersionError(
             f"{asset}: version {snapshot.version} under {folder} cannot be read ({error}). Try "
-            f"again; where it stays so, restore the file, or materialize {asset} again."
+            f"again; if it fails again, restore the file, or materialize {asset} again."
         ) from error
 
 
@@ -70,7 +70,7 @@ def _scanner(snapshot: Snapshot, columns: Sequence[str] | None, where: Filter | 
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason, names = str(error).splitlines()[0], schema_of(snapshot.asset).names
         raise StorageError(
-            f"{snapshot.asset} has no such columns, or not of that type ({reason}). Its columns "
+            f"{snapshot.asset} has no such columns, or their types differ ({reason}). Its columns "
             f"are {', '.join(names)}."
         ) from error
 

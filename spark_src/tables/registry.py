@@ -1,4 +1,4 @@
-"""How each asset is stored: its folder, columns and statistics. How Dagster shows it: not here."""
+"""How each asset is stored: folder, columns, statistics. Its Dagster definition is elsewhere."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class StoredAsset:
 
     name: str
     statistics: type[models.Statistics]
-    """What its commits record."""
+    """The model of the statistics in its commits."""
     schema: pa.Schema | None = None
-    """The columns of its table; None: it is a file or folder that a one-row table names."""
+    """The columns of its table; None: the asset is a file or folder that a one-row table names."""
     vector_column: str | None = None
     """The column with a vector for each image."""
     has_rows: bool = True
-    """Whether it holds a row for each image or file."""
+    """Whether it has a row for each image or file."""
     cost_stage: str | None = None
-    """What estimates of cost call the stage that makes it."""
+    """Name of its stage in cost estimates."""
 
     @property
     def folder(self) -> str:
@@ -73,7 +73,7 @@ _ALL = (
 )
 
 STORED: dict[str, StoredAsset] = {stored.name: stored for stored in _ALL}
-"""Every asset by its name, inputs before what is made of them."""
+"""Every asset by name, in topological order."""
 
 TABLES: dict[str, pa.Schema] = {
     name: stored.schema for name, stored in STORED.items() if stored.schema is not None

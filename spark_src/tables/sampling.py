@@ -1,4 +1,4 @@
-"""A few rows of a stored table, always the same ones, however many it has."""
+"""Reads a small, deterministic sample of a stored table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ROWS_AT_ONCE = 128
 
 
 def sample_rows(snapshot: Snapshot, columns: Sequence[str], rows: int) -> pa.Table | None:
-    """The first rows of files chosen evenly: at most `rows`, about `MAX_BYTES`, `MAX_FILES`.
+    """Read the first rows of evenly chosen files: at most `rows` from at most `MAX_FILES` files.
 
     Returns:
-        None where the table has no row.
+        None if the table is empty.
 
     Raises:
-        UnreadableVersionError: a file is damaged or gone.
+        UnreadableVersionError: a file is damaged or missing.
     """
     files = _evenly(snapshot.locations, MAX_FILES)
     batches = [batch for file in files for batch in _head(file, columns, rows, len(files))]

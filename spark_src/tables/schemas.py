@@ -1,4 +1,4 @@
-"""Columns of the tables: their types and what they mean. Reading and writing belong elsewhere."""
+"""Columns of the tables: their types and their meaning."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ ARTIFACT = pa.schema(
         _column("details", pa.string(), "what is known of it, as JSON"),
     ]
 )
-"""Of assets that are a file and no table: the one row of the table that makes it current."""
+"""The one-row table of an asset that is a file: it names the current one."""
 
 
 def csv_schema(n_components: int) -> pa.Schema:
-    """The columns of `csv_export`: the keys and a number for each component."""
+    """The columns of `csv_export`: the keys and one column per component."""
     numbers = [
         _column(f"pca_{index}", pa.float32(), f"principal component {index + 1}")
         for index in range(n_components)
@@ -87,7 +87,7 @@ def csv_schema(n_components: int) -> pa.Schema:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """A column's type as Spark SQL and Delta write it."""
+    """A column's type in the notation of Spark SQL and Delta."""
     if pa.types.is_list(kind):
         return f"array<{type_name(kind.value_type)}>"
     names = {

@@ -1,4 +1,4 @@
-"""A version of an asset: its files and what its commit says. Delta's log is read in `opening`."""
+"""A version of an asset: its files and its commit record. `opening` reads it from Delta's log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spark_src.tables.schemas import ARTIFACT
 from spark_src.tables.statistics import Statistics
 
 CURRENT = "_current"
-"""Folder of the one-row table of an asset that is no table. Parquet readers skip such names."""
+"""Folder of the one-row table of an asset that is a file. Parquet readers skip such names."""
 
 S = TypeVar("S", bound=Statistics)
 
@@ -29,12 +29,12 @@ class DataFile:
     bytes: int
     rows: int
     added_ms: int = field(default=0, compare=False)
-    """When a commit added it, in milliseconds; the same for all files of a commit."""
+    """Time of the commit that added it, in milliseconds; the same for all files of a commit."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A version of an asset: immutable, whatever is committed later."""
+    """An immutable version of an asset; later commits do not change it."""
 
     asset: str
     location: Location
@@ -47,7 +47,7 @@ class Snapshot:
 
     @property
     def rows(self) -> int:
-        """How many rows the table has, by its files."""
+        """The number of rows in the table's files."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -60,36 +60,36 @@ class Snapshot:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the table's files, or of those that an asset that is no table consists of."""
+        """Bytes of the table's files, or of the files of an asset that is not a table."""
         if is_table(self.asset):
             return sum(file.bytes for file in self.files)
-        return sum(_size_of(self.location / name) for name in self.statistics.files)
+        return sum(_total_size(self.location / name) for name in self.statistics.files)
 
     def typed(self, kind: type[S]) -> S:
         """The statistics as the asset's own type."""
         if not isinstance(self.statistics, kind):
-            raise TypeError(f"{self.asset} has {type(self.statistics).__name__}, no {kind}")
+            raise TypeError(f"{self.asset} has {type(self.statistics).__name__}, not {kind}")
         return self.statistics
 
     @property
     def data_location(self) -> Location:
-        """Where a person finds the data: the table's folder, or the file."""
+        """The location to show to users: the table's folder, or the file."""
         if is_table(self.asset):
             return self.location
         return self.location / self.statistics.files[0]
 
     def file_location(self, file: DataFile) -> Location:
-        """Where one of its files is."""
+        """The location of one of its files."""
         return table_folder(self.asset, self.location) / file.name
 
     @cached_property
     def locations(self) -> list[Location]:
-        """Where its files are, by name."""
+        """The locations of its files, in the order of `files`."""
         return [self.file_location(file) for file in self.files]
 
 
 def is_table(asset: str) -> bool:
-    """Whether the asset is a table, and no file that a table of one row names."""
+    """Whether the asset is a table rather than a file named by a one-row table."""
     return asset in TABLES
 
 
@@ -99,12 +99,12 @@ def schema_of(asset: str) -> pa.Schema:
 
 
 def table_folder(asset: str, location: Location) -> Location:
-    """Where the asset's Delta table lies."""
+    """The folder of the asset's Delta table."""
     return location if is_table(asset) else location / CURRENT
 
 
-def _size_of(location: Location) -> int:
-    """Bytes of a file, or of all that lies in a folder."""
+def _total_size(location: Location) -> int:
+    """Bytes of a file, or of all files in a folder."""
     if location.is_folder():
         return sum(file.size for file in location.files())
     return location.size or 0

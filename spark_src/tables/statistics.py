@@ -1,6 +1,6 @@
-"""What each asset's commit says of itself: one typed model per asset. No I/O.
+"""The statistics in each asset's commits: one typed model per asset. No I/O.
 
-Commits are kept in the table's log for good, so nothing here names a person, a path or a picture.
+The table's log is permanent, so statistics never name a person, a path or a picture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ N = TypeVar("N", int, float)
 
 
 class Measurement(BaseModel):
-    """What some work took: the basis of cost estimates."""
+    """Time and resources used by a run: the basis of cost estimates."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,28 +26,28 @@ class Measurement(BaseModel):
 
 
 class Statistics(BaseModel):
-    """What every asset says of a version."""
+    """Statistics common to all assets."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     digest: str
-    """Of the content: the same input gives the same digest, however it came about."""
+    """Digest of the content: the same input always gives the same digest."""
     rows: int = 0
     seconds: float = 0.0
-    """How long the run that committed worked on it."""
+    """Duration of the run that committed the version."""
     measured: Measurement = Measurement()
-    """The work on the most images so far: a refresh of few would not tell what one takes."""
+    """The measurement with the most images so far: a small refresh gives no reliable rate."""
     files: tuple[str, ...] = ()
-    """Of an asset that is no table: its files and folders, relative to the asset's folder."""
+    """For an asset that is not a table: its files and folders, relative to the asset's folder."""
 
 
 class RawImagesStatistics(Statistics):
-    """Of `raw_images`; the accounting: files listed = raw + rejected + ignored."""
+    """Statistics of `raw_images`. Accounting: files listed = raw + rejected + ignored."""
 
     input: str
     """URI of the input."""
     fingerprint: str
-    """Of what decides whether a file is accepted: the limits and the version of the rules."""
+    """Digest of the limits and the version of the rules by which files are accepted."""
     n_listed: int
     rejected: int
     ignored: Counts = Field(default_factory=dict)
@@ -55,17 +55,17 @@ class RawImagesStatistics(Statistics):
     splits: Counts = Field(default_factory=dict)
     labels: Counts = Field(default_factory=dict)
     largest_file: int = 0
-    """Bytes of the largest file that was read."""
+    """Size in bytes of the largest file that was read."""
     n_read: int = 0
     """How many files the run read."""
     labels_digest: str = "0"
-    """Of the corrected labels."""
+    """Digest of the corrected labels."""
     n_corrected: int = 0
-    """Pictures whose label is not that of their folder."""
+    """Pictures whose corrected label differs from their folder."""
 
 
 class RejectedImagesStatistics(Statistics):
-    """Of `rejected_images`."""
+    """Statistics of `rejected_images`."""
 
     input: str
     fingerprint: str
@@ -73,7 +73,7 @@ class RejectedImagesStatistics(Statistics):
 
 
 class VectorStatistics(BaseModel):
-    """Lengths and values of a column of vectors. Bounds are those of every file ever added."""
+    """Lengths and values of a column of vectors. Bounds include files that were removed since."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,10 +85,10 @@ class VectorStatistics(BaseModel):
     largest: float | None = None
     smallest_norm: float | None = None
     largest_norm: float | None = None
-    """Norms are L1. Where the two are equal, every picture got the same vector."""
+    """Norms are L1. If the two are equal, every picture has the same vector."""
 
     def merged(self, other: VectorStatistics) -> VectorStatistics:
-        """Those of both together."""
+        """The statistics of both columns together."""
         return VectorStatistics(
             nulls=self.nulls + other.nulls,
             not_finite=self.not_finite + other.not_finite,
@@ -102,25 +102,25 @@ class VectorStatistics(BaseModel):
 
 
 class FeaturesStatistics(Statistics):
-    """Of `mobilenet_features`."""
+    """Statistics of `mobilenet_features`."""
 
     model_sha256: str
     preprocessing: str
-    """Names the definition of the pixels: `images.preprocess.PIXELS`."""
+    """Name of the pixel definition: `images.preprocess.PIXELS`."""
     vectors: VectorStatistics
     splits: Counts = Field(default_factory=dict)
     computed: int = 0
-    """Different pictures that the run ran the model on."""
+    """Distinct pictures for which the run computed features."""
     carried_over: int = 0
-    """Images whose features were known from before."""
+    """Images whose features come from the previous version."""
     resumed: int = 0
-    """Images whose features an interrupted run had left."""
+    """Images whose features come from an interrupted run."""
     progress: tuple[tuple[float, int], ...] = ()
-    """Seconds since the start, and images done by then."""
+    """Pairs of seconds since the start and images done."""
 
 
 class MobilenetModelStatistics(Statistics):
-    """Of `mobilenet_model`."""
+    """Statistics of `mobilenet_model`."""
 
     sha256: str
     weights_sha256: str
@@ -128,11 +128,11 @@ class MobilenetModelStatistics(Statistics):
     input_size: int
     width_multiplier: float
     greatest_difference: float
-    """Between a feature of Keras and of the converted model, on the pictures of the check."""
+    """Largest difference between Keras's features and the converted model's, on test pictures."""
 
 
 class DriftStatistics(BaseModel):
-    """How images that came compare with what the PCA model before them was fitted on."""
+    """Comparison of new images with those that the previous PCA model was fitted on."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -143,49 +143,49 @@ class DriftStatistics(BaseModel):
     residual: float
     shift: float
     worst: tuple[tuple[str, int, float], ...] = ()
-    """File and row of `mobilenet_features`, and the ratio: a path could be a person's."""
+    """File and row of `mobilenet_features`, and the ratio. Paths may be personal data."""
     familiar: bool
 
 
 class PcaModelStatistics(Statistics):
-    """Of `pca_model`. `digest` is the model's."""
+    """Statistics of `pca_model`. `digest` is the model's."""
 
     n_components: int
     n_components_asked: int | None = None
-    """What the settings ask for; fewer are kept where the images are few. None in older commits,
-    where both are the same."""
+    """The number in the settings; fewer are kept if there are too few images. None in older
+    commits, where both are the same."""
     n_images: int
     """How many images it was fitted on."""
     model_sha256: str
     explained_variance: float
-    """The share it kept of the images that it was fitted on."""
+    """Share of the variance of the images that it was fitted on."""
     explained_variance_today: float
-    """The share it keeps of the images of today."""
+    """Share of the variance of the current images."""
     n_images_today: int
     min_explained_variance: float
     components_for: dict[str, int]
-    """Share of today's variance -> number of components that keep it."""
+    """Share of the current images' variance -> number of components that explain it."""
     fit_split: str | None
     sums: str
-    """File with the sums of today's images."""
+    """File with the sums of the current images."""
     fitted_sums: str
     """File with the sums that the model was fitted from."""
     n_new_images: int
-    """Images of the fitted split that came since the fit."""
+    """Images of the fitted split that were added since the fit."""
     description: str
-    """Why it was fitted, or why it was kept."""
+    """Why the model was fitted again, or why it was kept."""
     drift: DriftStatistics | None = None
     drift_note: str = ""
-    """Why drift was not measured, where it was not."""
+    """Why drift was not measured; empty if it was."""
 
     @property
-    def asked(self) -> int:
-        """How many components were asked for."""
+    def n_components_requested(self) -> int:
+        """The number of components in the settings."""
         return self.n_components_asked or self.n_components
 
 
 class ComponentsStatistics(Statistics):
-    """Of `pca_components`."""
+    """Statistics of `pca_components`."""
 
     pca_model: str
     model_sha256: str
@@ -193,31 +193,31 @@ class ComponentsStatistics(Statistics):
     vectors: VectorStatistics
     splits: Counts = Field(default_factory=dict)
     projected: int = 0
-    """Images that the run projected; the others kept their numbers."""
+    """Images that the run projected; the components of the others were kept."""
 
 
 class CsvStatistics(Statistics):
-    """Of `csv_export`."""
+    """Statistics of `csv_export`."""
 
     n_components: int
     file_bytes: int = 0
-    """Of the file."""
+    """Size of the file."""
 
 
 class QualityStatistics(Statistics):
-    """Of `embedding_quality`; the answers are in its file."""
+    """Statistics of `embedding_quality`; the results are in its file."""
 
     compared: int
 
 
 class HealthStatistics(Statistics):
-    """Of `data_health`; which pictures they are is in its files."""
+    """Statistics of `data_health`; the pictures are listed in its files."""
 
     whitening: str
-    """Digest of what made the features comparable."""
+    """Digest of the whitening applied to the features."""
     version: str
     threshold: float
-    """Least cosine of near duplicates."""
+    """Minimum cosine similarity of near duplicates."""
     images: int
     compared: int
     """Pictures that the run compared with all others."""
@@ -227,45 +227,45 @@ class HealthStatistics(Statistics):
     crossing: Counts = Field(default_factory=dict)
     labels: Counts = Field(default_factory=dict)
     near_share: dict[str, float] = Field(default_factory=dict)
-    """Of each label: the share of its images with a near duplicate of that label."""
+    """Label -> share of its images that have a near duplicate with the same label."""
 
 
 class ClassifierStatistics(Statistics):
-    """Of `fruit_classifier`."""
+    """Statistics of `fruit_classifier`."""
 
     model_sha256: str
-    """Of the backbone."""
+    """Digest of the backbone."""
     pca_model: str | None
-    """Digest of the PCA between backbone and head; None where the head takes the features."""
+    """Digest of the PCA between backbone and head; None if the head uses the features."""
     version: str
     classes: int
     images: int
-    """Labelled images that it was learnt from."""
+    """Labelled images that it was trained on."""
     files_read: int
-    """Files of features that the run read for the sums."""
+    """Feature files that the run read for the sums."""
     model_bytes: int
     temperature: float
     accuracy: dict[str, float] = Field(default_factory=dict)
     """Question -> accuracy on the held-out images."""
     calibration_error: float | None = None
     greatest_difference: float = 0.0
-    """Between a probability of the LiteRT file and of the head on the stored features."""
+    """Largest difference between the LiteRT file's probabilities and the head's."""
     milliseconds: float = 0.0
-    """Of one picture, on one core."""
+    """Time per picture on one core."""
     reason: str = ""
-    """Why there is no classifier, where there is none: `classes` is 0."""
+    """Why there is no classifier, if `classes` is 0."""
 
 
 class LabelIssuesStatistics(Statistics):
-    """Of `label_issues`; which images they are is in its file."""
+    """Statistics of `label_issues`; the images are listed in its file."""
 
     labelled: int
-    """Images that have a label; the rows are those that could be judged."""
+    """Images with a label; `rows` counts those that could be evaluated."""
     issues: int
 
 
 def joint_digest(*digests: str) -> str:
-    """The digest of something that is made of several things, and of nothing else."""
+    """The combined digest of several inputs."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 

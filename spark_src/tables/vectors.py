@@ -1,4 +1,4 @@
-"""Feature vectors: matrices in NumPy, lists in Arrow. No Spark, so that workers load it fast."""
+"""Converts feature vectors between NumPy matrices and Arrow lists. Does not import Spark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEATURES = 1280
 
 
 def float_lists(values: NDArray[np.float32]) -> pa.ListArray:
-    """A matrix as one Arrow list array over its own buffer: a row of it is a list."""
+    """A matrix as an Arrow list array, one list per row; the buffer is shared."""
     count, length = values.shape
     offsets = np.arange(0, (count + 1) * length, length, dtype=np.int32)
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
@@ -21,18 +21,18 @@ def float_lists(values: NDArray[np.float32]) -> pa.ListArray:
 
 
 def malformed_error(rows: int) -> PcaError:
-    """What to raise where so many rows do not hold a feature vector."""
+    """The error for rows without a valid feature vector."""
     return PcaError(
-        f"{rows:,} feature vectors do not have {FEATURES:,} numbers. Make them anew with: "
+        f"{rows:,} feature vectors do not have {FEATURES:,} numbers. Recompute them with: "
         "uv run dagster asset materialize --select mobilenet_features"
     )
 
 
-def matrix_of(column: pa.Array) -> NDArray[np.float32]:
+def to_matrix(column: pa.Array) -> NDArray[np.float32]:
     """An Arrow column of feature lists as a matrix (n, 1280).
 
     Raises:
-        PcaError: a list has another length, or is null.
+        PcaError: a list has a wrong length, or is null.
     """
     malformed = count_malformed(column)
     if malformed:
@@ -41,12 +41,12 @@ def matrix_of(column: pa.Array) -> NDArray[np.float32]:
 
 
 def count_malformed(column: pa.Array) -> int:
-    """How many rows of a column of feature lists have another length, or none."""
+    """How many rows of a column of feature lists are null or have a wrong length."""
     lengths = np.asarray(column.drop_null().value_lengths())
     return int(column.null_count + (lengths != FEATURES).sum())
 
 
 def float_matrix(column: pa.ChunkedArray, length: int) -> NDArray[np.float32]:
-    """A column of lists of so many numbers each as a matrix."""
+    """A column of lists of the given length as a matrix."""
     flat = column.combine_chunks().flatten() if len(column) else pa.array([], pa.float32())
     return np.asarray(flat, np.float32).reshape(-1, length)

@@ -1,4 +1,4 @@
-"""A change of one asset, from the version that was current when it began to one Delta commit."""
+"""A change to one asset, based on the version that was current at its start: one Delta commit."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from spark_src.tables.snapshot import DataFile, Snapshot, schema_of, table_folde
 from spark_src.tables.statistics import Statistics
 
 _APPLICATION = "fruits"
-_COMMIT_TRIES = 8  # a vacuum makes two versions, and another may have it in hand
+_COMMIT_TRIES = 8  # a vacuum adds two versions, and several may run at once
 _PROPERTIES = {
     "delta.dataSkippingNumIndexedCols": "0",  # column statistics would hold paths
-    "delta.checkpointInterval": "10",  # commits since then are read one by one
-    "delta.enableExpiredLogCleanup": "false",  # what our commits say must outlive other writers'
+    "delta.checkpointInterval": "10",  # commits after a checkpoint are read one by one
+    "delta.enableExpiredLogCleanup": "false",  # keep our commit records when other programs write
 }
 
 
 @dataclass(frozen=True)
 class TableWrite:
-    """A change that a run is making: of the version that was current when it began."""
+    """A run's change to an asset, based on the version that was current at its start."""
 
     root: Location
-    """Of the storage."""
+    """Root of the storage."""
     asset: str
     run_id: str
     before: Snapshot | None
     inputs: Mapping[str, int] = field(default_factory=dict)
     head: int | None = None
-    """Delta's own version when the change began; its vacuum makes versions, too."""
+    """Delta's version at the start of the change; a vacuum adds versions, too."""
 
     @property
     def location(self) -> Location:
@@ -63,7 +63,7 @@ class TableWrite:
 
     @property
     def folder(self) -> Location:
-        """Where the table's files go."""
+        """The folder of the table's files."""
         return table_folder(self.asset, self.location)
 
     def commit(
@@ -74,22 +74,22 @@ class TableWrite:
         note: str = "",
         code_version: str = "",
     ) -> Snapshot:
-        """Make the change current: all of it at once.
+        """Commit the change atomically.
 
         Args:
-            statistics: of the whole new version.
-            add: files that lie in `folder`.
-            remove: names of files that are no longer part of the table; they are not deleted.
-            note: why, where there is a reason to give. Nothing personal.
-            code_version: of the code that made it.
+            statistics: statistics of the whole new version.
+            add: new files in `folder`.
+            remove: names of files to remove from the table; they are not deleted.
+            note: the reason for the commit, without personal data.
+            code_version: version of the code that computed the change.
 
         Raises:
-            ConcurrentWriteError: another run committed since this one began.
+            ConcurrentWriteError: another run committed after this one started.
             StorageError: the disk is full or read-only, or this user may not write there.
         """
-        gone = set(remove)
+        removed = set(remove)
         known = self.before.files if self.before else ()
-        kept = sum(file.rows for file in known if file.name not in gone)
+        kept = sum(file.rows for file in known if file.name not in removed)
         added = sum(file.rows for file in add)
         record = CommitRecord(
             id=uuid.uuid4().hex,
@@ -100,22 +100,22 @@ class TableWrite:
             rows_added=added,
             rows_removed=sum(file.rows for file in known) - kept,
             files_added=len(add),
-            files_removed=len(gone),
+            files_removed=len(removed),
             note=note,
             statistics=statistics.model_dump(mode="json"),
         )
-        if self.head is None:  # no commit that an erasure made meanwhile can be in the way
+        if self.head is None:  # without a table, no commit of an erasure can conflict
             require_versions(self.root, self.inputs, self.asset, self.run_id)
         try:
             with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):
-                return repeat(lambda: self._write_once(record, add, sorted(gone)))
+                return repeat(lambda: self._write_once(record, add, sorted(removed)))
         except OSError as error:
             raise unwritable_error(self.folder, error) from error
 
     def _write_once(
         self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
     ) -> Snapshot:
-        """Commit, unless it is there already: the answer to an earlier try may have been lost."""
+        """Commit, unless an earlier try already did and only its response was lost."""
         try:
             self._write_at_head(record, add, remove)
         except (DeltaError, StorageError, OSError) as error:
@@ -125,12 +125,12 @@ class TableWrite:
             if isinstance(error, CommitFailedError | FileExistsError) or (
                 isinstance(error, DeltaError) and "already exists" in str(error)
             ):
-                raise self._lost_race() from error
+                raise self._race_error() from error
             if isinstance(error, UnreadableVersionError) and self._is_overtaken():
-                raise self._lost_race() from error  # an erasure has dropped the log up to then
+                raise self._race_error() from error  # an erasure deleted the log
             raise
         if (after := self._find_commit(record.id)) is None:
-            raise StorageError(f"{self.asset}: the commit to {self.location} is not there.")
+            raise StorageError(f"{self.asset}: the commit to {self.location} cannot be found.")
         return after
 
     def _is_overtaken(self) -> bool:
@@ -153,12 +153,12 @@ class TableWrite:
     def _write_at_head(
         self, record: CommitRecord, add: Sequence[DataFile], remove: list[str]
     ) -> None:
-        """Commit as the next version, or after those that a vacuum makes meanwhile."""
+        """Commit as the next version, or after versions that a concurrent vacuum adds."""
         for number in range(_COMMIT_TRIES):
-            # Opened again: credentials of long ago may have expired.
+            # Opened again: the credentials may have expired since the change started.
             table = open_table(self.asset, self.location)
             if not self._is_head(table):
-                raise self._lost_race()
+                raise self._race_error()
             try:
                 return self._write(table, record, add, remove)
             except CommitFailedError:
@@ -166,10 +166,10 @@ class TableWrite:
                     raise
 
     def _is_head(self, table: DeltaTable | None) -> bool:
-        """Whether a table is as it was when the change began.
+        """Whether the table has not changed since the change started.
 
-        delta-rs does not see it: it takes a removal of a file that an `OPTIMIZE` of another
-        program has just removed, and then the rows are there twice.
+        delta-rs does not detect this conflict: it accepts the removal of a file that another
+        program's `OPTIMIZE` has already removed, which would duplicate the rows.
         """
         if table is None or self.head is None:
             return table is None and self.head is None
@@ -185,12 +185,12 @@ class TableWrite:
         number = 0 if table is None else table.transaction_version(_APPLICATION) or 0
         properties = CommitProperties(
             custom_metadata={KEY: record.model_dump_json()},
-            max_commit_retries=0,  # what others have committed is judged by `_is_head`
+            max_commit_retries=0,  # `_is_head` detects conflicting commits
             app_transactions=[Transaction(_APPLICATION, number + 1)],
         )
         now = int(time.time() * 1000)
         known = self.before.files if self.before else ()
-        later = max([now, *(file.added_ms + 1 for file in known)])  # whose clock ever was wrong
+        later = max([now, *(file.added_ms + 1 for file in known)])  # even if a clock was wrong
         adding = [
             AddAction(file.name, file.bytes, {}, later, True, json.dumps({"numRecords": file.rows}))
             for file in add
@@ -214,14 +214,14 @@ class TableWrite:
             [*removing, *adding], "append", schema, commit_properties=properties
         )
 
-    def _lost_race(self) -> ConcurrentWriteError:
+    def _race_error(self) -> ConcurrentWriteError:
         winner = find(self.asset, self.location)
-        by = "a run committed"
+        cause = "a run committed"
         if winner is not None:
-            by = f"run {winner.record.run_id} committed version {winner.version}"
+            cause = f"run {winner.record.run_id} committed version {winner.version}"
         if winner is not None and self.before and winner.version == self.before.version:
-            by = "another program changed the table"
+            cause = "another program changed the table"
         return ConcurrentWriteError(
-            f"{self.asset}: {by} while run {self.run_id} was working on it. Nothing of the former "
-            "was changed; materialize again, one run at a time."
+            f"{self.asset}: {cause} while run {self.run_id} was working on it. That commit is "
+            "unchanged; materialize again, one run at a time."
         )

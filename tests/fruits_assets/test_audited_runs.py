@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from spark_src.features.plan import fingerprint_of
+from spark_src.features.plan import features_fingerprint
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import MobilenetModelStatistics
@@ -68,7 +68,7 @@ def test_features_that_are_not_finite_are_not_committed(
 ) -> None:
     text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
     assert "mobilenet_features: 240 rows have NaN or infinity" in text
-    assert "Nothing was committed, and the version before is still current" in text
+    assert "Nothing was committed, and the previous version is still current" in text
 
 
 def test_incomplete_features_are_not_committed(
@@ -77,7 +77,7 @@ def test_incomplete_features_are_not_committed(
     file = parts(copied, "raw_images")[0]
     pq.write_table(pq.read_table(file).slice(1), file)
     text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=RECOMPUTE)
-    assert "mobilenet_features: 239 rows were made of 240" in text
+    assert "mobilenet_features: 239 rows were written, 240 were expected" in text
 
 
 def spoil(rows: pa.Table, damage: str) -> pa.Table:
@@ -118,7 +118,7 @@ def leave_behind(
         features = pq.read_table(parts(copied, "mobilenet_features")[0])["features"].slice(0, 8)
         columns = [*keys.columns, features, pa.array([sha256] * 8)]
         rows = spoil(pa.table(columns, schema=MOBILENET_FEATURES), damage)
-        file = copied / "Results" / f"{new.stem}.{fingerprint_of(sha256)}.parquet"
+        file = copied / "Results" / f"{new.stem}.{features_fingerprint(sha256)}.parquet"
         pq.write_table(rows, file)
         return file
 

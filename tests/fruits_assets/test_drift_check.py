@@ -66,4 +66,4 @@ def test_after_one_run_there_is_nothing_to_compare(
 ) -> None:
     outcome = check(stored)[f"pca_components:{NAME}"]
     assert outcome.verdict == "holds"
-    assert outcome.text == "no PCA was fitted before the last images came"
+    assert outcome.text == "there is no PCA model from before the new images"

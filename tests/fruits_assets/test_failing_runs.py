@@ -116,7 +116,7 @@ def test_identical_vectors_are_refused_before_downstream_assets_run(
         shutil.copyfile(min(sample.rglob("*.jpg")), source / f"{number}.jpg")
     result = run(copied, "raw_images*", source=source.parents[1], raise_on_error=False)
     assert not result.success
-    assert "mobilenet_features: each of 5 images has the same vector" in error_text(result)
+    assert "mobilenet_features: all 5 images have the same vector" in error_text(result)
     assert made(result) == {"raw_images", "rejected_images"}
 
 

@@ -72,7 +72,7 @@ def notified(aws: str) -> Notified:  # noqa: ARG001
 
 
 @pytest.fixture
-def listening(notified: Notified, bucket: str) -> Notified:
+def progress_listener(notified: Notified, bucket: str) -> Notified:
     notified.listen(bucket)
     assert notified.queue.drain() == Notices()
     return notified
@@ -88,19 +88,19 @@ def test_an_empty_queue_has_no_events(notified: Notified) -> None:
 
 
 def test_changes_of_the_input_are_announced_but_not_those_of_the_storage(
-    listening: Notified, bucket: str
+    progress_listener: Notified, bucket: str
 ) -> None:
     put(bucket, "input/photos/anna/1.jpg")
     put(bucket, "data/raw_images/part-0.parquet")
     client("s3", REGION).delete_object(Bucket=bucket, Key="input/photos/anna/1.jpg")
-    assert listening.queue.drain().events == 2
+    assert progress_listener.queue.drain().events == 2
 
 
-def test_nothing_of_a_pictures_name_is_kept(listening: Notified, bucket: str) -> None:
+def test_nothing_of_a_pictures_name_is_kept(progress_listener: Notified, bucket: str) -> None:
     put(bucket, "input/photos/anna/1.jpg")
-    notices = listening.queue.drain()
+    notices = progress_listener.queue.drain()
     assert notices.events == 1
-    assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
+    assert "anna" not in f"{notices} {vars(notices)} {vars(progress_listener.queue)}"
 
 
 def test_the_test_message_of_s3_is_deleted_at_once_and_not_counted(
@@ -113,16 +113,16 @@ def test_the_test_message_of_s3_is_deleted_at_once_and_not_counted(
 
 
 def test_messages_are_redelivered_until_they_are_acknowledged(
-    listening: Notified, bucket: str
+    progress_listener: Notified, bucket: str
 ) -> None:
     put(bucket, "input/1.jpg")
-    first = listening.queue.drain()
-    assert listening.queue.drain().events == 0  # hidden, so that no second call receives it
-    listening.show_again(first)
-    again = listening.queue.drain()
+    first = progress_listener.queue.drain()
+    assert progress_listener.queue.drain().events == 0  # hidden, so that no second call receives it
+    progress_listener.show_again(first)
+    again = progress_listener.queue.drain()
     assert again.events == first.events == 1
-    listening.queue.acknowledge(again)
-    assert listening.left() == 0
+    progress_listener.queue.acknowledge(again)
+    assert progress_listener.left() == 0
 
 
 def test_messages_after_a_drain_are_not_acknowledged_with_it(notified: Notified) -> None:
@@ -249,15 +249,15 @@ def test_a_message_that_cannot_be_deleted_is_reported_and_redelivered(
 
 
 def test_a_test_message_that_cannot_be_deleted_does_not_affect_others(
-    listening: Notified, bucket: str, monkeypatch: pytest.MonkeyPatch
+    progress_listener: Notified, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "input/1.jpg")
-    listening.listen(bucket)
+    progress_listener.listen(bucket)
     with monkeypatch.context() as patched:
         Failing(patched, calls=99)
         with pytest.raises(AwsError, match="InternalError"):
-            listening.queue.drain()
-    assert listening.left() == 2
+            progress_listener.queue.drain()
+    assert progress_listener.left() == 2
 
 
 @pytest.mark.parametrize("call", ["drain", "acknowledge"])

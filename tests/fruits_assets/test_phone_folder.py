@@ -119,8 +119,8 @@ def test_the_number_of_components_is_limited_by_the_photos_and_reported(
     check: Callable[[Path], dict[str, Outcome]],
 ) -> None:
     known = current(phone_run[1], "pca_model").typed(PcaModelStatistics)
-    assert (known.asked, known.n_components) == (50, 9)
-    note = "50 components are asked for and 9 kept: there are 10 images"
+    assert (known.n_components_requested, known.n_components) == (50, 9)
+    note = "50 components are requested and 9 kept: there are 10 images"
     assert any(note in text for text in phone_run[2])
     outcomes = check(phone_run[1])
     assert note in str(outcomes["pca_components:variance_is_explained"])

@@ -142,7 +142,7 @@ def test_one_new_picture_adds_a_file_to_each_table_and_changes_no_existing_numbe
     assert shown["mobilenet_features"]["images computed"].value == 1
     assert shown["pca_components"]["images projected"].value == 1
     assert str(shown["pca_model"]["fit"].value) == (
-        "the model is kept; updated for 1 images that came and 0 that went"
+        "the model is kept; updated for 1 added and 0 removed images"
     )
     today = numbers(read(home.root, "pca_components"), "pca")
     assert numbers(yesterday, "pca").items() <= today.items()

@@ -1,4 +1,4 @@
-"""Ingests mutated pictures, and reports outcomes, time and memory.
+"""Runs mutated pictures through ingest: outcome, time and memory of each.
 
 Run: uv run python -m tests.fuzz [--count N] [--seed N] [--folder FOLDER]
 """
@@ -21,7 +21,7 @@ from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.parquet import read_columns
 from tests.fuzz.mutants import SEED, mutants, seeds
-from tests.fuzz.trial import ACCEPTED, Trial, tried, used_engine
+from tests.fuzz.trial import ACCEPTED, Trial, try_file, warm_engine
 from tests.pipeline import ingest, tables_in
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,25 +31,25 @@ SEEDS = [
     REPOSITORY.parent / "shared" / "data" / "odd-images",
 ]
 
-MOST_SECONDS = 5
-MOST_MEGABYTES = 600
+MAX_SECONDS = 5
+MAX_MEGABYTES = 600
 
 Trials = dict[str, tuple[str, Trial]]
 
 
 def main() -> None:
-    """Process each mutant separately, then all with Spark. Exit with 1 if a limit is exceeded."""
+    """Try each mutant alone, then all with Spark; exit with 1 if a limit is exceeded."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 170)
-    engine = used_engine(convert(Location.parse(str(WEIGHTS))).content)
+    engine = warm_engine(convert(Location.parse(str(WEIGHTS))).content)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         trials: Trials = {}
         files = mutants(seeds(SEEDS), options.count, seed=options.seed)
         for mutant in track(files, "mutants", options.count, console=Console(stderr=True)):
             (Path(folder) / mutant.name).write_bytes(mutant.content)
-            trials[mutant.name] = (mutant.kind, tried(mutant.content, engine))
+            trials[mutant.name] = (mutant.kind, try_file(mutant.content, engine))
         console.print(_table(trials))
-        stored = ingested(_spark(), Path(folder))
+        stored = ingest_outcomes(_spark(), Path(folder))
     faults = [*_faults(trials), *_unaccounted(trials, stored)]
     counts = Counter(outcome == ACCEPTED for outcome in stored.values())
     console.print(
@@ -61,8 +61,8 @@ def main() -> None:
     sys.exit(bool(faults))
 
 
-def ingested(spark: SparkSession, folder: Path) -> dict[str, str]:
-    """Path -> `accepted` or reason code, from both tables of ingest."""
+def ingest_outcomes(spark: SparkSession, folder: Path) -> dict[str, str]:
+    """`accepted` or the reason code of every file by path, from ingest's two tables."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as storage:
         found = ingest(spark, tables_in(Path(storage)), folder)
         pictures = read_columns(found.raw.locations, ["path"])
@@ -87,7 +87,7 @@ def _faults(trials: Trials) -> list[str]:
     return [
         f"{name}: {trial.outcome}, {trial.seconds:.1f} s, {trial.megabytes:.0f} MB"
         for name, (_, trial) in trials.items()
-        if " " in trial.outcome or trial.seconds > MOST_SECONDS or trial.megabytes > MOST_MEGABYTES
+        if " " in trial.outcome or trial.seconds > MAX_SECONDS or trial.megabytes > MAX_MEGABYTES
     ]
 
 
@@ -100,7 +100,7 @@ def _table(trials: Trials) -> Table:
     for kind, found in [*kinds.items(), ("all", [trial for _, trial in trials.values()])]:
         reasons = Counter(trial.outcome for trial in found)
         good = reasons.pop(ACCEPTED, 0)
-        said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        rejected = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         worst = [
             max(trial.seconds for trial in found) * 1000,
             max(trial.megabytes for trial in found),
@@ -108,7 +108,7 @@ def _table(trials: Trials) -> Table:
             max(trial.features_megabytes for trial in found),
         ]
         table.add_row(
-            kind, str(len(found)), str(good), said, *(f"{number:,.0f}" for number in worst)
+            kind, str(len(found)), str(good), rejected, *(f"{number:,.0f}" for number in worst)
         )
     return table
 
@@ -125,7 +125,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--folder", help="where the mutants may lie meanwhile: some gigabytes")
+    parser.add_argument("--folder", help="temporary folder for the mutants: some gigabytes")
     return parser.parse_args()
 
 

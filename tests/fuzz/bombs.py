@@ -1,6 +1,6 @@
-"""Small files designed to use as much decoder memory or time as the limits allow.
+"""Small files that cost a decoder much memory or time, as large as the limits allow.
 
-Their size in megapixels is a parameter, so that tests can use small ones.
+Each is built for a number of megapixels; tests build smaller ones in the same way.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.fuzz.containers import (
 )
 
 _PIXEL = chunk(b"IDAT", zlib.compress(bytes(4)))
-_COLOUR_TYPES = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG color type -> channels
+_COLOUR_TYPES = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG's colour types, with their numbers of channels
 
 
 def _sides(random: Random, megapixels: float) -> tuple[int, int]:
-    """Dimensions of a square or thin strip with this number of pixels and sides up to 65,535."""
+    """Sides of a square or a thin strip with that many pixels; a side is at most 65,535."""
     pixels = int(megapixels * 1e6)
     longest = min(pixels, 65_000)
     width = pick(random, [int(pixels**0.5), longest, max(1, pixels // longest)])
@@ -70,7 +70,7 @@ def _png_text(random: Random, megapixels: float) -> bytes:
 
 
 def _png_profiles(random: Random, megapixels: float) -> bytes:
-    """Each is just below the megabyte that Pillow decompresses."""
+    """Profiles just below the megabyte that Pillow decompresses of each."""
     profile = chunk(b"iCCP", b"profile\0\0" + zeros(MEBIBYTE - 1))
     one = chunk(b"iCCP", b"profile\0\0" + zeros(int(megapixels * 10e6)))
     many = profile * int(megapixels * 400)
@@ -89,7 +89,7 @@ def _jpeg_large(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_scans(random: Random, megapixels: float) -> bytes:
-    """A progressive file whose last scan is repeated up to the maximum number of scans."""
+    """A progressive file whose last scan is repeated, up to the maximum number of scans."""
     sides = _sides(random, megapixels / pick(random, [1, 5, 25]))
     data = encoded(Image.new("RGB", sides), "JPEG", progressive=True, subsampling=0)
     last = data[positions(data, 0xDA)[-1] : -2]
@@ -97,7 +97,7 @@ def _jpeg_scans(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_arithmetic(random: Random, megapixels: float) -> bytes:
-    """Baseline or progressive data taken for arithmetic coding, which is slower to decode."""
+    """Baseline or progressive data marked as arithmetic coding, which is slower to decode."""
     width, height = _sides(random, megapixels)
     data = bytearray(encoded(Image.new("RGB", (64, 64)), "JPEG", progressive=random.random() < 0.5))
     (frame,) = positions(bytes(data), 0xC0) + positions(bytes(data), 0xC2)
@@ -108,7 +108,7 @@ def _jpeg_arithmetic(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_noise(random: Random, megapixels: float) -> bytes:
-    """Maximum number of coded bits, which is slower than a flat picture."""
+    """Noise, which has more coded bits than a flat picture and is slower to decode."""
     side = int((megapixels * 1e6 / 4) ** 0.5)
     noise = random.integers(0, 256, (side, side, 3), np.uint8)
     progressive = bool(random.integers(2))
@@ -116,7 +116,7 @@ def _jpeg_noise(random: Random, megapixels: float) -> bytes:
 
 
 def _jpeg_restarts(random: Random, megapixels: float) -> bytes:
-    """Restart markers are declared for every block but missing."""
+    """Restart markers are announced for every block, but missing."""
     data = encoded(Image.new("RGB", _sides(random, megapixels)), "JPEG")
     return after_start(data, segment(0xDD, b"\0\1"))
 
@@ -134,7 +134,7 @@ def _gif_many_blocks(random: Random, megapixels: float) -> bytes:
 
 
 def _large_noise(random: Random, megapixels: float) -> bytes:
-    """A truncated header followed by as many bytes as ingest reads."""
+    """The start of a picture, then noise up to the maximum size that ingest reads."""
     start = pick(random, [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd8\xff\xda\0\2", b"BM"])
     return bytes(start) + random.bytes(int(megapixels * MEBIBYTE * 0.9))
 

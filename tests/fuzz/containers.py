@@ -1,4 +1,4 @@
-"""Building blocks of valid and invalid PNG and JPEG files for the fuzz test."""
+"""Building blocks of valid and invalid PNG and JPEG files, for the fuzz mutants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEBIBYTE = 2**20
 
 
 def pick(random: Random, options: Sequence[Option]) -> Option:
-    """A random item, without conversion to a NumPy type."""
+    """Pick an option; NumPy's own `choice` would convert it to a NumPy type."""
     return options[int(random.integers(len(options)))]
 
 
@@ -32,13 +32,13 @@ def chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def header(width: int, height: int, depth: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
-    """The start of a PNG with arbitrary header fields."""
+    """The start of a PNG with any numbers in its header."""
     fields = struct.pack(">LLBBBBB", width, height, depth, colour, 0, 0, interlace)
     return PNG + chunk(b"IHDR", fields)
 
 
 def zeros(count: int) -> bytes:
-    """Compressed zero bytes, built quickly by repeating one block."""
+    """Compressed zero bytes, at a ratio of 1,000: one block, repeated."""
     block = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     repeated = block.compress(bytes(MEBIBYTE)) + block.flush(zlib.Z_FULL_FLUSH)
     last = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -48,7 +48,7 @@ def zeros(count: int) -> bytes:
 
 
 def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Kind and payload of each chunk of a valid PNG."""
+    """Type and payload of each chunk of a valid PNG."""
     found, start = [], len(PNG)
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">L4s", data, start)
@@ -68,12 +68,12 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 
 def after_start(jpeg: bytes, extra: bytes) -> bytes:
-    """A JPEG with bytes inserted after its start marker."""
+    """A JPEG with bytes inserted directly after its start."""
     return jpeg[:2] + extra + jpeg[2:]
 
 
 def positions(jpeg: bytes, marker: int) -> list[int]:
-    """Position of a marker."""
+    """Positions of a marker's two bytes."""
     pair, found, start = bytes((0xFF, marker)), [], 0
     while (start := jpeg.find(pair, start)) >= 0:
         found.append(start)
@@ -82,12 +82,12 @@ def positions(jpeg: bytes, marker: int) -> list[int]:
 
 
 def encoded(picture: Image.Image, file_format: str, **options: Any) -> bytes:
-    """Encode a picture."""
+    """A picture encoded as the bytes of a file."""
     buffer = io.BytesIO()
     picture.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def gradient(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
-    """A small picture with varying pixels."""
+    """A small picture that is not flat."""
     return Image.radial_gradient("L").resize(size).convert(mode)

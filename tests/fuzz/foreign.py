@@ -1,4 +1,4 @@
-"""HEIC, WebP, AVIF, TIFF and BMP files for the fuzz test: valid, damaged, and bombs."""
+"""HEIC, WebP, AVIF, TIFF and BMP files for the fuzz: valid, damaged, and bombs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 from tests.fuzz.containers import Random, encoded, gradient, pick
 
 PICTURES = Path(__file__).parents[1] / "pictures"
-"""HEIC files, because pi-heif cannot encode."""
+"""HEIC files: pi-heif can only decode, so tests cannot create any."""
 
 STARTS = (b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
 def seeds() -> list[bytes]:
-    """A valid file of each format in the relevant modes."""
+    """A valid file of each format, in the relevant modes."""
     heic = [file.read_bytes() for file in sorted(PICTURES.glob("*.heic"))]
     webp = [encoded(gradient(mode), "WEBP", lossless=mode != "RGB") for mode in ("RGB", "RGBA")]
     avif = [encoded(gradient(mode), "AVIF") for mode in ("L", "RGB", "RGBA")]
@@ -33,7 +33,7 @@ def seeds() -> list[bytes]:
 
 
 def is_foreign(data: bytes) -> bool:
-    """Whether a file has one of these formats."""
+    """Whether a file is of one of these formats."""
     return data.startswith(STARTS) or data[4:8] == b"ftyp"
 
 
@@ -42,7 +42,7 @@ def _foreign(random: Random, originals: Sequence[bytes]) -> bytearray:
 
 
 def _flipped(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Change bytes of the header, which contains sizes, offsets and counts."""
+    """Changed bytes in the header, which has sizes, offsets and counts."""
     data = _foreign(random, originals)
     for position in random.integers(12, min(len(data), 400), int(random.integers(1, 6))):
         data[position] = pick(random, [0, 1, 127, 255, int(random.integers(256))])
@@ -55,7 +55,7 @@ def _truncated(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _sizes(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Replace a number in the header by a large or invalid one, in either byte order."""
+    """A number in the header replaced by a very large or odd one, in either byte order."""
     data = _foreign(random, originals)
     place = int(random.integers(12, min(len(data) - 4, 700)))
     number = pick(random, [0, 1, 16_383, 65_535, 2**24 - 1, 2**31 - 1, 2**32 - 1])
@@ -64,7 +64,7 @@ def _sizes(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _heic_size(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Change the size that HEIC and AVIF store outside the coded picture."""
+    """A wrong size in the container of HEIC or AVIF, which is separate from the coded picture."""
     data = _foreign(random, [file for file in originals if b"ispe" in file])
     place = data.index(b"ispe") + 8
     struct.pack_into(">LL", data, place, *(pick(random, [0, 1, 64, 7000, 30_000]) for _ in "wh"))
@@ -109,7 +109,7 @@ def _tiff_many_pages(_: Random, megapixels: float) -> bytes:
 
 
 def _bmp_runs(_: Random, megapixels: float) -> bytes:
-    """Run-length encoding: a few bytes for many pixels."""
+    """Run-length encoding: a few bytes for very many pixels."""
     side = int((megapixels * 1e6) ** 0.5)
     runs = (b"\xff\0" * (side // 255 + 1) + b"\0\0") * side + b"\0\1"
     start = 54 + 4 * 256

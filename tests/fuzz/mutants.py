@@ -1,6 +1,6 @@
-"""Reproducible mutated pictures: valid files, damaged according to the kind of mutant.
+"""Deterministic mutations of valid pictures; the kind names the damage.
 
-`bombs` has those that are made to be large or slow once they are decoded.
+`bombs` has files that are large or slow when decoded.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.fuzz.containers import (
 
 SEED = 360
 BOMB_EVERY = 50
-"""Interval of bombs among the mutants, as each takes a second."""
+"""One in this many mutants is a bomb, as they take a second each."""
 
 LARGEST_SEED = 200_000
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mutated file."""
+    """A file for ingest."""
 
     name: str
     kind: str
@@ -65,7 +65,7 @@ def seeds(folders: Sequence[Path]) -> list[bytes]:
 def mutants(
     originals: Sequence[bytes], count: int, megapixels: float = 50, seed: int = SEED
 ) -> Iterator[Mutant]:
-    """Generate mutants of every kind in turn; `megapixels` is the size of bombs."""
+    """Yield `count` mutants, cycling through the kinds; bombs grow with `megapixels`."""
     kinds, bombs = list(KINDS), list(BOMBS)
     for number in range(count):
         random = np.random.default_rng([seed, number])
@@ -163,7 +163,7 @@ def _jpeg_dimensions(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _jpeg_coding(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Change the coding process: progressive, lossless, arithmetic, other sampling."""
+    """A wrong coding process for the data: progressive, lossless, arithmetic, other sampling."""
     data = bytearray(_jpeg(random, originals))
     frames = [place for code in (0xC0, 0xC2) for place in positions(bytes(data), code)]
     if frames and frames[0] + 20 < len(data):
@@ -184,7 +184,7 @@ def _jpeg_tables(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _jpeg_metadata(random: Random, originals: Sequence[bytes]) -> bytes:
-    """EXIF with cyclic or invalid directory offsets, and other application data."""
+    """EXIF directories that point to each other or outside, and other application data."""
     order = pick(random, ["<", ">"])
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
     entries = [
@@ -222,7 +222,7 @@ def _png_header(random: Random, originals: Sequence[bytes]) -> bytes:
 
 
 def _png_chunks(random: Random, originals: Sequence[bytes]) -> bytes:
-    """Chunks removed, duplicated, swapped or modified, with correct checksums."""
+    """Chunks removed, duplicated, moved or changed, with correct checksums."""
     parts = chunks(_png(random, originals))
     for _ in range(int(random.integers(1, 4))):
         place, other = (int(number) for number in random.integers(0, len(parts), 2))

@@ -1,4 +1,4 @@
-"""Versions of mobilenet_features that a test makes up, and a folder that every user can reach."""
+"""Synthetic versions of mobilenet_features, and a folder that every user can access."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.spark_src.vectors import VectorStorage, images
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that every user can reach and write into; pytest's own are closed."""
+    """A folder that every user can write to, unlike pytest's."""
     # Spark's settings may have made a test's own folder the one for temporary files.
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o777)
@@ -48,10 +48,10 @@ def public_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Snapshot]:
-    """Commit rows as a version, in storage of its own_work: columns left out are null.
+    """Commit rows as a version in a separate storage; missing columns are null.
 
-    `model_sha256` is "digest" where it is left out. The rows are dealt out to so many files, of row
-    groups of at most so many rows.
+    `model_sha256` defaults to "digest". The rows are distributed over `files` files with row groups
+    of at most `rows_per_group` rows.
     """
 
     def store(
@@ -86,7 +86,7 @@ def store_features(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sn
 
 @pytest.fixture(scope="session")
 def fitted_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the storage that `storage` copies."""
+    """The folder that `storage` copies."""
     folder = tmp_path_factory.mktemp("fitted")
     begun = VectorStorage.in_folder(spark, folder)
     files = {str(n): images(range(15 * n, 15 * n + 15)) for n in range(4)}
@@ -98,9 +98,9 @@ def fitted_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def storage(spark: SparkSession, fitted_once: Path, tmp_path: Path) -> VectorStorage:
-    """One whose PCA was fitted on 60 images of the split Training, in files 0 to 3.
+    """A storage whose PCA was fitted on 60 images of the split Training, in files 0 to 3.
 
-    The file test has 30 others; all have components.
+    The file `test` has 30 others; all have components.
     """
     shutil.copytree(fitted_once, tmp_path / "storage")
     return VectorStorage.in_folder(spark, tmp_path / "storage")
@@ -115,13 +115,13 @@ def empty_assets(tmp_path: Path) -> Work:
 
 @pytest.fixture(scope="session")
 def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of two persons and others, in tables; PCA of made-up features."""
+    """Tables with pictures of two persons and others, and a PCA of synthetic features."""
     folder = tmp_path_factory.mktemp("made")
     source = folder / "input"
     for number in range(60):
         owner = "shop/Apple" if number < 30 else f"photos/{ANNA if number < 45 else BEN}/Apple"
         write_picture(source / owner / f"{number}.png", number)
-    for owner in (ANNA, BEN):  # both have this one, and each a broken one
+    for owner in (ANNA, BEN):  # both share one picture, and each has a broken one
         write_picture(source / "photos" / owner / "shared.png", 99)
         (source / "photos" / owner / "broken.jpg").write_bytes(b"no picture")
     tables = tables_in(folder / "data")
@@ -132,7 +132,7 @@ def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def own_work(two_persons: Path, tmp_path: Path, spark: SparkSession) -> Work:
-    """A copy of the test's own."""
+    """A separate copy for each test."""
     folder = Path(shutil.copytree(two_persons, tmp_path / "own"))
     tables, source = tables_in(folder / "data"), Location.parse(str(folder / "input"))
     for asset in ("raw_images", "rejected_images"):

@@ -19,7 +19,7 @@ from spark_src.erasure import proof, requests
 from spark_src.erasure.purge import purge
 from spark_src.erasure.target import Target
 from spark_src.features.model import MobilenetModel
-from spark_src.features.plan import fingerprint_of
+from spark_src.features.plan import features_fingerprint
 from spark_src.images.preprocess import PIXELS
 from spark_src.io.locations import Location
 from spark_src.pca import fit
@@ -171,7 +171,7 @@ def make_features(tables: Tables, images: Snapshot) -> Snapshot:
         vectors = np.stack([np.random.default_rng(seed).random(FEATURES) for seed in seeds])
         rows = rows.append_column("features", float_lists(vectors.astype(np.float32)))
         rows = rows.append_column("model_sha256", pa.array([MODEL.sha256] * rows.num_rows))
-        name = f"{location.name[:-8]}.{fingerprint_of(MODEL.sha256)}.parquet"
+        name = f"{location.name[:-8]}.{features_fingerprint(MODEL.sha256)}.parquet"
         new.append(
             write_file([rows.cast(MOBILENET_FEATURES)], write.folder, name, MOBILENET_FEATURES)
         )

@@ -1,4 +1,4 @@
-"""Components with labels that are hard to write, and their export as its asset makes it."""
+"""Components with labels that need quoting, and their export as in the asset."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ROWS.append(("bare", "1.jpg", None, None, [1.0, 2.0, 3.0]))
 
 
 def store(tables: Tables, rows: Sequence[Row], digest: str = "digest") -> Snapshot:
-    """Commit rows as `pca_components`, in four files, in place of those that are there."""
+    """Commit rows as `pca_components` in four files, replacing the existing ones."""
     write = tables.begin("pca_components", "run")
     names = [name for name in PCA_COMPONENTS.names if name != "pca_model"]
     whole = [dict(zip(names, row, strict=True)) | {"pca_model": "pca"} for row in rows]
@@ -67,18 +67,18 @@ def store(tables: Tables, rows: Sequence[Row], digest: str = "digest") -> Snapsh
 
 
 def export(tables: Tables, run_id: str = "run") -> Snapshot:
-    """Bring `csv_export` up to date with `pca_components`."""
+    """Update `csv_export` from `pca_components`."""
     change = change_of(tables, run_id)
     return change.commit()
 
 
 def change_of(tables: Tables, run_id: str) -> Change:
-    """The export, staged: it only has to be committed."""
+    """The staged export, ready to be committed."""
     components = tables.current("pca_components")
     write = tables.begin("csv_export", run_id, [components])
     digest = components.statistics.digest
     if csv.is_current(write, digest):
         return Change.none(write)
     staged = csv.write_staged(components, write.location, run_id)
-    found = csv.statistics_of(staged, digest, components)
+    found = csv.staged_statistics(staged, digest, components)
     return Change(write, found, cleanup=lambda: csv.replace_file(staged, write.location))

@@ -1,4 +1,4 @@
-"""Runs of features whose vectors tell from which picture they are: no network computes them."""
+"""Feature runs with synthetic vectors that identify their picture, without a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODEL = MobilenetModel(b"a model that is never loaded", "weights", 1.0, 0.0)
 
 
 def jpeg(colour: int = 0, orientation: int = 1) -> bytes:
-    """A small picture of one colour: as stored, the same content in any orientation."""
+    """A small picture of one colour; the content does not depend on the orientation."""
     buffer, exif = io.BytesIO(), Image.Exif()
     exif[ORIENTATION] = orientation
     Image.new("RGB", (9, 7), (colour, 0, 99)).save(buffer, "JPEG", exif=exif)
@@ -36,42 +36,42 @@ def jpeg(colour: int = 0, orientation: int = 1) -> bytes:
 
 
 def expected(image_id: str, orientation: int) -> float:
-    """The one number of which a picture's vector is made here."""
+    """The number that fills a picture's vector."""
     return float(zlib.crc32(image_id.encode()) % 100_000 + orientation / 16)
 
 
 @dataclass
 class Features:
-    """A folder of pictures, and the features that runs make of it."""
+    """A folder of pictures, and its features."""
 
     spark: SparkSession
     tables: Tables
     source: Path
 
     def put(self, name: str, content: bytes) -> None:
-        """A picture in the folder."""
+        """Write a picture to the folder."""
         (self.source / name).parent.mkdir(parents=True, exist_ok=True)
         (self.source / name).write_bytes(content)
 
     def ingest(self) -> Snapshot:
-        """`raw_images`, up to date."""
+        """The updated `raw_images`."""
         return ingest(self.spark, self.tables, self.source).raw
 
     def plan(self, model: str = MODEL.sha256, recompute: bool = False) -> FeaturesPlan:
-        """Of the folder as it is now."""
+        """Plan the features of the current folder."""
         write = self.tables.begin("mobilenet_features", "run-1")
         return plan_features(write, self.ingest(), model, recompute)
 
     def compute(
         self, plan: FeaturesPlan, tasks: Sequence[Computation] | None = None
     ) -> list[DataFile]:
-        """Make the files of some tasks of a plan, as a run that is killed; all by default."""
+        """Write the files of some tasks of a plan (all by default), as a killed run would."""
         folder = self.tables.prefix("mobilenet_features")
         chosen = plan.computations if tasks is None else tasks
         return [compute_task(task, folder, plan) for task in chosen]
 
     def finish(self, plan: FeaturesPlan) -> Snapshot:
-        """Make all files, and commit them as the asset does."""
+        """Write all files, and commit them as the asset does."""
         write = self.tables.begin("mobilenet_features", "run-1")
         computed = [file for file in self.compute(plan) if "/" not in file.name]
         counter = self.spark.sparkContext.accumulator(0)
@@ -91,7 +91,7 @@ class Features:
         return snapshot
 
     def refresh(self) -> tuple[FeaturesPlan, Snapshot]:
-        """A whole run, of which every row is looked at."""
+        """A complete run, with a check of every row."""
         plan = self.plan()
         snapshot = self.finish(plan)
         rows, pictures = table_of(snapshot).to_pylist(), table_of(plan.images).to_pylist()
@@ -105,7 +105,7 @@ class Features:
 
 
 def compute_task(task: Computation, folder: Location, plan: FeaturesPlan) -> DataFile:
-    """Make one file of vectors that tell from which pictures they are."""
+    """Write one file of vectors that identify their pictures."""
     with open_parquet(task.source) as parquet:
         rows = parquet.read(columns=[*KEYS, "orientation"]).take(pa.array(task.rows))
     keys = zip(rows["image_id"].to_pylist(), rows["orientation"].to_pylist(), strict=True)

@@ -1,4 +1,4 @@
-"""Assets that are a file and no table: which file is current, and which ones are deleted."""
+"""Assets stored as files: which file is current, and which files are deleted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_files(folder: Location, *names: str) -> None:
 
 
 def make(tables: Tables, digest: str, *names: str) -> Snapshot:
-    """A whole run: begin, write the file, commit, tidy up."""
+    """A complete run: start a change, write the file, commit, clean up."""
     write = tables.begin(ASSET, f"run-{digest}")
     found = statistics(digest, *names)
     write_files(write.location, *(f"{name}/data" if "/" in name else name for name in found.files))
@@ -61,7 +61,7 @@ def make(tables: Tables, digest: str, *names: str) -> Snapshot:
 
 
 def names_in(tables: Tables) -> set[str]:
-    """What lies in the asset's folder."""
+    """Names in the asset's folder."""
     folder = tables.prefix(ASSET)
     names = (file.path.removeprefix(f"{folder.path}/") for file in folder.files())
     return {name.split("/")[0] for name in names} - {CURRENT}
@@ -82,7 +82,7 @@ def test_a_file_is_current_when_it_is_committed(tables: Tables) -> None:
     assert snapshot.bytes == len(b"one.tflite")
 
 
-def test_of_two_runs_the_second_to_commit_is_refused(tables: Tables) -> None:
+def test_the_second_of_two_concurrent_commits_is_rejected(tables: Tables) -> None:
     make(tables, "zero")
     first, second = tables.begin(ASSET, "run-1"), tables.begin(ASSET, "run-2")
     write_files(first.location, "one.tflite", "two.tflite")
@@ -111,7 +111,7 @@ def test_a_file_of_the_same_name_in_every_version_is_kept(tables: Tables) -> Non
     assert names_in(tables) == {"pca_components.csv"}
 
 
-def test_a_folder_is_deleted_with_all_that_is_in_it(on_disk: Tables) -> None:
+def test_a_folder_is_deleted_with_its_contents(on_disk: Tables) -> None:
     for digest in ("one", "two", "three"):
         write = on_disk.begin(ASSET, digest)
         write_files(write.location, f"{digest}.npz", f"{digest}.spark/data/part-0")
@@ -120,14 +120,14 @@ def test_a_folder_is_deleted_with_all_that_is_in_it(on_disk: Tables) -> None:
     assert not Path(on_disk.prefix(ASSET).path, "one.spark").exists()
 
 
-def test_what_another_run_has_written_and_not_committed_is_kept(tables: Tables) -> None:
+def test_uncommitted_files_of_another_run_are_kept(tables: Tables) -> None:
     write_files(tables.prefix(ASSET), "other.tflite")
     for digest in ("one", "two", "three"):
         make(tables, digest)
     assert names_in(tables) == {"two.tflite", "three.tflite", "other.tflite"}
 
 
-def test_what_a_dead_run_left_is_deleted_after_a_week(on_disk: Tables) -> None:
+def test_files_of_a_killed_run_are_deleted_after_a_week(on_disk: Tables) -> None:
     folder = on_disk.prefix(ASSET)
     write_files(folder, "dead.tflite", "dead.spark/part-0", "young.spark/old", "young.spark/new")
     for name in ("dead.tflite", "dead.spark/part-0", "young.spark/old"):
@@ -137,7 +137,7 @@ def test_what_a_dead_run_left_is_deleted_after_a_week(on_disk: Tables) -> None:
     assert (folder / "young.spark/old").exists()
 
 
-def test_a_current_file_is_kept_however_old_it_is(on_disk: Tables) -> None:
+def test_a_current_file_is_kept_regardless_of_its_age(on_disk: Tables) -> None:
     for digest in ("one", "two"):
         make(on_disk, digest)
     for file in on_disk.prefix(ASSET).files():
@@ -149,7 +149,7 @@ def test_a_current_file_is_kept_however_old_it_is(on_disk: Tables) -> None:
     assert names_in(on_disk) == {"two.tflite"}
 
 
-def test_after_a_change_that_is_refused_every_file_is_there(on_disk: Tables) -> None:
+def test_a_rejected_change_deletes_no_file(on_disk: Tables) -> None:
     make(on_disk, "one")
     late = on_disk.begin(ASSET, "late")
     make(on_disk, "two")
@@ -160,7 +160,7 @@ def test_after_a_change_that_is_refused_every_file_is_there(on_disk: Tables) -> 
     assert on_disk.current(ASSET).data_location.read() == b"two.tflite"
 
 
-def test_no_change_deletes_nothing(on_disk: Tables) -> None:
+def test_an_empty_change_deletes_no_file(on_disk: Tables) -> None:
     made = make(on_disk, "one")
     write_files(on_disk.prefix(ASSET), "dead.tflite")
     age((on_disk.prefix(ASSET) / "dead.tflite").path)
@@ -168,12 +168,12 @@ def test_no_change_deletes_nothing(on_disk: Tables) -> None:
     assert names_in(on_disk) == {"one.tflite", "dead.tflite"}
 
 
-def test_an_asset_that_was_never_made_cannot_be_unchanged(on_disk: Tables) -> None:
-    with pytest.raises(ValueError, match="mobilenet_model was never made"):
+def test_an_asset_without_a_version_cannot_be_unchanged(on_disk: Tables) -> None:
+    with pytest.raises(ValueError, match="mobilenet_model has no version yet"):
         Change.none(on_disk.begin(ASSET, "run-1")).commit()
 
 
-def test_the_longest_work_is_what_costs_are_estimated_from(on_disk: Tables) -> None:
+def test_the_measurement_with_the_most_images_is_kept(on_disk: Tables) -> None:
     def after(images: int) -> Statistics:
         write = on_disk.begin(ASSET, "run")
         write_files(write.location, "one.tflite")
@@ -185,7 +185,7 @@ def test_the_longest_work_is_what_costs_are_estimated_from(on_disk: Tables) -> N
     assert after(2000).measured.cores == 4
 
 
-def test_what_is_to_be_done_afterwards_is_done_once_the_version_is_current(
+def test_cleanup_is_called_after_the_commit(
     on_disk: Tables,
 ) -> None:
     seen: list[str] = []
@@ -199,7 +199,7 @@ def test_what_is_to_be_done_afterwards_is_done_once_the_version_is_current(
     assert seen == ["run-1"]
 
 
-def test_commits_of_long_ago_are_not_read_to_tidy_up(on_disk: Tables) -> None:
+def test_cleaning_up_does_not_read_old_commits(on_disk: Tables) -> None:
     for number in range(12):
         make(on_disk, f"{number}")
     log = Path(on_disk.prefix(ASSET).path, CURRENT, "_delta_log")

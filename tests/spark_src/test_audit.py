@@ -1,4 +1,4 @@
-"""Files that a blocking check would refuse are never committed; the error says what is wrong."""
+"""Files that would fail a blocking check are not committed; the error names the faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.tables.audit import Audit, audit_files, require_sound, vector_statistics
+from spark_src.tables.audit import Audit, audit_files, require_valid, vector_statistics
 from spark_src.tables.statistics import VectorStatistics
 
 NAN, INF = math.nan, math.inf
@@ -29,7 +29,7 @@ def statistics_of(vectors: Sequence[Vector]) -> VectorStatistics:
 
 @pytest.fixture
 def audit_of(spark: SparkSession, tmp_path: Path) -> AuditOf:
-    """The audit of vectors that are dealt out to so many files, with the model of each."""
+    """Audits vectors and their models, distributed over `files` files."""
 
     def audit(
         vectors: Sequence[Vector], models: Sequence[str | None] | None = None, files: int = 1
@@ -48,20 +48,20 @@ def audit_of(spark: SparkSession, tmp_path: Path) -> AuditOf:
 
 
 def refusal(found: Audit, rows: int | None = None, expected: int | None = None) -> str:
-    """What is said of vectors that should have two numbers each."""
+    """The error message for vectors that should have two numbers each."""
     count = found.rows if rows is None else rows
     with pytest.raises(AuditError) as caught:
-        require_sound(
+        require_valid(
             "pca_components", found, 2, "digest", count, count if expected is None else expected
         )
     text = str(caught.value)
     assert text.startswith("pca_components: ")
-    assert "Nothing was committed, and the version before is still current." in text
+    assert "Nothing was committed, and the previous version is still current." in text
     assert "Materialize pca_components again" in text
     return text.removeprefix("pca_components: ").partition(". Nothing")[0]
 
 
-def test_what_plain_vectors_are_like_is_known() -> None:
+def test_statistics_of_simple_vectors() -> None:
     assert statistics_of([[1.0, -2.0], [0.5, 0.25]]) == VectorStatistics(
         nulls=0,
         not_finite=0,
@@ -74,7 +74,7 @@ def test_what_plain_vectors_are_like_is_known() -> None:
     )
 
 
-def test_vectors_of_different_lengths_show() -> None:
+def test_shortest_and_longest_vectors_are_reported() -> None:
     found = statistics_of([[1.0], [1.0, 1.0, 1.0], [1.0, 1.0]])
     assert (found.shortest, found.longest) == (1, 3)
 
@@ -93,7 +93,7 @@ def test_missing_vectors_are_counted() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_an_empty_vector_is_a_shortest_one_of_norm_zero(place: int) -> None:
+def test_an_empty_vector_has_length_and_norm_zero(place: int) -> None:
     lists: list[Vector] = [[1.0, 2.0], [3.0, 4.0]]
     lists.insert(place, [])
     found = statistics_of(lists)
@@ -101,7 +101,7 @@ def test_an_empty_vector_is_a_shortest_one_of_norm_zero(place: int) -> None:
     assert (found.smallest_norm, found.largest_norm) == (0.0, 7.0)
 
 
-def test_rows_of_a_batch_that_was_cut_are_counted_as_themselves() -> None:
+def test_a_sliced_batch_counts_only_its_own_rows() -> None:
     whole = pa.array([[NAN, 1.0], [1.0, 2.0], None, [3.0, 4.0], [9.0]], LISTS)
     assert vector_statistics(whole.slice(1, 3)) == statistics_of([[1.0, 2.0], None, [3.0, 4.0]])
 
@@ -125,7 +125,7 @@ def test_an_audit_does_not_depend_on_how_rows_are_spread(audit_of: AuditOf, file
     assert found.vectors == statistics_of([*vectors, None, None, None])
 
 
-def test_no_files_hold_nothing(spark: SparkSession) -> None:
+def test_the_audit_of_no_files_is_empty(spark: SparkSession) -> None:
     assert audit_files(spark, [], "pca", "pca_model") == Audit()
 
 
@@ -142,14 +142,14 @@ def test_a_file_with_a_changed_byte_is_named(spark: SparkSession, tmp_path: Path
         audit_files(spark, [Location.parse(str(file))], "pca", "pca_model")
 
 
-def test_sound_vectors_are_accepted(audit_of: AuditOf) -> None:
+def test_valid_vectors_are_accepted(audit_of: AuditOf) -> None:
     found = audit_of([[1.0, 2.0], [0.0, 0.0]])
-    require_sound("pca_components", found, 2, "digest", 2, 2)
+    require_valid("pca_components", found, 2, "digest", 2, 2)
 
 
-def test_a_change_that_adds_nothing_is_accepted_where_the_rows_are_those_expected() -> None:
-    require_sound("pca_components", Audit(), 2, "digest", 7, 7)
-    assert refusal(Audit(), 7, 8) == "7 rows were made of 8"
+def test_a_change_without_new_files_is_accepted_if_the_row_count_matches() -> None:
+    require_valid("pca_components", Audit(), 2, "digest", 7, 7)
+    assert refusal(Audit(), 7, 8) == "7 rows were written, 8 were expected"
 
 
 @pytest.mark.parametrize(
@@ -163,22 +163,22 @@ def test_a_change_that_adds_nothing_is_accepted_where_the_rows_are_those_expecte
         ([[]], "vectors have 0 to 0 numbers, not 2"),
     ],
 )
-def test_unsound_vectors_are_refused_by_what_is_wrong(
+def test_invalid_vectors_are_rejected_with_the_reason(
     audit_of: AuditOf, vectors: list[Vector], fault: str
 ) -> None:
     assert refusal(audit_of(vectors)) == fault
 
 
-def test_vectors_that_are_all_missing_are_refused(audit_of: AuditOf) -> None:
+def test_rows_without_any_vector_are_rejected(audit_of: AuditOf) -> None:
     assert refusal(audit_of([None])) == "1 rows have no vector"
 
 
 @pytest.mark.parametrize(
     ("models", "fault"),
     [
-        (["digest", "another"], "rows name 2 models, or another than digest"),
-        (["another", "another"], "rows name 1 models, or another than digest"),
-        (["digest", None], "rows name 2 models, or another than digest"),
+        (["digest", "another"], "rows name 2 models; only digest is expected"),
+        (["another", "another"], "rows name 1 models; only digest is expected"),
+        (["digest", None], "rows name 2 models; only digest is expected"),
     ],
 )
 def test_rows_of_another_model_are_refused(
@@ -190,9 +190,9 @@ def test_rows_of_another_model_are_refused(
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_that_are_missing_or_too_many_are_refused(audit_of: AuditOf, rows: int) -> None:
     found = audit_of([[1.0, 2.0]] * rows)
-    assert refusal(found, rows, 2) == f"{rows} rows were made of 2"
+    assert refusal(found, rows, 2) == f"{rows} rows were written, 2 were expected"
 
 
-def test_everything_that_is_wrong_is_said_at_once(audit_of: AuditOf) -> None:
+def test_all_faults_are_in_one_message(audit_of: AuditOf) -> None:
     found = audit_of([[NAN], None], ["another"] * 2)
     assert refusal(found, 2, 5).count(";") == 4

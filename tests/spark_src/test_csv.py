@@ -1,4 +1,4 @@
-"""What goes into the CSV file comes out of it, in any reader."""
+"""Every reader gets the original values from the CSV file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.spark_src.exports import LABELS, ROWS, export, store
 
 
 def shown(text: str) -> str:
-    """What a spreadsheet would compute has an apostrophe before it."""
+    """Formulas are prefixed with an apostrophe."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Storage of these rows, in four files."""
+    """A storage with these rows in four files."""
     folder = tmp_path_factory.mktemp("csv") / "a b#c[1]"
     found = Tables(Location.parse(str(folder)))
     store(found, ROWS)
@@ -52,7 +52,7 @@ def test_columns_are_keys_then_components_in_order(file: Location) -> None:
     assert header == "image_id,path,split,label,pca_0,pca_1,pca_2"
 
 
-def test_the_header_is_there_once(file: Location) -> None:
+def test_there_is_one_header(file: Location) -> None:
     assert file.read().count(b"image_id") == 1
 
 
@@ -61,14 +61,14 @@ def test_every_image_has_one_row_sorted_by_path(records: list[dict[str, str]]) -
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_python_reads_the_label_that_went_in(records: list[dict[str, str]], label: str) -> None:
+def test_python_reads_the_original_label(records: list[dict[str, str]], label: str) -> None:
     record = next(record for record in records if record["image_id"] == f"id{LABELS.index(label)}")
     assert record["label"] == shown(label)
     assert record["path"] == f"T/{label}/{LABELS.index(label):02}.jpg"
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
-def test_pandas_reads_what_went_in(file: Location, engine: str) -> None:
+def test_pandas_reads_the_original_rows(file: Location, engine: str) -> None:
     table = pd.read_csv(file.path, keep_default_na=False, engine=engine)  # type: ignore[call-overload]
     found = table.set_index("image_id")
     for image_id, path, split, label, pca in ROWS:
@@ -79,7 +79,7 @@ def test_pandas_reads_what_went_in(file: Location, engine: str) -> None:
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, len(ROWS)])
-def test_the_file_is_the_same_however_many_rows_are_sorted_at_once(
+def test_the_file_does_not_depend_on_the_rows_sorted_at_once(
     tables: Tables, file: Location, tmp_path: Path, rows_at_once: int
 ) -> None:
     folder, components = Location.parse(str(tmp_path)), tables.current("pca_components")
@@ -96,23 +96,21 @@ def test_a_missing_split_or_label_stays_empty(
     assert b"unsplit,Apple/1.jpg,,Apple," in file.read()
 
 
-def test_rows_are_counted_whatever_line_breaks_they_hold(file: Location) -> None:
+def test_quoted_line_breaks_do_not_change_the_row_count(file: Location) -> None:
     assert csv_file.count_rows(file) == len(ROWS)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_text_is_a_formula(start: str) -> None:
+def test_formulas_are_escaped(start: str) -> None:
     texts = pa.array([f"{start}1+1", f"1{start}", "", None])
-    assert csv_file.harmless(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
+    assert csv_file.escape_formulas(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
 
 
 def test_negative_numbers_stay_numbers(file: Location) -> None:
     assert pd.read_csv(file.path)["pca_1"].min() == pytest.approx(-1e-8)
 
 
-def test_a_byte_order_mark_is_the_start_of_the_file_and_pandas_reads_it(
-    tables: Tables, tmp_path: Path
-) -> None:
+def test_pandas_reads_a_file_with_a_byte_order_mark(tables: Tables, tmp_path: Path) -> None:
     folder = Location.parse(str(tmp_path / "csv"))
     components = tables.current("pca_components")
     file = csv_file.write_staged(components, folder, "run", byte_order_mark=True)
@@ -122,7 +120,7 @@ def test_a_byte_order_mark_is_the_start_of_the_file_and_pandas_reads_it(
     assert csv_file.count_rows(file) == len(ROWS)
 
 
-def test_a_file_without_one_and_no_file_have_no_byte_order_mark(
+def test_a_file_without_byte_order_mark_and_a_missing_file_have_none(
     file: Location, tmp_path: Path
 ) -> None:
     assert not csv_file.has_byte_order_mark(file)

@@ -1,4 +1,4 @@
-"""Readers of the CSV file see all of the old or all of the new one; a stale file is noticed."""
+"""The CSV file is replaced atomically; a stale file is detected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.spark_src.exports import ROWS, Row, change_of, export, store
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
-    """Storage whose components were exported."""
+    """A storage with exported components."""
     found = tables_in(tmp_path)
     store(found, ROWS)
     export(found)
@@ -32,13 +32,13 @@ def file_of(tables: Tables) -> Path:
 
 
 def changed(rows: list[Row]) -> list[Row]:
-    """The same images with other numbers, which take as many bytes."""
+    """The same images with other numbers of the same size in bytes."""
     return [
         (*keys, [3e9 if number == 2e9 else number for number in numbers]) for *keys, numbers in rows
     ]
 
 
-def test_a_version_says_how_many_rows_and_bytes_its_file_has(tables: Tables) -> None:
+def test_a_version_records_the_rows_and_bytes_of_its_file(tables: Tables) -> None:
     known = tables.current("csv_export").typed(CsvStatistics)
     assert known.rows == len(ROWS)
     assert known.file_bytes == file_of(tables).stat().st_size
@@ -51,7 +51,7 @@ def test_an_export_of_the_same_components_changes_nothing(tables: Tables) -> Non
     assert file.stat().st_mtime_ns == modified
 
 
-def test_the_former_file_stays_until_the_commit(tables: Tables) -> None:
+def test_the_previous_file_is_kept_until_the_commit(tables: Tables) -> None:
     old = file_of(tables).read_bytes()
     store(tables, ROWS[:5], "other")
     change = change_of(tables, "later")
@@ -60,7 +60,7 @@ def test_the_former_file_stays_until_the_commit(tables: Tables) -> None:
     assert csv.count_rows(tables.prefix("csv_export") / csv.FILE) == 5
 
 
-def test_a_process_that_has_the_former_file_open_reads_it_to_its_end(tables: Tables) -> None:
+def test_an_open_reader_can_finish_reading_the_previous_file(tables: Tables) -> None:
     old = file_of(tables).read_bytes()
     with file_of(tables).open("rb") as stream:
         start = stream.read(100)
@@ -69,14 +69,14 @@ def test_a_process_that_has_the_former_file_open_reads_it_to_its_end(tables: Tab
         assert start + stream.read() == old
 
 
-def test_nothing_staged_is_left(tables: Tables) -> None:
+def test_staged_files_are_deleted(tables: Tables) -> None:
     store(tables, ROWS[:9], "other")
     change_of(tables, "killed before its commit")
     export(tables, "later")
     assert not (tables.prefix("csv_export") / csv.STAGED).exists()
 
 
-def test_a_run_that_lost_the_race_replaces_nothing(tables: Tables) -> None:
+def test_a_run_whose_commit_is_rejected_does_not_replace_the_file(tables: Tables) -> None:
     store(tables, ROWS[:5], "other")
     slow = change_of(tables, "slow")
     export(tables, "quick")
@@ -86,11 +86,11 @@ def test_a_run_that_lost_the_race_replaces_nothing(tables: Tables) -> None:
     assert file_of(tables).read_bytes() == content
 
 
-def test_an_export_that_lost_rows_is_refused_and_the_former_file_stays(tables: Tables) -> None:
+def test_an_export_with_missing_rows_is_rejected_and_the_previous_file_kept(tables: Tables) -> None:
     before, content = tables.current("csv_export"), file_of(tables).read_bytes()
     components = store(tables, ROWS[:8], "other")
     pq.write_table(PCA_COMPONENTS.empty_table(), components.locations[0].path)
-    with pytest.raises(AuditError, match="6 rows were written of 8 images"):
+    with pytest.raises(AuditError, match="6 rows were written for 8 images"):
         export(tables, "later")
     assert tables.current("csv_export") == before
     assert file_of(tables).read_bytes() == content
@@ -111,7 +111,7 @@ def change_a_number(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [delete, lose_a_line, change_a_number])
-def test_a_file_that_is_not_the_one_that_was_written_is_made_again(
+def test_a_changed_or_missing_file_is_written_again(
     tables: Tables, harm: Callable[[Path], None]
 ) -> None:
     whole = file_of(tables).read_bytes()
@@ -121,8 +121,10 @@ def test_a_file_that_is_not_the_one_that_was_written_is_made_again(
     assert file_of(tables).read_bytes() == whole
 
 
-def test_after_a_kill_between_commit_and_replacement_the_file_is_made_again(tables: Tables) -> None:
-    """Also where the former file has as many rows and bytes."""
+def test_after_a_kill_between_commit_and_replacement_the_file_is_written_again(
+    tables: Tables,
+) -> None:
+    """Even if the previous file has the same number of rows and bytes."""
     store(tables, changed(ROWS), "other")
     change = change_of(tables, "killed")
     stale = file_of(tables).read_bytes()

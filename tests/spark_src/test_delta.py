@@ -1,4 +1,4 @@
-"""Versions of tables: what is current, what a commit changes, and whose commit is refused."""
+"""Versions of tables: the current one, the effect of commits, and rejected commits."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def other_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Another process that has written a file and not committed it, and the file's name."""
+    """A process that has written a file without a commit, and the file's name."""
     command = [sys.executable, "-c", WRITER, str(folder)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -74,7 +74,7 @@ def other_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
 
 
-def test_what_is_written_is_no_version_until_it_is_committed(tables: Tables) -> None:
+def test_uncommitted_files_are_in_no_version(tables: Tables) -> None:
     write = tables.begin(ASSET, "run-1")
     file = write_rows(write, "a.jpg")
     assert tables.find(ASSET) is None
@@ -83,7 +83,7 @@ def test_what_is_written_is_no_version_until_it_is_committed(tables: Tables) -> 
     assert paths_of(committed) == ["a.jpg"]
 
 
-def test_a_version_says_who_made_it_of_what_and_how_much_it_is(tables: Tables) -> None:
+def test_a_version_records_its_run_inputs_and_size(tables: Tables) -> None:
     write = tables.begin(ASSET, "run-1")
     file = write_rows(write, "a.jpg", "b.jpg")
     write.commit(statistics_of(["a.jpg", "b.jpg"]), [file], note="first", code_version="1.2")
@@ -96,7 +96,7 @@ def test_a_version_says_who_made_it_of_what_and_how_much_it_is(tables: Tables) -
         version.typed(FeaturesStatistics)
 
 
-def test_a_commit_adds_files_to_those_that_are_there(tables: Tables) -> None:
+def test_a_commit_adds_files_to_the_existing_ones(tables: Tables) -> None:
     first = add(tables, "run-1", "a.jpg")
     second = add(tables, "run-2", "b.jpg")
     assert set(first.files) < set(second.files)
@@ -104,7 +104,7 @@ def test_a_commit_adds_files_to_those_that_are_there(tables: Tables) -> None:
     assert set(second.added) == set(second.files) - set(first.files)
 
 
-def test_rows_are_changed_by_files_that_take_the_place_of_others(tables: Tables) -> None:
+def test_rows_are_changed_by_replacing_files(tables: Tables) -> None:
     before = add(tables, "run-1", "a.jpg", "b.jpg")
     after = add(tables, "run-2", "b.jpg", "c.jpg", remove=[before.files[0].name])
     assert paths_of(after) == ["b.jpg", "c.jpg"]
@@ -113,19 +113,19 @@ def test_rows_are_changed_by_files_that_take_the_place_of_others(tables: Tables)
     assert (record.files_added, record.files_removed, len(after.files)) == (1, 1, 1)
 
 
-def test_the_last_row_can_go_and_the_table_stays(tables: Tables) -> None:
+def test_a_table_can_lose_its_last_row(tables: Tables) -> None:
     before = add(tables, "run-1", "a.jpg")
     after = add(tables, "run-2", remove=[before.files[0].name])
     assert (after.rows, after.files, after.added) == (0, (), ())
     assert paths_of(add(tables, "run-3", "b.jpg")) == ["b.jpg"]
 
 
-def test_a_table_can_be_made_with_no_row(tables: Tables) -> None:
+def test_a_table_can_be_created_without_rows(tables: Tables) -> None:
     assert add(tables, "run-1").rows == 0
     assert paths_of(add(tables, "run-2", "a.jpg")) == ["a.jpg"]
 
 
-def test_a_commit_of_nothing_makes_a_version_with_the_same_files(tables: Tables) -> None:
+def test_an_empty_commit_creates_a_version_with_the_same_files(tables: Tables) -> None:
     before = add(tables, "run-1", "a.jpg")
     marker = add(tables, "run-2")
     assert (marker.files, marker.version) == (before.files, before.version + 1)
@@ -139,7 +139,7 @@ def test_a_reader_that_has_the_previous_version_can_go_on_reading(tables: Tables
     assert paths_of(old) == ["old.jpg"]
 
 
-def test_a_run_that_does_not_commit_leaves_log_and_files_byte_for_byte(
+def test_a_run_without_a_commit_leaves_log_and_files_unchanged(
     tables: Tables, tmp_path: Path
 ) -> None:
     old, before = add(tables, "run-1", "a.jpg"), contents(tmp_path)
@@ -149,7 +149,7 @@ def test_a_run_that_does_not_commit_leaves_log_and_files_byte_for_byte(
     assert tables.current(ASSET) == old
 
 
-def test_no_change_is_no_commit(tables: Tables, tmp_path: Path) -> None:
+def test_an_empty_change_creates_no_commit(tables: Tables, tmp_path: Path) -> None:
     old, before = add(tables, "run-1", "a.jpg"), contents(tmp_path)
     assert Change.none(tables.begin(ASSET, "run-2")).commit() == old
     assert contents(tmp_path) == before
@@ -170,7 +170,7 @@ def test_each_commit_has_the_next_number_of_the_application(tables: Tables) -> N
         assert table.transaction_version("fruits") == number
 
 
-def test_of_two_runs_that_only_add_rows_the_second_to_commit_is_refused(tables: Tables) -> None:
+def test_the_second_of_two_concurrent_appends_is_rejected(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     first, second = tables.begin(ASSET, "run-1"), tables.begin(ASSET, "run-2")
     winner = commit_rows(first, "first.jpg")
@@ -179,7 +179,7 @@ def test_of_two_runs_that_only_add_rows_the_second_to_commit_is_refused(tables: 
     assert tables.current(ASSET) == winner
 
 
-def test_of_two_runs_that_make_a_table_the_second_is_refused(tables: Tables) -> None:
+def test_the_second_of_two_concurrent_table_creations_is_rejected(tables: Tables) -> None:
     first, second = tables.begin(ASSET, "run-1"), tables.begin(ASSET, "run-2")
     winner = commit_rows(first, "first.jpg")
     with pytest.raises(ConcurrentWriteError, match="run run-1 committed version 0"):
@@ -187,7 +187,7 @@ def test_of_two_runs_that_make_a_table_the_second_is_refused(tables: Tables) -> 
     assert tables.current(ASSET) == winner
 
 
-def test_a_commit_of_nothing_refuses_a_run_that_began_before(tables: Tables) -> None:
+def test_an_empty_commit_causes_earlier_changes_to_be_rejected(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     write = tables.begin(ASSET, "run-1")
     marker = add(tables, "erasure")
@@ -196,7 +196,7 @@ def test_a_commit_of_nothing_refuses_a_run_that_began_before(tables: Tables) -> 
     assert tables.current(ASSET) == marker
 
 
-def test_a_run_cannot_commit_twice_what_it_began_once(tables: Tables) -> None:
+def test_a_change_cannot_be_committed_twice(tables: Tables) -> None:
     write = tables.begin(ASSET, "run-1")
     first = commit_rows(write, "first.jpg")
     with pytest.raises(ConcurrentWriteError):
@@ -204,14 +204,14 @@ def test_a_run_cannot_commit_twice_what_it_began_once(tables: Tables) -> None:
     assert tables.current(ASSET) == first
 
 
-def test_a_vacuum_in_between_refuses_nobody(tables: Tables) -> None:
+def test_a_vacuum_does_not_cause_a_conflict(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     write = tables.begin(ASSET, "run-1")
     tables.vacuum(ASSET)
     assert paths_of(commit_rows(write, "new.jpg")) == ["new.jpg", "old.jpg"]
 
 
-def test_what_is_made_of_a_version_that_is_no_longer_current_is_refused(tables: Tables) -> None:
+def test_a_change_with_outdated_inputs_is_rejected(tables: Tables) -> None:
     raw = add(tables, "run-1", "a.jpg")
     assert tables.begin("mobilenet_features", "run-1", [raw]).inputs == {ASSET: raw.version}
     add(tables, "run-2", "b.jpg")
@@ -219,7 +219,7 @@ def test_what_is_made_of_a_version_that_is_no_longer_current_is_refused(tables: 
         tables.begin("mobilenet_features", "run-1", [raw])
 
 
-def test_what_a_killed_process_wrote_is_never_part_of_the_table(
+def test_files_of_a_killed_process_are_never_part_of_the_table(
     tables: Tables, tmp_path: Path
 ) -> None:
     with other_process(tmp_path / "data") as (process, name):
@@ -231,7 +231,7 @@ def test_what_a_killed_process_wrote_is_never_part_of_the_table(
 
 
 @pytest.mark.parametrize("theirs_first", [True, False])
-def test_of_two_processes_the_second_to_commit_is_refused(
+def test_the_second_of_two_processes_to_commit_is_rejected(
     tables: Tables, tmp_path: Path, theirs_first: bool
 ) -> None:
     with other_process(tmp_path / "data") as (process, _):
@@ -246,7 +246,7 @@ def test_of_two_processes_the_second_to_commit_is_refused(
     assert paths_of(tables.current(ASSET)) == ["other.jpg" if theirs_first else "ours.jpg"]
 
 
-def test_reading_what_was_never_made_names_asset_folder_and_command(tables: Tables) -> None:
+def test_reading_an_unmaterialized_asset_names_asset_folder_and_command(tables: Tables) -> None:
     with pytest.raises(NothingStoredError) as caught:
         tables.current(ASSET)
     assert str(caught.value).startswith("raw_images ")
@@ -265,7 +265,7 @@ def test_storage_of_the_first_edition_is_refused_with_the_remedy(
             read(ASSET)
 
 
-def test_a_delta_table_of_somebody_else_is_refused(tables: Tables) -> None:
+def test_a_delta_table_of_another_program_is_rejected(tables: Tables) -> None:
     write_deltalake(tables.prefix(ASSET).path, picture_rows(["a.jpg"]))
     for read in (tables.find, tables.current, lambda asset: tables.begin(asset, "run-1")):
         with pytest.raises(UnreadableVersionError, match=r"no commit of .* was made by this"):
@@ -284,7 +284,7 @@ def test_assets_do_not_see_each_other(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize("hours", [-20, 20])
-def test_a_machine_whose_clock_is_wrong_by_hours_changes_nothing_for_others(
+def test_a_wrong_clock_on_one_machine_does_not_affect_others(
     tables: Tables, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     first = add(tables, "run-1", "a.jpg")

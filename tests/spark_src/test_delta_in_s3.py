@@ -1,4 +1,4 @@
-"""Tables in a bucket: the same promises as in a folder, also on a bad day of S3's."""
+"""Tables in a bucket: the same guarantees as in a folder, even with S3 faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tables(bucket: str) -> Tables:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fails for good is tried a few times only, and at once."""
+    """Permanent failures are retried a few times only, without a pause."""
     few = {"max_retries": "4", "backoff_config.init_backoff": "1ms"}
     monkeypatch.setattr(aws_module, "_DELTA_RETRIES", few)
     monkeypatch.setattr(aws_module, "_FIRST_PAUSE_SECONDS", 0.001)
@@ -37,7 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """From now on, S3 goes by a rule."""
+    """Make S3 follow a rule from now on."""
     opened = []
 
     def start(rule: Rule) -> FaultyS3:
@@ -54,7 +54,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 class WatchedS3(FaultyS3):
-    """It keeps in mind with whose keys it was asked."""
+    """Records the access keys of requests."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
@@ -66,7 +66,7 @@ class WatchedS3(FaultyS3):
 
 
 def commits_meet(fault: Fault, times: int = 1000) -> Rule:
-    """So many commits meet a fault, everything else goes well."""
+    """A fault for the given number of commits; all other calls succeed."""
     left = [fault] * times
 
     def rule(_number: int, method: str, path: str) -> Fault | None:
@@ -88,7 +88,7 @@ def test_a_committed_version_is_the_current_one_with_its_size(tables: Tables) ->
     assert paths_of(version) == ["a.jpg", "b.jpg"]
 
 
-def test_an_empty_bucket_says_what_makes_the_asset(tables: Tables) -> None:
+def test_in_an_empty_bucket_the_error_names_the_command(tables: Tables) -> None:
     with pytest.raises(NothingStoredError, match="materialize --select"):
         tables.current(ASSET)
 
@@ -101,7 +101,7 @@ def test_the_history_lists_every_commit_the_latest_first(tables: Tables) -> None
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_of_two_runs_the_later_to_commit_fails_and_says_who_won(
+def test_the_later_of_two_commits_is_rejected_and_names_the_other_run(
     tables: Tables, is_there: bool
 ) -> None:
     if is_there:
@@ -116,7 +116,7 @@ def test_of_two_runs_the_later_to_commit_fails_and_says_who_won(
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.RESET, Fault.SLOW_DOWN])
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.usefixtures("impatient")
-def test_a_commit_that_fails_or_whose_answer_is_lost_is_made_just_once(
+def test_a_commit_with_a_fault_or_a_lost_response_is_made_exactly_once(
     tables: Tables, serve: Serve, fault: Fault, times: int
 ) -> None:
     server = serve(commits_meet(fault, times))
@@ -129,7 +129,7 @@ def test_a_commit_that_fails_or_whose_answer_is_lost_is_made_just_once(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_race_is_lost_also_where_the_answer_is_lost(tables: Tables, serve: Serve) -> None:
+def test_a_conflict_is_detected_even_if_the_response_is_lost(tables: Tables, serve: Serve) -> None:
     add(tables, "run-0", "old.jpg")
     write = tables.begin(ASSET, "run-1")
     winner = add(tables, "run-2", "quick.jpg")
@@ -140,7 +140,7 @@ def test_a_race_is_lost_also_where_the_answer_is_lost(tables: Tables, serve: Ser
 
 
 @pytest.mark.usefixtures("impatient")
-def test_where_one_call_in_eight_fails_nothing_is_lost(tables: Tables, serve: Serve) -> None:
+def test_no_commit_is_lost_when_one_call_in_eight_fails(tables: Tables, serve: Serve) -> None:
     chance = Random(7)  # noqa: S311 - no secret
     faults = (Fault.RESET, Fault.ANSWER_LOST, Fault.SLOW_DOWN)
     server = serve(lambda *_: chance.choice(faults) if chance.random() < 1 / 8 else None)
@@ -183,7 +183,7 @@ def test_a_commit_that_s3_refuses_is_reported_with_its_remedy_and_changes_nothin
 @pytest.mark.parametrize("fault", REFUSALS)
 @pytest.mark.parametrize("use", ["find", "begin", "vacuum", "drop_history"])
 @pytest.mark.usefixtures("impatient")
-def test_whatever_s3_refuses_is_reported_with_its_remedy(
+def test_every_s3_error_is_reported_with_its_remedy(
     tables: Tables, serve: Serve, fault: Fault, use: str
 ) -> None:
     add(tables, "run-0", "old.jpg")
@@ -207,7 +207,7 @@ def test_a_bucket_that_does_not_exist_is_named_with_the_remedy() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_s3_that_is_not_reached_is_reported_with_its_remedy(
+def test_an_unreachable_s3_is_reported_with_its_remedy(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -216,7 +216,7 @@ def test_an_s3_that_is_not_reached_is_reported_with_its_remedy(
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Answers as S3 does for a bucket of another region."""
+    """Responds as S3 does for a bucket in another region."""
 
     def do_GET(self) -> None:
         self.send_response(301)
@@ -239,7 +239,7 @@ def test_a_bucket_of_another_region_is_reported_with_its_remedy(
         server.shutdown()
 
 
-def test_a_long_run_commits_with_the_credentials_of_that_moment(
+def test_a_long_run_commits_with_its_current_credentials(
     tables: Tables, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(tables, "run-0", "old.jpg")
@@ -255,7 +255,7 @@ def test_a_long_run_commits_with_the_credentials_of_that_moment(
     assert server.keys == {"of-the-evening"}
 
 
-def test_without_credentials_it_is_said_how_to_sign_in(
+def test_without_credentials_the_error_explains_how_to_sign_in(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_") and "KEY" in name]:
@@ -267,7 +267,7 @@ def test_without_credentials_it_is_said_how_to_sign_in(
         tables.find(ASSET)
 
 
-def test_an_object_that_was_never_committed_is_part_of_no_version(tables: Tables) -> None:
+def test_an_uncommitted_object_is_in_no_version(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     write_rows(tables.begin(ASSET, "run-1"), "lost.jpg")
     bucket, key = tables.prefix(ASSET).bucket_and_key

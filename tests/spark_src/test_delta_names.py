@@ -1,4 +1,4 @@
-"""Folders with awkward names, on disk and in S3: tables work there, or are refused."""
+"""Folders with special characters, on disk and in S3: tables work there, or are rejected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MISREAD = ["a b#c%20[1]", "a%2Fb", "%25", "tab\there", "line\nbreak"]
 
 
 def exercise(tables: Tables) -> None:
-    """Everything that touches names: several commits, a file that goes, vacuum, a checkpoint."""
+    """All operations that use names: commits, a removed file, vacuum, a checkpoint."""
     first = add(tables, "run-1", "a.jpg")
     add(tables, "run-2", "b.jpg")
     add(tables, "run-3", "c.jpg", remove=[first.files[0].name])
@@ -63,7 +63,7 @@ def test_tables_work_under_a_prefix_of_any_common_name(bucket: str, name: str) -
 
 
 @pytest.mark.parametrize("name", [*MISREAD, "back\\slash", "not UTF-8: \udcff"])
-def test_a_folder_whose_name_delta_takes_for_another_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_whose_name_delta_misreads_is_rejected(tmp_path: Path, name: str) -> None:
     tables = Tables(Location("file", f"{tmp_path}/{name}"))
     for use in (tables.find, tables.history, lambda asset: tables.begin(asset, "run-1")):
         with pytest.raises(SettingsError, match="Set FRUITS_STORAGE to a folder without it"):
@@ -73,7 +73,7 @@ def test_a_folder_whose_name_delta_takes_for_another_is_refused(tmp_path: Path, 
 
 @pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize("name", MISREAD)
-def test_a_prefix_that_delta_takes_for_another_is_refused(name: str) -> None:
+def test_a_prefix_that_delta_misreads_is_rejected(name: str) -> None:
     with pytest.raises(SettingsError, match="Set FRUITS_STORAGE to a folder without it"):
         Tables(Location("s3", f"bucket/{name}")).begin(ASSET, "run-1")
 
@@ -81,7 +81,7 @@ def test_a_prefix_that_delta_takes_for_another_is_refused(name: str) -> None:
 def test_a_link_to_such_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a%20b").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a%20b")
-    with pytest.raises(SettingsError, match="takes '%20' in a path for something else"):
+    with pytest.raises(SettingsError, match="misreads '%20' in a path"):
         Tables(Location.parse(f"{tmp_path}/link")).begin(ASSET, "run-1")
 
 

@@ -1,4 +1,4 @@
-"""What vacuum deletes: files that nobody can want any more, and nothing else."""
+"""Vacuum deletes only files that no recent version and no active run needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def tables(tmp_path: Path) -> Tables:
 
 
 def age(folder: Path, days: float) -> None:
-    """Let every file have been written so many days ago."""
+    """Set the modification time of every file to the given number of days ago."""
     then = time.time() - days * DAY
     for path in folder.rglob("*"):
         os.utime(path, (then, then))
 
 
 def replaced(tables: Tables, monkeypatch: pytest.MonkeyPatch, days: float) -> list[Snapshot]:
-    """Four versions of one file each, each in the place of the one before; made so long ago."""
+    """Four versions with one file each, replacing the previous one; written some time ago."""
     versions: list[Snapshot] = []
     now = time.time()
     with monkeypatch.context() as patch:
@@ -56,7 +56,7 @@ def readable(version: Snapshot) -> bool:
     return all(location.exists() for location in version.locations)
 
 
-def test_after_a_week_the_files_of_the_last_two_versions_are_left(
+def test_after_a_week_the_files_of_the_last_two_versions_are_kept(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=8)
@@ -66,7 +66,7 @@ def test_after_a_week_the_files_of_the_last_two_versions_are_left(
     assert tables.current(ASSET) == versions[3]
 
 
-def test_within_a_week_every_version_is_left(
+def test_within_a_week_every_version_is_kept(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=6)
@@ -74,7 +74,7 @@ def test_within_a_week_every_version_is_left(
     assert all(readable(version) for version in versions)
 
 
-def test_versions_that_vacuum_itself_makes_do_not_count(
+def test_versions_added_by_vacuum_do_not_count(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=8)
@@ -90,7 +90,7 @@ def test_a_vacuum_works_after_the_history_was_dropped(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=8)
-    tables.vacuum(ASSET)  # two commits of Delta's, after which the checkpoint is written
+    tables.vacuum(ASSET)  # adds two Delta commits, after which the checkpoint is written
     tables.drop_history(ASSET)
     add(tables, "run-4", "4.jpg", remove=[versions[3].files[0].name])
     tables.vacuum(ASSET)
@@ -98,7 +98,7 @@ def test_a_vacuum_works_after_the_history_was_dropped(
     assert paths_of(tables.current(ASSET)) == ["4.jpg"]
 
 
-def test_what_a_run_has_written_and_not_committed_is_left_for_a_week(tables: Tables) -> None:
+def test_uncommitted_files_are_kept_for_a_week(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     dead, living = (write_rows(tables.begin(ASSET, "run-1"), f"{n}.jpg") for n in range(2))
     folder = tables.prefix(ASSET)
@@ -123,7 +123,7 @@ def test_a_half_written_file_is_deleted_after_a_week(tables: Tables, name: str) 
     assert paths_of(tables.current(ASSET)) == ["old.jpg"]
 
 
-def test_what_lies_in_a_staged_folder_is_left_committed_or_not(tables: Tables) -> None:
+def test_files_in_a_staged_folder_are_kept(tables: Tables) -> None:
     write = tables.begin(ASSET, "run-0")
     names = ("_staged/run-0/one.parquet", "_staged/run-0/two.parquet")
     files = [write_file([picture_rows(["a.jpg"])], write.folder, n, RAW_IMAGES) for n in names]
@@ -135,7 +135,7 @@ def test_what_lies_in_a_staged_folder_is_left_committed_or_not(tables: Tables) -
     assert (write.folder / names[1]).exists()
 
 
-def test_models_and_other_files_of_assets_that_are_no_tables_are_left(
+def test_files_of_assets_that_are_not_tables_are_kept(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tables.prefix("mobilenet_model") / "model.tflite"
@@ -148,7 +148,7 @@ def test_models_and_other_files_of_assets_that_are_no_tables_are_left(
     assert model.read() == b"weights"
 
 
-def test_a_version_that_vacuum_could_not_delete_from_again_is_whole(
+def test_a_version_is_complete_after_a_second_vacuum(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = replaced(tables, monkeypatch, days=8)
@@ -157,7 +157,7 @@ def test_a_version_that_vacuum_could_not_delete_from_again_is_whole(
     assert readable(versions[3])
 
 
-def test_each_tenth_commit_tidies_up(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tenth_commit_runs_a_vacuum(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = replaced(tables, monkeypatch, days=8)
     while tables.current(ASSET).version < VACUUM_INTERVAL:
         assert readable(versions[0])
@@ -168,12 +168,12 @@ def test_each_tenth_commit_tidies_up(tables: Tables, monkeypatch: pytest.MonkeyP
     assert readable(versions[3])
 
 
-def test_a_table_that_was_never_made_is_left_alone(tables: Tables, tmp_path: Path) -> None:
+def test_a_missing_table_is_not_created(tables: Tables, tmp_path: Path) -> None:
     tables.vacuum(ASSET)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_goes_on_while_another_vacuums_commits_what_it_wrote(tables: Tables) -> None:
+def test_a_run_can_commit_its_files_after_a_concurrent_vacuum(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     write = tables.begin(ASSET, "run-1")
     file = write_rows(write, "new.jpg")

@@ -1,4 +1,4 @@
-"""The examples in docstrings, which the documentation site shows, are true."""
+"""The examples in docstrings, which are shown on the documentation site, are correct."""
 
 from __future__ import annotations
 

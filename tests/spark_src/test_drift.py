@@ -1,4 +1,4 @@
-"""New images are compared with those that the model knew: chance is no drift."""
+"""New images are compared with the fitted ones; random variation is not reported as drift."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.spark_src.vectors import Row, VectorStorage
 COMPONENTS = 5
 BASIS = np.linalg.qr(np.random.default_rng(9).normal(size=(1280, COMPONENTS)))[0].T
 KEEP = FitSettings(COMPONENTS, 0.1, refit_share=1)
-"""However many images are new."""
+"""Settings that never refit because of new images."""
 
 
 def vector(path: str, what: str) -> NDArray[np.float32]:
@@ -63,20 +63,20 @@ def fitted_on_300(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def storage(spark: SparkSession, fitted_on_300: Path, tmp_path: Path) -> VectorStorage:
-    """One whose PCA was fitted on 300 familiar images; 60 of another split are known, too."""
+    """A storage with a PCA fitted on 300 familiar images, and 60 images of another split."""
     shutil.copytree(fitted_on_300, tmp_path / "storage")
     return VectorStorage.in_folder(spark, tmp_path / "storage")
 
 
 def refreshed(storage: VectorStorage, *came: list[Row], settings: FitSettings = KEEP) -> Fit:
-    """PCA after these images came, each list in a file of its own."""
+    """PCA after these images were added, one file per list."""
     known = storage.tables.current("mobilenet_features")
     storage.features({f"came-{len(known.files)}-{n}": rows for n, rows in enumerate(came)})
     return storage.refresh_pca(settings)[0]
 
 
 def measured(storage: VectorStorage, *came: list[Row]) -> DriftStatistics:
-    """What the current version of `pca_model` says after these images came."""
+    """Drift statistics of `pca_model` after these images were added."""
     refreshed(storage, *came)
     found = model_of(storage).typed(PcaModelStatistics)
     assert found.drift is not None, found.drift_note
@@ -88,12 +88,12 @@ def model_of(storage: VectorStorage) -> Snapshot:
 
 
 def folder_of_model(storage: VectorStorage) -> Location:
-    """Where the files of the current model are."""
+    """The folder of the current model."""
     return model_of(storage).data_location
 
 
 def paths_of(storage: VectorStorage, found: DriftStatistics) -> list[str]:
-    """The images that file and row name."""
+    """The images at these files and rows."""
     folder = storage.tables.current("mobilenet_features").location
     return [
         read_columns([folder / file], ["path"])["path"][number].as_py()
@@ -109,7 +109,7 @@ def test_images_like_the_old_ones_are_familiar(storage: VectorStorage) -> None:
     assert found.shift < 0.5
 
 
-def test_images_with_much_that_the_components_cannot_say_are_not(storage: VectorStorage) -> None:
+def test_images_with_large_residuals_are_not_familiar(storage: VectorStorage) -> None:
     strange = images(range(10), "strange")
     found = measured(storage, images(range(300, 340)), strange)
     assert found.new_images == 50
@@ -138,13 +138,13 @@ def test_the_worst_images_are_kept_as_file_and_row_and_no_path_is_in_the_log(
     assert b"jpg" not in json.dumps(record).encode()
 
 
-def test_one_image_of_something_else_among_many_is_seen(storage: VectorStorage) -> None:
+def test_one_unlike_image_among_many_is_detected(storage: VectorStorage) -> None:
     found = measured(storage, images(range(300, 340)), images(range(1), "strange"))
     assert not found.familiar
     assert paths_of(storage, found)[0] == "Training/strange 0000.jpg"
 
 
-def test_more_beyond_the_end_than_chance_explains_is_seen_though_none_is_far_beyond(
+def test_too_many_residuals_above_the_tail_threshold_are_detected(
     storage: VectorStorage,
 ) -> None:
     features = storage.tables.current("mobilenet_features")
@@ -160,13 +160,13 @@ def test_more_beyond_the_end_than_chance_explains_is_seen_though_none_is_far_bey
     assert not slight.familiar
 
 
-def test_images_that_lie_elsewhere_within_the_components_are_not(storage: VectorStorage) -> None:
+def test_images_with_shifted_components_are_not_familiar(storage: VectorStorage) -> None:
     found = measured(storage, images(range(40), "far"))
     assert found.shift > drift.MAX_SHIFT_DEVIATIONS
     assert not found.familiar
 
 
-def test_the_shift_alone_is_enough(storage: VectorStorage) -> None:
+def test_a_shift_alone_is_detected(storage: VectorStorage) -> None:
     features = storage.features({"far": images(range(40), "far")})
     known, pca = drift.load(folder_of_model(storage)), fit.load_current(model_of(storage))
     assert known is not None
@@ -180,7 +180,7 @@ def test_the_shift_alone_is_enough(storage: VectorStorage) -> None:
     assert drift.compare(came, features, pca, varied).familiar
 
 
-def test_the_fit_before_is_what_counts_also_when_pca_is_fitted_again(
+def test_drift_is_measured_against_the_previous_fit_even_after_a_refit(
     storage: VectorStorage,
 ) -> None:
     found = refreshed(storage, images(range(30), "strange"))
@@ -190,18 +190,20 @@ def test_the_fit_before_is_what_counts_also_when_pca_is_fitted_again(
     assert known.drift.new_images == 30
 
 
-def test_after_a_new_fit_what_was_strange_is_familiar(storage: VectorStorage) -> None:
+def test_after_a_refit_the_images_are_familiar(storage: VectorStorage) -> None:
     refreshed(storage, images(range(200), "strange"))
     assert measured(storage, images(range(200, 220), "strange")).familiar
 
 
-def test_the_fit_before_counts_also_when_a_new_fit_was_asked_for(storage: VectorStorage) -> None:
+def test_drift_is_measured_against_the_previous_fit_when_a_refit_is_requested(
+    storage: VectorStorage,
+) -> None:
     found = refreshed(storage, images(range(30), "strange"), settings=replace(KEEP, refit=True))
-    assert "a new fit was asked for" in found.description
+    assert "a new fit was requested" in found.description
     assert found.drift is not None and not found.drift.familiar
 
 
-def test_an_image_of_another_content_under_an_old_path_came(storage: VectorStorage) -> None:
+def test_an_image_with_new_content_under_an_old_path_is_new(storage: VectorStorage) -> None:
     changed = [row(f"Training/familiar {number:04}.jpg", "strange") for number in range(4)]
     storage.features({"changed": [*changed, *images(range(4, 100))]}, ["0"])
     found, _ = storage.refresh_pca(KEEP)
@@ -210,8 +212,8 @@ def test_an_image_of_another_content_under_an_old_path_came(storage: VectorStora
     assert sorted(paths_of(storage, found.drift)) == sorted(row["path"] for row in changed)
 
 
-def test_the_reference_is_of_images_that_were_left_out(spark: SparkSession, tmp_path: Path) -> None:
-    """Images that a model was fitted on fit it too well, above all where they are few."""
+def test_the_reference_uses_held_out_images(spark: SparkSession, tmp_path: Path) -> None:
+    """Residuals of fitted images are too small, especially with few images."""
     few = VectorStorage.in_folder(spark, tmp_path)
     few.features({"all": images(range(120))})
     fitted, _ = few.refresh_pca(KEEP)
@@ -232,20 +234,20 @@ def test_without_new_images_or_an_earlier_fit_there_is_nothing_to_compare(
 ) -> None:
     known = storage.tables.current("pca_model").typed(PcaModelStatistics)
     assert known.drift is None
-    assert known.drift_note == "no PCA was fitted before the last images came"
+    assert known.drift_note == "there is no PCA model from before the new images"
     found = refreshed(storage, images(range(60, 70), split="Test"))
     assert found.drift is None
-    assert found.drift_note == "no image came since the PCA before was fitted"
+    assert found.drift_note == "no image was added since the previous fit"
 
 
-def test_where_it_is_not_known_which_images_came_nothing_is_compared(
+def test_nothing_is_compared_if_the_new_images_are_unknown(
     storage: VectorStorage,
 ) -> None:
     now = storage.features({"rewritten": images(range(110))}, ["0"])
     Path(now.location.path, "0.parquet").unlink()
     found, _ = storage.refresh_pca(KEEP)
     assert found.drift is None
-    assert found.drift_note.startswith("it is not known which images came")
+    assert found.drift_note.startswith("it is not known which images were added")
 
 
 def test_features_of_another_model_are_not_compared(storage: VectorStorage) -> None:
@@ -269,7 +271,7 @@ def test_a_damaged_reference_is_named(storage: VectorStorage) -> None:
         drift.load(folder)
 
 
-def test_of_many_images_few_are_read_from_few_files_of_everywhere() -> None:
+def test_few_evenly_spread_images_and_files_are_read() -> None:
     files = np.repeat(np.arange(100, dtype=np.int32), 500)
     rows = pa.table({"file": files, "row": np.tile(np.arange(500, dtype=np.int32), 100)})
     chosen = drift._spread(rows, 100).to_pandas()
@@ -278,7 +280,7 @@ def test_of_many_images_few_are_read_from_few_files_of_everywhere() -> None:
     assert (chosen["file"].min(), chosen["file"].max()) == (0, 99)
 
 
-def test_the_chance_is_that_of_drawing_old_and_new_alike() -> None:
+def test_the_chance_is_hypergeometric() -> None:
     assert chance(0, 50, 3, 300) == 1
     assert chance(1, 1, 1, 9) == pytest.approx(1 / 10)
     assert chance(2, 2, 1, 2) == pytest.approx(2 / 4 * 1 / 3)

@@ -1,4 +1,4 @@
-"""Embedding a single picture gives the values in the tables, or the rejection reason of ingest."""
+"""A single embedded picture has the same numbers, or rejection reason, as in the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spark_src.images.rejection import Limits
 from spark_src.images.validate import DEFAULT_LIMITS
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
-from spark_src.tables.vectors import matrix_of
+from spark_src.tables.vectors import to_matrix
 from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 Rows = dict[str, NDArray[np.float32]]
@@ -33,15 +33,15 @@ Rows = dict[str, NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def features(sample_version: Snapshot) -> Rows:
-    """Features of the pipeline by path."""
+    """Features of the batch by path."""
     table = table_of(sample_version)
-    matrix = matrix_of(pa.concat_arrays(table["features"].chunks))
+    matrix = to_matrix(pa.concat_arrays(table["features"].chunks))
     return dict(zip(table["path"].to_pylist(), matrix, strict=True))
 
 
 @pytest.fixture(scope="module")
 def pca(features: Rows, mobilenet: MobilenetModel) -> PcaModel:
-    """PCA fitted on the sample."""
+    """PCA fitted on the whole sample."""
     return fit_sums(Sums.from_features(np.stack(list(features.values()))), 50, mobilenet.sha256)
 
 
@@ -59,7 +59,7 @@ def rotated(picture: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_single_picture_has_the_components_of_its_row(
+def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
     sample: Path, features: Rows, mobilenet: MobilenetModel, pca: PcaModel
 ) -> None:
     for path in sorted(features)[::8]:
@@ -69,7 +69,7 @@ def test_a_single_picture_has_the_components_of_its_row(
         np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
 
 
-def test_a_rotated_photo_with_metadata_has_the_same_components(
+def test_a_rotated_photo_with_metadata_has_the_numbers_of_its_row(
     spark: SparkSession, mobilenet: MobilenetModel, pca: PcaModel, picture: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -94,7 +94,7 @@ def test_a_rotated_photo_with_metadata_has_the_same_components(
         (lambda picture: picture.replace(b"\xff\xc4", b"\xff\xc8"), "broken"),
     ],
 )
-def test_a_picture_that_ingest_rejects_is_refused_for_the_same_reason(
+def test_files_that_ingest_rejects_are_rejected_for_the_same_reason(
     change: Callable[[bytes], bytes],
     reason: str,
     picture: bytes,
@@ -110,9 +110,7 @@ def test_a_picture_that_ingest_rejects_is_refused_for_the_same_reason(
     assert row["detail"] in str(caught.value)
 
 
-def test_the_limits_are_those_of_ingest(
-    picture: bytes, mobilenet: MobilenetModel, pca: PcaModel
-) -> None:
+def test_limits_are_ingests_own(picture: bytes, mobilenet: MobilenetModel, pca: PcaModel) -> None:
     with pytest.raises(UnusablePictureError) as caught:
         embed(picture, mobilenet, pca, Limits(max_pixels=9_999))
     assert caught.value.reason == "too_many_pixels"
@@ -125,7 +123,7 @@ def test_a_pca_of_another_models_features_is_refused(
         embed(picture, mobilenet, replace(pca, model_sha256="0" * 64))
 
 
-def test_the_model_can_be_given_as_bytes_and_is_loaded_once(
+def test_a_model_can_be_given_as_bytes_and_is_loaded_once(
     picture: bytes,
     mobilenet: MobilenetModel,
     pca: PcaModel,

@@ -1,4 +1,4 @@
-"""What Spark finds in its environment, and how many workers a machine gets."""
+"""Spark's environment variables, and the number of workers per machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_src.spark.environment import is_utf8_locale, take_out_foreign
+from spark_src.spark.environment import is_utf8_locale, remove_foreign_variables
 from spark_src.spark.resources import Machine, available_cores, available_memory
 
 GIB = 2**30
@@ -28,19 +28,19 @@ GIB = 2**30
         "CLASSPATH",
     ],
 )
-def test_variables_of_another_spark_are_taken_out_and_named(name: str) -> None:
+def test_variables_of_another_spark_are_removed_and_named(name: str) -> None:
     environment = {name: "/opt/other", "PATH": "/bin", "FRUITS_STORAGE": "data"}
-    assert list(take_out_foreign(environment)) == [name]
+    assert list(remove_foreign_variables(environment)) == [name]
     assert environment == {"PATH": "/bin", "FRUITS_STORAGE": "data"}
 
 
-def test_of_javas_options_the_properties_stay_and_switches_of_other_javas_go() -> None:
+def test_java_properties_are_kept_and_other_java_options_removed() -> None:
     environment = {
         "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=proxy -XX:+UseConcMarkSweepGC",
         "_JAVA_OPTIONS": "-Xmx64m",
         "JDK_JAVA_OPTIONS": "-Da=b",
     }
-    found = list(take_out_foreign(environment))
+    found = list(remove_foreign_variables(environment))
     assert found == ["a part of JAVA_TOOL_OPTIONS", "a part of _JAVA_OPTIONS"]
     assert environment == {
         "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=proxy",
@@ -55,11 +55,11 @@ def test_of_javas_options_the_properties_stay_and_switches_of_other_javas_go() -
         ({"LANG": "C"}, False),
         ({"LANG": "POSIX", "LC_CTYPE": "C.UTF-8"}, True),
         ({"LANG": "C.UTF-8", "LC_ALL": "C"}, False),
-        ({"LC_ALL": "de_XX.UTF-8"}, False),  # no machine has it
+        ({"LC_ALL": "de_XX.UTF-8"}, False),  # not installed anywhere
         ({"LC_ALL": "C.utf8"}, True),
     ],
 )
-def test_a_locale_is_utf_8_where_the_machine_has_it(
+def test_a_utf_8_locale_must_be_installed(
     variables: dict[str, str], utf8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
@@ -88,7 +88,7 @@ def test_workers_follow_cores_and_memory(
     assert (machine.workers, machine.driver_memory // 2**20) == (workers, heap_mib)
 
 
-def test_cores_are_those_that_the_process_may_use() -> None:
+def test_only_cores_available_to_the_process_count() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -107,7 +107,7 @@ def test_cores_are_those_that_the_process_may_use() -> None:
         ({"memory.max": str(2**62)}, 8 * GIB),
     ],
 )
-def test_memory_is_the_containers_where_that_is_less(
+def test_the_containers_memory_limit_is_used_if_it_is_lower(
     limits: dict[str, str], expected: int, tmp_path: Path
 ) -> None:
     meminfo = tmp_path / "meminfo"

@@ -1,6 +1,6 @@
-"""What has to be computed is what no run has computed, and every row gets its own picture's vector.
+"""Only features that no run has computed are planned, and every row gets its own vector.
 
-The vectors here tell from which picture they are; what the network computes is tested elsewhere.
+The vectors here identify their picture; the network's output is tested elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.spark_src.marked_features import Features, compute_task, jpeg
 
 @pytest.fixture
 def features(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Features:
-    """Twelve different pictures, three a file."""
+    """Twelve different pictures, three per file."""
     monkeypatch.setattr(ingest_plan, "MIN_ROWS", 3)
     made = Features(spark, tables_in(tmp_path / "storage"), tmp_path / "in")
     for number in range(12):
@@ -44,7 +44,7 @@ def test_the_first_run_computes_each_picture_and_the_next_one_none(features: Fea
     assert again.is_empty
 
 
-def test_new_pictures_alone_are_computed_and_the_files_that_are_there_stay(
+def test_only_new_pictures_are_computed_and_existing_files_kept(
     features: Features,
 ) -> None:
     _, first = features.refresh()
@@ -54,7 +54,7 @@ def test_new_pictures_alone_are_computed_and_the_files_that_are_there_stay(
     assert set(first.files) < set(second.files)
 
 
-def test_pictures_that_went_are_gone_and_those_beside_them_are_not_computed_again(
+def test_removed_pictures_do_not_cause_their_neighbours_to_be_recomputed(
     features: Features,
 ) -> None:
     _, first = features.refresh()
@@ -64,7 +64,7 @@ def test_pictures_that_went_are_gone_and_those_beside_them_are_not_computed_agai
     assert len(set(first.files) - set(second.files)) == 1
 
 
-def test_a_picture_that_moved_is_not_computed_again(features: Features) -> None:
+def test_a_moved_picture_is_not_recomputed(features: Features) -> None:
     features.refresh()
     (features.source / "A").rename(features.source / "moved")
     plan, _ = features.refresh()
@@ -82,7 +82,7 @@ def test_the_same_picture_under_several_paths_is_computed_once_in_one_run(
     assert made.rows == 25
 
 
-def test_a_new_copy_of_a_picture_that_is_known_is_not_computed(features: Features) -> None:
+def test_a_copy_of_a_known_picture_is_not_computed(features: Features) -> None:
     features.refresh()
     features.put("B/copy.jpg", jpeg(60))
     plan, _ = features.refresh()
@@ -100,7 +100,7 @@ def test_the_same_content_in_another_orientation_is_another_picture(features: Fe
     assert counts(plan) == (1, 12, 0)
 
 
-def test_files_that_were_merged_are_not_computed_again(
+def test_merged_files_are_not_recomputed(
     features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest_plan, "MIN_ROWS", 3)
@@ -114,27 +114,27 @@ def test_files_that_were_merged_are_not_computed_again(
     assert table_of(made).num_rows == 16
 
 
-def test_features_of_another_model_are_computed_again_and_the_plan_says_so(
+def test_features_of_another_model_are_recomputed_with_a_note(
     features: Features,
 ) -> None:
     _, made = features.refresh()
     plan = features.plan(model="another model's digest")
     assert counts(plan) == (12, 0, 0)
     assert set(plan.removed) == set(made.files)
-    assert "was made by another model" in str(plan)
+    assert "was computed by another model" in str(plan)
 
 
-def test_features_of_other_pixels_are_computed_again_and_the_plan_says_so(
+def test_features_of_other_pixels_are_recomputed_with_a_note(
     features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features.refresh()
     monkeypatch.setattr("spark_src.features.plan.PIXELS", "other pixels")
     plan = features.plan()
     assert counts(plan) == (12, 0, 0)
-    assert "saw other pixels" in str(plan)
+    assert "used other pixels" in str(plan)
 
 
-def test_all_are_computed_again_where_that_is_asked_for_and_kept_afterwards(
+def test_all_features_can_be_recomputed_on_request(
     features: Features,
 ) -> None:
     _, first = features.refresh()
@@ -145,7 +145,7 @@ def test_all_are_computed_again_where_that_is_asked_for_and_kept_afterwards(
     assert features.plan().is_empty
 
 
-def test_whole_files_of_a_killed_run_are_adopted_where_they_lie(features: Features) -> None:
+def test_complete_files_of_a_killed_run_are_adopted_in_place(features: Features) -> None:
     plan = features.plan()
     finished = features.compute(plan, plan.computations[:2])
     again, made = features.refresh()
@@ -154,9 +154,7 @@ def test_whole_files_of_a_killed_run_are_adopted_where_they_lie(features: Featur
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "of another length"])
-def test_a_file_of_a_killed_run_that_is_not_whole_is_not_adopted(
-    features: Features, damage: str
-) -> None:
+def test_an_incomplete_file_of_a_killed_run_is_not_adopted(features: Features, damage: str) -> None:
     plan = features.plan()
     (file,) = features.compute(plan, plan.computations[:1])
     path = Path(features.tables.prefix("mobilenet_features").path, file.name)
@@ -169,7 +167,7 @@ def test_a_file_of_a_killed_run_that_is_not_whole_is_not_adopted(
     assert counts(again) == (12, 0, 0)
 
 
-def test_single_pictures_that_a_killed_run_has_staged_are_not_computed_again(
+def test_pictures_staged_by_a_killed_run_are_not_recomputed(
     features: Features,
 ) -> None:
     features.put("A/00 again.jpg", jpeg(0))
@@ -183,7 +181,7 @@ def test_single_pictures_that_a_killed_run_has_staged_are_not_computed_again(
     assert not Path(features.tables.prefix("mobilenet_features").path, STAGED).exists()
 
 
-def test_a_staged_file_that_is_cut_short_is_of_no_use(features: Features) -> None:
+def test_a_truncated_staged_file_is_ignored(features: Features) -> None:
     features.put("A/00 again.jpg", jpeg(0))
     plan = features.plan()
     (staged,) = (file for file in features.compute(plan) if file.name.startswith(STAGED))
@@ -193,7 +191,7 @@ def test_a_staged_file_that_is_cut_short_is_of_no_use(features: Features) -> Non
     assert again.n_computed == staged.rows
 
 
-def test_what_is_staged_stays_as_it_is_when_more_of_its_file_has_to_be_computed(
+def test_staged_files_are_not_overwritten_when_more_rows_are_computed(
     features: Features,
 ) -> None:
     shutil.rmtree(features.source)
@@ -217,7 +215,7 @@ def change_something(features: Features, dice: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_changes_and_killed_runs_every_row_has_its_own_pictures_vector(
+def test_after_changes_and_killed_runs_every_row_has_its_own_vector(
     features: Features, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(ingest_plan, "MAX_SMALL_FILES", 3)
@@ -235,7 +233,7 @@ def test_after_any_changes_and_killed_runs_every_row_has_its_own_pictures_vector
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "mobilenet_features"])
-def test_a_table_that_another_program_has_compacted_costs_no_computation(
+def test_a_table_compacted_by_another_program_is_not_recomputed(
     features: Features, asset: str
 ) -> None:
     features.refresh()

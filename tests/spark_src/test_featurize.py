@@ -1,4 +1,4 @@
-"""Features are Keras's, whatever the files and batches they are computed in."""
+"""Features equal those of Keras, regardless of files and batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from spark_src.errors import UnreadableVersionError
 from spark_src.features import incremental
 from spark_src.features import inference as features_module
-from spark_src.features.inference import Engine, engine_of_this_worker, features_of
+from spark_src.features.inference import Engine, compute_features, worker_engine
 from spark_src.features.model import MobilenetModel, keras_model
 from spark_src.features.plan import plan_features
 from spark_src.images import plan as ingest_plan
@@ -37,7 +37,7 @@ def model(spark: SparkSession, mobilenet: MobilenetModel) -> Broadcast[bytes]:
 
 @pytest.fixture(scope="module")
 def stored(sample_version: Snapshot) -> dict[str, bytes]:
-    """The sample's features by path, as bytes: equal only where every bit is."""
+    """The sample's features by path, as bytes, for an exact comparison."""
     return bytes_by_path(sample_version)
 
 
@@ -83,7 +83,7 @@ def test_features_of_real_pictures_are_keras_features(
 
 
 @pytest.mark.parametrize(("rows_per_file", "files"), [(40, 1), (6, 7)])
-def test_features_are_the_same_to_the_bit_however_the_pictures_are_spread(
+def test_features_do_not_depend_on_the_distribution_of_pictures(
     spark: SparkSession,
     sample: Path,
     mobilenet: MobilenetModel,
@@ -109,12 +109,12 @@ def test_features_are_the_same_to_the_bit_in_batches_of_any_size(
     some: pa.RecordBatch, engine: Engine, stored: dict[str, bytes], size: int
 ) -> None:
     batches = [some.slice(start, size) for start in range(0, 40, size)]
-    features = np.concatenate([features_of(batch, engine) for batch in batches])
+    features = np.concatenate([compute_features(batch, engine) for batch in batches])
     paths = some["path"].to_pylist()
     assert [row.tobytes() for row in features] == [stored[path] for path in paths]
 
 
-def test_every_picture_that_is_computed_is_counted_as_done(
+def test_every_computed_picture_is_counted(
     spark: SparkSession, sample_raw: Snapshot, mobilenet: MobilenetModel, tmp_path: Path
 ) -> None:
     write = tables_in(tmp_path).begin("mobilenet_features", "run-1")
@@ -128,7 +128,7 @@ def test_the_orientation_of_a_row_is_applied(some: pa.RecordBatch, engine: Engin
     one = some.slice(0, 1)
     column = one.schema.get_field_index("orientation")
     turned = one.set_column(column, "orientation", pa.array([3], pa.int32()))
-    assert (features_of(one, engine) != features_of(turned, engine)).any()
+    assert (compute_features(one, engine) != compute_features(turned, engine)).any()
 
 
 def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
@@ -137,12 +137,12 @@ def test_a_stored_picture_that_cannot_be_decoded_is_named_with_the_remedy(
     column = some.schema.get_field_index("content")
     damaged = some.slice(0, 1).set_column(column, "content", pa.array([b"\xff\xd8damaged"]))
     with pytest.raises(UnreadableVersionError, match="--select raw_images") as caught:
-        features_of(damaged, engine)
+        compute_features(damaged, engine)
     assert some["path"][0].as_py() in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_picture_has_the_same_features_alone_and_in_company(engine: Engine, count: int) -> None:
+def test_a_picture_has_the_same_features_alone_and_in_a_batch(engine: Engine, count: int) -> None:
     pictures = noise(count)
     together = engine.features(pictures)
     alone = np.concatenate([engine.features(pictures[[index]]) for index in range(count)])
@@ -150,7 +150,7 @@ def test_a_picture_has_the_same_features_alone_and_in_company(engine: Engine, co
     np.testing.assert_array_equal(together, alone)
 
 
-def test_features_once_given_are_not_overwritten_by_the_next_pictures(engine: Engine) -> None:
+def test_returned_features_are_not_overwritten_by_later_calls(engine: Engine) -> None:
     first = engine.features(noise(2))
     kept = first.copy()
     engine.features(noise(4)[2:])
@@ -161,7 +161,7 @@ def test_a_worker_loads_the_engine_once_and_keeps_it_over_jobs(
     spark: SparkSession, model: Broadcast[bytes]
 ) -> None:
     def count_uses(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        engine = engine_of_this_worker(model, "loaded once")
+        engine = worker_engine(model, "loaded once")
         engine.uses = getattr(engine, "uses", 0) + 1  # type: ignore[attr-defined]
         for _ in batches:
             pass
@@ -178,18 +178,18 @@ def test_a_worker_loads_the_engine_once_and_keeps_it_over_jobs(
     ]
 
 
-def test_another_model_takes_the_place_of_the_one_before(
+def test_another_model_replaces_the_loaded_one(
     model: Broadcast[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "_engines", {})
-    first = engine_of_this_worker(model, "one")
-    assert engine_of_this_worker(model, "one") is first
-    assert engine_of_this_worker(model, "two") is not first
-    assert engine_of_this_worker(model, "one") is not first
+    first = worker_engine(model, "one")
+    assert worker_engine(model, "one") is first
+    assert worker_engine(model, "two") is not first
+    assert worker_engine(model, "one") is not first
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1280), (0, 5)])
-def test_a_matrix_becomes_a_list_a_row(shape: tuple[int, int]) -> None:
+def test_a_matrix_becomes_one_list_per_row(shape: tuple[int, int]) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
     assert float_lists(values).to_pylist() == values.tolist()
     assert float_lists(np.asfortranarray(values)).to_pylist() == values.tolist()

@@ -1,4 +1,4 @@
-"""Commits that other programs make to our tables: what they may do, and what is refused."""
+"""Commits of other programs to this project's tables: which are tolerated or rejected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def foreign(tables: Tables) -> DeltaTable:
     return DeltaTable(tables.prefix(ASSET).path)
 
 
-def test_a_table_that_was_compacted_and_vacuumed_is_the_same_and_goes_on(tables: Tables) -> None:
+def test_a_compacted_and_vacuumed_table_stays_usable(tables: Tables) -> None:
     version = tables.current(ASSET).version
     foreign(tables).optimize.compact()
     foreign(tables).vacuum(0, dry_run=False, enforce_retention_duration=False)
@@ -50,16 +50,16 @@ def test_a_run_that_began_before_a_compaction_is_refused(tables: Tables, removes
     assert add(tables, "run-4", "a/3.jpg").rows == 3
 
 
-def test_rows_that_were_deleted_are_missed_and_the_remedy_brings_them_back(tables: Tables) -> None:
+def test_rows_deleted_by_others_are_detected_and_the_remedy_restores_them(tables: Tables) -> None:
     foreign(tables).delete("path = 'a/2.jpg'")
     with pytest.raises(UnreadableVersionError, match="another program has changed rows") as raised:
         tables.current(ASSET)
     command = str(raised.value).split("`")[1]
-    eval(command, {"DeltaTable": DeltaTable})  # noqa: S307 - what the error tells to do
+    eval(command, {"DeltaTable": DeltaTable})  # noqa: S307 - the remedy in the error
     assert paths_of(tables.current(ASSET)) == ["a/1.jpg", "a/2.jpg"]
     assert add(tables, "run-3", "a/3.jpg").rows == 3
 
 
-def test_a_column_that_was_added_is_no_obstacle(tables: Tables) -> None:
+def test_a_column_added_by_others_is_ignored(tables: Tables) -> None:
     foreign(tables).alter.add_columns([Field("remark", PrimitiveType("string"))])
     assert paths_of(add(tables, "run-3", "a/3.jpg")) == ["a/1.jpg", "a/2.jpg", "a/3.jpg"]

@@ -1,4 +1,4 @@
-"""New features cost what new pictures cost: the rest is carried over, or resumed, to the bit."""
+"""Only features of new pictures are computed; others are carried over or resumed exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import open_parquet, write_file
 from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
 from spark_src.tables.statistics import FeaturesStatistics
-from spark_src.tables.vectors import float_lists, matrix_of
+from spark_src.tables.vectors import float_lists, to_matrix
 from tests.pipeline import featurize, ingest, rows_by_path, table_of, tables_in
 
 LABELS = ("Apple Golden 1", "Tomato 2")
@@ -30,7 +30,7 @@ LABELS = ("Apple Golden 1", "Tomato 2")
 
 @pytest.fixture
 def source(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """40 of the sample's 240 pictures, of which ingest makes four files."""
+    """40 of the sample's 240 pictures, which ingest writes to four files."""
     monkeypatch.setattr(ingest_plan, "MIN_ROWS", 10)
     for label in LABELS:
         shutil.copytree(sample / "Test" / label, tmp_path / "in" / "Test" / label)
@@ -44,7 +44,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @pytest.fixture
 def refresh(spark: SparkSession, tables: Tables, source: Path, mobilenet: MobilenetModel) -> Any:
-    """Ingest and features, one after the other."""
+    """Runs ingest and features."""
 
     def run() -> tuple[FeaturesPlan, Snapshot]:
         raw = ingest(spark, tables, source).raw
@@ -74,7 +74,7 @@ def statistics_of(features: Snapshot) -> tuple[int, int, int]:
 
 
 def files_under(tables: Tables) -> dict[str, tuple[int, bytes]]:
-    """Every file of the storage, the log's too: when it was written and what is in it."""
+    """Modification time and content of every file in the storage, including logs."""
     files = [path for path in Path(tables.root.path).rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -117,15 +117,13 @@ def test_the_table_has_its_columns_and_the_rows_of_raw_images_in_their_order(
     assert table_of(features).select(keys).equals(raw.select(keys))
 
 
-def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
-    refresh: Any, source: Path
-) -> None:
+def test_statistics_cover_the_whole_table(refresh: Any, source: Path) -> None:
     refresh()
     (source / "Test" / "Tomato 2").rename(source / "Test" / "Tomato 3")
     shutil.copytree(source / "Test" / LABELS[0], source / "Training" / LABELS[0])
     _, features = refresh()
     known = features.typed(FeaturesStatistics)
-    values = matrix_of(table_of(features)["features"].combine_chunks()).astype(np.float64)
+    values = to_matrix(table_of(features)["features"].combine_chunks()).astype(np.float64)
     norms = np.abs(values).sum(axis=1)
     assert statistics_of(features) == (0, 60, 0)
     assert known.splits == {"Test": 40, "Training": 20}
@@ -136,7 +134,7 @@ def test_statistics_tell_lengths_values_and_splits_of_the_whole_table(
     assert known.vectors.largest_norm == pytest.approx(norms.max())
 
 
-def test_after_pictures_came_went_moved_and_doubled_every_row_has_its_bits(
+def test_after_adding_removing_moving_and_copying_pictures_every_row_has_its_own_features(
     refresh: Any, source: Path, sample: Path, sample_version: Snapshot
 ) -> None:
     refresh()
@@ -155,7 +153,7 @@ def test_after_pictures_came_went_moved_and_doubled_every_row_has_its_bits(
     assert found == of_the_sample(sample_version, list(origin.values()))
 
 
-def test_what_an_interrupted_run_had_finished_is_not_done_again(
+def test_work_of_an_interrupted_run_is_not_repeated(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -187,7 +185,7 @@ def test_a_damaged_file_of_the_current_version_is_named_and_not_carried_over(
     assert tables.current("mobilenet_features") == made
 
 
-def test_pictures_that_are_gone_when_their_features_are_computed_are_missed(
+def test_missing_pictures_are_detected(
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
     mobilenet: MobilenetModel,
@@ -215,11 +213,11 @@ def rewritten(write: TableWrite, file: DataFile, **columns: pa.Array) -> None:
         ({"features": float_lists(np.full((10, 1280), np.nan, np.float32))}, "10 rows have NaN"),
         ({"features": float_lists(np.ones((10, 1279), np.float32))}, "not 1,280"),
         ({"features": pa.nulls(10, pa.list_(pa.float32()))}, "10 rows have no vector"),
-        ({"model_sha256": pa.array(["another"] * 10)}, "models, or another"),
+        ({"model_sha256": pa.array(["another"] * 10)}, "models; only"),
     ],
     ids=["not numbers", "too short", "none", "of another model"],
 )
-def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew(
+def test_invalid_features_are_rejected_before_the_commit_and_recomputed(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -239,7 +237,7 @@ def test_features_that_are_not_sound_are_refused_before_the_commit_and_made_anew
     assert made.typed(FeaturesStatistics).vectors.not_finite == 0
 
 
-def test_vectors_that_are_all_the_same_are_refused_before_the_commit_and_made_anew(
+def test_identical_vectors_are_rejected_before_the_commit_and_recomputed(
     refresh: Any,
     spark: SparkSession,
     planned: tuple[TableWrite, FeaturesPlan],
@@ -250,7 +248,7 @@ def test_vectors_that_are_all_the_same_are_refused_before_the_commit_and_made_an
     new = compute(spark, write, plan, mobilenet)
     for file in new:
         rewritten(write, file, features=float_lists(np.ones((file.rows, 1280), np.float32)))
-    with pytest.raises(AuditError, match="each of 40 images has the same vector"):
+    with pytest.raises(AuditError, match="all 40 images have the same vector"):
         incremental.audit(lambda: spark, plan, new, write)
     assert tables.find("mobilenet_features") is None
     _, made = refresh()
@@ -265,11 +263,11 @@ def test_rows_that_are_missing_are_refused_before_the_commit(
 ) -> None:
     write, plan = planned
     new = compute(spark, write, plan, mobilenet)
-    with pytest.raises(AuditError, match="30 rows were made of 40"):
+    with pytest.raises(AuditError, match="30 rows were written, 40 were expected"):
         incremental.audit(lambda: spark, plan, new[1:], write)
 
 
-def test_no_pictures_give_no_features(refresh: Any, source: Path) -> None:
+def test_without_pictures_there_are_no_features(refresh: Any, source: Path) -> None:
     shutil.rmtree(source)
     source.mkdir()
     (source / "1.jpg").write_bytes(b"no picture")

@@ -1,4 +1,4 @@
-"""Where a text points to, and that each library finds the same folder there."""
+"""Parsing of locations; each library finds the same folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AWKWARD_NAMES = [
 ]
 
 
-def test_a_local_path_stays_as_it_is_typed() -> None:
+def test_a_local_path_is_kept_unchanged() -> None:
     location = Location.parse("/data/a b#c%20[1]")
     assert location == Location("file", "/data/a b#c%20[1]")
     assert str(location) == "/data/a b#c%20[1]"
@@ -65,7 +65,7 @@ def test_a_slash_at_the_end_changes_nothing(text: str) -> None:
     assert Location.parse(text) == Location("file", "/data/in")
 
 
-def test_an_s3_key_is_taken_as_it_is() -> None:
+def test_an_s3_key_is_not_decoded() -> None:
     location = Location.parse("s3://fruits/raw images/a%20b/")
     assert location == Location("s3", "fruits/raw images/a%20b")
     assert location.uri == "s3://fruits/raw%20images/a%2520b"
@@ -105,7 +105,7 @@ def test_pyarrow_finds_a_uri_where_the_path_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b#c%20[1]", "{x,y}*?", "Übergröße 果物"])
-def test_what_spark_writes_is_where_pyarrow_finds_it(
+def test_pyarrow_finds_files_written_by_spark(
     spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     folder = Location.parse(str(tmp_path)) / name
@@ -115,7 +115,7 @@ def test_what_spark_writes_is_where_pyarrow_finds_it(
 
 
 @pytest.mark.parametrize("name", ["a b#c[1]", "{x,y}*?", "Übergröße 果物"])
-def test_spark_reads_the_files_of_a_table_whatever_its_folder_is_called(
+def test_spark_reads_tables_in_folders_with_special_characters(
     spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     tables = Tables(Location.parse(str(tmp_path)) / name)
@@ -137,19 +137,19 @@ def test_a_file_that_was_written_is_read_listed_and_found(tmp_path: Path) -> Non
     assert folder.name == "a b#c%20[1]"
 
 
-def test_reading_a_missing_file_says_that_it_is_not_found(tmp_path: Path) -> None:
+def test_reading_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         (Location.parse(str(tmp_path)) / "none.json").read()
 
 
 def test_a_folder_in_s3_is_not_made(bucket: str) -> None:
-    """pyarrow would put `data/`, `data/Results/`, …, which no role in an account may write."""
+    """pyarrow would write `data/`, `data/Results/`, …, which no role may write."""
     (Location.parse(f"s3://{bucket}/data") / "Results").make_folder()
     assert client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("scheme", ["file", "s3"])
-def test_what_is_created_is_never_written_over(scheme: str, bucket: str, tmp_path: Path) -> None:
+def test_create_never_overwrites(scheme: str, bucket: str, tmp_path: Path) -> None:
     folder = Location.parse(f"s3://{bucket}" if scheme == "s3" else str(tmp_path))
     file = folder / "receipt-1.json"
     file.create(b"first")

@@ -1,4 +1,4 @@
-"""The log of a table: what is in it, what is not, and what is said where it is damaged."""
+"""The log of a table: its content, and the errors for damaged logs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(
         tables.current(ASSET)
 
 
-def test_a_commit_that_a_power_failure_left_empty_never_happened(
+def test_a_commit_left_empty_by_a_power_failure_is_ignored(
     tables: Tables, four_commits: Path
 ) -> None:
     commit_file(four_commits, 3).write_bytes(b"")
@@ -93,10 +93,10 @@ def test_a_commit_that_a_power_failure_left_empty_never_happened(
     assert paths_of(add(tables, "run-4", "4.jpg")) == ["0.jpg", "1.jpg", "2.jpg", "4.jpg"]
 
 
-def test_a_commit_that_a_killed_process_left_unfinished_never_happened(
+def test_an_unfinished_commit_of_a_killed_process_is_ignored(
     tables: Tables, four_commits: Path
 ) -> None:
-    unfinished = four_commits / f"{4:020}.json#1"  # what delta-rs writes before it links it
+    unfinished = four_commits / f"{4:020}.json#1"  # delta-rs's temporary file
     unfinished.write_bytes(commit_file(four_commits, 3).read_bytes()[:100])
     assert len(tables.current(ASSET).files) == 4
     assert len(add(tables, "run-4", "4.jpg").files) == 5
@@ -109,7 +109,7 @@ def test_a_commit_of_a_newer_format_is_refused(tables: Tables, four_commits: Pat
     info[KEY] = json.dumps(json.loads(info[KEY]) | {"format": FORMAT + 1})
     file.write_text("\n".join(json.dumps(line) for line in lines))
     for read in (tables.current, tables.history, lambda asset: tables.begin(asset, "run-4")):
-        with pytest.raises(UnreadableVersionError, match=r"has format 3, this code knows up to 2"):
+        with pytest.raises(UnreadableVersionError, match=r"has format 3, this code reads up to 2"):
             read(ASSET)
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_began_before_the_log_was_dropped_is_refused(
     assert tables.current(ASSET) == marker
 
 
-def test_a_run_that_made_nothing_before_the_log_was_dropped_is_refused(tables: Tables) -> None:
+def test_a_first_run_that_started_before_the_log_was_dropped_is_rejected(tables: Tables) -> None:
     write = tables.begin(ASSET, "run-1")
     for number in range(3):
         add(tables, f"other-{number}")
@@ -144,7 +144,7 @@ def test_a_run_that_made_nothing_before_the_log_was_dropped_is_refused(tables: T
         commit_rows(write, "a.jpg")
 
 
-def test_a_log_that_is_dropped_twice_is_still_whole(tables: Tables, four_commits: Path) -> None:
+def test_a_log_can_be_dropped_twice(tables: Tables, four_commits: Path) -> None:
     tables.drop_history(ASSET)
     add(tables, "run-4", "4.jpg")
     tables.vacuum(ASSET)
@@ -153,7 +153,7 @@ def test_a_log_that_is_dropped_twice_is_still_whole(tables: Tables, four_commits
     assert len(add(tables, "run-5", "5.jpg").files) == 6
 
 
-def test_each_tenth_commit_writes_a_checkpoint_and_nothing_reads_otherwise(tables: Tables) -> None:
+def test_every_tenth_commit_writes_a_checkpoint_without_an_effect_on_reads(tables: Tables) -> None:
     for number in range(35):
         add(tables, f"run-{number}", f"{number:02}.jpg")
     log = Path(tables.prefix(ASSET).path, "_delta_log")
@@ -163,7 +163,7 @@ def test_each_tenth_commit_writes_a_checkpoint_and_nothing_reads_otherwise(table
     assert [commit.version for commit in tables.history(ASSET)] == list(range(34, -1, -1))
 
 
-def test_what_a_commit_says_outlives_the_clean_up_of_other_tools(tables: Tables) -> None:
+def test_commit_records_survive_log_cleanup_by_other_tools(tables: Tables) -> None:
     current = add(tables, "run-1", "a.jpg")
     folder = Path(tables.prefix(ASSET).path)
     long_ago = time.time() - 400 * 24 * 60 * 60
@@ -201,7 +201,7 @@ def test_no_path_and_no_id_is_anywhere_in_the_log(tables: Tables) -> None:
                 assert known.encode() not in text, f"{known} is in {name}"
 
 
-def test_nothing_of_a_persons_photo_is_in_the_log_after_ingest(
+def test_the_log_contains_no_data_of_a_persons_photo_after_ingest(
     spark: SparkSession, tables: Tables, tmp_path: Path, sample: Path
 ) -> None:
     pictures = sorted(sample.rglob("*.jpg"))[:4]
@@ -223,7 +223,7 @@ def test_nothing_of_a_persons_photo_is_in_the_log_after_ingest(
                 assert known.encode() not in text, f"{known} is in {name} of {asset}"
 
 
-def test_statistics_of_columns_are_not_in_the_log(tables: Tables) -> None:
+def test_the_log_contains_no_column_statistics(tables: Tables) -> None:
     add(tables, "run-1", "a.jpg")
     table = DeltaTable(tables.prefix(ASSET).path)
     assert table.metadata().configuration["delta.dataSkippingNumIndexedCols"] == "0"
@@ -231,7 +231,7 @@ def test_statistics_of_columns_are_not_in_the_log(tables: Tables) -> None:
     assert [name for name in columns if name.startswith(("min", "max", "null_count"))] == []
 
 
-def test_what_names_a_file_that_is_current_says_nothing_of_rows(tables: Tables) -> None:
+def test_the_table_of_an_artifact_has_no_row_data(tables: Tables) -> None:
     write = tables.begin("csv_export", "run-1")
     write.location.make_folder()
     (write.location / "a.csv").write(b"path\n")

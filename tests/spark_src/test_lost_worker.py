@@ -1,4 +1,4 @@
-"""A Python worker that dies in the middle of its work costs time, and nothing else."""
+"""A killed Python worker costs time, but does not change results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPEATS, FILES = 3, 8
 
 
 def processor_ticks() -> dict[int, int]:
-    """Processor time of each Python worker that Spark forked below this process, by its id."""
+    """CPU time of each Python worker below this process, by process id."""
     parents, ticks = {}, {}
     for folder in Path("/proc").iterdir():
         try:
@@ -33,7 +33,7 @@ def processor_ticks() -> dict[int, int]:
                 parents[int(folder.name)] = int(fields[1])
                 ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
 
     def generation(process: int) -> int:
         steps = 0
@@ -41,12 +41,12 @@ def processor_ticks() -> dict[int, int]:
             process, steps = parents.get(process, 0), steps + 1
         return steps if process == os.getpid() else 0
 
-    # This process started the JVM, that the daemon, and that the workers.
+    # This process started the JVM, the JVM the daemon, and the daemon the workers.
     return {process: ticks[process] for process in parents if generation(process) >= 3}
 
 
 def busiest_worker(spark: SparkSession) -> int:
-    """The worker that worked most in a quarter of a second, once tasks run."""
+    """The busiest worker during a quarter of a second, after tasks have started."""
     tracker = spark.sparkContext.statusTracker()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -60,7 +60,7 @@ def busiest_worker(spark: SparkSession) -> int:
 
 @pytest.fixture
 def pictures(sample_raw: Snapshot, tmp_path: Path) -> Snapshot:
-    """The sample three times over, each picture another one by its key; in eight files."""
+    """The sample three times under different keys, in eight files."""
     table = pa.concat_tables([named(table_of(sample_raw), number) for number in range(REPEATS)])
     write = tables_in(tmp_path).begin("raw_images", "run-1")
     rows = table.num_rows // FILES
@@ -86,7 +86,7 @@ def values(features: Snapshot) -> list[tuple[str, bytes]]:
     )
 
 
-def test_a_killed_worker_changes_no_feature(
+def test_features_do_not_change_when_a_worker_is_killed(
     spark: SparkSession,
     pictures: Snapshot,
     sample_version: Snapshot,

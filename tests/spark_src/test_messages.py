@@ -1,4 +1,4 @@
-"""Error messages, which Dagster and log files store, do not identify a person."""
+"""Errors are kept by Dagster and in log files, so they contain no personal data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.features.inference import Engine, features_of
+from spark_src.features.inference import Engine, compute_features
 from spark_src.features.model import MobilenetModel
 
 
@@ -14,11 +14,11 @@ from spark_src.features.model import MobilenetModel
     ("path", "named"),
     [("photos/anna-7f3/1.jpg", "a person's photo"), ("Training/Apple/1.jpg", "Apple/1.jpg")],
 )
-def test_a_broken_stored_picture_is_named_unless_it_is_a_persons_photo(
+def test_a_damaged_stored_picture_is_named_unless_it_is_a_persons(
     mobilenet: MobilenetModel, path: str, named: str
 ) -> None:
     batch = pa.RecordBatch.from_pylist([{"path": path, "content": b"broken", "orientation": 1}])
     with pytest.raises(UnreadableVersionError) as refused:
-        features_of(batch, Engine(mobilenet.content))
+        compute_features(batch, Engine(mobilenet.content))
     assert named in str(refused.value)
     assert "anna" not in str(refused.value)

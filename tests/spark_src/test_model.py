@@ -1,4 +1,4 @@
-"""The converted model is Keras's model, the same each time; other files are refused by name."""
+"""Conversion is deterministic and equals Keras; invalid files are rejected with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from spark_src.features.model import (
 from spark_src.io.locations import Location
 
 ENDINGS = (".h5", ".weights.h5", ".keras")
-"""Keras has a layout of its own for each."""
+"""Each extension has a different layout in Keras."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def alpha_of(file: Path) -> float:
 
 
 def refusal(weights: Path) -> str:
-    """What both the check and the loading say."""
+    """The error message, which is the same for the check and for loading."""
     location = Location.parse(str(weights))
     with pytest.raises(WeightsError) as checked:
         weights_alpha(location)
@@ -83,7 +83,7 @@ def replaced(weights: Path, file: Path, member: str, values: Any) -> Path:
     return changed(weights, file, replace)
 
 
-def test_the_bundled_model_is_what_conversion_gives_byte_for_byte(
+def test_the_bundled_model_equals_a_new_conversion(
     mobilenet: MobilenetModel, weights: Path
 ) -> None:
     found = bundled(weights.parent, Location.parse(str(weights)))
@@ -163,7 +163,7 @@ assert not {{"tensorflow", "keras"}} & sys.modules.keys()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_layers_are_matched_by_order_and_not_by_name(weights: Path, tmp_path: Path) -> None:
+def test_layers_are_matched_by_order_not_by_name(weights: Path, tmp_path: Path) -> None:
     def rename(content: h5py.File) -> None:
         content.move("Conv1", "first")
         names = [b"first" if name == b"Conv1" else name for name in content.attrs["layer_names"]]
@@ -194,12 +194,12 @@ def test_the_digest_of_the_weights_is_that_of_the_file(weights: Path, tmp_path: 
     ("kind", "cause"),
     [
         ("missing", "do not exist"),
-        ("folder", "a folder lies there"),
+        ("folder", "it is a folder"),
         ("text", "not an HDF5 file"),
         ("half", "truncated file"),
     ],
 )
-def test_what_is_no_weights_file_is_named(
+def test_an_invalid_weights_file_is_rejected_with_the_reason(
     weights: Path, tmp_path: Path, kind: str, cause: str
 ) -> None:
     file = tmp_path / "my weights.h5"
@@ -213,12 +213,12 @@ def test_what_is_no_weights_file_is_named(
     assert "Set FRUITS_WEIGHTS to `imagenet` or to" in message
 
 
-def test_a_name_by_which_keras_knows_no_layout_is_refused(weights: Path, tmp_path: Path) -> None:
+def test_an_unknown_file_extension_is_rejected(weights: Path, tmp_path: Path) -> None:
     for name in ("weights.bin", "weights", "weights.H5"):
         assert "does not end in .h5" in refusal(changed(weights, tmp_path / name, lambda _: None))
 
 
-def test_a_layout_is_refused_under_the_ending_of_another(
+def test_a_layout_with_the_wrong_file_extension_is_rejected(
     networks: dict[float, Any], weights: Path, tmp_path: Path
 ) -> None:
     numbered = save(networks[0.35], tmp_path / "numbered.weights.h5")
@@ -246,7 +246,7 @@ def test_a_classifying_top_is_refused_only_in_the_layout_in_which_keras_sees_it(
     assert alpha_of(file) == keras_model(Location.parse(str(file)))[1] == 0.35
 
 
-def test_weights_of_which_a_layer_is_missing_are_refused(
+def test_weights_with_a_missing_layer_are_rejected(
     networks: dict[float, Any], weights: Path, tmp_path: Path
 ) -> None:
     def leave_out(content: h5py.File) -> None:
@@ -277,7 +277,7 @@ def test_only_floating_point_numbers_are_accepted(weights: Path, tmp_path: Path)
         return replaced(weights, tmp_path / f"{dtype}.h5", "Conv1/Conv1/kernel:0", values)
 
     assert alpha_of(of_type("float16")) == alpha_of(of_type("float64")) == 1.0
-    assert "is of int32, not of floating-point numbers" in refusal(of_type("int32"))
+    assert "has type int32, not a floating-point type" in refusal(of_type("int32"))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_links_are_not_followed(weights: Path, tmp_path: Path, link: Any) -> Non
     assert "/Conv1 is a link" in refusal(replaced(weights, tmp_path / "a.h5", "Conv1", link))
 
 
-def test_damage_that_the_header_does_not_show_is_refused_when_the_weights_are_loaded(
+def test_damaged_data_is_detected_when_the_weights_are_loaded(
     weights: Path, tmp_path: Path
 ) -> None:
     def damage(content: h5py.File) -> None:

@@ -1,4 +1,4 @@
-"""The converted model comes back from its file as it was, or not at all."""
+"""The stored model is read unchanged, or rejected."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def stored(tmp_path: Path) -> Snapshot:
 
 
 def change_a_byte(file: Path) -> str:
-    """Return the digest of what lies there then."""
+    """Overwrite the file; return the digest of its new content."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def file_of(stored: Snapshot) -> Path:
-    return Path(files.file_of(stored).path)
+def model_file(stored: Snapshot) -> Path:
+    return Path(files.model_file(stored).path)
 
 
 def test_a_model_comes_back_from_its_file_and_its_statistics(stored: Snapshot) -> None:
@@ -43,11 +43,11 @@ def test_a_model_comes_back_from_its_file_and_its_statistics(stored: Snapshot) -
 
 
 def test_the_file_is_named_by_its_digest(stored: Snapshot) -> None:
-    assert file_of(stored).name == f"{MODEL.sha256}.tflite"
-    assert stored.data_location == files.file_of(stored)
+    assert model_file(stored).name == f"{MODEL.sha256}.tflite"
+    assert stored.data_location == files.model_file(stored)
 
 
-def test_a_version_says_what_the_model_was_made_of(stored: Snapshot) -> None:
+def test_a_version_records_the_source_of_the_model(stored: Snapshot) -> None:
     known = stored.typed(MobilenetModelStatistics)
     assert known.digest == known.sha256 == MODEL.sha256
     assert (known.weights_sha256, known.converter) == ("weights", "converter")
@@ -56,15 +56,15 @@ def test_a_version_says_what_the_model_was_made_of(stored: Snapshot) -> None:
 
 
 def test_a_file_with_a_changed_byte_is_refused_with_both_digests(stored: Snapshot) -> None:
-    found = change_a_byte(file_of(stored))
+    found = change_a_byte(model_file(stored))
     with pytest.raises(UnreadableVersionError, match=rf"sha256 is {found}, not {MODEL.sha256}"):
         files.load(stored)
 
 
-def test_a_file_that_is_gone_is_named_with_its_remedy(stored: Snapshot) -> None:
-    file_of(stored).unlink()
+def test_a_missing_model_file_is_reported_with_the_remedy(stored: Snapshot) -> None:
+    model_file(stored).unlink()
     with pytest.raises(
-        UnreadableVersionError, match=r"\.tflite is gone\. .*--select mobilenet_model"
+        UnreadableVersionError, match=r"\.tflite is missing\. .*--select mobilenet_model"
     ):
         files.load(stored)
 
@@ -76,8 +76,8 @@ def test_the_file_is_kept_while_weights_and_converter_are_the_same(stored: Snaps
     assert not files.is_unchanged(None, "weights", "converter")
 
 
-def test_a_file_that_was_changed_or_lost_is_made_again(stored: Snapshot) -> None:
-    change_a_byte(file_of(stored))
+def test_a_changed_or_missing_file_is_converted_again(stored: Snapshot) -> None:
+    change_a_byte(model_file(stored))
     assert not files.is_unchanged(stored, "weights", "converter")
-    file_of(stored).unlink()
+    model_file(stored).unlink()
     assert not files.is_unchanged(stored, "weights", "converter")

@@ -1,4 +1,4 @@
-"""What is deleted from a versioned bucket is gone with all that it ever was."""
+"""Objects are deleted from a versioned bucket with all of their versions."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_a_file_is_deleted_with_every_version_of_it_and_no_other(folder: Locatio
     assert versions(folder) == ["anna-2/a.jpg", "anna/b.jpg", "anna/b.jpg", "anna/c.jpg"]
 
 
-def test_a_folder_is_deleted_with_what_had_been_deleted_before(folder: Location) -> None:
+def test_a_folder_is_deleted_with_its_earlier_deleted_objects(folder: Location) -> None:
     assert object_versions.delete_all(folder) == 5
     assert versions(folder) == ["anna-2/a.jpg"]
 
 
-def test_earlier_versions_are_deleted_and_what_is_current_stays(folder: Location) -> None:
+def test_earlier_versions_are_deleted_and_current_ones_kept(folder: Location) -> None:
     assert len(object_versions.leftovers(folder)) == 3
     assert object_versions.delete_earlier(folder) == 3
     assert versions(folder) == ["anna-2/a.jpg", "anna/a.jpg", "anna/c.jpg"]

@@ -1,4 +1,4 @@
-"""Short reads from S3: as repeatable as long ones, and the same bytes."""
+"""Short reads from S3 are retried like long ones, and return the same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyarrow import fs
 from spark_src.errors import AwsError
 from spark_src.io.aws import reset_clients
 from spark_src.io.locations import Location
-from spark_src.io.padded import LEAST_BYTES, PaddedFile
+from spark_src.io.padded import MIN_READ_BYTES, PaddedFile
 from spark_src.tables.csv import count_rows
 from spark_src.tables.parquet import open_parquet, write_file
 from tests.emr.faulty_s3 import Fault, FaultyS3
@@ -24,7 +24,7 @@ ROWS = 2_000
 
 @pytest.fixture
 def s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:  # noqa: ARG001
-    """This process's S3, without a fault so far."""
+    """An S3 server for this process, without faults at first."""
     with FaultyS3(lambda *_: None).open() as s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
         reset_clients()
@@ -38,7 +38,7 @@ def folder(bucket: str, s3: FaultyS3) -> Location:  # noqa: ARG001
 
 @pytest.fixture
 def table(folder: Location) -> Location:
-    """A file with a column of a few bytes after one of many: it is read by itself."""
+    """A file with a tiny column after a large one, so that it is read separately."""
     columns = [["one"] * ROWS, [os.urandom(50) for _ in range(ROWS)], [1] * ROWS]
     rows = pa.table(columns, schema=SCHEMA)
     write_file([rows], folder, "part.parquet", SCHEMA, incompressible=["content"])
@@ -46,7 +46,7 @@ def table(folder: Location) -> Location:
 
 
 def refuse(s3: FaultyS3, fault: Fault, nth: int) -> None:
-    """Let every nth read meet the fault; with 1 all do."""
+    """Make every nth read fail; with 1 every read."""
     reads = [0]
 
     def rule(_number: int, method: str, _path: str) -> Fault | None:
@@ -56,9 +56,7 @@ def refuse(s3: FaultyS3, fault: Fault, nth: int) -> None:
     s3.rule = rule
 
 
-def test_a_column_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
-    s3: FaultyS3, table: Location
-) -> None:
+def test_a_tiny_column_is_read_despite_throttling(s3: FaultyS3, table: Location) -> None:
     refuse(s3, Fault.SLOW_DOWN, 2)
     with open_parquet(table, verify=True) as file:
         found = file.read(["orientation"], use_threads=False)
@@ -66,7 +64,7 @@ def test_a_column_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
     assert s3.met[Fault.SLOW_DOWN]
 
 
-def test_a_refused_read_of_a_few_bytes_is_told_with_its_remedy(
+def test_a_failed_read_of_a_few_bytes_is_reported_with_its_remedy(
     s3: FaultyS3, table: Location
 ) -> None:
     def read() -> None:
@@ -78,9 +76,7 @@ def test_a_refused_read_of_a_few_bytes_is_told_with_its_remedy(
         read()
 
 
-def test_a_file_of_a_few_bytes_is_read_though_s3_asks_to_slow_down(
-    s3: FaultyS3, folder: Location
-) -> None:
+def test_a_tiny_file_is_read_despite_throttling(s3: FaultyS3, folder: Location) -> None:
     (folder / "receipt.json").write(b"{}")
     refuse(s3, Fault.SLOW_DOWN, 2)
     assert [(folder / "receipt.json").read() for _ in range(2)] == [b"{}"] * 2
@@ -94,15 +90,15 @@ def test_rows_of_a_csv_file_are_counted_in_a_few_calls(s3: FaultyS3, folder: Loc
     assert s3.calls - before <= 3
 
 
-@pytest.mark.parametrize("size", [0, 1, LEAST_BYTES - 1, LEAST_BYTES, 3 * LEAST_BYTES])
-def test_whatever_part_is_asked_for_it_is_the_files(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 1, MIN_READ_BYTES - 1, MIN_READ_BYTES, 3 * MIN_READ_BYTES])
+def test_every_range_is_read_correctly(size: int, tmp_path: Path) -> None:
     content = os.urandom(size)
     path = tmp_path / "file"
     path.write_bytes(content)
     places = [0, 1, size // 2, size - 1, size, size + 9]
     with PaddedFile(fs.LocalFileSystem().open_input_file(str(path))) as file:
         for start in filter(lambda place: place >= 0, places):
-            for length in (0, 1, 100, LEAST_BYTES, size, None, -1):
+            for length in (0, 1, 100, MIN_READ_BYTES, size, None, -1):
                 file.seek(start)
                 stop = size if length is None or length < 0 else start + length
                 assert file.read(length) == content[start:stop]

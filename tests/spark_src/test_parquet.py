@@ -1,4 +1,4 @@
-"""Files of tables: written whole or not at all, and what is damaged is noticed."""
+"""Files of tables are written atomically, and damage is detected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def features(rows: int) -> pa.Table:
     )
 
 
-def test_what_was_written_is_read_again(folder: Location) -> None:
+def test_written_rows_can_be_read(folder: Location) -> None:
     file = write_pictures(folder, "a.jpg", "b.jpg")
     assert file == DataFile("part-0.parquet", len((folder / file.name).read()), 2)
     with open_parquet(folder / file.name, verify=True) as parquet:
@@ -85,12 +85,12 @@ def test_tables_and_batches_become_the_rows_of_one_file(disk: Location) -> None:
     ]
 
 
-def test_a_file_can_have_no_row(disk: Location) -> None:
+def test_a_file_can_be_empty(disk: Location) -> None:
     assert write_file([], disk, "part-0.parquet", RAW_IMAGES).rows == 0
     assert read_columns([disk / "part-0.parquet"], ["path"]).num_rows == 0
 
 
-def test_a_file_has_the_row_groups_that_are_asked_for(disk: Location) -> None:
+def test_a_file_has_the_requested_row_group_size(disk: Location) -> None:
     table = features(100)
     file = write_file([table], disk, "part-0.parquet", MOBILENET_FEATURES, row_group_size=30)
     with open_parquet(disk / file.name) as parquet:
@@ -98,7 +98,7 @@ def test_a_file_has_the_row_groups_that_are_asked_for(disk: Location) -> None:
     assert groups == [30, 30, 30, 10]
 
 
-def test_pictures_are_stored_as_they_are_and_the_rest_is_compressed(disk: Location) -> None:
+def test_pictures_are_stored_uncompressed_and_other_columns_compressed(disk: Location) -> None:
     table = picture_rows([f"{'a' * 2000}/{number}.jpg" for number in range(50)])
     write_file([table], disk, "part-0.parquet", RAW_IMAGES, incompressible=["content"])
     group = pq.ParquetFile((disk / "part-0.parquet").path).metadata.row_group(0)
@@ -108,7 +108,7 @@ def test_pictures_are_stored_as_they_are_and_the_rest_is_compressed(disk: Locati
     assert table["content"][0].as_py() in (disk / "part-0.parquet").read()
 
 
-def test_names_of_new_files_are_nobody_elses() -> None:
+def test_names_of_new_files_are_unique() -> None:
     names = {new_name(7) for _ in range(1000)}
     assert len(names) == 1000
     assert all(name.startswith("part-00007-") and name.endswith(".parquet") for name in names)
@@ -124,7 +124,7 @@ def test_while_a_file_is_written_no_reader_sees_it(disk: Location) -> None:
     assert [file.base_name for file in disk.files()] == ["part-0.parquet"]
 
 
-def test_rows_that_cannot_be_made_leave_no_file(folder: Location) -> None:
+def test_a_failing_row_iterator_leaves_no_file(folder: Location) -> None:
     def failing() -> Iterator[pa.Table]:
         yield picture_rows(["a.jpg"])
         raise ValueError("no more")
@@ -176,7 +176,7 @@ def read_verified(file: Location) -> pa.Table:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", bytes(1000), None])
-def test_a_file_that_is_none_or_gone_is_named(disk: Location, content: bytes | None) -> None:
+def test_an_invalid_or_missing_file_is_named(disk: Location, content: bytes | None) -> None:
     file = write_pictures(disk, "a.jpg")
     if content is None:
         os.remove((disk / file.name).path)
@@ -194,7 +194,7 @@ def test_columns_of_many_files_come_with_file_and_row(disk: Location) -> None:
     assert list(found) == [(f"{n}{'ab'[row]}", n, row) for n in range(20) for row in range(2)]
 
 
-def test_no_files_are_no_rows() -> None:
+def test_without_files_there_are_no_rows() -> None:
     assert read_columns([], ["path"]).num_rows == 0
 
 
@@ -205,7 +205,7 @@ def test_files_that_will_not_be_committed_can_be_discarded(folder: Location) -> 
 
 
 @pytest.mark.parametrize("tasks", [None, 3])
-def test_work_is_shared_out_and_every_result_comes_back(
+def test_work_is_distributed_and_every_result_returned(
     spark: SparkSession, tasks: int | None
 ) -> None:
     def double(numbers: Iterable[int]) -> Iterator[int]:
@@ -217,7 +217,7 @@ def test_work_is_shared_out_and_every_result_comes_back(
 
 
 @pytest.mark.parametrize("error", [StorageError("damaged"), PcaError("too few")])
-def test_an_error_of_ours_comes_back_as_what_it_is(spark: SparkSession, error: Exception) -> None:
+def test_project_errors_reach_the_driver_unwrapped(spark: SparkSession, error: Exception) -> None:
     def fail(numbers: Iterable[int]) -> Iterator[int]:
         yield from numbers
         raise error

@@ -1,4 +1,4 @@
-"""PCA is scikit-learn's and Spark's, with signs of its own that stay the same."""
+"""PCA equals that of scikit-learn and Spark, up to signs, which are deterministic."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def projected(
 
 
 def same_signs(components: Matrix, model: Matrix) -> Matrix:
-    """The components, each turned to the side that the model's lies on."""
+    """The components with the signs of the model's."""
     return components * np.sign((components * model).sum(axis=1))[:, None]
 
 
-def test_pca_is_fitted_on_the_training_images_alone(fitted: PcaModel, training: Matrix) -> None:
+def test_pca_is_fitted_on_the_training_images_only(fitted: PcaModel, training: Matrix) -> None:
     assert (fitted.n_images, len(training), fitted.n_components) == (180, 180, 50)
     np.testing.assert_allclose(fitted.mean, training.mean(axis=0), atol=1e-9)
 
@@ -88,7 +88,7 @@ def test_every_explained_variance_ratio_is_scikit_learns(
     assert fitted.explained_variance == pytest.approx(theirs[:50].sum(), abs=1e-6)
 
 
-def test_fifty_components_keep_what_was_measured_of_the_sample(fitted: PcaModel) -> None:
+def test_fifty_components_explain_the_measured_variance_of_the_sample(fitted: PcaModel) -> None:
     assert 0.9 < fitted.explained_variance < 0.97
 
 
@@ -189,7 +189,9 @@ def test_fewer_components_are_the_first_of_more(
     np.testing.assert_allclose(few.components, fitted.components[:3], atol=1e-9)
 
 
-def test_a_model_names_what_made_its_features(fitted: PcaModel, mobilenet: MobilenetModel) -> None:
+def test_a_model_records_the_digest_of_the_feature_model(
+    fitted: PcaModel, mobilenet: MobilenetModel
+) -> None:
     assert fitted.model_sha256 == mobilenet.sha256
 
 
@@ -202,7 +204,7 @@ def test_without_a_training_split_pca_is_fitted_on_all(
     assert fit_to(spark, test, 10).n_images == 60
 
 
-def test_images_of_one_label_alone_can_be_reduced(
+def test_images_of_a_single_label_can_be_reduced(
     spark: SparkSession, rows: list[Row], store_features: Store
 ) -> None:
     tomatoes = store_features([row for row in rows if row["label"] == "Tomato 2"])

@@ -1,4 +1,4 @@
-"""A PCA model comes back from its file as it was, or not at all."""
+"""A stored PCA model is read unchanged, or rejected."""
 
 from __future__ import annotations
 

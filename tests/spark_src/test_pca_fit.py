@@ -1,4 +1,4 @@
-"""The PCA model stays as long as it can; where it is fitted again, it says why."""
+"""The PCA model is kept if possible; a refit records its reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_first_fit_says_that_there_was_no_model(storage: VectorStorage) -> N
     assert statistics(storage).description == snapshot.record.note == expected
 
 
-def test_a_few_new_images_leave_the_model_as_it_was(storage: VectorStorage) -> None:
+def test_a_few_new_images_do_not_change_the_model(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_model")
     files = model_files(before)
     storage.features({"new": images(range(60, 66))})
@@ -52,7 +52,7 @@ def test_a_few_new_images_leave_the_model_as_it_was(storage: VectorStorage) -> N
     assert model_files(after) == files
     known = statistics(storage)
     assert (known.n_images, known.n_images_today, known.n_new_images) == (60, 66, 6)
-    assert known.description.endswith("updated for 6 images that came and 0 that went")
+    assert known.description.endswith("updated for 6 added and 0 removed images")
 
 
 def test_more_than_a_tenth_of_new_training_images_leads_to_a_new_fit(
@@ -63,7 +63,7 @@ def test_more_than_a_tenth_of_new_training_images_leads_to_a_new_fit(
     assert fit.is_new
     assert fit.description == (
         "fitted on 67 images: 7 of 67 images are new since the last fit (10%); "
-        "updated for 7 images that came and 0 that went"
+        "updated for 7 added and 0 removed images"
     )
     assert (statistics(storage).n_images, statistics(storage).n_new_images) == (67, 0)
 
@@ -78,7 +78,7 @@ def test_new_images_of_several_refreshes_add_up(storage: VectorStorage) -> None:
     assert "7 of 67 images are new since the last fit" in fit.description
 
 
-def test_images_that_come_and_go_again_do_not_add_up(storage: VectorStorage) -> None:
+def test_images_that_are_added_and_removed_again_do_not_count(storage: VectorStorage) -> None:
     for day in range(3):
         storage.features({f"day-{day}": images(range(60, 65))})
         assert_kept(storage.refresh_pca()[0])
@@ -105,7 +105,7 @@ def test_new_images_of_other_splits_do_not_count(storage: VectorStorage) -> None
     assert statistics(storage).n_new_images == 0
 
 
-def test_images_that_went_are_no_reason(storage: VectorStorage) -> None:
+def test_removed_images_do_not_cause_a_refit(storage: VectorStorage) -> None:
     storage.features({}, ["0"])
     assert_kept(storage.refresh_pca()[0])
     assert (statistics(storage).n_images, statistics(storage).n_images_today) == (60, 45)
@@ -121,13 +121,13 @@ def test_the_share_of_new_images_is_a_setting(storage: VectorStorage) -> None:
     assert "15 of 75 images are new" in storage.refresh_pca()[0].description
 
 
-def test_new_images_count_also_where_most_files_are_new(storage: VectorStorage) -> None:
+def test_new_images_count_even_if_most_files_are_new(storage: VectorStorage) -> None:
     storage.features({f"new-{n}": images([100 + n]) for n in range(9)})
     fit, _ = storage.refresh_pca()
     assert "9 of 69 images are new since the last fit (13%); all images were" in fit.description
 
 
-def test_new_images_count_also_where_it_is_not_known_which_they_are(
+def test_new_images_count_even_if_it_is_unknown_which_they_are(
     storage: VectorStorage,
 ) -> None:
     now = storage.features({"new": images(range(45, 74))}, ["3"])
@@ -139,7 +139,7 @@ def test_new_images_count_also_where_it_is_not_known_which_they_are(
 def test_another_number_of_components_leads_to_a_new_fit(storage: VectorStorage) -> None:
     fit, _ = storage.refresh_pca(FitSettings(4, 0.1))
     assert fit.is_new
-    assert "60 images: 4 components are asked for, it had 5; no image came" in fit.description
+    assert "60 images: 4 components are requested, it had 5; no image was" in fit.description
 
 
 def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> None:
@@ -147,8 +147,8 @@ def test_features_of_another_model_lead_to_a_new_fit(storage: VectorStorage) -> 
     gone = [file.name.removesuffix(".parquet") for file in known.files]
     storage.features({"all": images(range(60))}, gone, model_sha256="another")
     fit, _ = storage.refresh_pca()
-    assert "the features are those of another model, another; all images" in fit.description
-    assert fit.drift_note == "the features are of another model than the PCA before them"
+    assert "the features were computed by another model, another; all images" in fit.description
+    assert fit.drift_note == "the previous PCA was fitted on features of another model"
     assert statistics(storage).model_sha256 == "another"
 
 
@@ -165,15 +165,15 @@ def test_unlike_images_lead_to_a_new_fit(storage: VectorStorage) -> None:
     storage.refresh_pca()
     storage.features({"new": [unlike(200)]})
     fit, _ = storage.refresh_pca()
-    assert "121 images: the images that came are unlike those" in fit.description
+    assert "121 images: the new images are unlike those" in fit.description
     assert fit.drift is not None and not fit.drift.familiar
 
 
-def test_a_new_fit_can_be_asked_for(storage: VectorStorage) -> None:
+def test_a_refit_can_be_requested(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_model")
     fit, after = storage.refresh_pca(FitSettings(5, 0.1, refit=True))
     assert fit.is_new
-    assert "60 images: a new fit was asked for; all images were summed up" in fit.description
+    assert "60 images: a new fit was requested; all images were summed up" in fit.description
     assert after.statistics.digest == before.statistics.digest
 
 
@@ -181,11 +181,11 @@ def test_a_model_whose_file_is_damaged_is_fitted_again(storage: VectorStorage) -
     before = storage.tables.current("pca_model")
     Path(before.location.path, before.statistics.files[0], pca_files.FILE).write_bytes(b"")
     fit, after = storage.refresh_pca()
-    assert "the former model cannot be read; no image came or went" in fit.description
+    assert "the previous model cannot be read; no image was added or removed" in fit.description
     assert load_current(after).digest == before.statistics.digest
 
 
-def test_a_damaged_reference_is_refused_unless_a_new_fit_is_asked_for(
+def test_a_damaged_reference_is_rejected_unless_a_refit_is_requested(
     storage: VectorStorage,
 ) -> None:
     storage.features({"more": images(range(60, 120))})
@@ -198,7 +198,7 @@ def test_a_damaged_reference_is_refused_unless_a_new_fit_is_asked_for(
     assert storage.refresh_pca(FitSettings(5, 0.1, refit=True))[0].is_new
 
 
-def test_sums_that_were_lost_are_made_again_and_the_model_stays(storage: VectorStorage) -> None:
+def test_lost_sums_are_recomputed_and_the_model_is_kept(storage: VectorStorage) -> None:
     before = statistics(storage)
     location = storage.tables.current("pca_model").location
     Path(location.path, before.sums).unlink()
@@ -210,7 +210,7 @@ def test_sums_that_were_lost_are_made_again_and_the_model_stays(storage: VectorS
 
 
 @pytest.mark.parametrize(("gone", "is_new"), [("0", True), ("test", False)])
-def test_after_an_erasure_a_model_that_was_fitted_on_what_went_is_fitted_again(
+def test_after_an_erasure_a_model_fitted_on_erased_images_is_refitted(
     storage: VectorStorage, gone: str, is_new: bool
 ) -> None:
     storage.features({}, [gone])
@@ -219,7 +219,7 @@ def test_after_an_erasure_a_model_that_was_fitted_on_what_went_is_fitted_again(
     assert ("images that it was fitted on were erased" in fit.description) is is_new
 
 
-def test_after_an_erasure_that_left_nothing_to_compare_the_model_is_fitted_again(
+def test_after_an_erasure_of_the_earlier_files_the_model_is_refitted(
     storage: VectorStorage,
 ) -> None:
     now = storage.features({"rewritten": images(range(1, 15))}, ["0"])
@@ -228,7 +228,7 @@ def test_after_an_erasure_that_left_nothing_to_compare_the_model_is_fitted_again
     assert "59 images: images that it was fitted on were erased; all images" in fit.description
 
 
-def test_nothing_is_to_do_where_features_and_settings_are_the_same(
+def test_unchanged_features_and_settings_require_no_work(
     storage: VectorStorage,
 ) -> None:
     before = storage.tables.current("pca_model")
@@ -241,12 +241,12 @@ def test_nothing_is_to_do_where_features_and_settings_are_the_same(
     assert not is_unchanged(before, later, FIVE)
 
 
-def test_absurd_features_are_refused_also_where_the_model_would_be_kept(
+def test_invalid_features_are_rejected_even_if_the_model_would_be_kept(
     storage: VectorStorage,
 ) -> None:
     before = storage.tables.current("pca_model")
     storage.features({"new": [image(60, features=np.full(1280, 1e9, np.float32))]})
-    with pytest.raises(PcaError, match="not finite, or absurdly large"):
+    with pytest.raises(PcaError, match="not finite, or too large"):
         storage.refresh_pca()
     assert storage.tables.current("pca_model") == before
 
@@ -271,13 +271,13 @@ SAME = Refresh("digest", "Training", 60, 0, None, lost_fitted_images=False, is_r
 
 
 @pytest.mark.parametrize(("came", "refitted"), [(0, False), (6, False), (7, True), (60, True)])
-def test_a_tenth_is_not_more_than_a_tenth(came: int, refitted: bool) -> None:
+def test_exactly_a_tenth_of_new_images_does_not_cause_a_refit(came: int, refitted: bool) -> None:
     now = Refresh("digest", "Training", 60, came, None, False, True)
     assert (refit_reason(KNOWN, now, FIVE) is not None) is refitted
 
 
 @pytest.mark.parametrize("familiar", [True, False])
-def test_drift_is_a_reason_only_where_images_are_not_familiar(familiar: bool) -> None:
+def test_drift_causes_a_refit_only_if_images_are_not_familiar(familiar: bool) -> None:
     found = DriftStatistics(
         new_images=9, compared=9, beyond=0, chance=1, residual=1, shift=0, familiar=familiar
     )
@@ -290,7 +290,7 @@ def test_drift_is_a_reason_only_where_images_are_not_familiar(familiar: bool) ->
     ("n_images", "refitted"),
     [(12, False), (13, True), (900, True)],
 )
-def test_a_model_of_few_images_is_fitted_again_when_more_components_are_possible(
+def test_a_model_of_few_images_is_refitted_when_more_components_are_possible(
     n_images: int, refitted: bool
 ) -> None:
     known = KNOWN.model_copy(update={"n_components": 11, "n_components_asked": 50})
@@ -298,11 +298,11 @@ def test_a_model_of_few_images_is_fitted_again_when_more_components_are_possible
     assert (refit_reason(known, now, FitSettings(50)) is not None) is refitted
 
 
-def test_the_number_asked_for_is_kept_beside_the_number_that_few_images_give(
+def test_the_requested_and_the_kept_number_of_components_are_recorded(
     storage: VectorStorage,
 ) -> None:
     storage.refresh_pca(settings=FitSettings(500))
     found = storage.tables.current("pca_model").typed(PcaModelStatistics)
     assert found.asked == 500
     assert found.n_components == found.n_images - 1 < 500
-    assert f"500 components are asked for and {found.n_components} kept" in found.description
+    assert f"500 components are requested and {found.n_components} kept" in found.description

@@ -1,4 +1,4 @@
-"""Spark shares out the projections: nothing is lost, and what is known keeps its numbers."""
+"""Projections on Spark are complete, and existing components do not change."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def folder(tmp_path: Path) -> Location:
 
 
 def components(snapshot: Snapshot) -> Numbers:
-    """Path -> numbers, as they lie in the files."""
+    """Path -> stored components."""
     rows = read_columns(snapshot.locations, ["path", "pca"]).to_pylist()
     return {row["path"]: row["pca"] for row in rows}
 
 
 def content_of(folder: Location) -> dict[str, bytes]:
-    """Every file under a folder, the log included."""
+    """Every file in a folder, including the log."""
     files = (Location("file", info.path) for info in folder.files())
     return {str(file): file.read() for file in files}
 
@@ -81,7 +81,7 @@ def test_components_are_the_features_less_the_mean_times_the_loadings(
     np.testing.assert_allclose([found[row["path"]] for row in test], expected, atol=1e-5)
 
 
-def test_yesterdays_components_are_the_same_to_the_bit_after_new_pictures_came(
+def test_existing_components_do_not_change_when_pictures_are_added(
     storage: VectorStorage,
 ) -> None:
     before = storage.tables.current("pca_components")
@@ -98,10 +98,10 @@ def test_yesterdays_components_are_the_same_to_the_bit_after_new_pictures_came(
 
 
 @pytest.mark.parametrize("order", ["reversed", "shuffled", "among others"])
-def test_components_are_the_same_to_the_bit_after_their_file_was_rewritten(
+def test_components_do_not_change_when_their_file_is_rewritten(
     storage: VectorStorage, order: str
 ) -> None:
-    """So that an image's row is another one of the block that it is projected in."""
+    """The rewritten file changes an image's row within its block."""
     yesterday = components(storage.tables.current("pca_components"))
     rows = images(range(1, 60))
     if order == "reversed":
@@ -119,7 +119,7 @@ def test_components_are_the_same_to_the_bit_after_their_file_was_rewritten(
     assert {path: today[path] for path in kept} == {path: yesterday[path] for path in kept}
 
 
-def test_components_of_images_that_went_are_gone(storage: VectorStorage) -> None:
+def test_components_of_removed_images_are_removed(storage: VectorStorage) -> None:
     storage.features({}, ["test"])
     storage.refresh_pca()
     after = storage.refresh_components()
@@ -137,13 +137,13 @@ def test_a_new_fit_projects_every_image(storage: VectorStorage) -> None:
     assert set(rows["pca_model"].to_pylist()) == {model.statistics.digest}
 
 
-def test_nothing_is_projected_where_nothing_changed(storage: VectorStorage) -> None:
+def test_nothing_is_projected_without_changes(storage: VectorStorage) -> None:
     before = storage.tables.current("pca_components")
     assert storage.refresh_components() == before
 
 
 def rewritten(storage: VectorStorage, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change a committed file of features under the hands of the next asset."""
+    """Change a committed feature file before the next asset reads it."""
     file = storage.tables.current("mobilenet_features").location / "unsound.parquet"
     rows = read_columns([file], MOBILENET_FEATURES.names).select(MOBILENET_FEATURES.names)
     pq.write_table(change(rows), file.path)
@@ -175,11 +175,15 @@ def without_vector(rows: pa.Table) -> pa.Table:
         (with_number(float("inf")), AuditError, "pca_components: 1 rows have NaN or infinity"),
         (with_number(None), AuditError, "pca_components: 1 rows have NaN or infinity"),
         (without_vector, PcaError, "^1 feature vectors do not have 1,280 numbers"),
-        (lambda rows: rows.slice(2), AuditError, "pca_components: 92 rows were made of 94"),
+        (
+            lambda rows: rows.slice(2),
+            AuditError,
+            "pca_components: 92 rows were written, 94 were expected",
+        ),
     ],
     ids=["NaN", "infinity", "null", "no vector", "rows lost"],
 )
-def test_unsound_components_are_refused_and_the_table_stays_as_it_was(
+def test_invalid_components_are_rejected_and_the_table_is_unchanged(
     storage: VectorStorage,
     change: Callable[[pa.Table], pa.Table],
     error: type[Exception],

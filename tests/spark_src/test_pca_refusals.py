@@ -1,4 +1,4 @@
-"""Features that cannot be reduced are refused by a message that says why."""
+"""Features that cannot be reduced are rejected with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fit = Callable[[Sequence[Row], int], PcaModel]
 
 @pytest.fixture
 def fit(spark: SparkSession, store_features: Callable[..., Snapshot]) -> Fit:
-    """Fit so many components on the stored rows."""
+    """Fit the given number of components on the stored rows."""
     return lambda rows, k: fitted(spark, store_features(rows), k)
 
 
@@ -30,20 +30,18 @@ def random_rows(count: int, **columns: str) -> list[Row]:
 
 
 @pytest.mark.parametrize(("n_images", "kept"), [(2, 1), (5, 4), (6, 5), (7, 5)])
-def test_of_few_images_one_component_less_than_images_is_kept(
-    fit: Fit, n_images: int, kept: int
-) -> None:
+def test_n_images_give_at_most_n_minus_1_components(fit: Fit, n_images: int, kept: int) -> None:
     found = fit(random_rows(n_images), 5)
     assert found.n_components == kept
     assert found.explained_variance == pytest.approx(1) or n_images > 6
 
 
-def test_one_training_image_is_refused_however_many_others_there_are(fit: Fit) -> None:
+def test_a_single_training_image_is_rejected(fit: Fit) -> None:
     with pytest.raises(PcaError, match="at least 2 images to fit on, but there is 1: components"):
         fit(random_rows(1, split="Training") + random_rows(9, split="Test"), 5)
 
 
-def test_no_images_at_all_are_called_too_few(fit: Fit) -> None:
+def test_an_empty_table_has_too_few_images(fit: Fit) -> None:
     with pytest.raises(PcaError, match="at least 2 images to fit on, but there is none"):
         fit([], 5)
 
@@ -54,7 +52,7 @@ def test_images_that_are_all_the_same_have_no_variance_to_explain(fit: Fit) -> N
 
 
 @pytest.mark.parametrize(("count", "scale"), [(2, 1.0), (60, 1e-3), (60, 1e3), (100_000, 1.0)])
-def test_rounding_is_not_taken_for_variance(count: int, scale: float) -> None:
+def test_rounding_errors_are_not_counted_as_variance(count: int, scale: float) -> None:
     vector = np.random.default_rng(1).random(1280) * scale
     same = Sums.from_totals(count, count * vector, count * np.outer(vector, vector))
     with pytest.raises(PcaError, match="have the same features"):

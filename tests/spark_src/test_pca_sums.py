@@ -1,4 +1,4 @@
-"""PCA's sums are exact: each image once, added and taken away by files, to the last bit."""
+"""PCA's sums are exact: files are added and subtracted without rounding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Store = Callable[..., Snapshot]
 
 @pytest.fixture
 def storage(spark: SparkSession, tmp_path: Path) -> VectorStorage:  # instead of conftest's
-    """One whose features lie in two files of 20 images each, and one of the split Test."""
+    """A storage with two feature files of 20 images each, and one of the split Test."""
     begun = VectorStorage.in_folder(spark, tmp_path)
     begun.features(
         {"a": images(range(20)), "b": images(range(20, 40)), "c": images(range(9), "Test")}
@@ -44,7 +44,7 @@ def update(storage: VectorStorage, earlier: StoredSums | None = None) -> SumsUpd
 
 
 def new_paths(storage: VectorStorage, update: SumsUpdate) -> list[str]:
-    """Paths of the images that the update calls new."""
+    """Paths of the images that the update reports as new."""
     assert update.new_images is not None
     features = storage.tables.current("mobilenet_features")
     rows = read_columns(features.locations, ["path"]).to_pylist()
@@ -74,7 +74,7 @@ def assert_same_to_the_bit(one: Sums, other: Sums) -> None:
 
 
 @pytest.mark.parametrize("split", ["Training", "Test", None])
-def test_the_sums_are_those_of_the_split_that_is_asked_for_or_of_all(
+def test_sums_cover_the_requested_split_or_all_images(
     spark: SparkSession, sample_version: Snapshot, split: str | None
 ) -> None:
     rows = read_columns(sample_version.locations, ["split", "features"]).to_pylist()
@@ -84,7 +84,7 @@ def test_the_sums_are_those_of_the_split_that_is_asked_for_or_of_all(
 
 
 @pytest.mark.parametrize(("files", "rows_per_group"), [(1, 7), (5, 100), (3, 4)])
-def test_every_image_is_summed_once_however_files_and_row_groups_fall(
+def test_every_image_is_summed_once_for_any_files_and_row_groups(
     spark: SparkSession, store_features: Store, files: int, rows_per_group: int
 ) -> None:
     vectors = random_vectors(40)
@@ -93,14 +93,14 @@ def test_every_image_is_summed_once_however_files_and_row_groups_fall(
     assert_sums_of(sums_of(spark, version, "Training"), vectors)
 
 
-def test_a_row_group_of_more_than_one_block_is_summed_whole(
+def test_a_row_group_of_several_blocks_is_summed_completely(
     spark: SparkSession, store_features: Store
 ) -> None:
     vectors = random_vectors(ROWS_PER_BLOCK + 10)
     assert_sums_of(sums_of(spark, store_features(of_split(None, vectors)), None), vectors)
 
 
-def test_sums_are_the_same_to_the_bit_however_many_tasks_share_them(
+def test_sums_do_not_depend_on_the_number_of_tasks(
     spark: SparkSession, store_features: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = store_features(of_split(None, random_vectors(ROWS_PER_BLOCK + 900)), files=5)
@@ -112,7 +112,7 @@ def test_sums_are_the_same_to_the_bit_however_many_tasks_share_them(
         assert_same_to_the_bit(other, found[0])
 
 
-def test_images_without_a_split_are_not_taken_for_training_images(
+def test_images_without_a_split_are_not_training_images(
     spark: SparkSession, store_features: Store
 ) -> None:
     training, loose = random_vectors(8), random_vectors(3)
@@ -120,9 +120,7 @@ def test_images_without_a_split_are_not_taken_for_training_images(
     assert_sums_of(sums_of(spark, version, "Training"), training)
 
 
-def test_files_that_are_no_part_of_the_table_are_left_alone(
-    spark: SparkSession, store_features: Store
-) -> None:
+def test_files_outside_the_table_are_ignored(spark: SparkSession, store_features: Store) -> None:
     version = store_features(of_split("Training", random_vectors(8)))
     for name in ("_SUCCESS", ".part-0.parquet.crc", "part-9.parquet"):
         Path(version.location.path, name).write_bytes(b"no Parquet")
@@ -130,7 +128,7 @@ def test_files_that_are_no_part_of_the_table_are_left_alone(
 
 
 @pytest.mark.parametrize("files", [0, 1])
-def test_a_table_of_no_rows_has_sums_of_zero(
+def test_sums_of_an_empty_table_are_zero(
     spark: SparkSession, store_features: Store, files: int
 ) -> None:
     assert_sums_of(sums_of(spark, store_features([], files), None), np.zeros((0, FEATURES)))
@@ -154,19 +152,19 @@ def test_a_damaged_file_is_named(storage: VectorStorage) -> None:
         update(storage)
 
 
-def test_sums_that_were_added_can_be_taken_away_to_the_last_bit() -> None:
+def test_added_sums_can_be_subtracted_exactly() -> None:
     random = np.random.default_rng(4)
     one, other = (Sums.from_features(random.random((30, FEATURES)) * 6) for _ in range(2))
     assert_same_to_the_bit(one + other - other, one)
 
 
-def test_files_that_came_and_went_again_leave_the_former_sums_to_the_last_bit(
+def test_adding_and_removing_files_restores_the_sums_exactly(
     storage: VectorStorage,
 ) -> None:
     first = update(storage)
     storage.features({"d": images(range(50, 60)), "e": images(range(60, 63), "Test")}, ["b"])
     second = update(storage, first.stored)
-    assert second.description == "updated for 10 images that came and 20 that went"
+    assert second.description == "updated for 10 added and 20 removed images"
     assert second.stored.sums.n_images == 30
     storage.features({"b2": images(range(20, 40))}, ["d", "e"])
     third = update(storage, second.stored)
@@ -174,7 +172,7 @@ def test_files_that_came_and_went_again_leave_the_former_sums_to_the_last_bit(
     assert_same_to_the_bit(third.stored.sums, first.stored.sums)
 
 
-def test_updated_sums_are_those_of_all_images_summed_up_again(storage: VectorStorage) -> None:
+def test_updated_sums_equal_recomputed_sums(storage: VectorStorage) -> None:
     first = update(storage)
     storage.features({"d": images(range(50, 60))}, ["b"])
     updated = update(storage, first.stored)
@@ -190,45 +188,45 @@ def test_an_update_without_a_change_reads_no_features_and_starts_no_spark(
     for file in features.locations:
         Path(file.path).unlink()
     again = update_sums(lambda: pytest.fail("Spark was started"), features, first.stored)
-    assert again.description == "no image came or went"
-    assert (again.new_images.num_rows, again.n_gone) == (0, 0)
+    assert again.description == "no image was added or removed"
+    assert (again.new_images.num_rows, again.n_removed) == (0, 0)
     assert_same_to_the_bit(again.stored.sums, first.stored.sums)
 
 
-def test_only_files_that_came_or_went_are_read(storage: VectorStorage) -> None:
+def test_only_added_and_removed_files_are_read(storage: VectorStorage) -> None:
     first = update(storage)
     features = storage.features({"d": images(range(50, 60))})
     Path(features.location.path, "a.parquet").unlink()
     assert update(storage, first.stored).stored.sums.n_images == 50
 
 
-def test_an_image_whose_content_or_orientation_changed_came_and_went(
+def test_a_changed_image_counts_as_added_and_removed(
     storage: VectorStorage,
 ) -> None:
     first = update(storage)
     changed = [image(20, image_id="another image"), image(21, orientation=6)]
     storage.features({"b2": [*changed, *images(range(22, 40))]}, ["b"])
     found = update(storage, first.stored)
-    assert found.description == "updated for 2 images that came and 2 that went"
+    assert found.description == "updated for 2 added and 2 removed images"
     assert new_paths(storage, found) == ["Training/0020.jpg", "Training/0021.jpg"]
 
 
-def test_images_in_a_file_that_was_rewritten_are_not_new(storage: VectorStorage) -> None:
+def test_images_in_a_rewritten_file_are_not_new(storage: VectorStorage) -> None:
     first = update(storage)
     storage.features({"b2": images([*range(39, 20, -1), 70])}, ["b"])
     found = update(storage, first.stored)
-    assert (new_paths(storage, found), found.n_gone) == (["Training/0070.jpg"], 1)
+    assert (new_paths(storage, found), found.n_removed) == (["Training/0070.jpg"], 1)
 
 
-def test_images_of_another_split_neither_come_nor_go(storage: VectorStorage) -> None:
+def test_images_of_other_splits_are_not_counted(storage: VectorStorage) -> None:
     first = update(storage)
     storage.features({"d": images(range(50, 60), "Test")}, ["c"])
     found = update(storage, first.stored)
-    assert (new_paths(storage, found), found.n_gone) == ([], 0)
+    assert (new_paths(storage, found), found.n_removed) == ([], 0)
     assert_same_to_the_bit(found.stored.sums, first.stored.sums)
 
 
-def test_where_most_files_changed_all_images_are_summed_up_and_the_new_ones_are_known(
+def test_if_most_files_changed_all_images_are_summed_and_new_ones_reported(
     storage: VectorStorage,
 ) -> None:
     first = update(storage)
@@ -236,7 +234,7 @@ def test_where_most_files_changed_all_images_are_summed_up_and_the_new_ones_are_
     found = update(storage, first.stored)
     assert found.description == "all images were summed up"
     assert new_paths(storage, found) == [f"Training/010{n}.jpg" for n in range(9)]
-    assert found.n_gone == 20
+    assert found.n_removed == 20
     assert found.stored.sums.n_images == 29
 
 
@@ -255,7 +253,7 @@ def damage(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, damage], ids=["gone", "damaged"])
-def test_where_a_file_that_went_cannot_be_read_any_more_all_images_are_summed_up(
+def test_if_a_removed_file_cannot_be_read_all_images_are_summed(
     storage: VectorStorage, harm: Callable[[Path], None]
 ) -> None:
     first = update(storage)
@@ -265,4 +263,4 @@ def test_where_a_file_that_went_cannot_be_read_any_more_all_images_are_summed_up
     assert found.description == "all images were summed up"
     assert_same_to_the_bit(found.stored.sums, update(storage).stored.sums)
     if harm is Path.unlink:
-        assert found.new_images is None and found.n_gone is None
+        assert found.new_images is None and found.n_removed is None

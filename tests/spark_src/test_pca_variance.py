@@ -1,4 +1,4 @@
-"""The variance that the kept model explains is that of today's images, as scikit-learn has it."""
+"""The variance of current images that the kept model explains equals scikit-learn's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def statistics(storage: VectorStorage) -> PcaModelStatistics:
     return storage.tables.current("pca_model").typed(PcaModelStatistics)
 
 
-def test_the_variance_of_todays_images_is_scikit_learns(storage: VectorStorage) -> None:
-    """Of today's training images, projected with the model that was kept."""
+def test_the_variance_of_current_images_equals_scikit_learns(storage: VectorStorage) -> None:
+    """For the current training images, projected with the kept model."""
     unlike = image(200, features=np.full(1280, 9, np.float32) * (np.arange(1280) % 2))
     rows = [*images(range(15, 60)), unlike, *images(range(60, 64))]
     storage.features({"new": rows[45:]}, ["0"])
     settings = FitSettings(5, 0.1, refit_share=0.5)
     fit, after = storage.refresh_pca(settings)
-    assert not fit.is_new  # of 60 images, six are too few to tell what is unlike them
+    assert not fit.is_new  # 60 images are too few for a reference, so there is no drift
     kept, today = load_current(after), features_of(rows)
     theirs = PCA(5)
     theirs.mean_, theirs.components_ = kept.mean, kept.components
@@ -39,14 +39,14 @@ def test_the_variance_of_todays_images_is_scikit_learns(storage: VectorStorage) 
     assert known.components_for["0.9"] == int((own < 0.9).sum()) + 1
 
 
-def test_after_a_fit_the_variance_of_todays_images_is_the_models_own(
+def test_after_a_fit_the_variance_of_current_images_equals_the_models(
     storage: VectorStorage,
 ) -> None:
     known = statistics(storage)
     assert known.explained_variance_today == pytest.approx(known.explained_variance, abs=1e-9)
 
 
-def test_another_threshold_changes_no_digest_and_leads_to_no_new_fit(
+def test_another_threshold_does_not_cause_a_refit(
     storage: VectorStorage,
 ) -> None:
     before = storage.tables.current("pca_model")
@@ -60,7 +60,7 @@ def test_another_threshold_changes_no_digest_and_leads_to_no_new_fit(
     assert known.components_for.keys() == {"0.7", "0.9", "0.95"}
 
 
-def test_a_version_names_the_sums_of_today_and_those_of_the_fit(storage: VectorStorage) -> None:
+def test_a_version_names_the_current_and_the_fitted_sums(storage: VectorStorage) -> None:
     fitted = statistics(storage)
     assert fitted.sums == fitted.fitted_sums
     storage.features({"new": images(range(60, 63))})

@@ -1,4 +1,4 @@
-"""Long work reports its progress while it lasts, and no longer."""
+"""Work reports its progress while it runs."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from spark_src.spark.progress import (
 )
 
 
-def test_a_line_tells_how_far_how_quickly_and_how_long_still() -> None:
+def test_a_line_has_share_rate_and_time_left() -> None:
     expected = "1,500 of 6,000 images (25%), 150.0 img/s, 30 s left"
     assert progress_line(1500, 6000, seconds=10) == expected
 
 
-def test_a_line_before_the_first_image_knows_no_time_left() -> None:
-    expected = "0 of 240 images (0%), 0.0 img/s, time left not known yet"
+def test_before_the_first_image_the_time_left_is_unknown() -> None:
+    expected = "0 of 240 images (0%), 0.0 img/s, time left not yet known"
     assert progress_line(0, 240, seconds=5) == expected
 
 
-def test_a_repeated_task_does_not_bring_more_than_all() -> None:
+def test_a_retried_task_does_not_exceed_the_total() -> None:
     assert progress_line(300, 240, seconds=2) == "240 of 240 images (100%), 120.0 img/s, 0 s left"
 
 
 @pytest.mark.parametrize(("images", "seconds"), [(0, 1.0), (0, 0.0), (5, 0.0)])
-def test_no_images_and_no_time_are_no_error(images: int, seconds: float) -> None:
+def test_zero_images_or_zero_seconds_cause_no_error(images: int, seconds: float) -> None:
     assert "of" in progress_line(0, images, seconds)
 
 
@@ -50,7 +50,7 @@ def test_progress_is_reported_at_every_interval_until_the_work_ends(spark: Spark
     assert len(lines) == said
 
 
-def test_the_progress_of_quick_work_is_known_though_nothing_was_logged(spark: SparkSession) -> None:
+def test_progress_of_short_work_is_recorded_without_log_lines(spark: SparkSession) -> None:
     done, lines = spark.sparkContext.accumulator(0), list[str]()
     with report_progress(40, lines.append, interval=30) as progress:
         progress.counts(done)
@@ -60,7 +60,7 @@ def test_the_progress_of_quick_work_is_known_though_nothing_was_logged(spark: Sp
     assert end[1] == 40 and end[0] > 0
 
 
-def test_progress_remembers_where_more_was_done_and_never_more_than_all(
+def test_progress_records_increases_up_to_the_total(
     spark: SparkSession,
 ) -> None:
     done = spark.sparkContext.accumulator(0)
@@ -91,7 +91,7 @@ def test_long_progress_is_thinned_out_and_keeps_its_ends() -> None:
     assert progress.points == sorted(set(progress.points))
 
 
-def test_rates_tell_a_slow_half_from_a_quick_one_and_add_up_to_all() -> None:
+def test_rates_distinguish_a_slow_from_a_fast_half_and_sum_to_the_total() -> None:
     points = [(0.0, 0), *((n, n * 100) for n in range(1, 21))]
     points += [(20 + n, 2000 + n * 300) for n in range(1, 21)]
     edges, found = rates([(float(seconds), done) for seconds, done in points])
@@ -100,12 +100,12 @@ def test_rates_tell_a_slow_half_from_a_quick_one_and_add_up_to_all() -> None:
     assert (found * (edges[1:] - edges[:-1])).sum() == pytest.approx(8000)
 
 
-def test_one_lump_of_images_is_one_rate() -> None:
+def test_a_single_step_gives_a_single_rate() -> None:
     edges, found = rates([(0.0, 0), (2.0, 240)])
     assert list(edges) == [0, 2] and list(found) == [120]
 
 
-def test_work_that_ends_within_the_interval_says_nothing(spark: SparkSession) -> None:
+def test_work_shorter_than_the_interval_logs_nothing(spark: SparkSession) -> None:
     lines: list[str] = []
     started = time.monotonic()
     with report_progress(40, lines.append, interval=30) as progress:
@@ -114,14 +114,14 @@ def test_work_that_ends_within_the_interval_says_nothing(spark: SparkSession) ->
     assert time.monotonic() - started < 5
 
 
-def test_work_without_a_counter_says_nothing() -> None:
+def test_work_without_a_counter_logs_nothing() -> None:
     lines: list[str] = []
     with report_progress(40, lines.append, interval=0.02):
         time.sleep(0.1)
     assert lines == []
 
 
-def test_work_that_fails_reports_no_more_and_fails(spark: SparkSession) -> None:
+def test_failing_work_stops_reporting_and_raises(spark: SparkSession) -> None:
     lines: list[str] = []
     counter = spark.sparkContext.accumulator(0)
     with (

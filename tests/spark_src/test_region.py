@@ -1,4 +1,4 @@
-"""No client of AWS is made before the region is known, and none outlives a change of it."""
+"""AWS clients need a configured region, and are replaced when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buckets that may hold data, and those that may not: each refusal names bucket and remedy."""
+"""Which buckets may hold data: each rejection names the bucket and the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictP
 
 @pytest.fixture
 def american(aws: str) -> str:  # noqa: ARG001
-    """A bucket in us-east-1, which S3 tells by naming no region."""
+    """A bucket in us-east-1, for which S3 returns no region."""
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     client("s3", "us-east-1").create_bucket(Bucket=name)
     return name
@@ -64,7 +64,7 @@ def test_a_bucket_of_the_region_is_elsewhere_for_another_region(bucket: str) -> 
     ("answer", "region"),
     [(None, "us-east-1"), ("", "us-east-1"), ("EU", "eu-west-1"), ("eu-west-3", "eu-west-3")],
 )
-def test_what_s3_answers_is_taken_as_the_region_it_means(
+def test_legacy_location_constraints_are_mapped_to_regions(
     answer: str | None, region: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = client("s3", REGION)
@@ -135,7 +135,7 @@ def test_denied_access_names_the_action_that_the_role_needs(
         require_in_region(in_s3(bucket), REGION)
 
 
-def test_each_bucket_is_asked_for_once(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_bucket_is_inspected_once(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "werkzeug")
     locations = [Location.parse(f"s3://{bucket}/{name}") for name in ("in", "out", "w.h5")]
     assert len(require_in_region(locations, REGION)) == 1

@@ -1,4 +1,4 @@
-"""Where Spark spills: under the storage, unreadable for others, and cleared of what died."""
+"""Spark's scratch folder: private, and cleared of folders of ended processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_what_a_process_that_has_ended_left_is_deleted(tmp_path: Path) -> None:
+def test_folders_of_ended_processes_are_deleted(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = tmp_path / f"{socket.gethostname()}-{ended.pid}" / "blockmgr-1" / "0c"
@@ -30,9 +30,9 @@ def test_what_a_process_that_has_ended_left_is_deleted(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_what_another_machine_or_a_living_process_has_stays(tmp_path: Path) -> None:
+def test_folders_of_other_machines_and_running_processes_are_kept(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere-1"
-    living = tmp_path / f"{socket.gethostname()}-1"  # the first process never ends
+    living = tmp_path / f"{socket.gethostname()}-1"  # process 1 is always running
     for folder in (elsewhere, living):
         folder.mkdir()
 
@@ -42,7 +42,7 @@ def test_what_another_machine_or_a_living_process_has_stays(tmp_path: Path) -> N
     assert living.exists()
 
 
-def test_a_process_leaves_nothing_when_it_ends(tmp_path: Path) -> None:
+def test_a_process_deletes_its_folder_at_exit(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from spark_src.spark.scratch import make_scratch\n"

@@ -1,4 +1,4 @@
-"""How Spark is set up on one machine, and how it reads a version of a table."""
+"""Spark's configuration on one machine, and reading versions of tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(paths: list[str]) -> pa.Table:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_files_of_a_version_are_read_wherever_they_are(
+def test_the_files_of_a_version_are_read_from_any_location(
     spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     write = Tables(Location.parse(str(tmp_path / name))).begin("pca_components", "run-1")
@@ -65,7 +65,7 @@ def test_files_that_a_commit_removed_are_not_read(spark: SparkSession, tmp_path:
     assert sorted(row.path for row in table.collect()) == ["2.jpg", "3.jpg"]
 
 
-def test_a_version_without_a_row_has_its_columns(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_empty_version_has_its_columns(spark: SparkSession, tmp_path: Path) -> None:
     write = Tables(Location.parse(str(tmp_path))).begin("pca_components", "run-1")
 
     table = read_files(spark, write.commit(STATISTICS))
@@ -83,7 +83,7 @@ def test_python_workers_run_this_interpreter(spark: SparkSession) -> None:
     assert {os.path.realpath(row.python) for row in rows} == {os.path.realpath(sys.executable)}
 
 
-def test_nothing_listens_to_the_network(spark: SparkSession) -> None:
+def test_no_port_is_open_to_the_network(spark: SparkSession) -> None:
     assert spark.sparkContext.uiWebUrl is None
     assert spark.conf.get("spark.driver.bindAddress") == "127.0.0.1"
     assert local_config()["spark.driver.host"] == "127.0.0.1"

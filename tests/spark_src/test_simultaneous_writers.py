@@ -1,4 +1,4 @@
-"""Two processes that commit at the same moment: one of them wins, and the other knows."""
+"""Two processes that commit simultaneously: one succeeds, the other gets an error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ for number in range(rounds):
 
 
 def race(root: str, meeting: Path, rounds: int) -> dict[int, str]:
-    """Let two processes commit at once, again and again; give who believes to have won."""
+    """Let two processes commit simultaneously, repeatedly; return the reported winners."""
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, root, str(meeting), run_id, str(rounds)],
@@ -61,7 +61,7 @@ def race(root: str, meeting: Path, rounds: int) -> dict[int, str]:
 
 
 def check(root: str, winners: dict[int, str], old: list[str]) -> None:
-    """What is current is what the winner committed, and nothing of the other's."""
+    """The current version has only the winner's commit."""
     for number, run_id in winners.items():
         tables = Tables(Location.parse(f"{root}/{number}"))
         current = tables.current(ASSET)
@@ -76,7 +76,7 @@ def make(root: str, rounds: int) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["append", "create"])
-def test_of_two_processes_that_commit_at_once_one_wins(tmp_path: Path, is_there: bool) -> None:
+def test_one_of_two_simultaneous_commits_succeeds(tmp_path: Path, is_there: bool) -> None:
     root, meeting = f"{tmp_path}/data", tmp_path / "meeting"
     meeting.mkdir()
     if is_there:
@@ -85,7 +85,7 @@ def test_of_two_processes_that_commit_at_once_one_wins(tmp_path: Path, is_there:
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["append", "create"])
-def test_of_two_processes_that_commit_to_a_bucket_at_once_one_wins(
+def test_one_of_two_simultaneous_commits_to_a_bucket_succeeds(
     bucket: str, tmp_path: Path, is_there: bool
 ) -> None:
     root = f"s3://{bucket}/data"

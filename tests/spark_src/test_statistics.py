@@ -1,4 +1,4 @@
-"""What a version says of itself comes back from its log as it was, and adds up."""
+"""Statistics are serialized without loss, and can be merged."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_statistics_of_two_sets_of_vectors_are_those_of_both() -> None:
     assert ONE.merged(OTHER) == OTHER.merged(ONE) == both
 
 
-def test_a_set_of_no_vectors_changes_nothing() -> None:
+def test_merging_with_empty_statistics_changes_nothing() -> None:
     assert ONE.merged(VectorStatistics()) == VectorStatistics().merged(ONE) == ONE
 
 
-def test_a_zero_is_a_number_and_no_gap() -> None:
+def test_zero_is_not_treated_as_missing() -> None:
     zeros = VectorStatistics(shortest=0, longest=0, smallest=0.0, largest=0.0)
     found = zeros.merged(ONE)
     assert (found.shortest, found.smallest, found.largest) == (0, -1.0, 5.0)
@@ -67,7 +67,7 @@ def test_every_asset_has_statistics_of_its_own_type() -> None:
     assert len({stored.statistics for stored in STORED.values()}) == len(STORED)
 
 
-def test_statistics_come_back_as_they_were() -> None:
+def test_statistics_survive_serialization() -> None:
     made = ComponentsStatistics(
         digest="digest",
         rows=7,
@@ -81,12 +81,12 @@ def test_statistics_come_back_as_they_were() -> None:
     assert ComponentsStatistics.model_validate(content) == made
 
 
-def test_what_a_newer_release_says_besides_is_left_alone() -> None:
+def test_unknown_fields_of_a_newer_release_are_ignored() -> None:
     found = CsvStatistics.model_validate({"digest": "d", "n_components": 5, "colour": "green"})
     assert found == CsvStatistics(digest="d", n_components=5)
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_field_is_named() -> None:
     with pytest.raises(ValueError, match="explained_variance_today"):
         PcaModelStatistics.model_validate({"digest": "d"})
 

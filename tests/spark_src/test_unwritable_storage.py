@@ -1,4 +1,4 @@
-"""A storage that the system refuses to write to: the tables stay, and the error says what to do.
+"""A storage that cannot be written: tables are unchanged, and the error names the remedy.
 
 The limit of a file's size stands for a full disk: the system refuses in the same place.
 """
@@ -29,7 +29,7 @@ def tables(tmp_path: Path) -> Tables:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Whatever this process writes meanwhile, no file gets larger."""
+    """Limit the size of all files that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -42,7 +42,7 @@ def contents(folder: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_file_for_which_there_is_no_space_is_named_and_nothing_of_it_is_left(
+def test_on_a_full_disk_the_file_is_named_and_no_part_is_left(
     tables: Tables,
 ) -> None:
     before = contents(tables.root.path)
@@ -54,7 +54,7 @@ def test_a_file_for_which_there_is_no_space_is_named_and_nothing_of_it_is_left(
     assert contents(tables.root.path) == before
 
 
-def test_a_commit_for_which_there_is_no_space_leaves_the_version_before_current(
+def test_on_a_full_disk_a_failed_commit_leaves_the_previous_version_current(
     tables: Tables,
 ) -> None:
     before = contents(tables.prefix(ASSET).path + "/_delta_log")

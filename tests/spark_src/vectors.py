@@ -1,4 +1,4 @@
-"""Storage of made-up vectors: features and PCA as their assets make them, without Dagster."""
+"""A storage with synthetic vectors: features and PCA as in their assets, without Dagster."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FIVE = FitSettings(n_components=5, min_explained_variance=0.1)
 
 
 def image(number: int, split: str | None = "Training", **columns: Any) -> Row:
-    """The image of that number: it has the same features whenever it is asked for."""
+    """The image with this number; its features are deterministic."""
     name = f"{split}/{number:04}.jpg"
     features = np.random.default_rng([number, 7]).random(FEATURES, np.float32)
     return {"image_id": f"id {name}", "path": name, "split": split, "features": features} | columns
 
 
 def images(numbers: Iterable[int], split: str | None = "Training", **columns: Any) -> list[Row]:
-    """The images of these numbers."""
+    """The images with these numbers."""
     return [image(number, split, **columns) for number in numbers]
 
 
@@ -66,7 +66,7 @@ def fitted(
 def project_all(
     spark: SparkSession, features: Snapshot, pca: PcaModel, folder: Location
 ) -> list[Location]:
-    """The files of components of a version of `mobilenet_features`, in a folder."""
+    """The component files for a version of `mobilenet_features`, in a folder."""
     plan = project.plan_projection(features, pca.digest, None)
     counter = spark.sparkContext.accumulator(0)
     new, _ = project.project(lambda: spark, plan, pca, folder, lambda: counter)
@@ -75,14 +75,14 @@ def project_all(
 
 @dataclass(frozen=True)
 class VectorStorage:
-    """Storage whose features come and go by whole files, and whose PCA is refreshed in turn."""
+    """A storage whose feature files are added and removed, and whose PCA is then refreshed."""
 
     spark: SparkSession
     tables: Tables
 
     @classmethod
     def in_folder(cls, spark: SparkSession, folder: Path) -> VectorStorage:
-        """A new one."""
+        """A storage in a new or existing folder."""
         return cls(spark, tables_in(folder))
 
     def features(
@@ -91,7 +91,7 @@ class VectorStorage:
         remove: Sequence[str] = (),
         model_sha256: str = "digest",
     ) -> Snapshot:
-        """Commit files of features, by their names without the ending, and remove others."""
+        """Commit feature files, named without the extension, and remove others."""
         write = self.tables.begin("mobilenet_features", "run")
         gone = {f"{name}.parquet" for name in remove}
         before = write.before.files if write.before else ()
@@ -117,7 +117,7 @@ class VectorStorage:
     def refresh_pca(
         self, settings: FitSettings = FIVE, erased: bool = False
     ) -> tuple[fit.Fit, Snapshot]:
-        """Fit or keep the model, and commit it with the sums of today's images."""
+        """Fit or keep the model, and commit it with the sums of the current images."""
         features = self.tables.current("mobilenet_features")
         write = self.tables.begin("pca_model", "run", [features])
         found = fit.fit_or_keep(lambda: self.spark, features, write.before, settings, erased)
@@ -126,7 +126,7 @@ class VectorStorage:
         return found, Change(write, statistics, note=found.description).commit()
 
     def refresh_components(self) -> Snapshot:
-        """Project the images that have no components by the current model."""
+        """Project the images without components of the current model."""
         features, model = map(self.tables.current, ("mobilenet_features", "pca_model"))
         write = self.tables.begin("pca_components", "run", [features, model])
         plan = project.plan_projection(features, model.statistics.digest, write.before)

@@ -1,4 +1,4 @@
-"""Thousands of histories of runs, erasures, vacuums and crashes, other ones each time.
+"""Thousands of random histories of runs, erasures, vacuums and crashes.
 
 Run: uv run python -m tests.state_machine [--examples N] [--steps N] [--shrink]
 """
@@ -11,19 +11,22 @@ import time
 from hypothesis.stateful import run_state_machine_as_test
 from rich.console import Console
 
-from tests.state_machine.machine import TablesMachine, settings_of
+from tests.state_machine.machine import TablesMachine, hypothesis_settings
 
 
 def main() -> None:
-    """Make up histories; print how many there were, or the first one that breaks a promise."""
+    """Generate histories; print how many, or the first one that violates an invariant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=5_000, help="histories (default: 5000)")
-    parser.add_argument("--steps", type=int, default=30, help="steps of each (default: 30)")
-    parser.add_argument("--shrink", action="store_true", help="shorten one that fails: minutes")
+    parser.add_argument("--steps", type=int, default=30, help="steps per history (default: 30)")
+    parser.add_argument(
+        "--shrink", action="store_true", help="shrink a failing history (takes minutes)"
+    )
     options = parser.parse_args()
     started = time.monotonic()
     run_state_machine_as_test(
-        TablesMachine, settings=settings_of(options.examples, options.steps, shrink=options.shrink)
+        TablesMachine,
+        settings=hypothesis_settings(options.examples, options.steps, shrink=options.shrink),
     )
     counts = TablesMachine.counts
     printed = [f"{counts[what]:,} {what}" for what in ("examples", "steps")]
@@ -31,7 +34,7 @@ def main() -> None:
         f"{count:,} {what}" for what, count in sorted(counts.items()) if what not in printed[0]
     ]
     seconds = f"{time.monotonic() - started:,.0f} s"
-    Console().print(f"{' of together '.join(printed)} in {seconds}: no promise was broken")
+    Console().print(f"{' with '.join(printed)} in {seconds}: all invariants hold")
     Console().print(", ".join(other for other in others if other not in printed))
 
 

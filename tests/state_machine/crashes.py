@@ -1,8 +1,8 @@
-"""Processes that die at their n-th file operation, in the middle of it. No tests here.
+"""Simulates processes that are killed during their n-th file operation. No tests here.
 
-What dies is simulated: from that operation on, the process reaches no file any more, and what it
-had begun lies there half done. delta-rs works outside Python, so what a kill inside of it leaves
-behind is put there by hand; it was looked up with `strace`.
+From that operation on, the process cannot access files, and the operation itself is left half done.
+delta-rs works outside Python, so the files that a kill inside it leaves behind are created here;
+they were determined with `strace`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from spark_src.tables import write
 
 
 class Crash(BaseException):
-    """The process is dead. No `except Exception` sees it."""
+    """The process was killed. Not caught by `except Exception`."""
 
 
 class Process:
-    """Whose file operations are counted.
+    """A simulated process whose file operations are counted.
 
     Args:
-        dies_at: number of the operation in which it dies; None if it lives.
+        dies_at: number of the operation in which it is killed; None: it survives.
     """
 
     def __init__(self, dies_at: int | None = None) -> None:
@@ -38,7 +38,7 @@ class Process:
         self.operations = 0
 
     def step(self, half_done: Callable[[], object] = lambda: None) -> None:
-        """Count an operation; the process may die in it and leave it half done."""
+        """Count an operation; the process may be killed in it and leave it half done."""
         self.operations += 1
         if self.dies_at is None or self.operations < self.dies_at:
             return
@@ -48,13 +48,13 @@ class Process:
 
 
 class Operations:
-    """Every operation that changes files, of whichever process runs now."""
+    """Operations that change files, in the process that is currently running."""
 
     def __init__(self) -> None:
         self.process = Process()
 
     def run(self, dies_at: int | None, work: Callable[[], object]) -> bool:
-        """Do the work in a new process; return whether it lived to the end."""
+        """Do the work in a new process; return whether it completed."""
         self.process = Process(dies_at)
         try:
             work()
@@ -66,7 +66,7 @@ class Operations:
 
 
 class _Files:
-    """pyarrow's local files."""
+    """pyarrow's local file system, with counted operations."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -101,7 +101,7 @@ class _Files:
 
 @contextmanager
 def crashing_operations() -> Iterator[Operations]:
-    """Count the file operations of everything inside the block; names of new files repeat."""
+    """Count all file operations inside the block; names of new files are deterministic."""
     operations = Operations()
     numbers = count()
     namespace = uuid.UUID(int=0)
@@ -145,7 +145,7 @@ def _write_bytes(operations: Operations) -> Callable[[Path, bytes], int]:
 
 
 def _leave_half(log: Path, name: str) -> None:
-    """What delta-rs has written so far of a file that it will give its name at the end."""
+    """Write a partial temporary file of delta-rs, which it would rename at the end."""
     log.mkdir(parents=True, exist_ok=True)
     with (log / f"{name}#1").open("wb") as stream:
         stream.write(b'{"commitInfo":{"timest')
@@ -181,7 +181,7 @@ def _vacuum(operations: Operations) -> Callable[..., list[str]]:
         process = operations.process
         if process.dies_at is None:
             return real(table, dry_run=dry_run, **named)
-        process.step()  # it notes its beginning in the log
+        process.step()  # it records its start in the log
         for name in sorted(real(table, dry_run=True, **named)):
             process.step()
             with suppress(FileNotFoundError):  # an earlier vacuum deleted it

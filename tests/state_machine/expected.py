@@ -1,4 +1,4 @@
-"""What has to be true of tables after each step, whatever died in it. No tests here."""
+"""Invariants of the tables after each step, even if a process was killed. No tests here."""
 
 from __future__ import annotations
 
@@ -29,48 +29,48 @@ Signature = frozenset[tuple[str, int, int]]
 
 @dataclass
 class Version:
-    """One that was committed, or is about to be."""
+    """A version that was committed, or is about to be."""
 
     run_id: str
     rows: Rows
     model: str = ""
     number: int = -1
-    """Delta's."""
+    """The Delta version."""
     snapshot: Snapshot | None = None
 
 
 @dataclass
 class Expected:
-    """What was committed, in order, and what was erased."""
+    """The committed versions, in order, and the erased pictures."""
 
     tables: Tables
     versions: dict[str, list[Version]] = field(default_factory=lambda: {a: [] for a in ASSETS})
     pending: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
-    """What the step under way is going to commit."""
+    """Versions that the current step will commit."""
     whole_from: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ASSETS, 0))
-    """Place in `versions` of the first whose files no purge has deleted."""
+    """Index in `versions` of the first one whose files no purge has deleted."""
     erased: set[str] = field(default_factory=set)
     """Paths of pictures whose erasure is complete."""
     exempt: set[Path] = field(default_factory=set)
-    """What a run wrote that began before an erasure and went on writing after it."""
+    """Files of runs that started before an erasure and continued to write after it."""
     seen: dict[str, Signature] = field(default_factory=dict)
 
     def current(self, asset: str) -> Version | None:
-        """The version that has to be current."""
+        """The version that must be current."""
         return self.versions[asset][-1] if self.versions[asset] else None
 
     def announce(self, asset: str, version: Version) -> None:
-        """Say what is about to be committed."""
+        """Register a version that is about to be committed."""
         self.pending[asset].append(version)
 
-    def settle(self, lived: bool) -> int:
-        """See which of the announced versions are there: after a crash, the first ones or none.
+    def settle(self, completed: bool) -> int:
+        """Find which announced versions exist: after a crash, only the first ones or none.
 
         Args:
-            lived: whether the process that announced them lived to the end.
+            completed: whether the process that announced them completed.
 
         Returns:
-            How many are there.
+            The number of announced versions that exist.
         """
         count = 0
         for asset in [asset for asset in ASSETS if self.pending.get(asset)]:
@@ -82,7 +82,7 @@ class Expected:
             made = [version for version in announced if version.run_id in new]
             made = announced[: announced.index(made[-1]) + 1] if made else []
             assert new.keys() <= {version.run_id for version in made}
-            assert not lived or made == announced, f"{asset}: a commit is lost"
+            assert not completed or made == announced, f"{asset}: a commit is lost"
             for version in made:  # a purge drops all but the latest from the log
                 version.number = new.get(version.run_id, -1)
             self.versions[asset] += made
@@ -90,19 +90,19 @@ class Expected:
         return count
 
     def drop_announced(self) -> None:
-        """What was announced was refused."""
+        """Discard announced versions whose commit was rejected."""
         self.pending.clear()
 
     def purged(self) -> None:
-        """From now on, only what is current now has to be there."""
+        """Require only the files of the current versions from now on."""
         for asset in ASSETS:
             self.whole_from[asset] = max(0, len(self.versions[asset]) - 1)
 
     def check(self) -> None:
-        """Look at all that has changed since the last check.
+        """Check everything that has changed since the last check.
 
         Raises:
-            AssertionError: a promise is broken.
+            AssertionError: an invariant is violated.
         """
         for asset in ASSETS:
             signature = _signature(Path(self.tables.prefix(asset).path))
@@ -135,7 +135,7 @@ class Expected:
             self._check_inputs(snapshot, expected)
 
     def _read(self, snapshot: Snapshot) -> list[str]:
-        """Every row of a version: of the model, its digest. Each file is read whole."""
+        """Read every row of a version; for the model, its digest."""
         rows: list[str] = []
         for file, location in zip(snapshot.files, snapshot.locations, strict=True):
             assert location.size == file.bytes
@@ -157,7 +157,7 @@ class Expected:
         return sorted(rows)
 
     def _check_inputs(self, snapshot: Snapshot, expected: Version) -> None:
-        """Features are of all pictures of a version, and made by the model of a version."""
+        """Features cover all pictures of their input version, and use the input model."""
         inputs = {
             asset: next(v for v in self.versions[asset] if v.number == number)
             for asset, number in snapshot.record.inputs.items()
@@ -179,17 +179,17 @@ class Expected:
             assert later.record.rows == (earlier.record.rows or 0) + change
 
     def _check_last_two(self, asset: str) -> None:
-        """Who reads the version before the current one can go on reading."""
+        """The current and the previous version must be readable."""
         for version in self.versions[asset][self.whole_from[asset] :][-2:]:
             if version.snapshot is not None:
                 assert self._read(version.snapshot) == sorted(version.rows)
 
     def _check_erased(self, asset: str) -> None:
         for path in self.files_with(asset, self.erased):
-            assert path in self.exempt, f"{path.name} holds what was erased"
+            assert path in self.exempt, f"{path.name} contains erased data"
 
     def files_with(self, asset: str, rows: Iterable[str]) -> list[Path]:
-        """Files below an asset's folder that hold anything of these pictures."""
+        """Files below an asset's folder that contain data of these pictures."""
         needles = [text.encode() for row in rows for text in (row, digest_of(row))]
         folder = Path(self.tables.prefix(asset).path)
         files = [path for path in folder.rglob("*") if path.is_file()] if needles else []

@@ -1,7 +1,7 @@
-"""Runs, erasures and vacuums in any order, each of which may die at any file operation.
+"""Runs, erasures and vacuums in any order, each of which may be killed at any file operation.
 
-After each step, what is current is whole and audited, nothing that was committed is lost, and
-nothing that was erased is back: see `expected.py`.
+After each step, the current versions are complete and audited, no commit is lost, and no erased
+data has returned: see `expected.py`.
 """
 
 from __future__ import annotations
@@ -44,31 +44,31 @@ from tests.state_machine.world import (
 )
 
 OWNERS = ("anna", "ben")
-MOST_WRITERS = 3
+MAX_WRITERS = 3
 EIGHT_DAYS_SECONDS = 8 * 24 * 60 * 60
 
 crashes = st.none() | st.integers(1, 9)
-"""The file operation in which the process of a step dies."""
+"""The file operation in which the process of a step is killed."""
 
 late_crashes = st.none() | st.integers(1, 12) | st.integers(1, 40)
-"""The same of an erasure, which is longer."""
+"""The same for an erasure, which has more operations."""
 
 KINDS = ("pictures", "model", "features", "compaction")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do."""
+    """The actions of a run."""
 
     kind: str
     owners: list[str]
-    """Of new pictures."""
+    """Owners of new pictures."""
     gone: list[int]
-    """Places of pictures that are gone from the input."""
+    """Indices of pictures that were removed from the input."""
     digest: str
-    """Of the model that it makes."""
+    """Digest of the model that the run creates."""
     compacted: str
-    is_sound: bool
+    is_valid: bool
 
 
 plans = st.builds(
@@ -78,15 +78,15 @@ plans = st.builds(
     gone=st.lists(st.integers(0, 9), max_size=2),
     digest=st.sampled_from(["m0", "m1"]),
     compacted=st.sampled_from([RAW, FEATURES]),
-    is_sound=st.booleans(),
+    is_valid=st.booleans(),
 )
 
 
 class TablesMachine(RuleBasedStateMachine):
-    """Storage of its own, and a few runs that work on it at once."""
+    """A storage, and a few concurrent runs."""
 
     counts: ClassVar[Counter[str]] = Counter()
-    """What happened in all examples together."""
+    """Counts of events in all examples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class TablesMachine(RuleBasedStateMachine):
 
     @property
     def tables(self) -> Tables:
-        """As a new process opens them."""
+        """The tables, opened again as in a new process."""
         return Tables(self.root)
 
     def run_id(self, kind: str) -> str:
@@ -119,25 +119,25 @@ class TablesMachine(RuleBasedStateMachine):
 
     @property
     def may_purge(self) -> bool:
-        """Whether there is anything new to delete, and no first run that nothing would refuse."""
+        """Whether there is new data to purge, and no first run whose commit would not conflict."""
         firsts = any(writer.is_first for writer in self.writers)
         return self.exists(RAW) and self.runs_since_purge > 2 and not firsts
 
     def perform(self, crash: int | None, work: Callable[[], object]) -> bool:
-        """One process; return whether it lived to the end."""
-        lived = self.operations.run(crash, work)
-        made = self.expected.settle(lived)
+        """Run one process; return whether it completed."""
+        completed = self.operations.run(crash, work)
+        made = self.expected.settle(completed)
         self.runs_since_purge += made
         self.counts["commits"] += made
-        self.counts["crashes"] += not lived
-        return lived
+        self.counts["crashes"] += not completed
+        return completed
 
     def begin_writer(self, plan: Plan) -> Writer:
-        """Begin a run of that kind; of pictures, if there is not yet what the kind is made of."""
+        """Start a run of the planned kind, or of pictures if its inputs do not exist yet."""
         run_id = self.run_id(plan.kind)
         if plan.kind == "features" and self.exists(RAW, MODEL):
             inputs = (self.tables.current(RAW), self.tables.current(MODEL))
-            return begin_features(self.tables, run_id, self.rows_of, inputs, plan.is_sound)
+            return begin_features(self.tables, run_id, self.rows_of, inputs, plan.is_valid)
         if plan.kind == "model":
             return plan_model(self.tables.begin(MODEL, run_id), plan.digest)
         if plan.kind == "compaction" and self.exists(asset := plan.compacted):
@@ -158,53 +158,53 @@ class TablesMachine(RuleBasedStateMachine):
             self.rows_of |= writer.files
 
     def commit(self, writer: Writer) -> None:
-        """Commit in the process that is running."""
+        """Commit in the current process."""
         change = writer.change()
         version = Version(writer.write.run_id, writer.rows, writer.model)
         self.expected.announce(writer.asset, version)
         change.commit()
 
     def make(self, writer: Writer) -> None:
-        """A whole run, in the process that is running."""
+        """A complete run in the current process."""
         self.write(writer)
         self.commit(writer)
 
     @initialize(plan=plans, depth=st.integers(0, 3))
     def begin_with_something(self, plan: Plan, depth: int) -> None:
-        """Pictures, a model and features; or only the first of these."""
+        """Start with the first `depth` of pictures, a model and features."""
         for kind in KINDS[:depth]:
-            self.run(replace(plan, kind=kind, is_sound=True), None)
+            self.run(replace(plan, kind=kind, is_valid=True), None)
 
     @rule(plan=plans, crash=crashes)
     def run(self, plan: Plan, crash: int | None) -> None:
-        """A run that nobody is in the way of."""
+        """A run without concurrent runs."""
         writer = self.begin_writer(plan)
-        is_sound = all(new.is_sound for new in writer.new)
+        is_valid = all(new.is_valid for new in writer.new)
         try:
-            lived = self.perform(crash, lambda: self.make(writer))
-            assert not lived or is_sound, "features that are no numbers were committed"
+            completed = self.perform(crash, lambda: self.make(writer))
+            assert not completed or is_valid, "features with NaN were committed"
         except AuditError:
-            assert not is_sound
+            assert not is_valid
             self.counts["audits that failed"] += 1
 
-    @precondition(lambda self: len(self.writers) < MOST_WRITERS)
+    @precondition(lambda self: len(self.writers) < MAX_WRITERS)
     @rule(plan=plans, writes=st.booleans())
     def begin(self, plan: Plan, writes: bool) -> None:
-        """A run that goes on while others come and go."""
-        writer = self.begin_writer(replace(plan, is_sound=True))
+        """Start a run that stays active during later steps."""
+        writer = self.begin_writer(replace(plan, is_valid=True))
         if writes:
             self.write(writer)
         self.writers.append(writer)
 
     @precondition(lambda self: self.writers)
     @rule(place=st.integers(0, 2))
-    def go_on_and_live(self, place: int) -> None:
-        self.go_on(place, None)
+    def continue_without_crash(self, place: int) -> None:
+        self.continue_run(place, None)
 
     @precondition(lambda self: self.writers)
     @rule(place=st.integers(0, 2), crash=crashes)
-    def go_on(self, place: int, crash: int | None) -> None:
-        """A run that began before writes its files; where it has, it commits."""
+    def continue_run(self, place: int, crash: int | None) -> None:
+        """Continue an active run: write its files, or commit them if they are written."""
         writer = self.writers.pop(place % len(self.writers))
         if writer.has_written:
             self.commit_late(writer, crash)
@@ -218,17 +218,17 @@ class TablesMachine(RuleBasedStateMachine):
     def commit_late(self, writer: Writer, crash: int | None) -> None:
         is_late = self.is_late(writer)
         try:
-            lived = self.perform(crash, lambda: self.commit(writer))
-            assert not (is_late and lived), "a run committed that another had overtaken"
+            completed = self.perform(crash, lambda: self.commit(writer))
+            assert not (is_late and completed), "an outdated run committed"
         except ConcurrentWriteError:
             self.expected.drop_announced()
             assert is_late
             self.counts["commits refused"] += 1
-        except UnreadableVersionError:  # of the audit: a purge has deleted its files
+        except UnreadableVersionError:  # raised by the audit: a purge deleted its files
             assert is_late and writer.asset == FEATURES and writer.outlived_erasure
 
     def is_late(self, writer: Writer) -> bool:
-        """Whether another run has committed since it began."""
+        """Whether another run has committed since this one started."""
         before, now = writer.write.before, self.expected.current(writer.asset)
         if before is not None:
             return now is None or now.number != before.version
@@ -237,15 +237,15 @@ class TablesMachine(RuleBasedStateMachine):
         return now is not None or moved
 
     @precondition(lambda self: any(len(known) > 2 for known in self.expected.versions.values()))
-    @rule(asset=st.sampled_from(ASSETS), has_a_week_passed=st.booleans(), crash=crashes)
-    def vacuum(self, asset: str, has_a_week_passed: bool, crash: int | None) -> None:
-        if has_a_week_passed:
-            self.let_a_week_pass()
+    @rule(asset=st.sampled_from(ASSETS), after_a_week=st.booleans(), crash=crashes)
+    def vacuum(self, asset: str, after_a_week: bool, crash: int | None) -> None:
+        if after_a_week:
+            self.age_by_a_week()
         self.perform(crash, lambda: self.tables.vacuum(asset))
         self.counts["vacuums"] += 1
 
-    def let_a_week_pass(self) -> None:
-        """Make all files older. No run takes so long."""
+    def age_by_a_week(self) -> None:
+        """Make all files older, and end all active runs."""
         self.writers.clear()
         for path in self.folder.rglob("*"):
             then = path.stat().st_mtime - EIGHT_DAYS_SECONDS
@@ -256,13 +256,13 @@ class TablesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.may_purge)
     @rule(owner=st.sampled_from(OWNERS), crash=late_crashes)
     def erase(self, owner: str, crash: int | None) -> None:
-        """As `fruits erase` does: one that died is completed before another begins."""
+        """As in `fruits erase`: a killed erasure is completed before another one starts."""
         self.erasing = owner = self.erasing or owner
         theirs = {row for rows in self.rows_of.values() for row in rows if owner_of(row) == owner}
-        lived = self.perform(crash, lambda: self.erase_owner(owner))
-        self.runs_since_purge *= not lived
+        completed = self.perform(crash, lambda: self.erase_owner(owner))
+        self.runs_since_purge *= not completed
         self.expected.purged()
-        if lived:
+        if completed:
             self.erasing = None
             self.expected.erased |= theirs
             self.counts["erasures"] += 1
@@ -292,22 +292,22 @@ class TablesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.may_purge)
     @rule(crash=late_crashes)
     def purge(self, crash: int | None) -> None:
-        lived = self.perform(crash, lambda: self.purge_all(self.run_id("purge")))
-        self.runs_since_purge *= not lived
+        completed = self.perform(crash, lambda: self.purge_all(self.run_id("purge")))
+        self.runs_since_purge *= not completed
         self.expected.purged()
         for writer in self.writers:
             writer.outlived_erasure = True
 
     @invariant()
-    def every_promise_holds(self) -> None:
+    def all_invariants_hold(self) -> None:
         self.counts["steps"] += 1
         self.expected.check()
 
 
-def settings_of(
+def hypothesis_settings(
     examples: int, steps: int, repeatable: bool = False, shrink: bool = False
 ) -> settings:
-    """How many histories, how long; the same ones each time, or other ones."""
+    """Hypothesis settings: number and length of histories, repeatable or random."""
     return settings(
         max_examples=examples,
         stateful_step_count=steps,

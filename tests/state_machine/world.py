@@ -1,4 +1,4 @@
-"""What runs write: pictures, their features and a model, planned as the assets plan them, but tiny.
+"""Runs that write tiny pictures, features and models, planned like the real assets.
 
 No tests here.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from spark_src.images.preprocess import PIXELS
-from spark_src.tables.audit import Audit, require_sound, vector_statistics
+from spark_src.tables.audit import Audit, require_valid, vector_statistics
 from spark_src.tables.change import Change
 from spark_src.tables.delta import DataFile, Snapshot, Tables, TableWrite
 from spark_src.tables.parquet import discard, new_name, open_parquet, write_file, write_whole
@@ -32,21 +32,21 @@ FEATURES = "mobilenet_features"
 ASSETS = (RAW, MODEL, FEATURES)
 
 LENGTH = 4
-"""Numbers of a vector of features, in place of 1,280."""
+"""Length of a feature vector, instead of 1,280."""
 
 Rows = frozenset[str]
 """Paths of pictures."""
 
 
 def owner_of(path: str) -> str:
-    """Whose picture it is."""
+    """The owner of a picture."""
     return path.split("/")[1]
 
 
-def features_table(rows: Iterable[str], model: str, is_sound: bool = True) -> pa.Table:
-    """Features of pictures: their length is right, and unless asked otherwise they are numbers."""
+def features_table(rows: Iterable[str], model: str, is_valid: bool = True) -> pa.Table:
+    """Features of pictures, with NaN if they are not to be valid."""
     known = sorted(rows)
-    vectors = [np.full(LENGTH, len(path) if is_sound else np.nan, np.float32) for path in known]
+    vectors = [np.full(LENGTH, len(path) if is_valid else np.nan, np.float32) for path in known]
     return pa.Table.from_pylist(
         [
             {
@@ -66,29 +66,29 @@ def features_table(rows: Iterable[str], model: str, is_sound: bool = True) -> pa
 
 @dataclass(frozen=True)
 class NewFile:
-    """Rows that will be one file."""
+    """Rows of a file to be written."""
 
     rows: Rows
-    is_sound: bool = True
+    is_valid: bool = True
 
 
 @dataclass
 class Writer:
-    """A run that works on an asset: it has begun, then it writes, then it commits."""
+    """A run that changes an asset: it starts, writes files, then commits."""
 
     write: TableWrite
     rows: Rows
-    """Of the whole version that it wants to make."""
+    """All rows of the version to be committed."""
     new: list[NewFile]
     remove: list[str]
     model: str = ""
-    """Digest of the model: that it makes, or that made its features."""
+    """Digest of the model that the run creates or uses."""
     files: dict[str, Rows] = field(default_factory=dict)
-    """What it has written."""
+    """Rows of the files written so far."""
     add: list[DataFile] = field(default_factory=list)
     has_written: bool = False
     outlived_erasure: bool = False
-    """It began before an erasure that is complete."""
+    """Whether an erasure was completed since the run started."""
 
     @property
     def asset(self) -> str:
@@ -96,11 +96,11 @@ class Writer:
 
     @property
     def is_first(self) -> bool:
-        """Whether it makes an asset that was never made, of nothing that could have changed."""
+        """Whether it creates the first version of an asset without inputs."""
         return self.write.before is None and not self.write.inputs
 
     def write_files(self) -> None:
-        """Write what is to be committed."""
+        """Write the files to be committed."""
         if self.asset == MODEL:
             write_whole(self.write.location / model_file(self.model), self.model.encode())
         for new in self.new:
@@ -112,18 +112,18 @@ class Writer:
     def _write_file(self, name: str, new: NewFile) -> DataFile:
         if self.asset == RAW:
             return write_file([picture_rows(sorted(new.rows))], self.write.folder, name, RAW_IMAGES)
-        table = features_table(new.rows, self.model, new.is_sound)
+        table = features_table(new.rows, self.model, new.is_valid)
         return write_file([table], self.write.folder, name, MOBILENET_FEATURES)
 
     def change(self) -> Change:
-        """What it will commit, after the audit.
+        """The audited change to be committed.
 
         Raises:
-            AuditError: the features are no numbers.
+            AuditError: the features have NaN.
         """
         if self.asset == FEATURES:
             try:
-                require_sound(
+                require_valid(
                     FEATURES, self._audit(), LENGTH, self.model, len(self.rows), len(self.rows)
                 )
             except Exception:
@@ -142,7 +142,7 @@ class Writer:
         return found
 
     def statistics(self) -> Statistics:
-        """What the version will say of itself."""
+        """Statistics of the version."""
         return expected_statistics(self.asset, self.rows, self.model)
 
 
@@ -152,7 +152,7 @@ def model_file(digest: str) -> str:
 
 
 def expected_statistics(asset: str, rows: Rows, model: str) -> Statistics:
-    """What a version with these rows has to say of itself."""
+    """Expected statistics of a version with these rows."""
     if asset == RAW:
         return statistics_of(rows)
     if asset == MODEL:
@@ -180,7 +180,7 @@ def expected_statistics(asset: str, rows: Rows, model: str) -> Statistics:
 def plan_pictures(
     write: TableWrite, known: dict[str, Rows], new: Collection[str], gone: Collection[str]
 ) -> Writer:
-    """Add pictures in a file of their own; rewrite the files that hold pictures that are gone."""
+    """Add new pictures in a new file; rewrite the files of removed pictures."""
     files = [NewFile(frozenset(new))] if new else []
     kept, remove = [], []
     for file in write.before.files if write.before else ():
@@ -196,9 +196,9 @@ def plan_pictures(
 
 
 def plan_features(
-    write: TableWrite, known: dict[str, Rows], wanted: Rows, model: str, is_sound: bool = True
+    write: TableWrite, known: dict[str, Rows], wanted: Rows, model: str, is_valid: bool = True
 ) -> Writer:
-    """Features of these pictures: what is there and still right is kept."""
+    """Features of these pictures; valid existing files are kept."""
     kept: list[Rows] = []
     remove: list[str] = []
     same_model = write.before is not None and _model_of(write.before) == model
@@ -208,7 +208,7 @@ def plan_features(
         else:
             remove.append(file.name)
     missing = wanted.difference(*kept)
-    new = [NewFile(missing, is_sound)] if missing else []
+    new = [NewFile(missing, is_valid)] if missing else []
     return Writer(write, wanted, new, remove, model)
 
 
@@ -222,7 +222,7 @@ def plan_compaction(write: TableWrite, known: dict[str, Rows]) -> Writer:
 
 
 def plan_model(write: TableWrite, digest: str) -> Writer:
-    """A model of that digest."""
+    """A model with this digest."""
     return Writer(write, frozenset([digest]), [], [], digest)
 
 
@@ -231,13 +231,13 @@ def begin_features(
     run_id: str,
     known: dict[str, Rows],
     inputs: tuple[Snapshot, Snapshot],
-    is_sound: bool = True,
+    is_valid: bool = True,
 ) -> Writer:
-    """Begin to make features of pictures and a model."""
+    """Start a run that computes features of pictures with a model."""
     write = tables.begin(FEATURES, run_id, inputs)
     raw, model = inputs
     wanted = frozenset[str]().union(*(known[file.name] for file in raw.files))
-    return plan_features(write, known, wanted, _model_of(model), is_sound)
+    return plan_features(write, known, wanted, _model_of(model), is_valid)
 
 
 def _model_of(snapshot: Snapshot) -> str:
