@@ -1,1 +1,1 @@
-"""Speed as ratios from one run: ours beside the baseline beside the limit. No tests here."""
+"""Benchmarks that compare the pipeline with a baseline and an upper bound in one run."""

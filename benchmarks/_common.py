@@ -1,4 +1,4 @@
-"""What the benchmarks share: Spark, real pictures in storage, tables. No measuring here."""
+"""Helpers of the benchmarks: Spark, stored pictures and tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAMPLE = PROJECT / "sample" / "fruits-360"
 
 
 def start_spark() -> SparkSession:
-    """Spark as the assets use it on one machine."""
+    """Start Spark with the local configuration of the assets."""
     use_bundled_java()
     builder = SparkSession.builder
     for name, value in local_config().items():
@@ -44,7 +44,7 @@ def start_spark() -> SparkSession:
 
 
 def default_model() -> MobilenetModel:
-    """The project's own weights, converted."""
+    """The model converted from the bundled weights."""
     return convert(Location.parse(str(IMAGENET_WEIGHTS)))
 
 
@@ -55,36 +55,36 @@ def picture_files(folder: str | None) -> list[Path]:
 
 
 def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
-    """Put hard links to `count` pictures into a folder: the files, over again if there are fewer.
+    """Create hard links to `count` pictures, repeating the files if there are fewer.
 
     Args:
-        files: of the same file system as the folder; else they are copied.
-        count: how many.
-        folder: where; pictures get numbers for names, a hundred labels in two splits.
+        files: the files; copied if they are on another file system than the folder.
+        count: number of pictures.
+        folder: target folder. Names are numbers, in a hundred labels and two splits.
         first: the first number.
     """
     chosen = itertools.islice(itertools.cycle(files), first, first + count)
     for number, file in enumerate(chosen, first):
         split = "Test" if number % 4 == 0 else "Training"
-        place = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = folder / split / f"Label {number % 100:02}" / f"{number:07}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(file, place)
+            os.link(file, target)
         except OSError:
-            shutil.copyfile(file, place)
+            shutil.copyfile(file, target)
 
 
 def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
-    """Put `count` different pictures into a folder: rotated and mirrored copies, in random order.
+    """Write `count` different pictures into a folder: rotated and mirrored copies, in random order.
 
     A copy keeps the split and the label of its file and is named as another rotation axis of the
     same fruit, so that folds and near duplicates are those of a real dataset.
 
     Args:
-        files: in folders `<split>/<label>`, as Fruits-360 has them.
-        count: how many; beyond eight times the files, the JPEG quality decreases.
-        folder: where to put them.
-        first: the number of the first one.
+        files: pictures in folders `<split>/<label>`, as in Fruits-360.
+        count: number of pictures. Beyond eight times the files, the JPEG quality decreases.
+        folder: target folder.
+        first: number of the first picture.
     """
     order = random.Random(0).sample(files, len(files))  # noqa: S311 - not for security
     turns = [None, *Image.Transpose]
@@ -93,11 +93,11 @@ def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int =
         round_, turn = divmod(copy_number, len(turns))
         file = order[index]
         frame = file.name[1:] if file.name.startswith("r") else f"9_{file.name}"
-        place = folder / file.parent.parent.name / file.parent.name
-        place.mkdir(parents=True, exist_ok=True)
+        target = folder / file.parent.parent.name / file.parent.name
+        target.mkdir(parents=True, exist_ok=True)
         with Image.open(file) as image:
             copy = image if turns[turn] is None else image.transpose(turns[turn])
-            copy.save(place / f"r{copy_number:02}{frame}", "JPEG", quality=90 - round_)
+            copy.save(target / f"r{copy_number:02}{frame}", "JPEG", quality=90 - round_)
 
 
 def stored_pictures(
@@ -107,7 +107,7 @@ def stored_pictures(
     folder: Path,
     limits: Limits | None = None,
 ) -> Snapshot:
-    """Ingest `count` pictures (the files, over again where there are fewer) into storage."""
+    """Ingest `count` pictures, repeating the files if there are fewer, into storage."""
     source = folder / "input"
     link_pictures(files, count, source)
     tables = Tables(Location.parse(str(folder / "storage")))
@@ -121,7 +121,7 @@ def stored_pictures(
 
 
 def _make_ids_unique(file: Path) -> None:
-    """The same file over again counts as another picture: else it would be computed once."""
+    """Make ids unique, because features of repeated files would be computed only once."""
     table = pq.read_table(file)
     ids = pc.binary_join_element_wise(table["image_id"], table["path"], " ")
     table = table.set_column(0, table.schema.field(0), ids.cast(pa.string()))
@@ -131,7 +131,7 @@ def _make_ids_unique(file: Path) -> None:
 def make_features(
     spark: SparkSession, images: Snapshot, model: MobilenetModel, folder: Path
 ) -> FeaturesPlan:
-    """What the asset does: plan, compute, audit, commit."""
+    """Plan, compute, audit and commit features, as the asset does."""
     write = Tables(Location.parse(str(folder))).begin("mobilenet_features", "benchmark")
     plan = plan_features(write, images, model.sha256)
     counter = spark.sparkContext.accumulator(0)
@@ -142,14 +142,14 @@ def make_features(
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Wall-clock seconds that a call takes."""
+    """Wall-clock seconds of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table, numbers to the right."""
+    """Print a table with right-aligned numbers."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")

@@ -1,4 +1,4 @@
-"""Which head, on which numbers: held-out accuracy, calibration and seconds, on the same folds.
+"""Compares heads and inputs by held-out accuracy, calibration and seconds, on the same folds.
 
 Run: uv run python -m benchmarks.classifier (after the assets were materialized; see FRUITS_STORAGE)
 """
@@ -30,7 +30,7 @@ Names = NDArray[np.str_]
 def main() -> None:
     """Print a row for each head and question."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logistic", action="store_true", help="logistic regression, too")
+    parser.add_argument("--logistic", action="store_true", help="also run logistic regression")
     parser.add_argument("--most-images", type=int, default=6_000)
     arguments = parser.parse_args()
     tables = Tables(Location.parse(Settings().storage))
@@ -67,20 +67,21 @@ def _logistic(vectors: Vectors) -> Iterator[list[str]]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def tell(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+    def predict(training: Matrix, names: Names, test: Matrix) -> Names:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
-        predicted: Names = model.fit(learnt, names).predict(asked)
+        predicted: Names = model.fit(training, names).predict(test)
         return predicted
 
     for matrix in (vectors.features, vectors.components):
         for folds in questions(vectors.images):
             if folds.reason_not_asked is None:
                 started = time.perf_counter()
-                share = share_right(folds, matrix[folds.rows], tell)
+                share = share_right(folds, matrix[folds.rows], predict)
                 seconds = time.perf_counter() - started
                 shown = [f"{share:.4f}", "", "", f"{seconds:.1f}"]
-                asked = f"{(folds.fold >= 0).sum():,}"
-                yield [f"logistic regression of {matrix.shape[1]:,}", folds.question, asked, *shown]
+                images = f"{(folds.fold >= 0).sum():,}"
+                name = f"logistic regression of {matrix.shape[1]:,}"
+                yield [name, folds.question, images, *shown]
 
 
 if __name__ == "__main__":

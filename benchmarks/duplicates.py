@@ -1,4 +1,4 @@
-"""Planted duplicates among the pictures in storage: which are found at which threshold.
+"""Plants duplicates among the stored pictures, and measures how many each threshold finds.
 
 Run: uv run python -m benchmarks.duplicates (after the assets were materialized; see FRUITS_STORAGE)
 """
@@ -56,9 +56,11 @@ VARIANTS: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 def main() -> None:
-    """Plant, compare, and print a table of shares by threshold."""
+    """Print the shares found and false positives by threshold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=240, help="pictures to make variants of")
+    parser.add_argument(
+        "--count", type=int, default=240, help="number of pictures to create variants of"
+    )
     count = parser.parse_args().count
     tables = Tables(Location.parse(Settings().storage))
     rows = read_rows(
@@ -78,8 +80,8 @@ def main() -> None:
                 whitening.units(
                     engine.features(model_input(make(_image(pictures[path])), 1)[None])
                 )[0]
-                @ known[place]
-                for path, place in zip(paths[chosen], chosen, strict=True)
+                @ known[row]
+                for path, row in zip(paths[chosen], chosen, strict=True)
             ]
         )
         for name, make in VARIANTS.items()

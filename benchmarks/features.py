@@ -1,6 +1,6 @@
-"""Images a second: ours, the published method, and the bare engine in two processes.
+"""Images per second: this pipeline, the published method, and the engine alone in two processes.
 
-Then 12-megapixel photos, from file to features.
+Also measures 12-megapixel photos from file to features.
 
 Run: uv run python -m benchmarks.features [--images FOLDER] [--count N] [--rounds N] [--photos N]
 """
@@ -39,7 +39,7 @@ PROCESSES = 2
 
 
 def main() -> None:
-    """Measure in turn, several rounds, and print medians and their ratios."""
+    """Measure all methods in alternating rounds, and print medians and ratios."""
     options = _options()
     files = picture_files(options.images)
     count = max(options.count, len(files))
@@ -84,7 +84,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
     parser.add_argument(
-        "--count", type=int, default=10_080, help="at least so many images; 0: photos only"
+        "--count", type=int, default=10_080, help="minimum number of images; 0: photos only"
     )
     parser.add_argument("--photos", type=int, default=96, help="photos of 12 megapixels; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
@@ -103,7 +103,7 @@ def _published(spark: SparkSession, images: Snapshot, folder: str) -> float:
 
 
 def _bare(model: bytes, contents: Sequence[bytes]) -> float:
-    """The same pixels and engine in two processes and nothing else: what Spark can at best give."""
+    """Same pixels and engine in two processes without Spark: an upper bound."""
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(PROCESSES + 1), context.Barrier(PROCESSES + 1)
     workers = [
@@ -126,8 +126,8 @@ def _run_bare(model: bytes, contents: Sequence[bytes], ready: Barrier, done: Bar
     ready.wait()
     for start in range(0, len(contents), BATCH):
         batch = contents[start : start + BATCH]
-        for place, content in enumerate(batch):
-            model_input(content, out=pictures[place])
+        for index, content in enumerate(batch):
+            model_input(content, out=pictures[index])
         engine.features(pictures[: len(batch)])
     done.wait()
 

@@ -1,4 +1,4 @@
-"""Commands of the first hour as whole processes on the sample: medians, least and most seconds.
+"""Runs the commands of the tutorial as processes on the sample: median, min and max seconds.
 
 Run: uv run python -m benchmarks.first_hour [--rounds N]
 """
@@ -20,14 +20,14 @@ FRUITS = str(Path(sys.executable).with_name("fruits"))
 
 
 def main() -> None:
-    """Run each command in turn, round after round, and print what it took."""
+    """Run the commands in several rounds, and print their times."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is run")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     rounds = parser.parse_args().rounds
     seconds: dict[str, list[float]] = {}
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            k = str(10 + number)  # another one each time, so that PCA has something to do
+            k = str(10 + number)  # different in each round, so that PCA is refitted
             for command in (
                 ("run",),
                 ("run", "--select", "pca_model+", "-k", k),
@@ -36,7 +36,7 @@ def main() -> None:
             ):
                 name = " ".join(command).replace(f"-k {k}", "-k N")
                 seconds.setdefault(name, []).append(_timed(command, Path(folder)))
-    columns = ["fruits …", "median s", "least", "most"]
+    columns = ["fruits …", "median s", "min", "max"]
     rows = [
         [name, *(f"{of(taken):.1f}" for of in (statistics.median, min, max))]
         for name, taken in seconds.items()
@@ -52,7 +52,7 @@ def _timed(command: tuple[str, ...], folder: Path) -> float:
     done = subprocess.run(
         [FRUITS, *command], env=os.environ | own, capture_output=True, text=True, check=False
     )
-    if done.returncode not in (0, 1):  # a check that fails is no fault of the clock
+    if done.returncode not in (0, 1):  # 1: a check failed, which does not affect the time
         raise SystemExit(done.stdout + done.stderr)
     return time.monotonic() - started
 

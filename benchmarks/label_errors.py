@@ -1,4 +1,4 @@
-"""Labels that were swapped on purpose, among the images in storage: how many are found.
+"""Swaps labels of the stored images, and measures how many are found.
 
 Run: uv run python -m benchmarks.label_errors (after the assets were materialized; FRUITS_STORAGE)
 """
@@ -24,9 +24,9 @@ from spark_src.tables.vectors import float_matrix
 
 
 def main() -> None:
-    """Swap labels, rank, and print precision at the planted number, and recall."""
+    """Swap labels, and print precision at the number of swaps, and recall."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=0.02, help="of the labels to swap")
+    parser.add_argument("--share", type=float, default=0.02, help="share of labels to swap")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     components = Tables(Location.parse(Settings().storage)).current("pca_components")
@@ -46,8 +46,8 @@ def _round(images: pd.DataFrame, vectors: Matrix, share: float, number: int) -> 
     planted = random.choice(labelled, round(share * len(labelled)), replace=False)
     labels = images["label"].to_numpy(object).copy()
     others = np.unique(labels[labelled].astype(str))
-    for place in planted:
-        labels[place] = random.choice(others[others != labels[place]])
+    for row in planted:
+        labels[row] = random.choice(others[others != labels[row]])
     swapped = images.assign(label=labels)
     started = time.perf_counter()
     found = label_issues(swapped, hold_out(swapped, vectors), vectors)

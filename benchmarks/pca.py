@@ -1,4 +1,4 @@
-"""Seconds to fit PCA: ours, Spark ML's, the published method; and the PCA-only run as a process.
+"""Seconds to fit PCA with this pipeline, Spark ML and the published method, and of the PCA command.
 
 Run: uv run python -m benchmarks.pca [--rows N]
 """
@@ -49,7 +49,7 @@ ROWS_PER_FILE = 1024
 
 
 def main() -> None:
-    """Fit on the same rows with each method and print seconds and ratios."""
+    """Fit with each method on the same rows, and print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=36_000)
     rows = parser.parse_args().rows
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def fit(spark: SparkSession, features: Snapshot) -> PcaModel:
-    """Sum up every image and fit."""
+    """Compute the sums of all images, and fit."""
     sums = update_sums(lambda: spark, features, None).stored.sums
     return fit_sums(sums, N_COMPONENTS, "benchmark")
 
@@ -133,7 +133,7 @@ def _mixtures(
 
 
 def _warm(work: Callable[[], object], rounds: int) -> float:
-    """Median seconds of some runs after a first that is not counted: it starts and compiles."""
+    """Median seconds after a warm-up run."""
     work()
     return median(seconds_of(work) for _ in range(rounds))
 
@@ -148,7 +148,7 @@ def _published(table: DataFrame) -> None:
 
 
 def _process(storage: str) -> float:
-    """Seconds of the whole command, from a cold start."""
+    """Seconds of the command, including start-up."""
     command = [sys.executable, "-m", "dagster", "asset", "materialize"]
     command += ["-m", "fruits_assets.definitions", "--select", "pca_model+"]
     with tempfile.TemporaryDirectory() as home:

@@ -1,4 +1,4 @@
-"""12-megapixel photos from file to features, reduced at ingest and at full resolution, in turn."""
+"""Compares 12-megapixel photos reduced at ingest with full resolution, from file to features."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ WAYS = {"full resolution": Limits(max_side=MAX_SIDE), "reduced (default)": Limit
 def compare_photos(
     spark: SparkSession, files: Sequence[Path], model: MobilenetModel, count: int, rounds: int
 ) -> None:
-    """Print images a second, the bytes that are kept, and how alike the features are.
+    """Print images per second, stored bytes, and the similarity of the features.
 
     Args:
         spark: the session.
-        files: pictures that photos are made of, by enlarging them; photos are taken as they are.
-        model: makes the features.
-        count: how many photos.
-        rounds: each way so often, in turn.
+        files: source pictures. Those that are no photos are enlarged.
+        model: computes the features.
+        count: number of photos.
+        rounds: number of alternating rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         photos = _photos(files, Path(folder))
@@ -46,8 +46,8 @@ def compare_photos(
         kept: dict[str, tuple[float, dict[str, NDArray[np.float32]]]] = {}
         for number in range(rounds):
             for name, limits in WAYS.items():
-                with tempfile.TemporaryDirectory(dir=folder) as place:
-                    work = _Work(spark, photos, model, count, limits, Path(place))
+                with tempfile.TemporaryDirectory(dir=folder) as target:
+                    work = _Work(spark, photos, model, count, limits, Path(target))
                     seconds[name].append(seconds_of(work.run))
                     kept[name] = work.kept() if number == 0 else kept[name]
     rates = {name: count / median(found) for name, found in seconds.items()}
@@ -58,17 +58,17 @@ def compare_photos(
         for name, rate in rates.items()
     ]
     title = f"{count:,} photos of 12 megapixels, from file to features, median of {rounds} rounds"
-    show(title, ("what is kept", "12 MP, images/s", "x", "kB a picture"), rows)
+    show(title, ("stored pictures", "12 MP, images/s", "x", "kB per picture"), rows)
     show(
         "cosine similarity of features, reduced and at full resolution",
-        ("photos", "least", "median"),
+        ("photos", "min", "median"),
         [(str(len(alike)), f"{min(alike):.4f}", f"{median(alike):.4f}")],
     )
 
 
 @dataclass
 class _Work:
-    """Ingest and features of some photos, and what became of them."""
+    """Ingest and features of some photos, with their results."""
 
     spark: SparkSession
     photos: Sequence[Path]
@@ -84,7 +84,7 @@ class _Work:
         make_features(self.spark, images, self.model, self.folder / "features")
 
     def kept(self) -> tuple[float, dict[str, NDArray[np.float32]]]:
-        """Bytes a picture, and features by path."""
+        """Bytes per picture, and features by path."""
         tables = Tables(Location.parse(str(self.folder / "features")))
         snapshot = tables.current("mobilenet_features")
         table = read_columns(snapshot.locations, ["path", "features"])
@@ -93,7 +93,7 @@ class _Work:
 
 
 def _photos(files: Sequence[Path], folder: Path) -> list[Path]:
-    """Some files as photos of 12 megapixels: as they are where they have so many, else enlarged."""
+    """Some files as 12-megapixel photos: large files unchanged, others enlarged."""
     large = [file for file in files if file.stat().st_size > 10**6]
     photos = list(large[:DIFFERENT])
     spread = files[:: max(1, len(files) // DIFFERENT)][: DIFFERENT - len(photos)]

@@ -1,4 +1,4 @@
-"""The whole command as a process of its own: seconds, and the memory of its driver and its JVM."""
+"""Runs the command as a separate process and measures seconds and memory of driver and JVM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLING_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Process:
-    """What a command took: its own peak of resident memory, and that of the JVM it started."""
+    """Duration of a command, and peak resident memory of the process and its JVM."""
 
     seconds: float
     driver_mb: int
@@ -24,7 +24,7 @@ class Process:
 
 
 def materialize(source: Path, storage: Path, select: str = "*") -> Process:
-    """Run `dagster asset materialize` and wait for it; what it logs is shown where it fails."""
+    """Run `dagster asset materialize`, and print its log if it fails."""
     command = [sys.executable, "-m", "dagster", "asset", "materialize"]
     command += ["-m", "fruits_assets.definitions", "--select", select]
     with tempfile.TemporaryDirectory() as home:

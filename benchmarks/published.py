@@ -1,4 +1,4 @@
-"""The published notebook's method, as its code does it, without its downloads: the baseline."""
+"""The baseline: the method of the published notebook, without its downloads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pyspark.sql import functions as F
 from fruits_assets.settings import IMAGENET_WEIGHTS
 
 STACK = 1024
-"""Images in one call of `model.predict`: the records of an Arrow batch."""
+"""Images per call of `model.predict`: the records of an Arrow batch."""
 
 
 def features(spark: SparkSession, images: DataFrame, partitions: int = 20) -> DataFrame:
     """MobileNetV2 features by a pandas UDF: Pillow, 1,024-image stacks into `model.predict`.
 
     Args:
-        spark: gets `maxRecordsPerBatch` = 1,024, as in the notebook.
-        images: a column `content` with the picture files' bytes.
+        spark: the session; `maxRecordsPerBatch` is set to 1,024, as in the notebook.
+        images: rows with the picture files in a column `content`.
         partitions: the notebook repartitions its images to 20.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(STACK))
@@ -53,7 +53,7 @@ def features(spark: SparkSession, images: DataFrame, partitions: int = 20) -> Da
 
 
 def pca(features: DataFrame, n_components: int) -> DataFrame:
-    """Features to components: a row-wise Python UDF, StandardScaler, `pyspark.ml` PCA."""
+    """Components by a row-wise Python UDF, StandardScaler and `pyspark.ml` PCA."""
     to_vector = F.udf(Vectors.dense, VectorUDT())
     vectors = features.select("path", to_vector("features").alias("vectors"))
     scaler = StandardScaler(

@@ -1,7 +1,7 @@
-"""How well fruits are told apart by features of reduced pictures, and of the same at full size.
+"""Compares the classification accuracy of features of reduced pictures and of full-size ones.
 
-Pictures of Fruits-360 are enlarged until ingest reduces them; who is held out is as in the asset
-`embedding_quality`: no fruit, or no rotation axis, is on both sides.
+Pictures of Fruits-360 are enlarged so that ingest reduces them. The folds are those of the asset
+`embedding_quality`: no fruit, or no rotation axis, is in both training and test data.
 
 Run: uv run python -m benchmarks.reduction --images FOLDER [--each N] [--side PIXELS]
 """
@@ -32,7 +32,7 @@ WAYS = {"full size": Limits(max_side=MAX_SIDE), "reduced": Limits()}
 
 
 def main() -> None:
-    """Print the accuracy each way, and how alike the features are."""
+    """Print the accuracies, and the similarity of the features."""
     options = _options()
     root = Path(options.images)
     files = list(_some_of_each(root, options.each))
@@ -56,13 +56,13 @@ def main() -> None:
     alike = sorted(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
     show(
         "cosine similarity, reduced and full size",
-        ("least", "median"),
+        ("min", "median"),
         [(f"{alike[0]:.4f}", f"{alike[len(alike) // 2]:.4f}")],
     )
 
 
 def _some_of_each(root: Path, each: int) -> Iterator[Path]:
-    """So many of each label, evenly chosen, so that every rotation axis is among them."""
+    """Evenly spaced pictures of each label, so that every rotation axis is included."""
     for folder in sorted({file.parent for file in root.rglob("*.jpg")}):
         files = sorted(folder.glob("*.jpg"))
         yield from files[:: max(1, len(files) // each)][:each]
@@ -98,8 +98,8 @@ def _rows(found: dict[str, Quality]) -> Iterator[tuple[str, ...]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", required=True, help="Fruits-360: folders of labels")
-    parser.add_argument("--each", type=int, default=12, help="pictures of each folder")
+    parser.add_argument("--images", required=True, help="Fruits-360, with folders named by labels")
+    parser.add_argument("--each", type=int, default=12, help="pictures per folder")
     parser.add_argument("--side", type=int, default=1344)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Whole runs as processes: everything, unchanged, 1 % new pictures, one new; seconds and bytes.
+"""Runs the pipeline as processes on new, unchanged, 1 % and one added pictures: seconds and bytes.
 
 Run: uv run python -m benchmarks.refresh [--images FOLDER] [--count N] [--factor N]
 """
@@ -28,37 +28,39 @@ Fill = Callable[..., None]
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of the whole graph took."""
+    """Cost of one run of all assets."""
 
     seconds: float
     listing: float
-    """Seconds that listing the input takes, measured by itself."""
+    """Seconds to list the input, measured separately."""
     read: int
     """Pictures read from the input."""
     tables: int
-    """Bytes of new files, those below left out."""
+    """Bytes of new files, except those below."""
     csv: int
-    """Bytes of the CSV files that were rewritten: each is one file."""
+    """Bytes of rewritten CSV files, which are always written completely."""
     judgements: int
-    """Bytes of data health and the classifier: their files are rewritten as wholes, too."""
+    """Bytes of data health and classifier files, which are also written completely."""
 
 
 def main() -> None:
-    """Run the whole graph on one storage again and again and print what each run took."""
+    """Run all assets repeatedly on the same storage, and print the cost of each run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
-    parser.add_argument("--count", type=int, default=5_000, help="pictures at first")
-    parser.add_argument("--factor", type=int, default=1, help="unchanged again with so many times")
+    parser.add_argument("--count", type=int, default=5_000, help="number of initial pictures")
     parser.add_argument(
-        "--distinct", action="store_true", help="turned copies instead of hard links: each computed"
+        "--factor", type=int, default=1, help="also run with this multiple of pictures"
     )
-    parser.add_argument("--keep", help="an existing empty folder to work in, kept afterwards")
+    parser.add_argument(
+        "--distinct", action="store_true", help="distinct rotated copies instead of hard links"
+    )
+    parser.add_argument("--keep", help="an existing empty working folder, which is kept")
     options = parser.parse_args()
     files = picture_files(options.images)
     fill = write_pictures if options.distinct else link_pictures
     (PROJECT / "data").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PROJECT / "data") as made:
-        folder = Path(options.keep or made)
+    with tempfile.TemporaryDirectory(dir=PROJECT / "data") as temporary:
+        folder = Path(options.keep or temporary)
         one_percent = max(1, options.count // 100)
         batches = {"everything": 0, "unchanged": 0, "1 % new": one_percent, "one new": 1}
         rows = _runs(files, options.count, folder, batches, fill)
@@ -71,13 +73,13 @@ def main() -> None:
         (
             "input",
             "s",
-            "of them listing",
-            "of the whole",
+            "listing, s",
+            "of the first run",
             "pictures read",
-            "MB of tables",
+            "tables, MB",
             "of storage",
-            "MB of CSV",
-            "MB of health and classifier",
+            "CSV, MB",
+            "health and classifier, MB",
         ),
         [
             (
@@ -99,7 +101,7 @@ def main() -> None:
 def _runs(
     files: list[Path], count: int, folder: Path, batches: dict[str, int], fill: Fill
 ) -> list[tuple[str, Run, int]]:
-    """A run for each batch of new pictures, after the first `count` of them."""
+    """One run per batch of new pictures, after the first `count`."""
     source, storage = folder / "input", folder / "storage"
     fill(files, count, source)
     runs, present = [], count
@@ -123,7 +125,7 @@ def _run(source: Path, storage: Path) -> Run:
 
 
 def _files(storage: Path) -> dict[Path, int]:
-    """Every file by its size; one that is replaced has another size, or is counted as unchanged."""
+    """File -> size. A replaced file of the same size counts as unchanged."""
     return {path: path.stat().st_size for path in storage.rglob("*") if path.is_file()}
 
 

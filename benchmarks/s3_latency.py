@@ -1,4 +1,4 @@
-"""Ingest from S3 with and without a delay before each answer: is it bound by latency or by work?
+"""Ingests from S3 with and without added latency, to show whether latency limits it.
 
 Run: uv run python -m benchmarks.s3_latency [--images FOLDER] [--count N] [--delay MS]
 """
@@ -33,7 +33,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 
 class DelayedServer(ThreadingHTTPServer):
-    """Hands requests on to another server on this machine, after a delay."""
+    """Forwards requests to another local server after a delay."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -42,14 +42,14 @@ class DelayedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Delayed)
         self.upstream = upstream
         self.delay = 0.0
-        """Seconds before each request is handed on."""
+        """Seconds before each request is forwarded."""
 
 
 class _Delayed(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: DelayedServer
 
-    def _hand_on(self) -> None:
+    def _forward(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         time.sleep(self.server.delay)
@@ -68,14 +68,14 @@ class _Delayed(BaseHTTPRequestHandler):
             self.wfile.write(content)
         connection.close()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _hand_on  # noqa: N815 - http.server's names
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - http.server's names
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called
-        """Say nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - parameter name of the base class
+        """Log nothing."""
 
 
 def main() -> None:
-    """Read the same bucket with and without the delay and print seconds and their ratio."""
+    """Read the same bucket with and without the delay, and print seconds and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
     parser.add_argument("--count", type=int, default=1_340)
@@ -102,12 +102,12 @@ def main() -> None:
         for number in range(options.rounds):
             for delay, taken in seconds.items():
                 server.delay = delay
-                place = Path(folder) / f"{number}-{delay}"
-                taken.append(seconds_of(lambda at=place: _ingest(spark, listing, at)))  # type: ignore[misc]
+                target = Path(folder) / f"{number}-{delay}"
+                taken.append(seconds_of(lambda at=target: _ingest(spark, listing, at)))  # type: ignore[misc]
     without, with_delay = (median(taken) for taken in seconds.values())
     show(
         f"ingest of {options.count:,} pictures from S3, median of {options.rounds} rounds",
-        ("delay before each answer", "s", "ratio"),
+        ("delay per request", "s", "ratio"),
         [
             ("0 ms", f"{without:.2f}", "1.00"),
             (f"{options.delay:g} ms", f"{with_delay:.2f}", f"{with_delay / without:.2f}"),

@@ -1,4 +1,4 @@
-"""A million files, made cheaply by hard links to the sample: seconds and memory of each run.
+"""Runs the pipeline on a million hard links to the sample: seconds and memory of each run.
 
 Run: uv run python -m benchmarks.scale [--images FOLDER] [--files N] (12 GB of disk, 20 minutes)
 """
@@ -17,24 +17,26 @@ from spark_src.io.locations import Location
 
 
 def main() -> None:
-    """Run the whole graph on so many files: everything, unchanged, and with 1 % new ones."""
+    """Run all assets on new, unchanged, and 1 % added files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of JPEG files; the sample by default")
     parser.add_argument("--files", type=int, default=1_000_000)
     options = parser.parse_args()
     pictures = picture_files(options.images)
     (PROJECT / "data").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PROJECT / "data") as made:
-        source, storage = Path(made) / "input", Path(made) / "storage"
+    with tempfile.TemporaryDirectory(dir=PROJECT / "data") as folder:
+        source, storage = Path(folder) / "input", Path(folder) / "storage"
         link_pictures(pictures, options.files, source)
-        materialize(source, storage, "mobilenet_model")  # else TensorFlow's memory would be counted
+        materialize(
+            source, storage, "mobilenet_model"
+        )  # separately, to exclude TensorFlow's memory
         runs = [("everything", _listing_seconds(source), materialize(source, storage))]
         runs.append(("unchanged", _listing_seconds(source), materialize(source, storage)))
         link_pictures(pictures, options.files // 100, source, first=options.files)
         runs.append(("1 % new", _listing_seconds(source), materialize(source, storage)))
     show(
         f"{options.files:,} files ({len(pictures):,} different)",
-        ("input", "s", "of them listing", "driver, MB", "JVM, MB", "together, MB"),
+        ("input", "s", "listing, s", "driver, MB", "JVM, MB", "total, MB"),
         [_row(*run) for run in runs],
     )
 

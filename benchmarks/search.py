@@ -1,4 +1,4 @@
-"""A million made-up images: searched for the nearest, and compared with each other for duplicates.
+"""Nearest-neighbor search and duplicate detection on a million synthetic images.
 
 Run: uv run python -m benchmarks.search
 """
@@ -21,20 +21,20 @@ from spark_src.evaluation.whitening import DIRECTIONS, Units
 
 COMPONENTS = 50
 COPIES = 0.01
-"""Share of the vectors that are near copies of others."""
+"""Share of vectors that are near copies of others."""
 
 
 def main() -> None:
     """Print seconds and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--duplicates", action="store_true", help="compare all with all, too")
-    parser.add_argument("--new", type=int, default=1_000, help="images of a refresh")
+    parser.add_argument("--duplicates", action="store_true", help="also compare all with all")
+    parser.add_argument("--new", type=int, default=1_000, help="number of new images")
     arguments = parser.parse_args()
     rows = [_search(arguments.count)]
     if arguments.duplicates:
         rows += _duplicates(arguments.count, arguments.new)
-    show(f"{arguments.count:,} images", ["what", "seconds", "found", "peak MB"], rows)
+    show(f"{arguments.count:,} images", ["operation", "seconds", "found", "peak MB"], rows)
 
 
 def _search(count: int) -> list[str]:
@@ -44,9 +44,9 @@ def _search(count: int) -> list[str]:
     keys = pa.table([numbers] * len(KEYS), names=KEYS)
     squares = np.einsum("ij,ij->i", matrix, matrix)
     searcher = Searcher(keys, matrix, squares, None, None)  # type: ignore[arg-type]
-    places = range(0, count, count // 20)
+    queries = range(0, count, count // 20)
     seconds, found = _timed(
-        lambda: [searcher.nearest(matrix[place])["path"][0] == str(place) for place in places]
+        lambda: [searcher.nearest(matrix[row])["path"][0] == str(row) for row in queries]
     )
     return ["nearest 12, one picture", f"{seconds / 20:.3f}", f"{np.mean(found):.2f}", _peak()]
 
@@ -56,19 +56,19 @@ def _duplicates(count: int, new: int) -> list[list[str]]:
     half = int(count * COPIES)
     wanted = set(zip(copies.tolist(), range(count - half, count), strict=True))
     rows = []
-    asked = {f"{new:,} new with all, exactly": np.arange(count - new, count)}
-    asked["all with all, by the index"] = np.arange(count)
-    for name, places in asked.items():
-        seconds, pairs = _timed(lambda places=places: near_pairs(units, places, 0.8))
+    cases = {f"{new:,} new with all, exactly": np.arange(count - new, count)}
+    cases["all with all, by the index"] = np.arange(count)
+    for name, queries in cases.items():
+        seconds, pairs = _timed(lambda rows=queries: near_pairs(units, rows, 0.8))
         found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
-        sought = {pair for pair in wanted if pair[1] >= places[0]}
-        share = len(found & sought) / len(sought)
+        expected = {pair for pair in wanted if pair[1] >= queries[0]}
+        share = len(found & expected) / len(expected)
         rows.append([name, f"{seconds:.1f}", f"{share:.4f} of the copies", _peak()])
     return rows
 
 
 def _units(count: int) -> tuple[Units, np.ndarray]:
-    """Vectors around a thousand centres, the last of them near copies of the first."""
+    """Vectors around a thousand centers. The last ones are near copies of the first ones."""
     random = np.random.default_rng(2)
     centres = random.normal(size=(1_000, DIRECTIONS)).astype(np.float32)
     units = np.empty((count, DIRECTIONS), np.float16)

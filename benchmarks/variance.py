@@ -1,4 +1,4 @@
-"""What 50 components keep of the features in storage: our way, and the published method's.
+"""The variance that 50 components explain with this pipeline and with the published method.
 
 Run: uv run python -m benchmarks.variance (after the assets were materialized; see FRUITS_STORAGE)
 """
@@ -21,11 +21,11 @@ from spark_src.tables.parquet import read_columns
 from spark_src.tables.vectors import to_matrix
 
 N_COMPONENTS = 50
-ASKED = 0.9
+SHARE = 0.9
 
 
 def main() -> None:
-    """Fit on the training images with NumPy alone, each way, and print the shares."""
+    """Fit each variant on the training images with NumPy, and print the shares."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     features = _features()
     centred = features - features.mean(axis=0)
@@ -38,7 +38,7 @@ def main() -> None:
     }
     show(
         f"{len(features):,} images x {features.shape[1]:,} features",
-        ("PCA", f"{N_COMPONENTS} components keep", f"components for {ASKED}"),
+        ("PCA", f"{N_COMPONENTS} components explain", f"components for {SHARE}"),
         [(name, *_kept(matrix)) for name, matrix in ways.items()],
     )
 
@@ -54,7 +54,7 @@ def _features() -> NDArray[np.float64]:
 def _kept(matrix: NDArray[np.float64]) -> tuple[str, str]:
     variances = np.linalg.eigvalsh(matrix.T @ matrix)[::-1]
     shares = np.cumsum(variances) / variances.sum()
-    return f"{shares[N_COMPONENTS - 1]:.4f}", f"{np.argmax(shares >= ASKED) + 1}"
+    return f"{shares[N_COMPONENTS - 1]:.4f}", f"{np.argmax(shares >= SHARE) + 1}"
 
 
 if __name__ == "__main__":

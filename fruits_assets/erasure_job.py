@@ -122,13 +122,13 @@ def _prove(
     merged = Needles.merge(needles.values())
     redacted = records.redact(Redaction(merged, subjects))
     counts = {"purged_files": purged, "redacted_records": redacted}
-    found = proof.look(tables, source, merged, records.scan)
+    found = proof.scan_all(tables, source, merged, records.scan)
     failures = []
     for request in pending:
         try:
             own = found
             if not found.is_clean:  # scan again to find out which request has hits
-                own = proof.look(tables, source, needles[request.name], records.scan)
+                own = proof.scan_all(tables, source, needles[request.name], records.scan)
             receipt = proof.prove(tables, source, request, counts, own)
         except ErasureError as error:  # a failed request must not block others
             failures.append(str(error))

@@ -1,4 +1,4 @@
-"""One picture at a time: the very numbers that the tables would hold for it. No Spark needed."""
+"""Computes the components of a single picture, as in the tables, without Spark."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from spark_src.images.validate import DEFAULT_LIMITS, clean_picture
 from spark_src.pca.model import PcaModel
 
 _ENGINES = 8
-"""Engines kept loaded, one a thread and model: 30 MB each, and 20 ms to load."""
+"""Number of cached engines, one per thread and model. Each takes 30 MB, and 20 ms to load."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A picture on its way to the components, for programs that compute the same elsewhere."""
+    """All intermediate results for a picture, to verify other implementations."""
 
     image_id: str
     """sha256 of the picture without metadata, as in the tables."""
     pixels: NDArray[np.float32]
-    """(224, 224, 3), in [-1, 1]: what the model sees."""
+    """(224, 224, 3), in [-1, 1]: the model's input."""
     features: NDArray[np.float32]
     """(1280,)"""
     components: NDArray[np.float32]
@@ -41,19 +41,19 @@ def embed(
 ) -> NDArray[np.float32]:
     """A picture's components, equal to its row of `pca_components` to 1e-6.
 
-    It may be called from several threads: each has an engine of its own.
+    Thread-safe: each thread uses a separate engine.
 
     Args:
         content: a picture file's bytes, as a user sends it.
         model: the LiteRT file, or its bytes.
-        pca: fitted on features of that very model.
-        limits: as ingest's; `max_side` decides the numbers of larger pictures.
+        pca: fitted on features of the same model.
+        limits: the limits used by ingest. `max_side` affects the result for larger pictures.
 
     Returns:
         float32, shape (n_components,).
 
     Raises:
-        UnusablePictureError: ingest would reject the file, for the same reason.
+        UnusablePictureError: ingest would reject the file.
         PcaError: the PCA was fitted on features of another model.
     """
     return embedding(content, model, pca, limits).components
@@ -62,7 +62,7 @@ def embed(
 def embedding(
     content: bytes, model: MobilenetModel | bytes, pca: PcaModel, limits: Limits = DEFAULT_LIMITS
 ) -> Embedding:
-    """What `embed` returns, with each step before it. Raises what `embed` raises."""
+    """Like `embed`, with all intermediate results."""
     file = model if isinstance(model, bytes) else model.content
     engine, sha256 = _engine(file, threading.get_ident())
     if sha256 != pca.model_sha256:

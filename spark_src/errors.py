@@ -1,8 +1,8 @@
-"""Errors a user can act on. Each message names the thing, the cause and the remedy."""
+"""Errors a user can act on. Each message names the object, the cause and the remedy."""
 
 
 class FruitsError(Exception):
-    """Base of every error that the user can fix, so that callers can catch just these."""
+    """Base class of errors that the user can fix."""
 
 
 class SettingsError(FruitsError):
@@ -14,7 +14,7 @@ class InputError(FruitsError):
 
 
 class UnusablePictureError(InputError):
-    """One picture is not accepted. `reason` is its code in the ledger of rejected pictures."""
+    """A picture is not accepted. `reason` is its code in `rejected_images`."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -22,39 +22,39 @@ class UnusablePictureError(InputError):
 
 
 class WeightsError(FruitsError):
-    """The weights are missing or do not fit MobileNetV2 without its top."""
+    """The weights are missing or do not match MobileNetV2 without its top."""
 
 
 class ConversionError(FruitsError):
-    """The converted model does not compute what the Keras model computes."""
+    """The converted model's output differs from that of the Keras model."""
 
 
 class PcaError(FruitsError):
-    """The features given cannot be reduced as asked."""
+    """PCA cannot be fitted or applied to the given features."""
 
 
 class StorageError(FruitsError):
-    """Base of what can go wrong between the assets and their storage."""
+    """Base class of storage errors."""
 
 
 class NothingStoredError(StorageError):
-    """An asset was read before anything made it."""
+    """An asset was read before it was materialized."""
 
 
 class UnreadableVersionError(StorageError):
-    """What is current cannot be read: written by newer code or the first edition, or damaged."""
+    """The current version cannot be read: written by an incompatible code version, or damaged."""
 
 
 class ConcurrentWriteError(StorageError):
-    """Another run committed while this one was working."""
+    """Another run committed during this run."""
 
 
 class AuditError(StorageError):
-    """What was written is not what it has to be, so it was not committed."""
+    """The written data failed an audit and was not committed."""
 
 
 class AwsError(FruitsError):
-    """AWS refused or did not answer. `code` is its own short name for why."""
+    """A request to AWS failed. `code` is the AWS error code."""
 
     def __init__(self, message: str, code: str = "unknown") -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class AwsError(FruitsError):
 
 
 class ClusterError(FruitsError):
-    """The EMR cluster is not there, does not start, or a step on it failed."""
+    """The EMR cluster does not exist or start, or a step failed."""
 
 
 class ResidencyError(FruitsError):
@@ -70,7 +70,7 @@ class ResidencyError(FruitsError):
 
 
 class DatasetError(FruitsError):
-    """A data set could not be fetched whole."""
+    """A data set could not be downloaded completely."""
 
 
 class ErasureError(FruitsError):
@@ -78,4 +78,4 @@ class ErasureError(FruitsError):
 
 
 class ClassifierError(FruitsError):
-    """The labelled images there are cannot be learnt from."""
+    """The classifier cannot be trained on the available labeled images."""

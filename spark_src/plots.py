@@ -1,4 +1,4 @@
-"""Plots and sheets of thumbnails for people, as small WebP files. Nothing is read here."""
+"""Plots and thumbnail sheets as small WebP files. Reads no files."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from PIL import Image, ImageDraw, ImageFont
 from spark_src.images.preprocess import upright
 
 SIDE = 72
-"""Of a thumbnail, in pixels."""
+"""Side of a thumbnail, in pixels."""
 
 _CAPTION = 14
 _GAP = 4
 _QUALITIES = (75, 50, 25, 5)
-_LIGHT = 180_000
-"""Bytes of a sheet: about 240,000 as text."""
+_MAX_BYTES = 180_000
+"""Maximum bytes of a sheet: about 240,000 in base64."""
 _CHARACTERS = 12
-"""Of a caption that fits under a thumbnail."""
+"""Maximum characters of a caption under a thumbnail."""
 
 _LABELLED, _MARGIN, _LINE = 100, 4, 13
-"""Of a sheet of labels: thumbnails, the space between them, lines of text; in pixels."""
+"""Label sheets: side of a thumbnail, margin and line height, in pixels."""
 _LINE_CHARACTERS = 19
-"""Of a line under a thumbnail."""
+"""Maximum characters of a line under a thumbnail."""
 
 
 def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12) -> bytes:
-    """Thumbnails in rows, each over its caption.
+    """Thumbnails in rows, each with a caption below.
 
     Args:
-        pictures: caption, the file's bytes and the EXIF orientation of each.
-        columns: thumbnails in a row.
+        pictures: caption, file content and EXIF orientation of each.
+        columns: thumbnails per row.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
@@ -49,31 +49,31 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12)
         small = _thumbnail(content, orientation)
         sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
         draw.text((left + SIDE // 2, top + SIDE + 1), _short(caption), "black", font, anchor="ma")
-    return _light_webp(sheet)
+    return _bounded_webp(sheet)
 
 
 def histogram(values: NDArray[np.float32]) -> bytes:
-    """How often a feature has which value; ReLU's many zeros are counted separately."""
+    """Histogram of feature values. The zeros from ReLU are only counted."""
     zeros = float((values == 0).mean())
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(values[values > 0], bins=60, color="tab:blue")
     axes.set(
         yscale="log",
-        xlabel="value of a feature",
-        ylabel="how many",
-        title=f"{values.size:,} features, {zeros:.0%} of them zero (not drawn)",
+        xlabel="feature value",
+        ylabel="count",
+        title=f"{values.size:,} features, {zeros:.0%} zeros (not shown)",
     )
     return _webp(figure)
 
 
 def throughput(edges: NDArray[np.float64], rates: NDArray[np.float64], images: int) -> bytes:
-    """How many pictures a second, over a run, and in the mean.
+    """Pictures per second over a run, with the mean.
 
     Args:
-        edges: (n + 1,), seconds since the start; the spans that the rates are of.
-        rates: (n,), pictures a second.
-        images: how many there were.
+        edges: (n + 1,), interval boundaries in seconds since the start.
+        rates: (n,), pictures per second in each interval.
+        images: number of pictures.
     """
     seconds = edges[-1]
     figure = Figure(figsize=(7, 2.6), layout="constrained")
@@ -82,10 +82,10 @@ def throughput(edges: NDArray[np.float64], rates: NDArray[np.float64], images: i
     axes.axhline(images / seconds, color="tab:orange", linewidth=1)
     axes.set(
         xlabel="seconds since the start",
-        ylabel="pictures a second",
+        ylabel="pictures per second",
         xlim=(0, seconds),
         ylim=(0, None),
-        title=f"{images:,} pictures in {seconds:,.1f} s: {images / seconds:,.1f} a second",
+        title=f"{images:,} pictures in {seconds:,.1f} s: {images / seconds:,.1f} per second",
     )
     return _webp(figure)
 
@@ -93,13 +93,13 @@ def throughput(edges: NDArray[np.float64], rates: NDArray[np.float64], images: i
 def scree(
     ratios: NDArray[np.float64], n_components: int, needed: int | None, share: float
 ) -> bytes:
-    """The variance that each component explains, and all up to it.
+    """Explained variance per component, and cumulative.
 
     Args:
         ratios: (1280,), explained variance ratio of every component.
-        n_components: how many are kept.
-        needed: how many reach the share, or None where none do.
-        share: of the variance, 0 to 1.
+        n_components: number of components kept.
+        needed: number of components that reach the share, or None.
+        share: share of the variance, 0 to 1.
     """
     shown = min(len(ratios), max(2 * n_components, (needed or 0) * 5 // 4, 10))
     numbers = np.arange(1, shown + 1)
@@ -108,7 +108,7 @@ def scree(
     left, right = figure.subplots(1, 2)
     left.plot(numbers, ratios[:shown], marker=".", markersize=3)
     left.axvline(n_components, color="tab:orange", label=f"{n_components} kept")
-    left.set(yscale="log", xlabel="component", ylabel="explained variance", title="each component")
+    left.set(yscale="log", xlabel="component", ylabel="explained variance", title="per component")
     right.plot(numbers, summed[:shown])
     kept = summed[n_components - 1]
     right.axvline(n_components, color="tab:orange", label=f"{n_components} kept: {kept:.1%}")
@@ -117,18 +117,18 @@ def scree(
             needed, color="tab:green", linestyle="--", label=f"{needed} reach {share:.0%}"
         )
     right.axhline(share, color="grey", linewidth=0.7, linestyle=":")
-    right.set(xlabel="components", ylim=(0, 1.02), title="all up to it")
+    right.set(xlabel="components", ylim=(0, 1.02), title="cumulative")
     left.legend()
     right.legend(loc="lower right")
     return _webp(figure)
 
 
 def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
-    """The first two components of pictures; labels are written where there is room for them.
+    """Scatter plot of the first two components. Labels are drawn unless they would overlap.
 
     Args:
         points: (n, 2).
-        labels: n names; neighbours in the alphabet have neighbouring colours.
+        labels: n names. Colors follow their alphabetical order.
     """
     names, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     colours = colormaps["gist_rainbow"](np.linspace(0, 1, len(names)))
@@ -141,7 +141,7 @@ def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
         title=f"{len(points):,} pictures, {len(names)} labels",
     )
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]  # places the axes: texts can be measured
+    canvas.draw()  # type: ignore[no-untyped-call]  # lays out the axes, so that texts can be measured
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     taken: list[Any] = []
     for label in np.argsort(-counts, kind="stable"):
@@ -160,20 +160,20 @@ def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
 def confusions(
     pairs: Sequence[tuple[str, str, int]], per_class: Sequence[tuple[str, float]]
 ) -> bytes:
-    """The pairs of labels that are confused most, beside the labels of lowest accuracy.
+    """The most frequently confused pairs of labels, and the labels with the lowest accuracy.
 
     Args:
-        pairs: given label, label that was told, how often; the worst first.
-        per_class: label and its accuracy, the lowest first.
+        pairs: given label, predicted label and count, most frequent first.
+        per_class: label and accuracy, lowest first.
     """
     rows = max(len(pairs), len(per_class), 1)
     figure = Figure(figsize=(11, 1.2 + 0.32 * rows), layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = [f"{given} → {told}" for given, told, _ in pairs]
+    names = [f"{given} → {predicted}" for given, predicted, _ in pairs]
     left.barh(names, [count for *_, count in pairs], color="tab:red", alpha=0.7)
-    left.set(xlabel="images", title="held-out images under the wrong label")
+    left.set(xlabel="images", title="misclassified held-out images")
     right.barh([name for name, _ in per_class], [share for _, share in per_class], alpha=0.7)
-    right.set(xlabel="accuracy", xlim=(0, 1), title="labels of lowest accuracy")
+    right.set(xlabel="accuracy", xlim=(0, 1), title="labels with the lowest accuracy")
     for axes in (left, right):
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize=8)
@@ -181,19 +181,19 @@ def confusions(
 
 
 def labelled_sheet(pictures: Sequence[tuple[str, str, bytes, int]], columns: int = 10) -> bytes:
-    """Thumbnails in rows, each over its label and the one that is suggested.
+    """Thumbnails in rows, each with its label and the suggested label below.
 
     Args:
-        pictures: label, suggested label, the file's bytes and the EXIF orientation of each.
-        columns: thumbnails in a row.
+        pictures: label, suggested label, file content and EXIF orientation of each.
+        columns: thumbnails per row.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     width, height = _LABELLED + 2 * _MARGIN, _LABELLED + 3 * _LINE
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for place, (label, suggested, content, orientation) in enumerate(pictures):
-        left, top = place % columns * width + _MARGIN, place // columns * height
+    for index, (label, suggested, content, orientation) in enumerate(pictures):
+        left, top = index % columns * width + _MARGIN, index // columns * height
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
             picture.draft("RGB", (2 * _LABELLED, 2 * _LABELLED))
             small = upright(picture, orientation)
@@ -203,11 +203,11 @@ def labelled_sheet(pictures: Sequence[tuple[str, str, bytes, int]], columns: int
         draw.text(
             (left, top + _LABELLED + _LINE), f"> {suggested}"[:_LINE_CHARACTERS], "firebrick", font
         )
-    return _light_webp(sheet)
+    return _bounded_webp(sheet)
 
 
 def _short(caption: str) -> str:
-    """Its beginning and its end: varieties differ in their last number."""
+    """Shorten in the middle, because varieties differ in their last number."""
     half = _CHARACTERS // 2
     return caption if len(caption) <= _CHARACTERS else f"{caption[:half]}…{caption[1 - half :]}"
 
@@ -220,12 +220,12 @@ def _thumbnail(content: bytes, orientation: int) -> Image.Image:
     return small
 
 
-def _light_webp(sheet: Image.Image) -> bytes:
-    """In the best quality that is light enough."""
+def _bounded_webp(sheet: Image.Image) -> bytes:
+    """Encode in the best quality within the size limit."""
     for quality in _QUALITIES:
         content = io.BytesIO()
         sheet.save(content, "WEBP", quality=quality)
-        if content.tell() <= _LIGHT:
+        if content.tell() <= _MAX_BYTES:
             break
     return content.getvalue()
 

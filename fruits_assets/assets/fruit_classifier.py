@@ -69,13 +69,17 @@ def classifier_change(
         none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
         return Change(write, none, note=reason, started=started), {"no classifier": reason}
     statistics = classifier_files.save(
-        trained.learnt, trained.model, trained.answers, write, {"digest": digest, **trained.facts}
+        trained.trained_head,
+        trained.model,
+        trained.evaluations,
+        write,
+        {"digest": digest, **trained.statistics},
     )
     images = statistics.images
-    return Change(write, statistics, images=images, started=started), _metadata(trained.answers)
+    return Change(write, statistics, images=images, started=started), _metadata(trained.evaluations)
 
 
-def _metadata(answers: list[HeldOut]) -> dict[str, Any]:
+def _metadata(evaluations: list[HeldOut]) -> dict[str, Any]:
     columns = {
         "question": "string",
         "held out together": "string",
@@ -91,13 +95,13 @@ def _metadata(answers: list[HeldOut]) -> dict[str, Any]:
             f"{answer.accuracy:.1%}",
             round(answer.calibration_error(), 4),
         )
-        for answer in answers
+        for answer in evaluations
     ]
     found = {
         "accuracy": rows_table([dict(zip(columns, row, strict=True)) for row in cells], columns)
     }
     # Labels of photos are folder names chosen by a person, and Dagster keeps metadata for good.
-    of_labels = [answer for answer in answers if answer.question == "fruit"]
+    of_labels = [answer for answer in evaluations if answer.question == "fruit"]
     if not of_labels:
         return found
     worst = sorted(of_labels[0].per_class().items(), key=lambda item: (item[1][1], item[0]))

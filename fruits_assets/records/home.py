@@ -16,7 +16,7 @@ from fruits_assets.records.redaction import Redaction
 from spark_src.erasure.decode import SQLITE
 from spark_src.erasure.files import Entry, Kind, delete_tree, walk
 from spark_src.erasure.needles import PERSON, Needles
-from spark_src.erasure.scan import Scan, look_into, scan
+from spark_src.erasure.scan import Scan, scan, scan_entry
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from spark_src.spark.scratch import FOLDER, is_in_use
@@ -90,7 +90,7 @@ class Records:
         if _is_sqlite(entry):
             with closing_database(_sqlite_url(entry), str(entry.location)) as database:
                 return database.redact(redaction)
-        looked = look_into(entry, redaction.needles)
+        looked = scan_entry(entry, redaction.needles)
         if not (looked.in_name or looked.in_content):
             return 0
         if looked.in_name:
@@ -178,7 +178,7 @@ def _rewrite(entry: Entry, redaction: Redaction) -> int:
             f"A file under {entry.root} cannot be changed ({error.strerror}). Give this user write "
             "permission, and run `fruits erase` again."
         ) from error
-    if look_into(entry, redaction.needles).in_content:
+    if scan_entry(entry, redaction.needles).in_content:
         entry.delete()
     return 1
 

@@ -1,4 +1,4 @@
-"""What files say as text, by their formats: names stand escaped, compressed or in columns there."""
+"""Extracts the texts of files by format, decoding escapes, compression and columns."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _CHUNK = 8 * 2**20
 
 
 SQLITE = b"SQLite format 3\0"
-"""How a database's file begins."""
+"""Signature of a database file."""
 
 
 class UndecodableError(Exception):
-    """The file is not what its first bytes or its name say."""
+    """The file does not have the format that its signature or name indicates."""
 
 
 def _zstd(stream: BinaryIO) -> Any:
@@ -52,14 +52,14 @@ _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
 
 
 def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
-    """The texts of a file; None where its bytes are its text.
+    """The texts of a file, or None if its raw bytes should be searched.
 
     Args:
-        stream: the file, from its start.
-        name: of the file.
+        stream: the file, at its start.
+        name: the name of the file.
 
     Raises:
-        UndecodableError: now or while iterating: the file is damaged, or of another format.
+        UndecodableError: now or while iterating, if the file is damaged or has another format.
     """
     texts = _by_first_bytes(stream) or _by_name(stream, name)
     return _decoded(texts) if texts else None
@@ -91,7 +91,7 @@ def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
         yield from texts
     except (
         OSError,
-        ValueError,  # of JSON, of Unicode, of NumPy and of Arrow
+        ValueError,  # raised by JSON, Unicode, NumPy and Arrow
         pa.ArrowException,
         csv.Error,
         zipfile.BadZipFile,
@@ -105,7 +105,7 @@ def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _parquet(stream: BinaryIO) -> Iterator[bytes]:
-    """Every text in a table, nested or not, and what the footer says; pictures are left out."""
+    """Every string in a table, nested or not, and the footer metadata; no binary columns."""
     with pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
         for key, value in (parquet.metadata.metadata or {}).items():
             if key != b"ARROW:schema":
@@ -145,16 +145,16 @@ def _texts_in(column: pa.Array) -> Iterator[pa.Array]:
 
 
 def _joined(texts: pa.Array) -> bytes:
-    """All values, a line each, without making them Python's."""
+    """Distinct values joined by newlines, without converting each to a Python object."""
     values = pc.unique(texts).drop_null()
     if not len(values):
         return b""
-    one = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
-    return bytes(pc.binary_join(one, "\n")[0].as_buffer())
+    row = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+    return bytes(pc.binary_join(row, "\n")[0].as_buffer())
 
 
 def _zip(stream: BinaryIO) -> Iterator[bytes]:
-    """NumPy's arrays of text, and any other member as it is."""
+    """Member names, strings in NumPy arrays, and the raw bytes of other members."""
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
             yield member.filename.encode()
@@ -173,27 +173,27 @@ def _decompressed(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterat
 
 
 def _sqlite(stream: BinaryIO) -> Iterator[bytes]:
-    """Each value of each row, then every page as it is: what was deleted can be there still."""
+    """The raw pages, which may contain deleted rows, and every value of every row."""
     content = bytearray(stream.read())
     yield bytes(content)
-    content[18:20] = b"\1\1"  # else what was kept with a write-ahead log cannot be read from memory
+    content[18:20] = b"\1\1"  # WAL databases cannot be opened from memory
     with closing(sqlite3.connect(":memory:")) as database:
         database.text_factory = bytes
         database.deserialize(bytes(content))
         tables = database.execute("select name from sqlite_master where type = 'table'").fetchall()
         for (table,) in tables:
             quoted = table.decode().replace('"', '""')
-            for row in database.execute(f'select * from "{quoted}"'):  # noqa: S608 - a table's name
+            for row in database.execute(f'select * from "{quoted}"'):  # noqa: S608 - quoted table name
                 for value in row:
                     if isinstance(value, bytes):
                         yield from texts_of_value(value)
 
 
 def texts_of_value(value: bytes) -> Iterator[bytes]:
-    """What a value of a database says: as it is, as JSON, and decompressed."""
+    """Texts of a database value: unchanged, parsed as JSON, and decompressed."""
     yield value
     if value[:1] in {b"{", b"["}:
-        with _as_it_is():
+        with _ignore_invalid():
             texts = _texts_of(json.loads(value))
             yield "\n".join(texts).encode("utf-8", "surrogatepass")
     elif value[:1] == b"x":
@@ -211,7 +211,7 @@ def _chunks(content: Any) -> Iterator[bytes]:
 
 
 def _json(stream: BinaryIO) -> Iterator[bytes]:
-    """Every key and text, also of JSON in texts; a file can hold a value, or one on each line."""
+    """All keys and strings, including JSON in strings. Supports JSON and JSON Lines files."""
     text = stream.read().decode("utf-8")
     try:
         values = [json.loads(text)]
@@ -226,7 +226,7 @@ def _texts_of(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
         if value[:1] in {"{", "["}:
-            with _as_it_is():
+            with _ignore_invalid():
                 yield from _texts_of(json.loads(value))
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -238,7 +238,7 @@ def _texts_of(value: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
+def _ignore_invalid() -> Iterator[None]:
     try:
         yield
     except ValueError:
@@ -246,7 +246,7 @@ def _as_it_is() -> Iterator[None]:
 
 
 def _csv(stream: BinaryIO) -> Iterator[bytes]:
-    """Every cell, without the quotes that the format puts around or doubles."""
+    """All cells, unquoted."""
     csv.field_size_limit(_MAX_CELL)
     lines = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     try:

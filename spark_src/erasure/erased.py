@@ -1,7 +1,7 @@
-"""The list of what was erased, as salted hashes: by it a restored backup is erased again.
+"""The list of erased persons and pictures as salted hashes, used to erase restored backups again.
 
-It lies beside the receipts, an entry a file. Nobody can be read from it; who has a name can ask
-whether it is there.
+Each entry is a file in the folder of the receipts. Names cannot be read from it, but a known name
+can be checked against it.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 
 ENTRY = ".erased"
-"""How the files of the list end. They begin as receipts do, which can be put once, and by nobody be
-overwritten or deleted: see infra/bucket_policies.tf."""
+"""Suffix of the list's files. They share the prefix of receipts, which the bucket policy protects
+from being overwritten or deleted: see infra/bucket_policies.tf."""
 
 _SALT_BYTES = 32
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
-"""20 ms a name: pseudonyms are short, and somebody may have the list and try all of them."""
+"""20 ms per name, to slow down brute-force attacks on short pseudonyms."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one request has erased."""
+    """The person and pictures erased by one request."""
 
     salt: bytes
-    """The same in all entries of a list, so that each name is hashed once to look for it."""
+    """The same in all entries of a list, so that a name is hashed once per search."""
     subject: str | None
     image_ids: frozenset[str]
 
 
 def folder_of(tables: Tables) -> Location:
-    """Where the list of a storage lies."""
+    """The folder of a storage's list."""
     return tables.root / FOLDERS["erasures"]
 
 
 def note(tables: Tables, request: str, target: Target) -> None:
-    """Add to the list what a request has erased; once, however often it is called.
+    """Add an erased target to the list. Does nothing if the request already has an entry.
 
     Args:
         tables: the storage.
-        request: its name, which is not the person's.
-        target: whose data.
+        request: the request's name, which is unrelated to the person's.
+        target: the erased person or pictures.
     """
     folder = folder_of(tables)
     file = folder / f"receipt-{request}{ENTRY}"
@@ -67,11 +67,11 @@ def note(tables: Tables, request: str, target: Target) -> None:
     }
     if folder.scheme == "file":
         folder.make_folder()
-    file.create(json.dumps(content, indent=2).encode())  # as receipts: never over another one
+    file.create(json.dumps(content, indent=2).encode())  # like receipts, never overwritten
 
 
 def load(folder: Location) -> list[Entry]:
-    """The list in a folder.
+    """Load the list from a folder.
 
     Raises:
         ErasureError: an entry cannot be read.
@@ -81,7 +81,7 @@ def load(folder: Location) -> list[Entry]:
 
 
 def find(entries: Iterable[Entry], subjects: Iterable[str], ids: Iterable[str]) -> list[Target]:
-    """Who, of those that are there, and which pictures were erased before."""
+    """Targets for those of the given persons and pictures that were erased before."""
     entries, ids = list(entries), list(ids)
     salts = {entry.salt for entry in entries}
     erased = {(entry.salt, entry.subject) for entry in entries}
@@ -93,7 +93,9 @@ def find(entries: Iterable[Entry], subjects: Iterable[str], ids: Iterable[str]) 
     pictures = {(entry.salt, picture) for entry in entries for picture in entry.image_ids}
     with_pictures = {salt for salt, _ in pictures}
     found = frozenset(
-        one for one in ids if any((salt, _hash_id(salt, one)) in pictures for salt in with_pictures)
+        name
+        for name in ids
+        if any((salt, _hash_id(salt, name)) in pictures for salt in with_pictures)
     )
     targets = [Target(name, frozenset()) for name in names]
     return [*targets, Target(None, found, all_owners=True)] if found else targets
@@ -101,12 +103,12 @@ def find(entries: Iterable[Entry], subjects: Iterable[str], ids: Iterable[str]) 
 
 def _read(file: Location) -> Entry:
     try:
-        kept = json.loads(file.read())
-        return Entry(bytes.fromhex(kept["salt"]), kept["subject"], frozenset(kept["image_ids"]))
+        entry = json.loads(file.read())
+        return Entry(bytes.fromhex(entry["salt"]), entry["subject"], frozenset(entry["image_ids"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ErasureError(
-            f"{file} is no entry of the list of what was erased ({error!r}). Restore it from a "
-            "copy, or delete it: what it names is not erased again then."
+            f"{file} is not a valid entry of the erasure list ({error!r}). Restore it from a "
+            "copy, or delete it: the data it refers to is then not erased again."
         ) from error
 
 

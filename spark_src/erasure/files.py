@@ -1,4 +1,4 @@
-"""Everything below a folder, whatever its name is; no link is followed, in no operation."""
+"""Walks, reads and deletes files below a folder. No operation follows links."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
 _BYTES_AT_ONCE = 8 * 2**20
-"""Of an object in S3 that is fetched in one call."""
+"""Larger S3 objects are not fetched in one call."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Kind(Enum):
-    """What lies there."""
+    """Kind of an entry."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -35,30 +35,30 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something below a folder."""
+    """A file, folder or other entry below a folder."""
 
     root: Location
     path: str
-    """Relative to the root, as the tables write it: see `text_of`."""
+    """Relative to the root, as stored in the tables: see `text_of`."""
     raw: bytes
-    """The same as it is."""
+    """The same path in its original bytes."""
     kind: Kind
     size: int = 0
     changed: float = 0.0
-    """When its content, name or place last changed: seconds since 1970, by the storage's clock."""
+    """Time of the last change of content or metadata, in seconds since the epoch."""
 
     @property
     def location(self) -> Location:
-        """Where it is, as messages name it."""
+        """The location for messages."""
         return self.root / self.path
 
     def open(self) -> BinaryIO:
-        """Its content.
+        """Open the file.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it no longer exists.
             OSError: it cannot be opened.
-            AwsError: S3 refused.
+            AwsError: the request to S3 failed.
         """
         if self.root.scheme == "s3":
             return _open_object(self.location, self.size)
@@ -66,7 +66,7 @@ class Entry:
         return os.fdopen(os.open(_below(self.root, self.raw), flags), "rb")
 
     def delete(self) -> None:
-        """Delete it, in S3 with every version; a link, not what it leads to.
+        """Delete the file, in S3 with every version. For a link, only the link is deleted.
 
         Raises:
             ErasureError: it cannot be deleted.
@@ -80,17 +80,17 @@ class Entry:
 
 
 def walk(root: Location) -> Iterator[Entry]:
-    """Everything below a folder, folders first; in S3 only objects. Nothing where it is missing."""
+    """All entries below a folder, parents first; in S3 only objects. Empty if it does not exist."""
     return _walk_s3(root) if root.scheme == "s3" else _walk_local(root)
 
 
 def delete_tree(root: Location, folders: Sequence[bytes]) -> int:
-    """Delete a folder below the root with all that is in it; return how many files there were.
+    """Delete a folder below the root with its contents; return the number of files.
 
-    What lies deep is moved up first: no depth is too great, and no path gets too long.
+    Nested folders are moved up first, so that neither depth nor path length is limited.
 
     Raises:
-        ErasureError: something in it cannot be deleted.
+        ErasureError: an entry cannot be deleted.
     """
     removed = 0
     *parents, name = folders
@@ -153,7 +153,7 @@ def _walk_s3(root: Location) -> Iterator[Entry]:
 
 
 def _open_object(location: Location, size: int) -> BinaryIO:
-    """An object; of a large one only what is read is fetched."""
+    """Open an object. Large objects are only fetched as far as they are read."""
     bucket, key = location.bucket_and_key
     try:
         with aws_errors(f"reading {location}"):
@@ -177,7 +177,7 @@ def _is_folder(name: str, parent: int) -> bool:
 
 @contextmanager
 def _open_folder(root: Location, names: Sequence[bytes]) -> Iterator[int]:
-    """A folder below the root, reached step by step: a link on the way is an error."""
+    """Open a folder below the root one level at a time, failing on links."""
     found = os.open(root.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
@@ -200,14 +200,14 @@ def _open_folder_in(parent: int, name: str | bytes) -> Iterator[int]:
 
 @contextmanager
 def _deleting(root: Location) -> Iterator[None]:
-    """Say what hinders without naming a file: its name can be a person's."""
+    """Report errors without file names, which may identify a person."""
     try:
         yield
     except FileNotFoundError:
         return
     except OSError as error:
         raise ErasureError(
-            f"A file under {root} cannot be deleted ({error.strerror}). Give this user the right "
-            "to change the folders there, put no links or mounts in them, and call again: what is "
-            "done stays done."
+            f"A file under {root} cannot be deleted ({error.strerror}). Grant this user write "
+            "permission on its folders, remove links and mounts from them, and run `fruits erase` "
+            "again. Completed steps are kept."
         ) from error

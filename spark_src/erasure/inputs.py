@@ -1,4 +1,4 @@
-"""A person's files under the input: finding and deleting them, and names that are nearly theirs."""
+"""Finds and deletes a target's files in the input, and finds folders with similar names."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from spark_src.io.locations import Location
 
 @dataclass
 class InputTraces:
-    """What the input has of a target."""
+    """The data of a target found in the input."""
 
     files: list[str] = field(default_factory=list)
     """Paths, relative to the input."""
     folders: int = 0
-    """Folders of the person's, which may be empty."""
+    """Number of the person's folders, which may be empty."""
     earlier: int = 0
-    """Earlier versions of the person's files that a bucket keeps, of deleted ones too; parts of
-    uploads that were never completed."""
+    """Earlier versions of the person's files in a versioned bucket, including deleted files, and
+    incomplete uploads."""
     similar: set[str] = field(default_factory=set)
-    """Folders that are nearly the person's: another case, form of Unicode or space."""
+    """Folders whose names differ only in letter case, Unicode form or spaces."""
     elsewhere: set[str] = field(default_factory=set)
-    """Files and folders of the person's name that are not in `photos/`."""
+    """Files and folders with the person's name that are not in `photos/`."""
 
 
-def look_through(source: Location, target: Target) -> InputTraces:
-    """Look for a target under the input; nothing is changed.
+def find_traces(source: Location, target: Target) -> InputTraces:
+    """Search for a target in the input. Changes nothing.
 
     Raises:
-        ErasureError: the input is not there, so what is in it is unknown.
+        ErasureError: the input does not exist, so its contents are unknown.
     """
     if source.scheme == "file" and not os.path.isdir(source.path):
         raise ErasureError(
-            f"The input {source} is not there, so its photos would stay. Is its disk mounted? Set "
-            "FRUITS_INPUT to where they are; where all were deleted, make an empty folder there."
+            f"The input {source} does not exist, so its photos would not be deleted. Is its disk "
+            "mounted? Set FRUITS_INPUT to their folder. If all were deleted, create an empty "
+            "folder there."
         )
     traces, known = InputTraces(), set[str]()
     for entry in walk(source):
@@ -50,30 +51,32 @@ def look_through(source: Location, target: Target) -> InputTraces:
         folder, _, name = entry.path.rpartition("/")
         if name == target.subject and entry.kind is not Kind.FOLDER:
             traces.elsewhere.add(entry.path)
-        if source.scheme == "s3" and folder not in known:  # folders are known by their files alone
+        if (
+            source.scheme == "s3" and folder not in known
+        ):  # S3 has no folders: derive them from keys
             known = set(_with_parents(folder))
-            for one in known:
-                _compare(traces, one, target)
+            for parent in known:
+                _compare(traces, parent, target)
     if target.folder is not None:
-        theirs = source / target.folder
-        traces.earlier = len(object_versions.leftovers(theirs) + object_versions.uploads(theirs))
+        own = source / target.folder
+        traces.earlier = len(object_versions.leftovers(own) + object_versions.uploads(own))
     return traces
 
 
 def remove_inputs(source: Location, target: Target) -> int:
-    """Delete a target's files under the input, in S3 with every version; return how many.
+    """Delete a target's files from the input, in S3 with every version; return their number.
 
-    What is deleted was listed below the input without following a link: a name in a request that
-    leads elsewhere deletes nothing.
+    Only files listed below the input, without following links, are deleted. A path in a request
+    that points elsewhere deletes nothing.
 
     Raises:
-        ErasureError: a path leads out of the input, or cannot be deleted.
+        ErasureError: a path points outside the input, or cannot be deleted.
     """
     if source.scheme == "s3":
         return _remove_objects(source, target)
     require_plain_paths(target.paths)
-    theirs = [entry for entry in walk(source) if target.owns(entry.path)]
-    alone = [entry for entry in theirs if not target.is_below_folder(entry.path)]
+    owned = [entry for entry in walk(source) if target.owns(entry.path)]
+    alone = [entry for entry in owned if not target.is_below_folder(entry.path)]
     removed = 0
     for entry in alone:
         if entry.kind in {Kind.FILE, Kind.OTHER}:
@@ -110,7 +113,7 @@ def _with_parents(folder: str) -> list[str]:
 
 
 def _compare(traces: InputTraces, folder: str, target: Target) -> None:
-    """Compare a folder's name, and its parent's, with the person's."""
+    """Record a folder that is similar to the person's, or has the same name elsewhere."""
     if target.owns(folder):
         return
     parent, _, name = folder.rpartition("/")

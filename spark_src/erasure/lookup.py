@@ -1,4 +1,4 @@
-"""What there is of a target in all, and when a request is refused rather than half fulfilled."""
+"""Finds all data of a target, and refuses requests that could only be partly completed."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import RawImagesStatistics
 
 PENDING = "pending-"
-"""How files of requests that are not done begin."""
+"""Prefix of the files of pending requests."""
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a target."""
+    """The data found of a target."""
 
     files: int
-    """Under the input."""
+    """Files of the input."""
     earlier: int
-    """Earlier versions of the person's files that a bucket keeps, of deleted ones too."""
+    """Earlier versions of the person's files in a versioned bucket, including deleted files."""
     rows: dict[str, int]
-    """How many rows of each table's current version are theirs."""
+    """Table -> number of the target's rows in the current version."""
     uncommitted: int
     """Rows in files of killed runs and of earlier versions."""
     other_files: int
-    """Files under the storage, and records of Dagster's, that hold something else of theirs;
-    counted where nothing else is."""
+    """Other stored files and Dagster records with data of the target. Only counted if nothing else
+    was found."""
     paths: frozenset[str]
     image_ids: frozenset[str]
     shared: int
-    """Pictures that somebody else supplied, too: those rows and files stay."""
+    """Pictures also supplied by other persons, whose rows and files are kept."""
     several_owners: int
-    """Pictures named by their ids that more than one supplied."""
+    """Pictures selected by id that several persons supplied."""
     similar_in_input: frozenset[str]
-    """Folders whose names are nearly the person's."""
+    """Folders with a name similar to the person's."""
     similar_in_tables: frozenset[str]
     elsewhere: tuple[str, ...]
-    """Folders of the person's name that are not in `photos/`."""
+    """Folders with the person's name that are not in `photos/`."""
 
     @property
     def similar(self) -> tuple[str, ...]:
-        """Folders, in the input or in rows, whose names are nearly the person's."""
+        """Folders, in the input or in rows, with a name similar to the person's."""
         return tuple(sorted(self.similar_in_input | self.similar_in_tables))
 
     @property
-    def is_spelled_in_two_ways(self) -> bool:
-        """Whether the input has the name as it was given, and the tables have another, or so."""
+    def has_two_spellings(self) -> bool:
+        """Whether input and tables spell the name differently, and only one matches exactly."""
         has_rows = bool(any(self.rows.values()))
         in_tables = bool(self.files) and not has_rows and bool(self.similar_in_tables)
         return in_tables or (has_rows and not self.files and bool(self.similar_in_input))
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no trace at all."""
+        """Whether no data was found."""
         counts = (self.files, self.earlier, self.uncommitted, self.other_files)
         return not (any(counts) or any(self.rows.values()))
 
 
 def pending_prefix(tables: Tables) -> Location:
-    """How the files of requests that are not done begin."""
+    """Location prefix of the files of pending requests."""
     return tables.root / FOLDERS["erasures"] / PENDING
 
 
@@ -79,23 +79,23 @@ def find(
     image_ids: Iterable[str] = (),
     records: Callable[[Needles], Scan] | None = None,
 ) -> Found:
-    """Look for a target in the input and in every file of the tables; nothing is changed.
+    """Search for a target in the input and in every file of the tables. Changes nothing.
 
-    Where neither has a trace, every file under the storage is looked into.
+    If neither has data of the target, every file under the storage is scanned.
 
     Args:
         tables: the storage.
         source: the input.
-        target: whose data.
-        image_ids: of pictures that are known to be the target's.
-        records: scans Dagster's own records; called where nothing else has a trace.
+        target: the person or pictures.
+        image_ids: ids of pictures known to be the target's.
+        records: scans Dagster's own records. Only called if nothing else was found.
 
     Raises:
-        ErasureError: the tables were made from another input, or the input is not there.
+        ErasureError: the tables were built from another input, or the input does not exist.
     """
     require_same_input(tables, source)
-    files = inputs.look_through(source, target)
-    known = rows.look_through(tables, target, image_ids)
+    files = inputs.find_traces(source, target)
+    known = rows.find_traces(tables, target, image_ids)
     other_files = 0
     if not (files.files or files.folders or files.earlier or known.has_rows):
         needles = Needles.from_target(target, source, known.image_ids)
@@ -118,70 +118,70 @@ def find(
 
 
 def require_same_input(tables: Tables, source: Location) -> None:
-    """Refuse to erase where the pictures' files would stay.
+    """Refuse to erase if the original files would be left.
 
     Raises:
-        ErasureError: the tables were made from another input than this.
+        ErasureError: the tables were built from another input.
     """
     raw = tables.find("raw_images")
-    made_from = raw.typed(RawImagesStatistics).input if raw else source.uri
-    if made_from.rstrip("/") != source.uri.rstrip("/"):
+    known_input = raw.typed(RawImagesStatistics).input if raw else source.uri
+    if known_input.rstrip("/") != source.uri.rstrip("/"):
         raise ErasureError(
-            f"The pictures under {tables.root} came from {made_from}, but the input is "
-            f"{source.uri}: their files would stay. Set FRUITS_INPUT to where they are; if they "
-            "were moved, materialize raw_images from there first."
+            f"The pictures under {tables.root} came from {known_input}, but the input is "
+            f"{source.uri}: their files would not be deleted. Set FRUITS_INPUT to their folder. If "
+            "they were moved, materialize raw_images from there first."
         )
 
 
 def require_single_owners(found: Found, target: Target) -> None:
-    """Refuse to take away somebody else's copy of a picture unless that was asked for.
+    """Refuse to erase other persons' copies of a picture unless requested.
 
     Raises:
-        ErasureError: a picture that is named by its id has several owners.
+        ErasureError: a picture selected by id has several owners.
     """
     if found.several_owners and not target.all_owners:
         raise ErasureError(
-            f"{found.several_owners} of the pictures that are named by their ids were supplied by "
-            "more than one person. To erase one person's copies, give --subject; to erase all "
-            "copies, no matter who supplied them, add --all-owners."
+            f"{found.several_owners} of the pictures selected by id were supplied by more than one "
+            "person. To erase one person's copies, give --subject. To erase all copies, regardless "
+            "of who supplied them, add --all-owners."
         )
 
 
 def require_trace(found: Found, target: Target, tables: Tables, source: Location) -> None:
-    """Refuse a request that names nobody.
+    """Refuse a request for which no data was found.
 
     Raises:
-        ErasureError: there is no trace, or only of a name that is nearly the same.
+        ErasureError: no data was found, or only data of a similar name.
     """
-    if found.is_spelled_in_two_ways:
+    if found.has_two_spellings:
         raise ErasureError(
-            f"The input {source} and the tables spell the folder of {target.subject} in two ways: "
-            f"there is {_listed(found.similar)}, too. Materialize raw_images, so that they agree, "
-            "and call again with the name just as it is written."
+            f"The input {source} and the tables spell the folder of {target.subject} differently: "
+            f"there is also {_listed(found.similar)}. Materialize raw_images, so that they agree, "
+            "and run `fruits erase` again with the exact name."
         )
     if not found.is_empty:
         return
-    whose = " ".join([target.subject or "", *sorted(target.image_ids)]).strip()
+    wanted = " ".join([target.subject or "", *sorted(target.image_ids)]).strip()
     no_trace = (
-        f"There is no trace of {whose}: no file under {source}, no row or file under {tables.root}."
+        f"There is no trace of {wanted}: no file under {source}, no row or file under "
+        f"{tables.root}."
     )
     if found.similar:
         raise ErasureError(
-            f"{no_trace} There is {_listed(found.similar)}: nearly that name, in another case, "
-            "form of Unicode or with other spaces. If that is who is meant, give the name just as "
-            "it is written there; where photos/ itself has another name, rename it and materialize "
-            "raw_images first."
+            f"{no_trace} There is {_listed(found.similar)}, which differs only in letter case, "
+            "Unicode form or spaces. If that is the person, give the exact name. If the folder "
+            "photos/ itself is spelled differently, rename it and materialize raw_images first."
         )
     if found.elsewhere:
         raise ErasureError(
             f"{no_trace} There is {_listed(found.elsewhere)}, which is not in photos/. Is "
-            "FRUITS_INPUT one level too deep? Set it to the folder that has photos/ in it, "
-            "materialize raw_images from there, and call again."
+            "FRUITS_INPUT one level too deep? Set it to the folder that contains photos/, "
+            "materialize raw_images from there, and run `fruits erase` again."
         )
     raise ErasureError(
-        f"{no_trace} Is it written as the folder is? What was erased before has its receipt. Where "
-        "a refresh took the rows out long ago, PCA can still be one that was fitted on them: "
-        "materialize pca_model with `refit: true`."
+        f"{no_trace} Is it spelled exactly as the folder? For data erased before, see the "
+        "receipts. If an earlier refresh removed the rows, the PCA may still have been fitted on "
+        "them: materialize pca_model with `refit: true`."
     )
 
 

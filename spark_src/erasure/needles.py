@@ -1,4 +1,4 @@
-"""What must not be found any more of a target, and how its names are spelled in texts. No I/O."""
+"""Search terms for a target's data, including escaped spellings of its names. No I/O."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _WORD = frozenset(
 
 
 PERSON = re.compile(rb"(?<![\w-])photos/([^/]{1,255})/")
-"""Where a text can name a person's folder: names have any character but a slash."""
+"""A person's folder in a text. Names may contain any character except a slash."""
 
 
 @dataclass(frozen=True)
 class Needles:
-    """What must not be found anywhere any more."""
+    """Search terms for data that must not exist anywhere."""
 
     folders: tuple[bytes, ...]
-    """The person's folder, as it may be spelled."""
+    """The person's folder in all its spellings."""
     paths: dict[bytes, tuple[bytes, ...]]
-    """Single files by their folders: few folders are sought, and files only where one is found."""
+    """Folder -> file paths. Files are only searched for where their folder is found."""
     roots: tuple[bytes, ...]
-    """What can stand before a path, a slash between them: the input."""
+    """Spellings of the input folder, which may precede a path."""
     image_ids: frozenset[bytes]
 
     @classmethod
@@ -45,13 +45,13 @@ class Needles:
         image_ids: Iterable[str],
         others: Iterable[str] = (),
     ) -> Needles:
-        """Those of a target.
+        """The needles of a target.
 
         Args:
-            target: whose data.
+            target: the person or pictures.
             source: the input.
-            image_ids: of the target's pictures that nobody else supplied.
-            others: names of other persons' folders. One can be called as the target's is quoted.
+            image_ids: ids of pictures that only the target supplied.
+            others: names of other persons' folders, which may equal a quoted form of the target's.
         """
         paths: dict[bytes, tuple[bytes, ...]] = {}
         for path in sorted(target.paths):
@@ -66,43 +66,43 @@ class Needles:
 
     @classmethod
     def merge(cls, several: Iterable[Needles]) -> Needles:
-        """Those of several targets."""
-        found = list(several)
+        """Merge the needles of several targets."""
+        parts = list(several)
         paths: dict[bytes, tuple[bytes, ...]] = {}
-        for one in found:
-            for folder, inside in one.paths.items():
+        for needles in parts:
+            for folder, inside in needles.paths.items():
                 paths[folder] = (*paths.get(folder, ()), *inside)
         return cls(
-            tuple(dict.fromkeys(name for one in found for name in one.folders)),
+            tuple(dict.fromkeys(name for needles in parts for name in needles.folders)),
             paths,
-            tuple(dict.fromkeys(name for one in found for name in one.roots)),
-            frozenset().union(*(one.image_ids for one in found)),
+            tuple(dict.fromkeys(name for needles in parts for name in needles.roots)),
+            frozenset().union(*(needles.image_ids for needles in parts)),
         )
 
     def are_in(self, content: bytes) -> bool:
-        """Whether a text, or bytes of any kind, holds one of them.
+        """Whether the content contains one of the needles.
 
-        In a text a name has to stand as a whole: `Apple/1.jpg` is not in `Training/Apple/1.jpg`.
-        In other bytes what stands before it can be a length, or anything.
+        In text, only whole names match: `Apple/1.jpg` does not match in `Training/Apple/1.jpg`.
+        In binary data, a name may be preceded by any byte, such as a length.
         """
-        folders = list(_places(content, self.folders))
+        folders = list(_positions(content, self.folders))
         paths = [
-            (place, path)
+            (position, path)
             for folder, inside in self.paths.items()
             if folder in content
             for path in inside
-            for place in _places(content, [path])
+            for position in _positions(content, [path])
         ]
-        if any(_is_name_at(content, place) for place in folders):
+        if any(_is_name_at(content, position) for position in folders):
             return True
-        if any(self._stands_whole(content, *found) for found in paths):
+        if any(self._is_whole_name(content, *found) for found in paths):
             return True
         if (folders or paths) and not _is_text(content):
             return True
         return bool(self.image_ids) and self._has_image_id(content)
 
     def _has_image_id(self, content: bytes) -> bool:
-        if b"h" * 64 not in content.translate(_HEX_OR_NOT):  # quick: most files are pictures
+        if b"h" * 64 not in content.translate(_HEX_OR_NOT):  # fast path, as most files are pictures
             return False
         return any(
             match[0][start : start + 64] in self.image_ids
@@ -110,7 +110,7 @@ class Needles:
             for start in range(len(match[0]) - 63)
         )
 
-    def _stands_whole(self, content: bytes, start: int, path: bytes) -> bool:
+    def _is_whole_name(self, content: bytes, start: int, path: bytes) -> bool:
         end = start + len(path)
         if content[end : end + 1] and content[end] in _WORD:
             return False
@@ -120,7 +120,7 @@ class Needles:
 
 
 def _spellings(path: str) -> tuple[bytes, ...]:
-    r"""A path as texts may have it: as it is, and quoted as URLs, JSON, Python, CSV and HTML do.
+    r"""Spellings of a path in texts: unchanged, and quoted as in URLs, JSON, Python, CSV and HTML.
 
     >>> [form.decode() for form in _spellings('a"b')]
     ['a"b', 'a%22b', 'a\\"b', 'a\\\\\\"b', 'a""b', 'a&quot;b']
@@ -134,7 +134,7 @@ def _spellings(path: str) -> tuple[bytes, ...]:
 
 
 def _own_spellings(prefix: str, others: Iterable[str]) -> tuple[bytes, ...]:
-    """Those that name nobody else: `photos/a""b/` is a folder, and how CSV quotes `photos/a"b/`."""
+    """Spellings that are no other person's folder: CSV quotes `photos/a"b/` as `photos/a""b/`."""
     plain, *forms = _spellings(prefix)
     if not forms:
         return (plain,)
@@ -152,13 +152,13 @@ def _forms(text: str) -> Iterator[str]:
     yield quote(text, errors="surrogateescape")
     for once in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         yield once
-        yield json.dumps(once)[1:-1]  # JSON in a text of JSON, as Dagster keeps it
+        yield json.dumps(once)[1:-1]  # JSON inside a JSON string, as Dagster stores it
     yield repr(text)[1:-1]
     yield text.replace('"', '""')
     yield html.escape(text)
 
 
-def _places(content: bytes, needles: Iterable[bytes]) -> Iterator[int]:
+def _positions(content: bytes, needles: Iterable[bytes]) -> Iterator[int]:
     for needle in needles:
         start = content.find(needle)
         while start >= 0:
@@ -167,7 +167,7 @@ def _places(content: bytes, needles: Iterable[bytes]) -> Iterator[int]:
 
 
 def _is_name_at(content: bytes, start: int) -> bool:
-    """Whether a name begins there, and no longer one ends so: `photos/` is not in `myphotos/`."""
+    """Whether a name begins at this position: `photos/` does not match in `myphotos/`."""
     return start == 0 or content[start - 1] not in _WORD
 
 

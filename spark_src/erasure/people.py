@@ -1,4 +1,4 @@
-"""Whose photos there are: names of folders under `photos/`, in the input and in every table."""
+"""Lists the persons with photos in the input or in any table, by their folder in `photos/`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from spark_src.tables.registry import TABLES
 
 
 def people(tables: Tables, source: Location) -> set[str]:
-    """Everybody whose folder lies in the input, or whose rows lie in a file of a table.
+    """All persons with a folder in the input or rows in a file of a table.
 
-    Files that no commit has are read, too: those of killed runs and of earlier versions.
+    Includes uncommitted files of killed runs and files of earlier versions.
     """
     found = _in_input(source / PHOTOS)
     for asset in TABLES:
@@ -32,7 +32,7 @@ def people(tables: Tables, source: Location) -> set[str]:
 
 
 def image_ids(tables: Tables) -> set[str]:
-    """Of every picture that `raw_images` has, or that lies in a file of it."""
+    """Ids of all pictures in files of `raw_images`, committed or not."""
     found: set[str] = set()
     for entry in walk(tables.prefix("raw_images")):
         if may_hold_rows(entry):
@@ -57,13 +57,13 @@ def _in_input(photos: Location) -> set[str]:
 
 def _in_file(entry: Entry) -> set[str]:
     paths = _column(entry, "path")
-    theirs = paths.filter(pc.starts_with(paths, f"{PHOTOS}/"))
-    names = pc.extract_regex(theirs, rf"(?s)^{PHOTOS}/(?P<name>[^/]*)/")
+    photos = paths.filter(pc.starts_with(paths, f"{PHOTOS}/"))
+    names = pc.extract_regex(photos, rf"(?s)^{PHOTOS}/(?P<name>[^/]*)/")
     return set(pc.unique(pc.struct_field(names, "name")).drop_null().to_pylist())
 
 
 def _column(entry: Entry, name: str) -> pa.ChunkedArray:
-    """A column of a file; an empty one where it is no whole Parquet file that has it."""
+    """A column of a file; empty if it is not a complete Parquet file with this column."""
     try:
         with entry.open() as stream, pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
             if name in parquet.schema_arrow.names:

@@ -1,4 +1,4 @@
-"""The end of an erasure: a scan of every file, and a receipt that says nothing of the person."""
+"""Completes an erasure: scans every file and writes a receipt without personal data."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the scan of every file found."""
+class ProofScan:
+    """Results of scanning all files and records."""
 
     stored: Scan
     supplied: Scan
-    """Under the input."""
+    """Files of the input."""
     recorded: Scan
-    """In Dagster's records."""
+    """Dagster's records."""
     earlier: int
-    """Earlier versions of objects, and incomplete uploads."""
+    """Number of earlier object versions and incomplete uploads."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing of the targets, and nothing that could not be told."""
+        """Whether no data of the targets was found, and every stored file could be read."""
         found = (self.stored, self.supplied, self.recorded)
         return not (self.earlier or self.stored.unreadable or any(scan.n_hits for scan in found))
 
@@ -49,7 +49,7 @@ Records = Callable[[Needles], Scan]
 
 
 def needles_of(tables: Tables, source: Location, pending: Iterable[Request]) -> dict[str, Needles]:
-    """What must not be found any more once the rows are gone, by the request's name."""
+    """Search terms that must not be found after the rows are removed, by request name."""
     others = people(tables, source)
     return {
         request.name: Needles.from_target(
@@ -59,11 +59,11 @@ def needles_of(tables: Tables, source: Location, pending: Iterable[Request]) -> 
     }
 
 
-def look(
+def scan_all(
     tables: Tables, source: Location, needles: Needles, records: Records | None = None
-) -> Look:
-    """Scan every file; of one request or of several at once."""
-    return Look(
+) -> ProofScan:
+    """Scan every file for the needles of one or several requests."""
+    return ProofScan(
         stored=scan(tables.root, needles, pending_prefix(tables)),
         supplied=scan(source, needles, pending_prefix(tables)),
         recorded=records(needles) if records else Scan(),
@@ -76,25 +76,25 @@ def prove(
     source: Location,
     request: Request,
     counts: Mapping[str, int] | None = None,
-    found: Look | None = None,
+    found: ProofScan | None = None,
 ) -> Location:
-    """See that nothing is left, add the target to the list of what was erased, write the receipt.
+    """Verify that nothing is left, add the target to the erasure list, and write the receipt.
 
     Args:
         tables: the storage, after `purge`.
         source: the input.
-        request: what was to be erased.
-        counts: what was deleted besides, for the receipt: by `purge`, in Dagster's records.
-        found: a scan of every file, after all else; by default it is made here.
+        request: the request to complete.
+        counts: further counts for the receipt, of `purge` and Dagster's records.
+        found: a scan of every file after all other steps. By default, it is run here.
 
     Raises:
-        ErasureError: something of the target is still there; the message names files where their
-            names are not the person's.
+        ErasureError: data of the target is left. The message lists files only if their names do
+            not identify the person.
     """
     require_same_input(tables, source)
     started = time.monotonic()
     if found is None:
-        found = look(tables, source, needles_of(tables, source, [request])[request.name])
+        found = scan_all(tables, source, needles_of(tables, source, [request])[request.name])
     _require_readable(found.stored, tables)
     if not found.is_clean:
         raise ErasureError(_left_over(found, request))
@@ -103,14 +103,14 @@ def prove(
     now = datetime.now(UTC)
     receipt = request.file.parent / f"{RECEIPT}{now:%Y%m%dT%H%M%SZ}-{request.name}.json"
     content = _receipt(tables, request, found.stored + found.supplied + found.recorded)
-    # Never over another one: the role that erases may not, and the bucket refuses it.
+    # Never overwritten: the role has no permission, and the bucket policy denies it.
     receipt.create(json.dumps(content, indent=2).encode())
     object_versions.delete(request.file)
     return receipt
 
 
 def _own_image_ids(tables: Tables, request: Request) -> set[str]:
-    """Ids that must be gone: a picture that somebody else supplied, too, stays in their rows."""
+    """Ids that must not be found. Pictures also supplied by other persons stay in their rows."""
     raw = tables.find("raw_images")
     if raw is None or not raw.files:
         return set(request.image_ids)
@@ -122,14 +122,14 @@ def _require_readable(found: Scan, tables: Tables) -> None:
     if found.unreadable:
         raise ErasureError(
             f"{len(found.unreadable)} files or folders under {tables.root} cannot be opened, so "
-            f"what is in them is unknown: {', '.join(found.unreadable[:_SHOWN])}. Give this "
-            "user the right to read them, or delete them, and call again."
+            f"their contents are unknown: {', '.join(found.unreadable[:_SHOWN])}. Grant this "
+            "user read permission, or delete them, and run `fruits erase` again."
         )
 
 
-def _left_over(found: Look, request: Request) -> str:
-    """What is still there; names that can be somebody's are counted, for messages are kept."""
-    parts = [f"Something of request {request.name} is still there:"]
+def _left_over(found: ProofScan, request: Request) -> str:
+    """The error message. File names that may identify a person are only counted."""
+    parts = [f"Data of request {request.name} is left:"]
     if found.stored.hits:
         more = len(found.stored.hits) - _SHOWN
         parts.append(
@@ -144,8 +144,8 @@ def _left_over(found: Look, request: Request) -> str:
         if count:
             parts.append(where.format(count))
     return (
-        f"{parts[0]} {'; '.join(parts[1:])}. Delete what no asset has made, see that no run is "
-        "under way, and run `fruits erase` again."
+        f"{parts[0]} {'; '.join(parts[1:])}. Delete files that no asset has written, make sure "
+        "that no run is in progress, and run `fruits erase` again."
     )
 
 

@@ -1,4 +1,4 @@
-"""Deleting what is no part of a current version, and keeping every run that began before out."""
+"""Deletes all files outside current versions, and keeps earlier runs from committing."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from spark_src.spark.scratch import FOLDER, is_in_use
 from spark_src.tables.delta import CURRENT, Snapshot, Tables, is_table
 
 _CODE = "code/"
-"""In the staging folder: the project's own code."""
+"""The project's code in the staging folder, which is kept."""
 
 
 def purge(tables: Tables, run_id: str) -> int:
-    """Delete everything but the current versions; return how many files that were.
+    """Delete everything but the current versions; return the number of deleted files.
 
-    Earlier versions, files that no commit has (of killed runs, of a first run that never committed,
-    half-written ones), single pictures' features, staged CSV files, what travelled to a cluster,
-    Spark's scratch, earlier entries of the logs, and in S3 earlier versions of all objects and
-    parts of uploads that were never completed. Files that are newer than this call are left to the
-    run that writes them: the scan looks into them.
+    Deletes earlier versions, uncommitted files, feature checkpoints, staged CSV files, files staged
+    for a cluster, Spark's scratch files and earlier log entries. In S3, it also deletes earlier
+    object versions and incomplete uploads. Files newer than this call are kept for the run that
+    writes them; the final scan reads them.
 
     Raises:
-        ConcurrentWriteError: a run committed meanwhile.
+        ConcurrentWriteError: a run committed in the meantime.
         ErasureError: a file cannot be deleted.
     """
     started, deleted = time.time(), 0
-    fence(tables, run_id)  # before anything is deleted: no run may commit what is gone
+    fence(tables, run_id)  # first, so that no run commits deleted files
     for asset in PREFIXES:
         deleted += _sweep(tables.prefix(asset), _current_names(tables.find(asset)), started)
         tables.drop_history(asset)
@@ -44,16 +43,16 @@ def purge(tables: Tables, run_id: str) -> int:
 
 
 def fence(tables: Tables, run_id: str) -> None:
-    """Commit every asset once more as it is: a run that began before is refused at its commit.
+    """Commit every asset again unchanged, so that runs that started before cannot commit.
 
-    An asset that does not exist gets no commit. A run that is making it for the first time is
-    refused all the same where its inputs exist: they have other versions now.
+    An asset that does not exist gets no commit. Its first run is rejected nevertheless if its
+    inputs exist, because their versions have changed.
 
     Raises:
-        ConcurrentWriteError: a run committed meanwhile.
+        ConcurrentWriteError: a run committed in the meantime.
     """
     moved: dict[str, tuple[int, int]] = {}
-    for asset in PREFIXES:  # inputs come before what is made of them
+    for asset in PREFIXES:  # in dependency order
         write = tables.begin(asset, run_id)
         if write.before is None:
             continue
@@ -72,24 +71,24 @@ def _current_names(snapshot: Snapshot | None) -> set[str]:
     names = {file.name for file in snapshot.files}
     if is_table(snapshot.asset):
         return {*names, LOGS[0]}
-    artifacts = {place for name in snapshot.statistics.files for place in (name, f"{name}/")}
+    artifacts = {path for name in snapshot.statistics.files for path in (name, f"{name}/")}
     return {f"{CURRENT}/{name}" for name in names} | artifacts | {LOGS[1]}
 
 
 def _clear_scratch(folder: Location) -> int:
-    """Delete what processes spilled that live no more; of another machine none is writing now."""
+    """Delete spill files of processes that have ended. No other machine is writing now."""
     if folder.scheme == "s3":
         return 0
     host, deleted = f"{socket.gethostname()}-", 0
     for entry in list(walk(folder)):
-        is_living = entry.path.startswith(host) and is_in_use(entry.path)
-        if entry.kind is Kind.FOLDER and "/" not in entry.path and not is_living:
+        is_active = entry.path.startswith(host) and is_in_use(entry.path)
+        if entry.kind is Kind.FOLDER and "/" not in entry.path and not is_active:
             deleted += delete_tree(folder, [entry.raw])
     return deleted
 
 
 def _sweep(folder: Location, kept: Collection[str], older_than: float) -> int:
-    """Delete what lies in a folder, except files of these names and folders, and newer ones."""
+    """Delete the files in a folder, except kept names, kept folders and newer files."""
     folders = tuple(name for name in kept if name.endswith("/"))
     deleted = 0
     for entry in walk(folder):

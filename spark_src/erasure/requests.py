@@ -1,6 +1,6 @@
-"""Requests to erase: kept under the storage until they are done, each stage safe to repeat.
+"""Erasure requests: stored until they are completed. Each stage can be repeated safely.
 
-A request that is done leaves a receipt: counts, hashes and times, and nothing of the person.
+A completed request leaves a receipt with counts, hashes and times, but no personal data.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ RECEIPT = "receipt-"
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be erased, and what has been done of it."""
+    """The target of an erasure and its progress."""
 
     file: Location
     target: Target
     name: str
-    """Of the request, not of the person."""
+    """Name of the request, not of the person."""
     image_ids: frozenset[str]
-    """Of the pictures, as far as a table has them."""
+    """Ids of the target's pictures found in a table."""
     done: dict[str, Any]
     """Counts and times for the receipt, by stage."""
 
     def saved(self) -> Request:
-        """The same, kept until it is completed."""
+        """Store the request until it is completed."""
         content = {
             "subject": self.target.subject,
             "image_ids": sorted(self.target.image_ids),
@@ -63,7 +63,7 @@ class Request:
         return self
 
     def counted(self, stage: str, started: float, **counts: int) -> Request:
-        """The same with one more stage done; a repeated stage adds to what it had counted."""
+        """Record a completed stage. The counts of a repeated stage are added up."""
         before = self.done.get(stage, {})
         seconds = round(before.get("seconds", 0) + time.monotonic() - started, 2)
         added = {name: before.get(name, 0) + count for name, count in counts.items()}
@@ -76,17 +76,17 @@ def look_up(
     target: Target,
     records: Callable[[Needles], Scan] | None = None,
 ) -> Found:
-    """What there is of a target, for who is asked whether to erase it.
+    """Find a target's data, to confirm before erasing it.
 
     Args:
         tables: the storage.
         source: the input.
-        target: whose data.
+        target: the person or pictures.
         records: scans Dagster's own records.
 
     Raises:
-        ErasureError: there is no trace, only of a name that is nearly the same, or a picture that
-            was named by its id has several owners.
+        ErasureError: no data was found, or only data of a similar name, or a picture selected by
+            its id has several owners.
     """
     found = find(tables, source, target, records=records)
     require_single_owners(found, target)
@@ -95,13 +95,13 @@ def look_up(
 
 
 def add(tables: Tables, source: Location, target: Target, found: Found | None = None) -> None:
-    """Keep a request; one that is pending already goes on with what it has done.
+    """Store a request. An identical pending request keeps its progress.
 
     Args:
         tables: the storage.
         source: the input.
-        target: whose data.
-        found: what `look_up` gave, where it was called already.
+        target: the person or pictures.
+        found: the result of `look_up`, if already called.
 
     Raises:
         ErasureError: see `look_up`; or the tables came from another input.
@@ -114,58 +114,58 @@ def add(tables: Tables, source: Location, target: Target, found: Found | None = 
 
 
 def keep(tables: Tables, target: Target) -> None:
-    """Keep a request whose target is known to be there."""
+    """Store a request whose target is known to exist."""
     folder, name = tables.root / FOLDERS["erasures"], uuid.uuid4().hex
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
     Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).saved()
 
 
 def is_pending(tables: Tables, target: Target) -> bool:
-    """Whether the same was asked for before, and is not done."""
-    asked = replace(target, paths=frozenset())
-    return any(replace(known.target, paths=frozenset()) == asked for known in pending(tables))
+    """Whether an identical request is pending."""
+    requested = replace(target, paths=frozenset())
+    return any(replace(known.target, paths=frozenset()) == requested for known in pending(tables))
 
 
 def pending(tables: Tables) -> list[Request]:
-    """Every request that is not done and can be read: see `require_all_done` for the others."""
+    """All readable pending requests. For unreadable ones, see `require_all_done`."""
     return [found for found in _stored(tables) if isinstance(found, Request)]
 
 
 def require_some(tables: Tables) -> None:
-    """See that there is a request.
+    """Check that a request is pending.
 
     Raises:
-        ErasureError: none is pending, or those that are cannot be read.
+        ErasureError: no request is pending, or none can be read.
     """
     if not pending(tables):
         require_all_done(tables)
-        raise ErasureError("Nothing is pending: give --subject ID or --image-id ID.")
+        raise ErasureError("No request is pending: give --subject ID or --image-id ID.")
 
 
 def require_all_done(tables: Tables, failures: Sequence[str] = ()) -> None:
-    """Say what is left of the requests, so that one does not hold up the others.
+    """Report all incomplete requests after the others have been processed.
 
     Args:
         tables: the storage.
-        failures: what is known of why.
+        failures: messages of the failures so far.
 
     Raises:
-        ErasureError: a request is not done, cannot be read, or names something outside the input.
+        ErasureError: a request is not completed, cannot be read, or has paths outside the input.
     """
     found = list(_stored(tables))
     broken = [*failures, *(str(error) for error in found if isinstance(error, ErasureError))]
     names = [request.name for request in found if isinstance(request, Request)]
     if names:
         broken.append(
-            f"Not done: request {', '.join(names)}; the run's log says why. Run `fruits erase` "
-            "again once that is fixed."
+            f"Not completed: request {', '.join(names)}. See the run's log for the cause, fix it, "
+            "and run `fruits erase` again."
         )
     if broken:
         raise ErasureError(" ".join(broken))
 
 
 def receipts(tables: Tables, names: list[str]) -> list[Location]:
-    """The receipts of requests that are done."""
+    """The receipts of completed requests."""
     folder = tables.root / FOLDERS["erasures"]
     return [
         Location(folder.scheme, info.path)
@@ -176,7 +176,7 @@ def receipts(tables: Tables, names: list[str]) -> list[Location]:
 
 
 def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
-    """Note which pictures are meant, then delete them under the input with all their versions.
+    """Record the target's pictures, then delete them from the input with all object versions.
 
     Raises:
         ErasureError: a picture has several owners, or a file cannot be deleted.
@@ -202,7 +202,7 @@ def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
 def erase_rows(
     spark: Callable[[], SparkSession], tables: Tables, request: Request, run_id: str
 ) -> dict[str, int]:
-    """Take the rows out of the tables of pictures."""
+    """Remove the target's rows from the tables of pictures."""
     started = time.monotonic()
     removed = rows.remove_rows(spark, tables, request.target, run_id)
     request.counted("rows", started, **removed)
@@ -222,15 +222,15 @@ def _stored(tables: Tables) -> Iterator[Request | ErasureError]:
 
 def _read(file: Location) -> Request:
     try:
-        kept = json.loads(file.read())
-        target = Target.from_names(kept["subject"], kept["image_ids"], kept["all_owners"])
-        target = replace(target, paths=frozenset(kept["paths"]))
-        ids, done = frozenset(kept["known_image_ids"]), kept["done"]
+        content = json.loads(file.read())
+        target = Target.from_names(content["subject"], content["image_ids"], content["all_owners"])
+        target = replace(target, paths=frozenset(content["paths"]))
+        ids, done = frozenset(content["known_image_ids"]), content["done"]
         if file.scheme == "file":
             require_plain_paths(target.paths)
     except (ValueError, KeyError, TypeError) as error:
         raise ErasureError(
-            f"{file} is no request that can be read ({error!r}). Was it edited? Delete it, and ask "
-            "again with `fruits erase`."
+            f"{file} is not a valid request ({error!r}). Was it edited? Delete it, and run "
+            "`fruits erase` again."
         ) from error
     return Request(file, target, file.name[len(PENDING) : -len(".json")], ids, done)

@@ -1,7 +1,7 @@
-"""Which rows are a target's, wherever they lie, and taking them out of the tables of pictures.
+"""Finds a target's rows in all files, and removes them from the tables of pictures.
 
-Features, PCA, components and CSV are made of what is left by the pipeline itself: they follow the
-files of `raw_images` by name, and the sums of PCA lose just the files that went.
+The pipeline then updates features, PCA, components and CSV: they follow the files of `raw_images`
+by name, and the removed files are subtracted from the PCA sums.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
 NOTE = "erasure"
-"""Of every commit that an erasure makes."""
+"""Note of every commit of an erasure."""
 
 _KEYS = ("path", "image_id")
 LOGS = ("_delta_log/", f"{CURRENT}/_delta_log/")
-"""Of a table, and of an asset that is none: how the paths of its log begin."""
+"""Path prefixes of the Delta log, for tables and for assets without a table."""
 
 
 @dataclass
 class TableTraces:
-    """What the tables have of a target, committed or not."""
+    """The data of a target found in table files, committed or not."""
 
     rows: dict[str, int] = field(default_factory=dict)
-    """Of each table's current version."""
+    """Table -> number of rows in the current version."""
     uncommitted: int = 0
-    """Rows of files that belong to no current version: of killed runs, of earlier versions."""
+    """Rows in files outside the current version: of killed runs and earlier versions."""
     paths: set[str] = field(default_factory=set)
     image_ids: set[str] = field(default_factory=set)
     shared: int = 0
-    """Pictures that somebody else supplied, too."""
+    """Pictures also supplied by other persons."""
     several_owners: int = 0
-    """Pictures named by their ids that more than one supplied."""
+    """Pictures selected by id that several persons supplied."""
     similar: set[str] = field(default_factory=set)
-    """Folders of rows that are nearly the person's."""
+    """Folders in paths of rows that are similar to the person's."""
     elsewhere: set[str] = field(default_factory=set)
-    """Folders of rows that have the person's name and are not in `photos/`."""
+    """Folders in paths of rows that have the person's name but are not in `photos/`."""
 
     @property
     def has_rows(self) -> bool:
@@ -63,13 +63,13 @@ class TableTraces:
         return bool(self.uncommitted or any(self.rows.values()))
 
 
-def look_through(tables: Tables, target: Target, image_ids: Iterable[str] = ()) -> TableTraces:
-    """Look for a target in every file of the tables; nothing is changed.
+def find_traces(tables: Tables, target: Target, image_ids: Iterable[str] = ()) -> TableTraces:
+    """Search for a target in every file of the tables. Changes nothing.
 
     Args:
         tables: the storage.
-        target: whose data.
-        image_ids: of pictures that are known to be the target's.
+        target: the person or pictures.
+        image_ids: ids of pictures known to be the target's.
     """
     traces = TableTraces(image_ids={*image_ids, *target.image_ids})
     with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
@@ -78,14 +78,14 @@ def look_through(tables: Tables, target: Target, image_ids: Iterable[str] = ()) 
             current = {file.name for file in snapshot.files} if snapshot else set()
             traces.rows[asset] = 0
             entries = [entry for entry in walk(tables.prefix(asset)) if may_hold_rows(entry)]
-            found = pool.map(lambda entry: _theirs(entry, target), entries)
-            for entry, theirs in zip(entries, found, strict=True):
+            found = pool.map(lambda entry: _own_rows(entry, target), entries)
+            for entry, own in zip(entries, found, strict=True):
                 if entry.path in current:
-                    traces.rows[asset] += theirs.num_rows
+                    traces.rows[asset] += own.num_rows
                 else:
-                    traces.uncommitted += theirs.num_rows
-                traces.paths.update(theirs["path"].to_pylist())
-                traces.image_ids.update(theirs["image_id"].drop_null().to_pylist())
+                    traces.uncommitted += own.num_rows
+                traces.paths.update(own["path"].to_pylist())
+                traces.image_ids.update(own["image_id"].drop_null().to_pylist())
     for asset in ("raw_images", "rejected_images"):
         snapshot = tables.find(asset)
         if snapshot is not None and snapshot.files:
@@ -96,21 +96,22 @@ def look_through(tables: Tables, target: Target, image_ids: Iterable[str] = ()) 
 def remove_rows(
     spark: Callable[[], SparkSession], tables: Tables, target: Target, run_id: str
 ) -> Counts:
-    """Take a target's rows out of the tables of pictures; return how many of each.
+    """Remove a target's rows from the tables of pictures; return their number by table.
 
-    Both tables get a commit, whether they had such rows or not: a run that began to change one
-    before is refused, whatever it had read. A table that does not exist gets none. What a first run
-    is making then is not held up here: `fruits erase` refuses to start while one is queued or in
-    progress, what it has read is gone from the input, and `purge` deletes the files that it wrote.
+    Both tables get a commit even if they have no such rows, so that runs that started before cannot
+    commit. A table that does not exist gets none. A first run is not blocked here: `fruits erase`
+    does not start while a run is queued or in progress, its inputs are already deleted, and `purge`
+    deletes the files that it wrote.
 
     Args:
-        spark: starts Spark: not called where no file is rewritten.
+        spark: starts Spark. Not called if no file is rewritten.
         tables: the storage.
-        target: whose rows.
-        run_id: of the run that commits.
+        target: the person or pictures.
+        run_id: id of the committing run.
 
     Raises:
-        ConcurrentWriteError: another run committed meanwhile; calling again completes the work.
+        ConcurrentWriteError: another run committed in the meantime. Call again to complete the
+            work.
     """
     rejected = _remove_rejected(tables, target, run_id)
     return {"raw_images": _remove_raw(spark, tables, target, run_id), "rejected_images": rejected}
@@ -150,26 +151,26 @@ def _remove_raw(
     before = write.before
     if before is None:
         return 0
-    theirs = _keys_of(before)
-    theirs = theirs.filter(target.rows(theirs)) if theirs.num_rows else theirs
-    statistics = _statistics_without(before, theirs, tables.find("rejected_images"))
-    if not theirs.num_rows:
+    own = _keys_of(before)
+    own = own.filter(target.rows(own)) if own.num_rows else own
+    statistics = _statistics_without(before, own, tables.find("rejected_images"))
+    if not own.num_rows:
         write.commit(statistics, note=NOTE)
         return 0
-    rewrites, removed = rewrites_without(before, theirs, may_merge=False)
+    rewrites, removed = rewrites_without(before, own, may_merge=False)
     new = run_tasks(spark(), rewrites, rewriter(write.folder)) if rewrites else []
-    gone = sum(file.rows for file in removed) - sum(file.rows for file in new)
-    if gone != theirs.num_rows:
+    n_removed = sum(file.rows for file in removed) - sum(file.rows for file in new)
+    if n_removed != own.num_rows:
         raise ErasureError(
-            f"raw_images: {gone:,} rows would go, but {theirs.num_rows:,} are meant. Nothing was "
-            "committed; call `fruits erase` again."
+            f"raw_images: {n_removed:,} rows would be removed, but {own.num_rows:,} belong to the "
+            "target. Nothing was committed; run `fruits erase` again."
         )
     write.commit(statistics, new, [file.name for file in removed], NOTE)
-    return int(gone)
+    return int(n_removed)
 
 
 def among(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
-    """Those of the values that a column has, each once."""
+    """The distinct values that occur in a column."""
     found: list[str] = pc.unique(
         column.filter(pc.is_in(column, pa.array(sorted(values), pa.string())))
     ).to_pylist()
@@ -177,11 +178,11 @@ def among(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
 
 
 def _statistics_without(
-    before: Snapshot, theirs: pa.Table, rejected: Snapshot | None
+    before: Snapshot, own: pa.Table, rejected: Snapshot | None
 ) -> RawImagesStatistics:
     known = before.typed(RawImagesStatistics)
-    digest, splits, labels = shares_of(before, theirs)
-    rows = before.rows - theirs.num_rows
+    digest, splits, labels = shares_of(before, own)
+    rows = before.rows - own.num_rows
     n_rejected = rejected.rows if rejected else 0
     return known.model_copy(
         update={
@@ -196,12 +197,12 @@ def _statistics_without(
 
 
 def may_hold_rows(entry: Entry) -> bool:
-    """Whether it is a table's file, whole or not, committed or not."""
+    """Whether an entry is a table's data file, complete or not, committed or not."""
     return entry.kind is Kind.FILE and ".parquet" in entry.path and not entry.path.startswith(LOGS)
 
 
-def _theirs(entry: Entry, target: Target) -> pa.Table:
-    """Keys of a target's rows in a file; none of one that is no whole Parquet file."""
+def _own_rows(entry: Entry, target: Target) -> pa.Table:
+    """Keys of a target's rows in a file; empty if it is not a complete Parquet file."""
     try:
         with entry.open() as stream, pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
             names = [name for name in _KEYS if name in parquet.schema_arrow.names]
@@ -224,12 +225,12 @@ def _keys_of(snapshot: Snapshot) -> pa.Table:
     names = [name for name in _KEYS if name in TABLES[snapshot.asset].names]
     if snapshot.files:
         return read_columns(snapshot.locations, names)
-    places = [("file", pa.int32()), ("row", pa.int32())]
-    return pa.schema([*((name, pa.string()) for name in names), *places]).empty_table()
+    positions = [("file", pa.int32()), ("row", pa.int32())]
+    return pa.schema([*((name, pa.string()) for name in names), *positions]).empty_table()
 
 
 def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
-    """Who else has the pictures, and whose folders look like the person's."""
+    """Record shared pictures and folders similar to the person's."""
     others = keys.filter(pc.invert(target.rows(keys)))
     if "image_id" in keys.column_names:
         traces.shared += len(among(others["image_id"], traces.image_ids))
@@ -245,11 +246,13 @@ def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
 
 
 def _several_owners(keys: pa.Table, target: Target) -> int:
-    """How many of the pictures that are named by their ids more than one supplied."""
-    asked = keys.filter(pc.is_in(keys["image_id"], pa.array(sorted(target.image_ids), pa.string())))
+    """Number of pictures selected by id that several persons supplied."""
+    selected = keys.filter(
+        pc.is_in(keys["image_id"], pa.array(sorted(target.image_ids), pa.string()))
+    )
     owners: dict[str, set[str | None]] = {}
     for path, image_id in zip(
-        asked["path"].to_pylist(), asked["image_id"].to_pylist(), strict=True
+        selected["path"].to_pylist(), selected["image_id"].to_pylist(), strict=True
     ):
         owners.setdefault(image_id, set()).add(person_of(path))
     return sum(1 for found in owners.values() if len(found) > 1)
@@ -270,7 +273,7 @@ def _folders_of_name(folders: Iterable[str], target: Target) -> Iterator[str]:
 
 
 def _first_folders(paths: pa.ChunkedArray) -> Iterator[tuple[str, str]]:
-    """The first two folders of photos' paths, each once, however the first is spelled."""
+    """Distinct first two folders of photos' paths, for any spelling of the first."""
     photos = paths.filter(pc.match_substring_regex(paths, rf"(?i)^\s*{PHOTOS}\s*/[^/]+/"))
     found = pc.extract_regex(photos, r"(?s)^(?P<folder>[^/]*)/(?P<name>[^/]*)/")
     named = pc.struct_field(found, "folder"), pc.struct_field(found, "name")

@@ -1,4 +1,4 @@
-"""The proof's scan of every file below a folder, each decoded by its format."""
+"""Scans every file below a folder for a target's data, decoding each by its format."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from spark_src.io.locations import Location
 _THREADS = 8
 _FILES_AT_ONCE = 512
 _CHUNK, _OVERLAP = 8 * 2**20, 16 * 2**10
-"""Bytes of a file that are looked through at once, and those that are looked through twice."""
+"""Bytes of a file that are searched at once, and the overlap of consecutive chunks."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan of every file below some folders."""
+    """Results of scanning all files below some folders."""
 
     files: int = 0
     bytes: int = 0
     hits: tuple[str, ...] = ()
-    """Files that hold something of the target, where their names do not say whose they are."""
+    """Files with data of the target whose names do not identify the person."""
     named_hits: int = 0
-    """How many hold something in their names, which are not repeated."""
+    """Number of files with data of the target in their names, which are not listed."""
     undecoded: int = 0
-    """Files of a format that could not be read as such: looked through byte by byte."""
+    """Number of files that could not be decoded and were searched as raw bytes."""
     unreadable: tuple[str, ...] = ()
     """Files and folders that could not be opened."""
 
     @property
     def n_hits(self) -> int:
-        """How many files hold something."""
+        """Number of files with data of the target."""
         return len(self.hits) + self.named_hits
 
     def __add__(self, other: Scan) -> Scan:
@@ -53,8 +53,8 @@ class Scan:
 
 
 @dataclass
-class Looked:
-    """What was found in one entry."""
+class EntryScan:
+    """Result of scanning one entry."""
 
     entry: Entry
     in_name: bool = False
@@ -68,67 +68,69 @@ def scan(root: Location, needles: Needles, *skip: Location) -> Scan:
 
     Args:
         root: the folder.
-        needles: what is sought.
-        skip: how the files begin that are left out: pending requests, what is looked into besides.
+        needles: the search terms.
+        skip: location prefixes of files to leave out, such as pending requests.
 
     Raises:
-        AwsError: S3 refused.
+        AwsError: a request to S3 failed.
     """
-    left_out = tuple(str(start) for start in skip)
-    entries = (entry for entry in walk(root) if not str(entry.location).startswith(left_out))
+    skipped = tuple(str(prefix) for prefix in skip)
+    entries = (entry for entry in walk(root) if not str(entry.location).startswith(skipped))
     total = Scan()
     with ThreadPoolExecutor(_THREADS, "scan") as pool:
         while batch := list(islice(entries, _FILES_AT_ONCE)):
-            for looked in pool.map(lambda entry: look_into(entry, needles), batch):
-                total = _counted(total, looked)
+            for result in pool.map(lambda entry: scan_entry(entry, needles), batch):
+                total = _counted(total, result)
     return total
 
 
 def earlier_versions(root: Location, needles: Needles | None = None) -> int:
-    """In S3: how many earlier versions, delete markers and incomplete uploads there are.
+    """Number of earlier versions, delete markers and incomplete uploads in S3.
 
     Args:
         root: the folder.
-        needles: count those alone that are named so.
+        needles: if given, only matching names are counted.
     """
     found = object_versions.leftovers(root) + object_versions.uploads(root)
     return sum(1 for name in found if needles is None or needles.are_in(name.encode()))
 
 
-def _counted(total: Scan, looked: Looked) -> Scan:
-    entry = looked.entry
+def _counted(total: Scan, result: EntryScan) -> Scan:
+    entry = result.entry
     if entry.kind is Kind.FILE:
         total = replace(total, files=total.files + 1, bytes=total.bytes + entry.size)
-    if looked.in_name:
+    if result.in_name:
         return replace(total, named_hits=total.named_hits + 1)
-    if looked.in_content:
+    if result.in_content:
         total = replace(total, hits=(*total.hits, str(entry.location)))
-    if looked.unreadable:
+    if result.unreadable:
         total = replace(total, unreadable=(*total.unreadable, str(entry.location)))
-    return replace(total, undecoded=total.undecoded + looked.undecoded)
+    return replace(total, undecoded=total.undecoded + result.undecoded)
 
 
-def look_into(entry: Entry, needles: Needles) -> Looked:
-    """Look for a target in the name of an entry, and in its content."""
-    looked = Looked(entry, in_name=needles.are_in(entry.raw + b"/" * (entry.kind is Kind.FOLDER)))
-    looked.unreadable = entry.kind is Kind.CLOSED
-    if looked.in_name or entry.kind in {Kind.FOLDER, Kind.CLOSED}:
-        return looked
+def scan_entry(entry: Entry, needles: Needles) -> EntryScan:
+    """Search the name and the content of an entry."""
+    result = EntryScan(
+        entry, in_name=needles.are_in(entry.raw + b"/" * (entry.kind is Kind.FOLDER))
+    )
+    result.unreadable = entry.kind is Kind.CLOSED
+    if result.in_name or entry.kind in {Kind.FOLDER, Kind.CLOSED}:
+        return result
     if entry.kind is Kind.OTHER:
-        looked.in_content = needles.are_in(_link_target(entry))
-        return looked
+        result.in_content = needles.are_in(_link_target(entry))
+        return result
     try:
         with entry.open() as stream:
-            looked.in_content, looked.undecoded = _look_through(stream, entry.path, needles)
+            result.in_content, result.undecoded = _scan_stream(stream, entry.path, needles)
     except FileNotFoundError:
-        return looked
+        return result
     except OSError:
-        looked.unreadable = True
-    return looked
+        result.unreadable = True
+    return result
 
 
-def _look_through(stream: BinaryIO, name: str, needles: Needles) -> tuple[bool, bool]:
-    """Whether a file holds something; whether its format could not be decoded."""
+def _scan_stream(stream: BinaryIO, name: str, needles: Needles) -> tuple[bool, bool]:
+    """Whether a needle was found, and whether decoding failed."""
     try:
         texts = decode(stream, name)
         if texts is not None:

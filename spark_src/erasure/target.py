@@ -1,4 +1,4 @@
-"""Whose data is to be erased, and which names and rows are theirs. No I/O."""
+"""The target of an erasure, and which names and rows belong to it. No I/O."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True)
 class Target:
-    """A person, or single pictures. Paths that became known only grow."""
+    """A person, or single pictures. Known paths are only ever added."""
 
     subject: str | None
-    """The person's folder in `photos/`; bytes that are no UTF-8 are written as `\\xNN`."""
+    """The person's folder in `photos/`; bytes that are not valid UTF-8 are escaped as `\\xNN`."""
     image_ids: frozenset[str]
     paths: frozenset[str] = frozenset()
-    """Of files under the input, as the tables have them."""
+    """Paths of input files, as stored in the tables."""
     all_owners: bool = False
-    """Whether pictures named by their ids are erased no matter who supplied them."""
+    """Whether pictures selected by id are erased regardless of who supplied them."""
 
     @classmethod
     def from_names(
         cls, subject: str | None, image_ids: Iterable[str] = (), all_owners: bool = False
     ) -> Target:
-        """What was asked for.
+        """Validate the names and ids of a request.
 
         Raises:
-            ErasureError: nothing was, or it names no folder of a person and no picture.
+            ErasureError: no name or id is given, or one is invalid.
         """
         wanted = frozenset(image_ids)
         if not subject and not wanted:
-            raise ErasureError("Nothing is named: give --subject ID or --image-id ID.")
+            raise ErasureError("No target is given: give --subject ID or --image-id ID.")
         if subject is not None:
             subject = os.fsencode(subject).decode("utf-8", "backslashreplace")
             if subject in {"", ".", ".."} or "/" in subject or "\0" in subject:
                 raise ErasureError(
-                    f"{subject!r} is no subject: give the name of a folder in {PHOTOS}/."
+                    f"{subject!r} is not a valid subject: give the name of a folder in {PHOTOS}/."
                 )
         wrong = [found for found in wanted if len(found) != 64 or not set(found) <= _HEX]
         if wrong:
-            raise ErasureError(f"{wrong[0]!r} is no image id: give the 64 digits of a sha256.")
+            raise ErasureError(
+                f"{wrong[0]!r} is not an image id: give a SHA-256 as 64 hexadecimal digits."
+            )
         return cls(subject, wanted, all_owners=all_owners)
 
     @property
@@ -60,7 +62,7 @@ class Target:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The person's name, as the tables write it and as the folder has it."""
+        """The person's name, as stored in the tables and as in the file system."""
         if self.subject is None:
             return ()
         folder = name_of(self.subject).decode("utf-8", "surrogateescape")
@@ -68,19 +70,19 @@ class Target:
 
     @property
     def prefix(self) -> str | None:
-        """How the paths of the person's files begin, relative to the input."""
+        """Path prefix of the person's files, relative to the input."""
         return None if self.subject is None else f"{PHOTOS}/{self.subject}/"
 
     def owns(self, path: str) -> bool:
-        """Whether a path is meant: one that is known, the person's folder, or one below it."""
+        """Whether a path is a known path, the person's folder, or below it."""
         return path in self.paths or path == self.folder or self.is_below_folder(path)
 
     def is_below_folder(self, path: str) -> bool:
-        """Whether a path lies in the person's folder."""
+        """Whether a path is below the person's folder."""
         return self.prefix is not None and path.startswith(self.prefix)
 
     def rows(self, table: pa.Table) -> pa.ChunkedArray:
-        """Which rows are meant, by path and, where there is such a column, by image id."""
+        """Mask of the target's rows, by path and, if there is such a column, by image id."""
         known = {*self.paths, *([self.folder] if self.folder else [])}
         found = pc.is_in(table["path"], pa.array(sorted(known), pa.string()))
         if self.prefix is not None:
@@ -90,7 +92,7 @@ class Target:
         return pc.fill_null(found, False)
 
     def is_similar(self, folder: str, name: str) -> bool:
-        """Whether two folders, one in the other, are nearly the person's and yet are not.
+        """Whether a folder and its subfolder are similar, but not equal, to the person's.
 
         >>> Target.from_names("José").is_similar("Photos", "jose\\u0301 ")
         True
@@ -101,10 +103,9 @@ class Target:
 
 
 def subject_in_tables(name: str, source: Location) -> str:
-    r"""The name of a folder under the input, as the tables write it.
+    r"""The name of a folder in the input, as stored in the tables.
 
-    On disk a backslash can stand before what looks like a byte, and is escaped there; keys in S3
-    are UTF-8 and are written as they are.
+    On disk, names are escaped as in `text_of`. Keys in S3 are UTF-8 and stored unchanged.
 
     >>> print(subject_in_tables(r"a\x41", Location.parse("/input")))
     a\x5cx41
@@ -113,22 +114,22 @@ def subject_in_tables(name: str, source: Location) -> str:
 
 
 def require_plain_paths(paths: Iterable[str]) -> None:
-    """Refuse names that could lead out of the input.
+    """Refuse paths that could point outside the input.
 
     Raises:
-        ErasureError: a path is absolute, or has `..` in it.
+        ErasureError: a path is absolute or contains `..`.
     """
     wrong = [path for path in paths if path.startswith("/") or ".." in path.split("/")]
     if wrong:
         raise ErasureError(
-            f"{len(wrong)} paths of the request are absolute or have `..` in them, so they name no "
-            "file of the input. Nothing was deleted for it. Who wrote the request? Delete its "
-            "file, and call `fruits erase` again."
+            f"{len(wrong)} paths of the request are absolute or contain `..`, so they are no files "
+            "of the input. Nothing was deleted for it. Who wrote the request? Delete its file, and "
+            "run `fruits erase` again."
         )
 
 
 def _folded(name: str) -> str:
-    """A name without what an eye, or another file system, does not tell apart."""
+    """Normalize a name: case, Unicode form, invisible characters and outer spaces are removed."""
     text = unicodedata.normalize("NFKC", name).casefold()
     visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
     return unicodedata.normalize("NFKC", visible).strip()

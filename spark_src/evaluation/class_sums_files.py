@@ -1,4 +1,4 @@
-"""The sums that a classifier is learnt from: taken of files of features, kept in one .npz file."""
+"""The sums a classifier is trained on: computed from feature files, stored in one .npz file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REMEDY = "uv run dagster asset materialize --select fruit_classifier"
 
 @dataclass(frozen=True, eq=False)
 class StoredClassSums:
-    """Sums with the files of `mobilenet_features` that they are of."""
+    """Sums, and the files of `mobilenet_features` they were computed from."""
 
     sums: ClassSums
     files: frozenset[str]
@@ -36,7 +36,7 @@ class StoredClassSums:
 
 
 def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> ClassSums:
-    """The sums of the labelled images of a split (of all where it is None) in files."""
+    """The sums of the labeled images in files, for one split or, if None, all of them."""
 
     def sum_up(name: str) -> ClassSums:
         total = ClassSums.zero()
@@ -44,10 +44,10 @@ def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> Cl
             columns = ["split", "label", "features"]
             for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
                 rows = pa.Table.from_batches([batch])
-                labelled = np.array([label is not None for label in rows["label"].to_pylist()])
+                labeled = np.array([label is not None for label in rows["label"].to_pylist()])
                 if split is not None:
-                    labelled &= np.array([one == split for one in rows["split"].to_pylist()])
-                kept = rows.filter(pa.array(labelled))
+                    labeled &= np.array([name == split for name in rows["split"].to_pylist()])
+                kept = rows.filter(pa.array(labeled))
                 vectors = to_matrix(kept["features"].combine_chunks())
                 total += ClassSums.from_features(vectors, kept["label"].to_pylist())
         return total
@@ -60,10 +60,10 @@ def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> Cl
 
 
 def load_sums(file: Location) -> StoredClassSums:
-    """Read what `sums_content` gave.
+    """Read a file written by `sums_content`.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     with reading(file) as stored:
         gram = np.zeros((FEATURES, FEATURES), np.int64)
@@ -77,7 +77,7 @@ def load_sums(file: Location) -> StoredClassSums:
 
 
 def sums_content(stored: StoredClassSums) -> bytes:
-    """The sums as a file; the Gram matrix is symmetric, half of it is kept."""
+    """Serialize the sums. Only half of the symmetric Gram matrix is stored."""
     content, found = io.BytesIO(), stored.sums
     np.savez_compressed(
         content,
@@ -95,10 +95,10 @@ def sums_content(stored: StoredClassSums) -> bytes:
 
 @contextmanager
 def reading(file: Location) -> Iterator[Any]:
-    """An .npz file, opened.
+    """Open an .npz file.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     try:
         with np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
@@ -108,7 +108,7 @@ def reading(file: Location) -> Iterator[Any]:
 
 
 def unreadable(file: Location, error: BaseException) -> UnreadableVersionError:
-    """What to raise where a file of the classifier cannot be read."""
+    """The error for a file of the classifier that cannot be read."""
     return UnreadableVersionError(
-        f"{file} cannot be read ({error}). Delete it, and make a new one with: {_REMEDY}"
+        f"{file} cannot be read ({error}). Delete it, and recompute it with: {_REMEDY}"
     )

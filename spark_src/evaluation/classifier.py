@@ -1,4 +1,4 @@
-"""The classifier of a version of the features: learnt, asked, exported. On the host."""
+"""Trains, evaluates and exports the classifier. Runs on the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from spark_src.errors import ConversionError, UnusablePictureError
-from spark_src.evaluation.classifier_files import VERSION, Learnt, learn
+from spark_src.evaluation.classifier_files import VERSION, TrainedHead, train_head
 from spark_src.evaluation.head import Head
 from spark_src.evaluation.held_out import HeldOut, hold_out
 from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
@@ -27,18 +27,18 @@ from spark_src.tables.sampling import sample_rows
 from spark_src.tables.statistics import FeaturesStatistics
 
 TOLERANCE = 1e-4
-"""Greatest difference allowed between a probability of the LiteRT file and of the tables' head."""
+"""Maximum difference between a probability of the LiteRT file and that of the stored head."""
 
 ON_COMPONENTS = True
-"""Whether the head takes the components: `python -m benchmarks.classifier` says what it costs."""
+"""Whether the head takes components; see `python -m benchmarks.classifier` for the effect."""
 
 _COMPARED = 24
-"""Pictures that the LiteRT file is run on."""
+"""Number of pictures to verify the LiteRT file with."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The versions that a classifier is made of, by their assets."""
+    """The versions of the assets that a classifier is built from."""
 
     raw_images: Snapshot
     mobilenet_model: Snapshot
@@ -48,79 +48,84 @@ class Inputs:
 
     @classmethod
     def current(cls, tables: Tables) -> Inputs:
-        """Those of today.
+        """The current versions.
 
         Raises:
-            NothingStoredError: one of them was never made.
+            NothingStoredError: one of them was never materialized.
         """
         return cls(*(tables.current(field.name) for field in fields(cls)))
 
     def all(self) -> list[Snapshot]:
-        """Every one of them."""
+        """All versions as a list."""
         return [getattr(self, field.name) for field in fields(self)]
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A classifier, what it was asked, and what is said of it."""
+    """A trained classifier, its LiteRT file, its evaluations and its statistics."""
 
-    learnt: Learnt
+    trained_head: TrainedHead
     model: bytes
-    answers: list[HeldOut]
-    facts: dict[str, Any]
+    evaluations: list[HeldOut]
+    statistics: dict[str, Any]
 
 
 def train(inputs: Inputs, before: Snapshot | None, most_images: int = MOST_IMAGES) -> Trained:
-    """Bring the classifier up to date, ask it of held-out images, and make the LiteRT file.
+    """Update the classifier, evaluate it on held-out images, and export the LiteRT file.
 
     Args:
-        inputs: what it is made of.
+        inputs: the input versions.
         before: the current version of `fruit_classifier`.
-        most_images: it is evaluated on a sample of so many.
+        most_images: maximum number of images to evaluate on.
 
     Raises:
-        ClassifierError: fewer than two labels in the split that is learnt from.
-        ConversionError: the LiteRT file does not compute what the head computes.
+        ClassifierError: fewer than two labels in the training split.
+        ConversionError: the LiteRT file's output differs from the head's.
     """
     pca = load_current(inputs.pca_model) if ON_COMPONENTS else None
-    learnt = learn(inputs.mobilenet_features, before, pca)
+    trained = train_head(inputs.mobilenet_features, before, pca)
     vectors = read(inputs.mobilenet_features, inputs.pca_components, most_images)
-    answers = hold_out(vectors.images, vectors.components if ON_COMPONENTS else vectors.features)
-    learnt = replace(learnt, head=replace(learnt.head, temperature=_temperature(answers)))
-    content = picture_model(files.load(inputs.mobilenet_model).content, learnt.head, pca)
-    difference, milliseconds = _compare(content, learnt.head, inputs, pca)
+    evaluations = hold_out(
+        vectors.images, vectors.components if ON_COMPONENTS else vectors.features
+    )
+    head = replace(trained.head, temperature=_temperature(evaluations))
+    trained = replace(trained, head=head)
+    content = picture_model(files.load(inputs.mobilenet_model).content, head, pca)
+    difference, milliseconds = _compare(content, head, inputs, pca)
     if not difference <= TOLERANCE:
         raise ConversionError(
-            f"The exported classifier differs from the tables' by {difference:.2e} (at most "
-            f"{TOLERANCE:.0e} is allowed): raw_images and mobilenet_features do not belong "
-            "together. Materialize mobilenet_features and its downstream assets."
+            f"The exported classifier differs from the stored head by {difference:.2e} (at most "
+            f"{TOLERANCE:.0e} is allowed): raw_images and mobilenet_features do not match. "
+            "Materialize mobilenet_features and its downstream assets."
         )
-    of_labels = _of_labels(answers)
-    facts = {
+    label_evaluations = _label_evaluations(evaluations)
+    statistics = {
         "model_sha256": inputs.mobilenet_features.typed(FeaturesStatistics).model_sha256,
         "pca_model": inputs.pca_model.statistics.digest if ON_COMPONENTS else None,
         "version": VERSION,
-        "calibration_error": of_labels[0].calibration_error() if of_labels else None,
+        "calibration_error": label_evaluations[0].calibration_error()
+        if label_evaluations
+        else None,
         "greatest_difference": difference,
         "milliseconds": milliseconds,
     }
-    return Trained(learnt, content, answers, facts)
+    return Trained(trained, content, evaluations, statistics)
 
 
-def _of_labels(answers: list[HeldOut]) -> list[HeldOut]:
-    """Those that were asked for labels, which is what the classifier tells."""
-    return [answer for answer in answers if answer.question != "kind of fruit"]
+def _label_evaluations(evaluations: list[HeldOut]) -> list[HeldOut]:
+    """The evaluations of labels, which the classifier predicts, not of kinds of fruit."""
+    return [found for found in evaluations if found.question != "kind of fruit"]
 
 
-def _temperature(answers: list[HeldOut]) -> float:
-    of_labels = _of_labels(answers)
-    return of_labels[0].temperature if of_labels else 1.0
+def _temperature(evaluations: list[HeldOut]) -> float:
+    found = _label_evaluations(evaluations)
+    return found[0].temperature if found else 1.0
 
 
 def _compare(
     content: bytes, head: Head, inputs: Inputs, pca: PcaModel | None
 ) -> tuple[float, float]:
-    """Greatest difference to the stored features' probabilities, and milliseconds of a picture."""
+    """Maximum difference to probabilities from stored features, and milliseconds per picture."""
     pictures = sample_rows(inputs.raw_images, ["path", "content", "orientation"], _COMPARED)
     if pictures is None:
         return 0.0, 0.0
@@ -134,23 +139,23 @@ def _compare(
         found = classifier.probabilities(picture)
         seconds.append(time.perf_counter() - started)
         numbers = np.array([features[row["path"]]], np.float32)
-        wanted = head.probabilities(numbers if pca is None else pca.project(numbers))[0]
-        difference = max(difference, float(np.abs(found - wanted).max()))
+        expected = head.probabilities(numbers if pca is None else pca.project(numbers))[0]
+        difference = max(difference, float(np.abs(found - expected).max()))
     return difference, round(1000 * float(np.median(seconds)), 2)
 
 
 def classify(
     content: bytes, classifier: PictureClassifier, limits: Limits = DEFAULT_LIMITS
 ) -> dict[str, float]:
-    """The labels of a picture with their probabilities, the likeliest first.
+    """The labels of a picture with their probabilities, most likely first.
 
     Args:
         content: a picture file's bytes, as a user sends it.
-        classifier: the loaded file.
-        limits: as ingest's.
+        classifier: the loaded classifier.
+        limits: the limits used by ingest.
 
     Raises:
-        UnusablePictureError: ingest would reject the file, for the same reason.
+        UnusablePictureError: ingest would reject the file.
     """
     try:
         picture = clean_picture(content, limits)
@@ -158,4 +163,4 @@ def classify(
         raise UnusablePictureError(str(rejection), rejection.reason.value) from rejection
     shares = classifier.probabilities(bytes_of(model_input(picture.content, picture.orientation)))
     order = np.argsort(-shares, kind="stable")
-    return {classifier.labels[place]: float(shares[place]) for place in order}
+    return {classifier.labels[index]: float(shares[index]) for index in order}

@@ -1,4 +1,4 @@
-"""How `fruit_classifier` is kept and brought up to date: sums, head, LiteRT file, evaluation."""
+"""Stores and updates `fruit_classifier`: sums, head, LiteRT file and evaluation."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from spark_src.tables.parquet import write_whole
 from spark_src.tables.statistics import ClassifierStatistics, FeaturesStatistics, joint_digest
 
 VERSION = "1"
-"""Of what is learnt: counted up where the same features give another classifier."""
+"""Version of the training. Increase it if the same features give a different classifier."""
 
 MODEL, HEAD, SUMS, EVALUATION = "classifier.tflite", "head.npz", "sums.npz", "evaluation.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
-    """The classifier of today's labelled images."""
+class TrainedHead:
+    """A head trained on the current labeled images."""
 
     head: Head
     stored: StoredClassSums
     files_read: int
-    """Files of features that were added or taken away; all of them where it was trained again."""
+    """Feature files that were added or removed; all files after a full retraining."""
 
 
 def digest_of(features: Snapshot, components: Snapshot, most_images: int) -> str:
-    """Of what the classifier follows from."""
+    """Digest of everything that determines the classifier."""
     inputs = (features.statistics.digest, components.statistics.digest)
     return joint_digest(*inputs, f"{SHRINKAGE:g} {most_images} {VERSION}")
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the files that are there are of just these features."""
+    """Whether the stored files are up to date."""
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
@@ -58,65 +58,65 @@ def is_current(write: TableWrite, digest: str) -> bool:
     return (before.data_location / (EVALUATION if known.reason else MODEL)).exists()
 
 
-def learn(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> Learnt:
-    """Bring the sums up to date, and solve for the head.
+def train_head(features: Snapshot, before: Snapshot | None, pca: PcaModel | None) -> TrainedHead:
+    """Update the sums, and solve for the head.
 
-    Only files of features that came or went are read. The sums are whole numbers: what is left of
-    them after an erasure is, to the last bit, what the images that are left add up to.
+    Only added and removed feature files are read. The sums are integers: after an erasure, they are
+    exactly equal to the sums of the remaining images.
 
     Raises:
-        ClassifierError: fewer than two labels in the split that is learnt from.
-        UnreadableVersionError: a file of features is gone or damaged.
+        ClassifierError: fewer than two labels in the training split.
+        UnreadableVersionError: a feature file is missing or damaged.
     """
     split = fit_split(features)
     names = frozenset(file.name for file in features.files)
     earlier = _earlier(features, before, split)
-    came, went = names - earlier.files, earlier.files - names
+    added, removed = names - earlier.files, earlier.files - names
     try:
-        sums = earlier.sums - sum_files(features, went, split)
+        sums = earlier.sums - sum_files(features, removed, split)
     except UnreadableVersionError:
-        came, went, sums = names, frozenset(), ClassSums.zero()
-    sums += sum_files(features, came, split)
+        added, removed, sums = names, frozenset(), ClassSums.zero()
+    sums += sum_files(features, added, split)
     stored = StoredClassSums(sums, frozenset(names), split)
-    return Learnt(fit_head(sums, pca), stored, len(came) + len(went))
+    return TrainedHead(fit_head(sums, pca), stored, len(added) + len(removed))
 
 
 def save(
-    learnt: Learnt,
+    trained: TrainedHead,
     model: bytes,
-    answers: list[HeldOut],
+    evaluations: list[HeldOut],
     write: TableWrite,
     statistics: dict[str, Any],
 ) -> ClassifierStatistics:
-    """Write the files; return what the commit says of them."""
+    """Write the files; return the statistics for the commit."""
     digest = statistics["digest"]
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     folder = write.location / name
     write_whole(folder / MODEL, model)
-    write_whole(folder / SUMS, sums_content(learnt.stored))
-    write_whole(folder / HEAD, _head_content(learnt.head))
-    evaluation = [
+    write_whole(folder / SUMS, sums_content(trained.stored))
+    write_whole(folder / HEAD, _head_content(trained.head))
+    records = [
         {
-            "question": answer.question,
-            "held_out": answer.held_out,
-            "images": len(answer.rows),
-            "accuracy": answer.accuracy,
-            "expected_calibration_error": answer.calibration_error(learnt.head.temperature),
-            "per_class": answer.per_class(),
-            "confusions": answer.confusions(),
+            "question": found.question,
+            "held_out": found.held_out,
+            "images": len(found.rows),
+            "accuracy": found.accuracy,
+            "expected_calibration_error": found.calibration_error(trained.head.temperature),
+            "per_class": found.per_class(),
+            "confusions": found.confusions(),
         }
-        for answer in answers
+        for found in evaluations
     ]
-    write_whole(folder / EVALUATION, json.dumps(evaluation, indent=2).encode())
+    write_whole(folder / EVALUATION, json.dumps(records, indent=2).encode())
     return ClassifierStatistics(
-        rows=len(learnt.head.classes),
+        rows=len(trained.head.classes),
         files=(name,),
-        classes=len(learnt.head.classes),
-        images=learnt.stored.sums.sums.n_images,
-        files_read=learnt.files_read,
+        classes=len(trained.head.classes),
+        images=trained.stored.sums.sums.n_images,
+        files_read=trained.files_read,
         model_bytes=len(model),
-        temperature=learnt.head.temperature,
-        accuracy={answer.question: answer.accuracy for answer in answers},
+        temperature=trained.head.temperature,
+        accuracy={found.question: found.accuracy for found in evaluations},
         **statistics,
     )
 
@@ -124,7 +124,7 @@ def save(
 def save_none(
     reason: str, write: TableWrite, digest: str, features: Snapshot
 ) -> ClassifierStatistics:
-    """Say that these images teach no classifier; return what the commit says."""
+    """Store that no classifier can be trained; return the statistics for the commit."""
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     write_whole(write.location / name / EVALUATION, b"[]")
     return ClassifierStatistics(
@@ -146,8 +146,8 @@ def load_head(snapshot: Snapshot) -> Head:
     """The head of a version of `fruit_classifier`.
 
     Raises:
-        ClassifierError: the images teach none.
-        UnreadableVersionError: the file is gone or damaged.
+        ClassifierError: this version has no classifier.
+        UnreadableVersionError: the file is missing or damaged.
     """
     _require_classifier(snapshot)
     file = snapshot.data_location / HEAD
@@ -161,8 +161,8 @@ def load_model(snapshot: Snapshot) -> bytes:
     """The LiteRT file of a version.
 
     Raises:
-        ClassifierError: the images teach none.
-        UnreadableVersionError: the file is gone.
+        ClassifierError: this version has no classifier.
+        UnreadableVersionError: the file is missing.
     """
     _require_classifier(snapshot)
     file = snapshot.data_location / MODEL
@@ -173,10 +173,10 @@ def load_model(snapshot: Snapshot) -> bytes:
 
 
 def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """What held-out images were told, a record for each question.
+    """The evaluation on held-out images, one record per question.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     file = snapshot.data_location / EVALUATION
     try:
@@ -193,19 +193,19 @@ def _require_classifier(snapshot: Snapshot) -> None:
 
 
 def _earlier(features: Snapshot, before: Snapshot | None, split: str | None) -> StoredClassSums:
-    """Sums that can be brought up to date; those of no image where there are none."""
-    nothing = StoredClassSums(ClassSums.zero(), frozenset(), split)
+    """The stored sums if they can be updated, otherwise zero sums."""
+    zero = StoredClassSums(ClassSums.zero(), frozenset(), split)
     if before is None:
-        return nothing
+        return zero
     known = before.typed(ClassifierStatistics)
     model = features.typed(FeaturesStatistics).model_sha256
     if (known.model_sha256, known.version) != (model, VERSION):
-        return nothing
+        return zero
     try:
         found = load_sums(before.data_location / SUMS)
     except UnreadableVersionError:
-        return nothing
-    return found if found.split == split else nothing
+        return zero
+    return found if found.split == split else zero
 
 
 def _head_content(head: Head) -> bytes:

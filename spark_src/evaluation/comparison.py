@@ -1,4 +1,4 @@
-"""Two models on the same held-out images: the difference, and how sure it is. No files."""
+"""Compares two models on the same held-out images, with confidence intervals. No files."""
 
 from __future__ import annotations
 
@@ -18,45 +18,47 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """One question, answered by both models."""
+    """The accuracies of both models on one question."""
 
     question: str
     held_out: str
     images: int
     groups: int
-    """Films or persons, which are drawn as wholes: their images are no independent evidence."""
+    """Films or persons, resampled as units because their images are not independent."""
     current: float
-    """The accuracy."""
+    """Accuracy of the current model."""
     candidate: float
+    """Accuracy of the candidate."""
     low: float
-    """Of the interval that the difference, candidate less current, lies in."""
+    """Lower bound of the confidence interval of the difference, candidate minus current."""
     high: float
+    """Upper bound."""
 
     @property
     def difference(self) -> float:
-        """By how much the candidate is better."""
+        """Accuracy of the candidate minus that of the current model."""
         return self.candidate - self.current
 
     @property
     def is_worse(self) -> bool:
-        """Whether the candidate is worse, and not by chance."""
+        """Whether the candidate is significantly worse."""
         return self.high < 0
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The result in words."""
         if self.is_worse:
             return "worse"
-        return "better" if self.low > 0 else "no difference that is sure"
+        return "better" if self.low > 0 else "no significant difference"
 
 
 def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Comparison]:
-    """Ask both models every question that can be asked.
+    """Evaluate both models on every applicable question.
 
     Args:
-        images: path and label, one row an image.
-        current: (n, length): what the current model makes of them.
-        candidate: (n, length of its own): what the other does.
+        images: path and label, one row per image.
+        current: (n, length): vectors of the current model.
+        candidate: (n, other length): vectors of the candidate.
     """
     both = zip(hold_out(images, current), hold_out(images, candidate), strict=True)
     return [_compared(images, *answers) for answers in both]
@@ -80,24 +82,24 @@ def _compared(images: pd.DataFrame, current: HeldOut, candidate: HeldOut) -> Com
 
 
 def interval(differences: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, float]:
-    """The interval of the mean difference, by a bootstrap that draws whole groups.
+    """Confidence interval of the mean difference, by a bootstrap over groups.
 
     Args:
-        differences: (n,): of each image, 1 where only the candidate is right, -1 where only the
-            current model is.
-        groups: (n,): the number of each image's group.
+        differences: (n,): for each image 1 if only the candidate is correct, -1 if only the current
+            model is, otherwise 0.
+        groups: (n,): the index of each image's group.
     """
     sums, counts = np.bincount(groups, differences), np.bincount(groups)
     random = np.random.default_rng(360)
     drawn = random.integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    rest = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [rest, 1 - rest])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def _group(path: str) -> str:
-    """The film, or the person, that a picture is of."""
+    """The film or person of a picture."""
     person = person_of(path)
     if person is not None:
         return f"photos/{person}"

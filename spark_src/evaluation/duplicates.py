@@ -1,6 +1,6 @@
-"""Pictures that are nearly the same: pairs of vectors by their cosine. No files, no labels.
+"""Finds near duplicates: pairs of vectors by cosine. No files, no labels.
 
-A few new vectors are compared with all there are, exactly; many are looked up in an index.
+A few new vectors are compared exactly with all others. For many, an approximate index is used.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 from spark_src.evaluation.whitening import Units
 
 THRESHOLD = 0.45
-"""Least cosine of near duplicates, of whitened features; `python -m benchmarks.duplicates` is what
-it is chosen by: about one in ten thousand pairs of different fruits reaches it."""
+"""Minimum cosine of near duplicates, of whitened features. Chosen with
+`python -m benchmarks.duplicates`: one in ten thousand pairs of different fruits reaches it."""
 
 NEIGHBOURS = 16
-"""Most near duplicates that are kept of one vector: a film of one fruit has hundreds."""
+"""Maximum near duplicates per vector. A film of one fruit has hundreds."""
 
 EXACT_PAIRS = 4_000_000_000
-"""More pairs than these are not compared one by one: 49,000 images are, a million are not."""
+"""Maximum number of pairs to compare exactly: enough for 49,000 images, but not a million."""
 
 _ASKED, _KNOWN = 1_024, 8_192
-"""Vectors in a block: their cosines take 32 MB."""
+"""Vectors per block: their cosines take 32 MB."""
 _AT_ONCE = 65_536
-"""Vectors that go to the index in one call."""
+"""Vectors per call of the index."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of rows, each once, the smaller row first."""
+    """Distinct pairs of rows, the smaller row first."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Pairs:
     def of(
         cls, one: NDArray[np.int64], other: NDArray[np.int64], cosine: NDArray[np.float32]
     ) -> Pairs:
-        """Put pairs in order; those that were found from both sides, once."""
+        """Sort pairs, and drop those found from both sides."""
         first, second = np.minimum(one, other), np.maximum(one, other)
         order = np.lexsort((second, first))
         first, second, cosine = first[order], second[order], cosine[order]
@@ -59,13 +59,13 @@ def near_pairs(
     threshold: float = THRESHOLD,
     exact_pairs: int = EXACT_PAIRS,
 ) -> Pairs:
-    """Pairs whose cosine is at least the threshold, of which one is asked for.
+    """Pairs with at least one of the given rows and a cosine of at least the threshold.
 
     Args:
-        vectors: (n, length), as `Whitening.units` makes them.
-        asked: rows that are new; the others are not compared with each other.
-        threshold: least cosine.
-        exact_pairs: of more pairs than these, only those that an index finds are compared.
+        vectors: (n, length), from `Whitening.units`.
+        asked: new rows. The others are not compared with each other.
+        threshold: minimum cosine.
+        exact_pairs: above this number of pairs, candidates come from an index.
     """
     exact = len(asked) * len(vectors) <= exact_pairs
     found = list((_by_blocks if exact else _by_index)(vectors, asked, threshold))
@@ -93,7 +93,7 @@ def _by_blocks(vectors: Units, asked: NDArray[np.int64], threshold: float) -> It
 
 
 def _by_index(vectors: Units, asked: NDArray[np.int64], threshold: float) -> Iterator[_Found]:
-    """By an HNSW graph of 8-bit vectors; the cosines of what it finds are computed exactly."""
+    """Find candidates in an HNSW graph of 8-bit vectors, and compute their exact cosines."""
     from usearch.index import Index  # not on a cluster
 
     index = Index(ndim=vectors.shape[1], metric="cos", dtype="i8", connectivity=16)
@@ -127,7 +127,7 @@ def _nearest(
     others: NDArray[np.int64],
     cosine: NDArray[np.float32],
 ) -> _Found:
-    """The `NEIGHBOURS` greatest cosines of each row, itself left out."""
+    """The `NEIGHBOURS` largest cosines of each row, excluding itself."""
     apart = rows[places] != others
     places, others, cosine = places[apart], others[apart], cosine[apart]
     order = np.lexsort((others, -cosine, places))

@@ -1,7 +1,7 @@
-"""What an embedding is asked, and who is held out: no film's frames are on both sides. No files.
+"""Evaluation questions and their folds, which never split the frames of a film. No files.
 
-A random split would ask nothing: neighbouring frames of one fruit are almost the same picture, so
-that any features at all score about 100 %.
+A random split would be meaningless: consecutive frames of a fruit are almost identical, so any
+features would score about 100 %.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from spark_src.images.layout import person_of
 
 FOLDS = 5
 
-# As Fruits-360 names its frames: `r2_12_100.jpg` is frame 12 of the film in which the fruit turns
-# about its third axis, 100 pixels wide. The first axis has no `r`, or `r0`.
+# File names in Fruits-360: `r2_12_100.jpg` is frame 12 of the film of the rotation about the third
+# axis, 100 pixels wide. The first axis has no `r`, or `r0`.
 FRAME = re.compile(r"(?:(r\d*)_)?\d+(?:_\d+)?")
 WORD_END = re.compile(r"[\s_-]")
 
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """One question: what is predicted of which images. Each fold: from all others."""
+    """One evaluation question. Each fold is predicted by a model trained on all others."""
 
     question: str
     held_out: str
-    """What the two sides never share, in words."""
+    """Description of the groups that are never split between training and test."""
     rows: NDArray[np.int64]
-    """(n,): which of the images it is about."""
+    """(n,): indices of the images to evaluate."""
     target: NDArray[np.object_]
-    """(n,): what has to be predicted for each."""
+    """(n,): the class of each image."""
     fold: NDArray[np.int64]
-    """(n,): when the image is asked for; -1 where its class has nothing else to learn it from."""
+    """(n,): fold of the image; -1 for training only, if no other fold has its class."""
 
     @property
     def reason_not_asked(self) -> str | None:
-        """Why the question cannot be asked of these images; None where it can."""
+        """The reason the question does not apply to these images, or None."""
         if not len(self.rows):
-            return "no image has a path that says what it takes"
+            return "no image path has the required structure"
         if len(set(self.target[self.fold >= 0])) < 2:
-            return "fewer than two classes have images on both sides"
+            return "fewer than two classes have images for training and test"
         return None
 
 
 def questions(images: pd.DataFrame) -> list[Folds]:
-    """Every question there is, also those that cannot be asked of these images.
+    """All questions, including those that do not apply to these images.
 
     Args:
-        images: columns path and label, one row an image, indexed 0 to n - 1.
+        images: columns path and label, one row per image, indexed 0 to n - 1.
     """
-    facts = images.assign(
+    rows = images.assign(
         subject=images["path"].map(person_of), axis=images["path"].map(_axis)
     ).dropna(subset="label")
-    facts["kind"] = facts["label"].map(_first_word)
-    own = facts[facts["subject"].isna()]
+    rows["kind"] = rows["label"].map(_first_word)
+    own = rows[rows["subject"].isna()]
     films = own.dropna(subset="axis")
-    photos = facts.dropna(subset="subject")
+    photos = rows.dropna(subset="subject")
     return [
         _folds("kind of fruit", "fruits", own, "kind", _ranks(own, "label", within="kind")),
         _folds("fruit", "rotation axes", films, "label", _ranks(films, "axis", within="label")),
@@ -68,7 +68,7 @@ def questions(images: pd.DataFrame) -> list[Folds]:
 
 
 def _axis(path: str) -> str | None:
-    """The axis that the name says the fruit turns about; None for any other name."""
+    """The rotation axis from a file name, or None."""
     name = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     frame = FRAME.fullmatch(name)
     return (frame[1] or "r0") if frame else None
@@ -79,7 +79,7 @@ def _first_word(label: str) -> str:
 
 
 def _ranks(rows: pd.DataFrame, column: str, within: str | None = None) -> pd.Series:
-    """0, 1, 2, … for the groups of each class, in the order of their names."""
+    """Number the groups of each class 0, 1, 2, … in the order of their names."""
     if within is None:
         return rows[column].rank(method="dense").sub(1)
     return rows.groupby(within)[column].rank(method="dense").sub(1)

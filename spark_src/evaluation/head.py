@@ -1,7 +1,7 @@
-"""A linear classifier by sums: linear discriminant analysis. No files, no Spark.
+"""Linear discriminant analysis from sums. No files, no Spark.
 
-All it needs of the images are whole numbers that add up and can be taken away to the last bit, as
-PCA's: to forget an image exactly is a subtraction.
+As in PCA, the sums are integers, so images can be added and subtracted exactly: erasing an image is
+a subtraction.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from spark_src.pca.model import UNIT, PcaModel, Sums
 from spark_src.tables.vectors import FEATURES
 
 SHRINKAGE = 0.01
-"""Share of the within-class covariance that is replaced by its mean variance in all directions;
-`python -m benchmarks.classifier` is what it is chosen by."""
+"""Share of the within-class covariance replaced by its mean variance in all directions. Chosen with
+`python -m benchmarks.classifier`."""
 
 Matrix = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -26,24 +26,24 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ClassSums:
-    """What the classifier needs of a set of labelled images."""
+    """Sums over a set of labeled images that the classifier is trained on."""
 
     sums: Sums
     classes: tuple[str, ...]
-    """By name; each has an image."""
+    """Sorted names of classes with at least one image."""
     counts: NDArray[np.int64]
-    """(classes,): images of each."""
+    """(classes,): number of images."""
     totals: NDArray[np.int64]
-    """(classes, 1280): the features of each summed, in `UNIT`."""
+    """(classes, 1280): summed features, in `UNIT`."""
 
     @classmethod
     def zero(cls) -> ClassSums:
-        """Those of no image."""
+        """Sums of no images."""
         return cls(Sums.zero(), (), np.zeros(0, np.int64), np.zeros((0, FEATURES), np.int64))
 
     @classmethod
     def from_features(cls, features: Matrix, labels: Sequence[str]) -> ClassSums:
-        """Those of a block of images: features (n, 1280) and a label for each."""
+        """Sums of a block of images: features (n, 1280) and one label each."""
         if not len(features):
             return cls.zero()
         classes, which, counts = np.unique(
@@ -71,7 +71,7 @@ class ClassSums:
         return ClassSums(sums, names, counts[left], totals[left])
 
     def _spread(self, values: NDArray[np.int64], classes: list[str]) -> NDArray[np.int64]:
-        """Rows of the values at the places of their classes among others."""
+        """Values reindexed to a list of classes, zero for missing ones."""
         found = np.zeros((len(classes), *values.shape[1:]), np.int64)
         found[np.searchsorted(np.array(classes, object), np.array(self.classes, object))] = values
         return found
@@ -79,7 +79,7 @@ class ClassSums:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Features, or components, to a probability of each class."""
+    """Maps features or components to class probabilities."""
 
     classes: tuple[str, ...]
     weights: Numbers
@@ -87,7 +87,7 @@ class Head:
     offsets: Numbers
     """(classes,)"""
     temperature: float = 1.0
-    """What logits are divided by, so that probabilities are shares of those that are right."""
+    """Divisor of the logits that calibrates the probabilities."""
 
     def logits(self, vectors: NDArray[np.floating]) -> Numbers:
         """(n, classes), before the temperature."""
@@ -102,8 +102,8 @@ def fit_head(sums: ClassSums, pca: PcaModel | None = None, shrinkage: float = SH
     """Linear discriminant analysis with a shrunk covariance.
 
     Args:
-        sums: of the images to learn from.
-        pca: to learn from the components that it gives, and not from the features.
+        sums: sums of the training images.
+        pca: if given, the head takes its components instead of the features.
         shrinkage: 0 to 1.
 
     Raises:
@@ -111,12 +111,12 @@ def fit_head(sums: ClassSums, pca: PcaModel | None = None, shrinkage: float = SH
     """
     if len(sums.classes) < 2:
         raise ClassifierError(
-            f"A classifier needs images of two labels at least; the split that is learnt from has "
-            f"{len(sums.classes)}. Put pictures into folders that are named by their labels."
+            f"A classifier needs images of at least two labels, but the training split has "
+            f"{len(sums.classes)}. Put pictures into folders named by their labels."
         )
     if not sums.sums.is_valid:
         raise ClassifierError(
-            "Some features are not finite. Make them anew with: uv run dagster asset materialize "
+            "Some features are not finite. Recompute them with: uv run dagster asset materialize "
             "--select mobilenet_features"
         )
     counts, n_images = sums.counts.astype(np.float64), sums.sums.n_images
@@ -136,13 +136,13 @@ def discriminant(
     within: Numbers,
     shrinkage: float = SHRINKAGE,
 ) -> Head:
-    """The head that follows from what is known of the classes.
+    """The head for given class counts, means and covariance.
 
     Args:
-        classes: their names.
-        counts: (classes,): images of each.
-        means: (classes, length): of their vectors.
-        within: (length, length): the covariance within classes.
+        classes: class names.
+        counts: (classes,): number of images.
+        means: (classes, length): mean vectors.
+        within: (length, length): within-class covariance.
         shrinkage: 0 to 1.
     """
     size = len(within)
@@ -155,24 +155,24 @@ def discriminant(
 
 
 def softmax(logits: Numbers) -> Numbers:
-    """Each row's exponentials as shares of their sum."""
+    """Softmax of each row."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Numbers = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
 def fit_temperature(logits: Numbers, right: NDArray[np.int64]) -> float:
-    """The temperature under which the right classes are likeliest (Guo et al. 2017).
+    """The temperature that maximizes the likelihood of the classes (Guo et al. 2017).
 
     Args:
-        logits: (n, classes) of images that were not learnt from.
+        logits: (n, classes) of held-out images.
         right: (n,): the column of each image's class.
     """
     from scipy.optimize import minimize_scalar
 
-    def surprise(log_temperature: float) -> float:
+    def negative_log_likelihood(log_temperature: float) -> float:
         shares = softmax(logits / np.exp(log_temperature))
         return -float(np.log(np.maximum(shares[np.arange(len(right)), right], 1e-12)).mean())
 
-    found = minimize_scalar(surprise, bounds=(-3, 6), method="bounded")
+    found = minimize_scalar(negative_log_likelihood, bounds=(-3, 6), method="bounded")
     return float(np.exp(found.x))

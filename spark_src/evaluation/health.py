@@ -1,4 +1,4 @@
-"""What duplicates say of a data set: groups, leaks between splits, contradictions. No files."""
+"""Derives duplicate groups, split leaks and label contradictions from pairs. No files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from spark_src.images.layout import is_photo, person_of
 
 CROSSINGS = ("split", "label", "person")
-"""What pictures that are the same should not differ in."""
+"""Attributes in which duplicates should not differ."""
 
 PAIR = ["first", "second", "cosine"]
 FINDING = ["path", "other_path", "image_id", "other_image_id", "cosine", "exact", "crosses"]
@@ -20,10 +20,10 @@ GROUPED = ["group", "path", "image_id", "split", "label"]
 
 @dataclass(frozen=True, eq=False)
 class Health:
-    """What is known of the pictures of a version of `mobilenet_features`."""
+    """Data health of a version of `mobilenet_features`."""
 
     images: int
-    """Paths; a picture that lies under two of them counts twice."""
+    """Number of paths. A picture stored under two paths counts twice."""
     pairs: pd.DataFrame
     """Near duplicates: first, second (image ids), cosine."""
     groups: pd.DataFrame
@@ -31,23 +31,23 @@ class Health:
     findings: pd.DataFrame
     """Pairs that cross splits, labels or persons, the worst first: columns as in `FINDING`."""
     labels: dict[str, int]
-    """Images of each label; those below `photos/` are not counted."""
+    """Label -> number of images, without those below `photos/`."""
     near_share: dict[str, float]
-    """Of each label: the share of its images that have a near duplicate of the same label."""
+    """Label -> share of its images with a near duplicate of the same label."""
 
     @property
     def exact_duplicates(self) -> int:
-        """Paths beyond the first of each picture."""
+        """Number of paths beyond the first of each picture."""
         return int(self.groups.duplicated("image_id").sum())
 
     @property
     def near_duplicates(self) -> int:
-        """Pictures that have a near duplicate."""
+        """Number of pictures with a near duplicate."""
         return len(set(self.pairs["first"]) | set(self.pairs["second"]))
 
     @property
     def n_groups(self) -> int:
-        """Groups of duplicates."""
+        """Number of duplicate groups."""
         return int(self.groups["group"].nunique())
 
     def crossing(self, what: str, exact: bool) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class Health:
 
 
 def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:
-    """Judge the duplicates.
+    """Analyze the duplicates.
 
     Args:
         keys: path, image_id, split and label of each image.
@@ -77,7 +77,7 @@ def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:
         ascending=[False, True, False, True, True],
         ignore_index=True,
     )
-    # Commits and the UI keep these for good: no folder of a person's may be among them.
+    # Commits and the UI store these permanently, so they must not contain a person's folder.
     of_data_set = keys[~keys["path"].map(is_photo).astype(bool)]
     labels = Counter(of_data_set["label"].dropna())
     return Health(
@@ -91,7 +91,7 @@ def health(keys: pd.DataFrame, pairs: pd.DataFrame) -> Health:
 
 
 def _groups(keys: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Pictures that hang together by pairs, numbered by their first paths."""
+    """Connected components of the pairs, numbered by their first paths."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components  # 0.3 s
 
@@ -106,7 +106,7 @@ def _groups(keys: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _exact_findings(keys: pd.DataFrame) -> pd.DataFrame:
-    """Each path of a picture that differs from the picture's first path in what it should not."""
+    """Paths of a picture that differ from its first path in split, label or person."""
     several = keys[keys.duplicated("image_id", keep=False)]
     firsts = several.drop_duplicates("image_id")
     both = several.merge(firsts, on="image_id", suffixes=("_b", "_a"))
@@ -123,7 +123,7 @@ def _near_findings(keys: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _crossing(both: pd.DataFrame, exact: bool) -> pd.DataFrame:
-    """Those pairs that differ, with what they differ in; nothing differs from what is not known."""
+    """The pairs that differ, with the attributes. Missing values never differ."""
     crosses = pd.Series("", index=both.index, dtype=object)
     for what in CROSSINGS:
         one, other = both[f"{what}_a"], both[f"{what}_b"]

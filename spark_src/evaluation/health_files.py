@@ -1,4 +1,4 @@
-"""How `data_health` is kept and brought up to date: a folder of Parquet files."""
+"""Stores and updates `data_health` as a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, jo
 from spark_src.tables.vectors import to_matrix
 
 VERSION = "2"
-"""Of what is found: counted up where the same features give other pairs."""
+"""Version of the algorithm. Increase it if the same features give different pairs."""
 
 PAIRS, IMAGES, GROUPS, FINDINGS = "pairs", "compared_images", "groups", "findings"
 KEYS = ["path", "image_id", "split", "label"]
@@ -34,35 +34,35 @@ KEYS = ["path", "image_id", "split", "label"]
 
 @dataclass(frozen=True, eq=False)
 class Refresh:
-    """The health of today's images, and what it took."""
+    """The updated data health, and the work done."""
 
     health: Health
     image_ids: NDArray[np.object_]
-    """Of every picture that was compared, today or before."""
+    """Ids of all pictures compared so far."""
     compared: int
-    """Pictures that were compared with all others just now."""
+    """Number of pictures newly compared with all others."""
     whitening: str
-    """Digest of what made the features comparable."""
+    """Digest of the whitening."""
 
 
 def whitening_of(pca_model: Snapshot) -> Whitening:
-    """By the images that a version of `pca_model` was fitted on: it stays until PCA is fitted anew.
+    """The whitening of the images that `pca_model` was fitted on. It changes only with a refit.
 
     Raises:
-        UnreadableVersionError: the sums are gone or damaged.
+        UnreadableVersionError: the sums are missing or damaged.
     """
     known = pca_model.typed(PcaModelStatistics)
     return Whitening.of(load_sums(pca_model.location / known.fitted_sums).sums)
 
 
 def digest_of(features: Snapshot, pca_model: Snapshot, threshold: float) -> str:
-    """Of what the health follows from."""
+    """Digest of everything that determines the result."""
     inputs = (features.statistics.digest, pca_model.statistics.digest)
     return joint_digest(*inputs, f"{threshold:g}", VERSION)
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the files that are there are about just these features."""
+    """Whether the stored files are up to date."""
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
@@ -75,22 +75,22 @@ def refresh(
     before: Snapshot | None,
     threshold: float = THRESHOLD,
 ) -> Refresh:
-    """Compare the pictures that are new with all there are; what is known of others is kept.
+    """Compare new pictures with all others, and keep the known pairs.
 
     Args:
         features: the version of `mobilenet_features`.
-        pca_model: of `pca_model`.
+        pca_model: the version of `pca_model`.
         before: the current version of `data_health`.
-        threshold: least cosine of near duplicates.
+        threshold: minimum cosine of near duplicates.
 
     Raises:
-        UnreadableVersionError: a file of features is damaged or gone.
+        UnreadableVersionError: a feature file is damaged or missing.
     """
     whitening = whitening_of(pca_model)
     keys = read_rows(features, KEYS).to_pandas()
     known, pairs = _known(before, whitening, threshold)
     ids = np.unique(keys["image_id"].to_numpy(object))
-    is_new = ~pd.Index(ids).isin(known)  # hashed: NumPy compares each object with each
+    is_new = ~pd.Index(ids).isin(known)  # hash-based; NumPy would compare all pairs
     rows = np.flatnonzero(is_new)
     present = [pairs[side].isin(ids) for side in ("first", "second")]
     pairs = pairs[np.logical_and(*present)]
@@ -105,7 +105,7 @@ def refresh(
 
 
 def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> HealthStatistics:
-    """Write the files; return what the commit says of them."""
+    """Write the files; return the statistics for the commit."""
     state = found.health
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     tables = {
@@ -145,7 +145,7 @@ def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
     """One of the tables of a version: `pairs`, `groups`, `findings`, `compared_images`.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     file = snapshot.data_location / f"{kind}.parquet"
     try:
@@ -160,7 +160,7 @@ def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
 def _known(
     before: Snapshot | None, whitening: Whitening, threshold: float
 ) -> tuple[NDArray[np.object_], pd.DataFrame]:
-    """Pictures that were compared with each other before, and their pairs."""
+    """The pictures compared before, and their pairs."""
     nothing = (
         np.zeros(0, object),
         pd.DataFrame({name: [] for name in PAIR}).astype(
@@ -182,7 +182,7 @@ def _known(
 
 
 def _as_rows(pairs: pd.DataFrame, image_ids: NDArray[np.object_]) -> pd.DataFrame:
-    """Pairs with row numbers of `compared_images` for IDs, which take six times the space."""
+    """Replace ids by row numbers of `compared_images`, which take a sixth of the space."""
     sides = {
         side: np.searchsorted(image_ids, pairs[side]).astype(np.int32)
         for side in ("first", "second")
@@ -191,7 +191,7 @@ def _as_rows(pairs: pd.DataFrame, image_ids: NDArray[np.object_]) -> pd.DataFram
 
 
 def _read_units(features: Snapshot, whitening: Whitening, ids: NDArray[np.object_]) -> Units:
-    """The pictures' whitened features, by their ids; a file at a time."""
+    """The whitened features of the pictures, in the order of their ids."""
     found = np.zeros((len(ids), whitening.matrix.shape[1]), np.float16)
 
     def read(file: Location) -> None:

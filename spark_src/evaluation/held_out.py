@@ -1,4 +1,4 @@
-"""What a classifier says of images that it did not learn from, by the folds. No files."""
+"""Out-of-fold predictions of the classifier and their metrics. No files."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from spark_src.evaluation.head import (
 )
 
 BINS = 15
-"""Of confidence, for the expected calibration error (Guo et al. 2017)."""
+"""Confidence bins of the expected calibration error (Guo et al. 2017)."""
 
 _IMPOSSIBLE = -1e9
-"""The logit of a class that no image was left of to learn from."""
+"""The logit of a class without training images."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Out-of-fold answers to one question."""
+    """Out-of-fold predictions for one question."""
 
     question: str
     held_out: str
     rows: NDArray[np.int64]
-    """(n,): which of the images were asked for."""
+    """(n,): indices of the images that were predicted."""
     given: NDArray[np.int64]
-    """(n,): the class that each has, a column of the logits."""
+    """(n,): the true class of each, as a column of the logits."""
     classes: tuple[str, ...]
     logits: Numbers
     """(n, classes), before the temperature."""
@@ -44,20 +44,20 @@ class HeldOut:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(n,): the likeliest class of each."""
+        """(n,): the most likely class of each."""
         return np.asarray(self.logits.argmax(axis=1), np.int64)
 
     @property
     def accuracy(self) -> float:
-        """The accuracy."""
+        """Share of correct predictions."""
         return float((self.predicted == self.given).mean())
 
     def probabilities(self, temperature: float | None = None) -> Numbers:
-        """(n, classes), by the temperature of these answers or another."""
+        """(n, classes), with the fitted or another temperature."""
         return softmax(self.logits / (temperature or self.temperature))
 
     def calibration_error(self, temperature: float | None = None) -> float:
-        """How far confidence is from the share that is right, in the mean over `BINS`."""
+        """Expected calibration error: mean gap between confidence and accuracy over `BINS`."""
         shares = self.probabilities(temperature)
         sure, right = shares.max(axis=1), self.predicted == self.given
         place = np.minimum((sure * BINS).astype(int), BINS - 1)
@@ -69,7 +69,7 @@ class HeldOut:
         return float(sum(gaps))
 
     def per_class(self) -> dict[str, tuple[int, float]]:
-        """Of each class: how many held-out images, and the accuracy."""
+        """Class -> number of held-out images and accuracy."""
         right = self.predicted == self.given
         return {
             self.classes[number]: (
@@ -80,7 +80,7 @@ class HeldOut:
         }
 
     def confusions(self, most: int = 10) -> list[tuple[str, str, int]]:
-        """Pairs of classes that are taken for each other most often: given, predicted, how many."""
+        """The most frequently confused pairs: given class, predicted class, count."""
         wrong = self.predicted != self.given
         pairs = Counter(
             zip(self.given[wrong].tolist(), self.predicted[wrong].tolist(), strict=True)
@@ -90,12 +90,12 @@ class HeldOut:
 
 
 def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE) -> list[HeldOut]:
-    """Ask every question that can be asked, each fold from all that is not in it.
+    """Predict every applicable question by cross-validation.
 
     Args:
-        images: columns path and label, one row an image, indexed 0 to n - 1.
+        images: columns path and label, one row per image, indexed 0 to n - 1.
         vectors: (n, length): features or components.
-        shrinkage: of the covariance.
+        shrinkage: shrinkage of the covariance.
     """
     asked = [folds for folds in questions(images) if folds.reason_not_asked is None]
     return [_answers(folds, vectors, shrinkage) for folds in asked]
@@ -103,7 +103,7 @@ def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Of some images, by class: how many, their vectors summed; and all their products summed."""
+    """Counts and summed vectors by class, and the summed outer products of all images."""
 
     counts: Numbers
     totals: Numbers
@@ -122,7 +122,7 @@ class _Moments:
         )
 
     def head(self, classes: tuple[str, ...], shrinkage: float) -> tuple[Head, NDArray[np.int64]]:
-        """The classifier that these images teach, and which classes it knows."""
+        """The classifier trained on these images, and the indices of its classes."""
         known = np.flatnonzero(self.counts)
         counts = self.counts[known]
         means = self.totals[known] / counts[:, None]

@@ -1,4 +1,4 @@
-"""How `label_issues` is made and kept: one CSV file that a person can work through."""
+"""Computes `label_issues` and stores it as one CSV file for review."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from spark_src.tables.statistics import ComponentsStatistics, LabelIssuesStatist
 from spark_src.tables.vectors import float_matrix
 
 VERSION = "1"
-"""Of what is found: counted up where the same components give other issues."""
+"""Version of the algorithm. Increase it if the same components give different issues."""
 
 FILE = "label_issues.csv"
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Every labelled image that could be judged, the likeliest to be mislabelled first."""
+    """All evaluated labeled images, most likely label errors first."""
 
     rows: pd.DataFrame
     labelled: int
-    """Images that have a label."""
+    """Number of images with a label."""
 
 
 def digest_of(components: Snapshot) -> str:
-    """Of what the issues follow from."""
+    """Digest of everything that determines the issues."""
     return joint_digest(components.statistics.digest, f"{SHRINKAGE:g} {VERSION}")
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the file that is there is about just these components."""
+    """Whether the stored file is up to date."""
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
@@ -47,22 +47,22 @@ def is_current(write: TableWrite, digest: str) -> bool:
 
 
 def judge(components: Snapshot) -> Judged:
-    """Judge every label by what images of other groups teach.
+    """Check every label with models trained on other groups.
 
     Raises:
-        UnreadableVersionError: a file of components is damaged or gone.
+        UnreadableVersionError: a file of components is damaged or missing.
     """
     table = read_rows(components, ["path", "image_id", "label", "pca"])
     images = table.select(["path", "image_id", "label"]).to_pandas()
     vectors = float_matrix(table["pca"], components.typed(ComponentsStatistics).n_components)
-    order = images["path"].argsort(kind="stable")  # the same however the files are cut
+    order = images["path"].argsort(kind="stable")  # independent of the layout of the files
     images, vectors = images.iloc[order].reset_index(drop=True), vectors[order]
     rows = label_issues(images, hold_out(images, vectors), vectors)
     return Judged(rows, int(images["label"].notna().sum()))
 
 
 def save(judged: Judged, write: TableWrite, digest: str) -> LabelIssuesStatistics:
-    """Write the file; return what the commit says of it."""
+    """Write the file; return the statistics for the commit."""
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     text = judged.rows.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     write_whole(write.location / name / FILE, text.encode())
@@ -79,7 +79,7 @@ def load(snapshot: Snapshot) -> pd.DataFrame:
     """The rows of a version of `label_issues`.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     file = snapshot.data_location / FILE
     try:

@@ -1,7 +1,7 @@
-"""Labels that a picture's look speaks against: by a classifier, and by the pictures beside it.
+"""Finds likely label errors with a classifier and with the nearest pictures.
 
-The classifier did not learn from the picture's own film or person; it finds films under a wrong
-label. The nearest pictures may be of the same film; they find single pictures under a wrong label.
+The classifier was not trained on the picture's film or person, so it finds mislabeled films. The
+nearest pictures may be from the same film, so they find single mislabeled pictures.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ COLUMNS = [
 
 NEIGHBOURS = 10
 EXACT_PAIRS = 4_000_000_000
-"""More pairs than these are not compared one by one: an index finds the nearest."""
+"""Above this number of pairs, an index finds the nearest."""
 _BLOCK = 1_024
 _GROUP = 32
 
 
 def label_issues(images: pd.DataFrame, answers: list[HeldOut], vectors: Matrix) -> pd.DataFrame:
-    """Every labelled image that was held out once, the likeliest to be mislabelled first.
+    """All labeled images that were held out, most likely label errors first.
 
     Args:
-        images: path, image_id, label; as the answers' rows count them.
-        answers: to the questions of `folds`.
+        images: path, image_id, label; indexed by the rows of the answers.
+        answers: predictions for the questions of `folds`.
         vectors: (n, length): the images' components.
 
     Returns:
         Columns `COLUMNS`. `probability` is the classifier's for the given label (cleanlab's
         self-confidence), `neighbours` the share of the nearest images that have it, and `score`
-        what both are together, less the same of the likeliest other label. `issue`: the score is
-        negative, and so is confident learning's verdict (Northcutt et al. 2021).
+        the sum of both minus that of the most likely other label. `issue` is true if the score is
+        negative and confident learning (Northcutt et al. 2021) finds an error, too.
     """
     asked = [answer for answer in answers if answer.question != "kind of fruit"]
     if not asked:
@@ -65,7 +65,7 @@ def label_issues(images: pd.DataFrame, answers: list[HeldOut], vectors: Matrix) 
 
 
 def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64]:
-    """(n, at most `NEIGHBOURS`): the rows that are nearest to each, itself left out."""
+    """(n, at most `NEIGHBOURS`): the nearest rows of each row, excluding itself."""
     few = min(NEIGHBOURS, len(vectors) - 1)
     if len(vectors) ** 2 > exact_pairs:
         from usearch.index import Index  # not on a cluster
@@ -81,17 +81,17 @@ def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64
         squared[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
         return smallest(squared, few)
 
-    # NumPy works on one core here and releases the interpreter's lock meanwhile.
+    # NumPy uses one core here, but releases the GIL.
     with ThreadPoolExecutor(os.cpu_count(), "nearest") as pool:
         blocks = list(pool.map(nearest_of, range(0, len(vectors), _BLOCK)))
     return np.concatenate(blocks) if blocks else np.empty((0, few), np.int64)
 
 
 def smallest(values: Matrix, few: int) -> NDArray[np.int64]:
-    """(n, few): the columns of each row's smallest values, in no order.
+    """(n, few): the columns of each row's smallest values, in any order.
 
-    As `argpartition`, in a quarter of the time: the smallest values are in those groups of columns
-    whose minima are the smallest, and a minimum of whole columns takes one vector instruction.
+    Like `argpartition`, in a quarter of the time: the smallest values are in the groups of columns
+    with the smallest minima, and the minimum of contiguous columns is vectorized.
     """
     width = values.shape[1] // _GROUP
     if width <= few:
@@ -142,7 +142,7 @@ def _of_answer(
 
 
 def _votes(near_labels: NDArray[np.str_], classes: tuple[str, ...]) -> Numbers:
-    """(n, classes): the share of the nearest images that have each label."""
+    """(n, classes): the share of the nearest images with each label."""
     columns = np.searchsorted(classes, near_labels)
     known = np.array(classes)[np.minimum(columns, len(classes) - 1)] == near_labels
     votes = np.zeros((len(near_labels), len(classes)))
@@ -153,9 +153,9 @@ def _votes(near_labels: NDArray[np.str_], classes: tuple[str, ...]) -> Numbers:
 
 
 def _is_confident_issue(shares: Numbers, given: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the likeliest of the labels that pass their own thresholds is not the given one.
+    """Whether the most likely label above its threshold differs from the given one.
 
-    A label's threshold is the mean probability that the images which have it are given for it.
+    A label's threshold is its mean probability over the images with this label.
     """
     classes = shares.shape[1]
     counts = np.bincount(given, minlength=classes)

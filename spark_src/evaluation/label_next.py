@@ -1,4 +1,4 @@
-"""Which unlabelled photos are worth a label most: uncertain, new, unlike each other. No files."""
+"""Selects the unlabeled photos most worth labeling: uncertain, novel and diverse. No files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from spark_src.evaluation.head import Head, Matrix
 COLUMNS = ["path", "image_id", "score", "uncertainty", "novelty", "suggested"]
 
 _BLOCK = 4_096
-_FEW = 20_000
-"""Of more photos, clusters are found from parts of them."""
+_MINI_BATCH_ABOVE = 20_000
+"""Number of photos above which mini-batch k-means is used."""
 
 
 def choose(
     images: pd.DataFrame, vectors: Matrix, known: Matrix, head: Head, most: int = 50
 ) -> pd.DataFrame:
-    """The most useful photos, the best of each cluster first.
+    """Select the most useful photos, starting with the best of each cluster.
 
     Args:
-        images: path and image_id of the unlabelled photos.
+        images: path and image_id of the unlabeled photos.
         vectors: (n, length): their components.
-        known: (m, length): components of the images that were learnt from.
-        head: the classifier, of components.
-        most: how many to choose.
+        known: (m, length): components of the training images.
+        head: the head of the classifier, on components.
+        most: maximum number of photos.
 
     Returns:
         Columns `COLUMNS`. `uncertainty` is the entropy of the probabilities, and `novelty` the
-        distance to the nearest image that was learnt from; both as ranks, 0 to 1. `score` is their
-        mean.
+        distance to the nearest training image; both as ranks, 0 to 1. `score` is their mean.
     """
     if images.empty:
         return pd.DataFrame({name: [] for name in COLUMNS})
@@ -44,19 +43,19 @@ def choose(
     )
     found["cluster"] = _clusters(vectors, min(most, len(images)))
     found = found.sort_values(["score", "path"], ascending=[False, True])
-    found["turn"] = found.groupby("cluster").cumcount()
-    found = found.sort_values(["turn", "score", "path"], ascending=[True, False, True])
+    found["round"] = found.groupby("cluster").cumcount()
+    found = found.sort_values(["round", "score", "path"], ascending=[True, False, True])
     return found.head(most)[COLUMNS].reset_index(drop=True)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0 for the least, 1 for the greatest."""
-    places = values.argsort(kind="stable").argsort(kind="stable")
-    return places / max(len(values) - 1, 1)
+    """Ranks scaled to 0 (smallest) to 1 (largest)."""
+    ranks = values.argsort(kind="stable").argsort(kind="stable")
+    return ranks / max(len(values) - 1, 1)
 
 
 def _distance(vectors: Matrix, known: Matrix) -> NDArray[np.float64]:
-    """To the nearest of the known vectors."""
+    """Distance to the nearest known vector."""
     if not len(known):
         return np.ones(len(vectors))
     squares = np.einsum("ij,ij->i", known, known)
@@ -70,7 +69,7 @@ def _distance(vectors: Matrix, known: Matrix) -> NDArray[np.float64]:
 
 
 def _clusters(vectors: Matrix, count: int) -> NDArray[np.int64]:
-    from sklearn.cluster import KMeans, MiniBatchKMeans  # 1 s; a cluster has no scikit-learn
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # takes 1 s; not installed on clusters
 
-    kind = KMeans if len(vectors) <= _FEW else MiniBatchKMeans
+    kind = KMeans if len(vectors) <= _MINI_BATCH_ABOVE else MiniBatchKMeans
     return np.asarray(kind(count, random_state=360, n_init=1).fit_predict(vectors), np.int64)

@@ -1,4 +1,4 @@
-"""Which photos to label next, by the tables that are current."""
+"""Selects photos to label next from the current tables."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from spark_src.tables.vectors import float_matrix
 
 
 def unlabelled(tables: Tables, most: int = 50) -> pd.DataFrame:
-    """The unlabelled photos that are worth a label most: see `label_next.choose`.
+    """The unlabeled photos most worth labeling: see `label_next.choose`.
 
     Raises:
-        ClassifierError: there is no classifier, or it is of another PCA than the components.
-        NothingStoredError: an asset was never made.
+        ClassifierError: there is no classifier, or it uses another PCA than the components.
+        NothingStoredError: an asset was never materialized.
     """
     components, classifier = tables.current("pca_components"), tables.current("fruit_classifier")
     known, head = components.typed(ComponentsStatistics), load_head(classifier)
     if classifier.typed(ClassifierStatistics).pca_model != known.pca_model:
         raise ClassifierError(
-            "The classifier is of another PCA model than the components. Make it anew with: "
+            "The classifier uses another PCA model than the components. Update it with: "
             "uv run dagster asset materialize --select fruit_classifier"
         )
     table = read_rows(components, ["path", "image_id", "split", "label", "pca"])
-    without = pc.is_null(table["label"])
-    learnt = pc.invert(without)
+    is_unlabeled = pc.is_null(table["label"])
+    is_training = pc.invert(is_unlabeled)
     split = fit_split(tables.current("mobilenet_features"))
     if split is not None:
-        learnt = pc.and_(learnt, pc.fill_null(pc.equal(table["split"], split), False))
-    asked = table.filter(without)
-    vectors, taught = (
-        float_matrix(rows["pca"], known.n_components) for rows in (asked, table.filter(learnt))
+        in_split = pc.fill_null(pc.equal(table["split"], split), False)
+        is_training = pc.and_(is_training, in_split)
+    candidates = table.filter(is_unlabeled)
+    vectors, training = (
+        float_matrix(rows["pca"], known.n_components)
+        for rows in (candidates, table.filter(is_training))
     )
-    images = asked.select(["path", "image_id"]).to_pandas()
-    return choose(images, vectors, taught, head, most)
+    images = candidates.select(["path", "image_id"]).to_pandas()
+    return choose(images, vectors, training, head, most)

@@ -1,7 +1,7 @@
-"""One LiteRT file from a picture to labels with probabilities: backbone, PCA and head.
+"""Builds one LiteRT file from picture to label probabilities: backbone, PCA and head.
 
-The backbone's own file is extended by a few operators, so that its numbers stay what they are in
-the tables. TensorFlow is not needed.
+A few operators are added to the backbone's file, so that its features equal those in the tables.
+TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _IDENTIFIER = b"TFL3"
 
 
 def picture_model(backbone: bytes, head: Head, pca: PcaModel | None) -> bytes:
-    """The whole classifier as one LiteRT file.
+    """The complete classifier as one LiteRT file.
 
-    Its input is `picture`: (n, 224, 224, 3), uint8, red before green and blue. Its outputs are
+    The input is `picture`: (n, 224, 224, 3), uint8, RGB. The outputs are
     `probabilities`, (n, classes) float32, and `labels`, (classes,) strings in the same order.
 
     Args:
         backbone: the LiteRT file of `mobilenet_model`.
-        head: of features, or of the components that `pca` gives.
-        pca: None where the head takes the features themselves.
+        head: takes the components of `pca`, or features.
+        pca: None if the head takes features.
     """
-    from ai_edge_litert import schema_py_generated as schema  # 1 s
+    from ai_edge_litert import schema_py_generated as schema  # takes 1 s
     from flatbuffers import Builder
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(backbone, 0))
@@ -62,22 +62,21 @@ def picture_model(backbone: bytes, head: Head, pca: PcaModel | None) -> bytes:
     softmax.beta = 1.0
     graph.add("SOFTMAX", [logits], probabilities, "SoftmaxOptions", softmax)
     labels = graph.strings("labels", head.classes)
-    graph.name_ends({"picture": picture}, {"probabilities": probabilities, "labels": labels})
+    graph.name_tensors({"picture": picture}, {"probabilities": probabilities, "labels": labels})
     builder = Builder(len(backbone) + weights.nbytes + 2**20)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
 
 def bytes_of(pixels: Matrix) -> NDArray[np.uint8]:
-    """The picture whose bytes `images.preprocess.model_input` scaled to [-1, 1]: exactly those."""
-    found: NDArray[np.uint8] = np.rint((pixels + np.float32(1)) * np.float32(127.5)).astype(
-        np.uint8
-    )
-    return found
+    """Invert the scaling of `images.preprocess.model_input` exactly."""
+    scaled = (pixels + np.float32(1)) * np.float32(127.5)
+    picture: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+    return picture
 
 
 class PictureClassifier:
-    """A loaded file of `picture_model`, for one thread."""
+    """A loaded LiteRT file of `picture_model`. Not thread-safe."""
 
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -87,7 +86,7 @@ class PictureClassifier:
         self.labels: tuple[str, ...] = ()
 
     def probabilities(self, picture: NDArray[np.uint8]) -> Matrix:
-        """Of one picture, (224, 224, 3): (classes,), in the order of `labels`."""
+        """Probabilities (classes,) of one picture (224, 224, 3), in the order of `labels`."""
         found = self._run(picture=picture[None])
         self.labels = tuple(name.decode() for name in found["labels"])
         shares: Matrix = found["probabilities"][0]
@@ -95,14 +94,14 @@ class PictureClassifier:
 
 
 class _Graph:
-    """The graph of a LiteRT model, to be extended."""
+    """Adds tensors and operators to the graph of a LiteRT model."""
 
     def __init__(self, schema: Any, model: Any) -> None:
         self._schema, self._model = schema, model
         self.graph = model.subgraphs[0]
 
     def tensor(self, name: str, kind: int, shape: Sequence[int], buffer: int = 0) -> int:
-        """Add a tensor; without a buffer its first dimension is the number of pictures."""
+        """Add a tensor. Without a buffer, its first dimension is the batch."""
         tensor = self._schema.TensorT()
         tensor.name, tensor.type, tensor.buffer = name.encode(), kind, buffer
         tensor.shape = np.array(shape, np.int32)
@@ -118,16 +117,16 @@ class _Graph:
         return self.tensor(name, kind, array.shape, self._buffer(array.tobytes()))
 
     def strings(self, name: str, values: Sequence[str]) -> int:
-        """Add a constant tensor of strings: their number, where each begins, their bytes."""
+        """Add a constant string tensor: count, offsets and bytes."""
         texts = [value.encode() for value in values]
         start = 4 * (len(texts) + 2)
-        places = start + np.cumsum([0, *map(len, texts)])
-        content = struct.pack(f"<{len(texts) + 2}i", len(texts), *places) + b"".join(texts)
+        positions = start + np.cumsum([0, *map(len, texts)])
+        content = struct.pack(f"<{len(texts) + 2}i", len(texts), *positions) + b"".join(texts)
         kind = self._schema.TensorType.STRING
         return self.tensor(name, kind, [len(texts)], self._buffer(content))
 
     def dense(self, name: str, source: int, weights: Any, offsets: Any) -> int:
-        """Add a matrix and a vector; returns the tensor of the products."""
+        """Add a fully connected layer; return its output tensor."""
         target = self.tensor(name, self._schema.TensorType.FLOAT32, [1, len(weights)])
         constants = [
             self.floats(f"{name} weights", weights),
@@ -140,7 +139,7 @@ class _Graph:
     def add(
         self, operator: str, inputs: Sequence[int], output: int, kind: str, options: Any
     ) -> None:
-        """Add an operator behind those that are there."""
+        """Append an operator."""
         found = self._schema.OperatorT()
         found.opcodeIndex = self._code(getattr(self._schema.BuiltinOperator, operator))
         found.inputs, found.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
@@ -148,24 +147,24 @@ class _Graph:
         found.builtinOptions = options
         self.graph.operators.append(found)
 
-    def name_ends(self, inputs: dict[str, int], outputs: dict[str, int]) -> None:
-        """Say what goes in and what comes out, by names."""
+    def name_tensors(self, inputs: dict[str, int], outputs: dict[str, int]) -> None:
+        """Set the named inputs and outputs of the graph and its signature."""
         self.graph.inputs = np.array(list(inputs.values()), np.int32)
         self.graph.outputs = np.array(list(outputs.values()), np.int32)
         (signature,) = self._model.signatureDefs
-        signature.inputs = [self._end(*end) for end in inputs.items()]
-        signature.outputs = [self._end(*end) for end in outputs.items()]
+        signature.inputs = [self._named_tensor(*item) for item in inputs.items()]
+        signature.outputs = [self._named_tensor(*item) for item in outputs.items()]
 
-    def _end(self, name: str, tensor: int) -> Any:
+    def _named_tensor(self, name: str, tensor: int) -> Any:
         found = self._schema.TensorMapT()
         found.name, found.tensorIndex = name.encode(), tensor
         return found
 
     def _code(self, operator: int) -> int:
         codes = self._model.operatorCodes
-        for place, code in enumerate(codes):
+        for index, code in enumerate(codes):
             if max(code.builtinCode, code.deprecatedBuiltinCode) == operator:
-                return place
+                return index
         code = self._schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = operator
         code.version = 1

@@ -1,6 +1,6 @@
-"""How well the embedding tells fruits apart that it was not taught: on the host, with scikit-learn.
+"""Measures how well the embedding separates held-out fruits. Uses scikit-learn on the host.
 
-Which questions are asked, and who is held out, belongs in `folds`.
+The questions and folds are defined in `folds`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from spark_src.tables.delta import Snapshot
 from spark_src.tables.reading import read_rows
 
 MOST_IMAGES = 6_000
-"""More are sampled down to it, the same ones each time: three minutes become ten seconds."""
+"""Maximum number of images, sampled reproducibly: takes ten seconds instead of three minutes."""
 
 NEIGHBOURS = 5
 
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1280)
-"""Numbers of components that the curve of explained variance is given for."""
+"""Numbers of components in the curve of explained variance."""
 
 _TEXTS_AT_ONCE = 50_000
 
@@ -37,26 +37,26 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Vectors:
-    """A sample of the images, with both of their vectors."""
+    """A sample of the images, with features and components."""
 
     images: pd.DataFrame
-    """image_id, path and label, by path."""
+    """image_id, path and label, sorted by path."""
     features: Matrix
     """(n, 1280)"""
     components: Matrix
     """(n, n_components)"""
     of: int
-    """How many images the sample is of."""
+    """Number of images the sample was drawn from."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How many were asked for, and the shares of them that were predicted correctly, 0 to 1."""
+    """The number of evaluated images, and accuracies from 0 to 1."""
 
     images: int
     classes: int
     most_frequent: float
-    """When always the most frequent class is said."""
+    """Accuracy of always predicting the most frequent class."""
     neighbours_of_features: float
     neighbours_of_components: float
     probe_of_features: float
@@ -65,7 +65,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Answer:
-    """How well one question is answered, or why it cannot be asked."""
+    """The scores for one question, or the reason it does not apply."""
 
     question: str
     held_out: str
@@ -75,26 +75,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Quality:
-    """All answers, and what the components keep of the variance."""
+    """All scores, and the variance explained by the components."""
 
     answers: tuple[Answer, ...]
     images: int
-    """How many there are."""
+    """Number of all images."""
     sampled: int
-    """How many of them were compared."""
+    """Number of images in the sample."""
     n_components: int
     components_for: dict[str, int]
-    """The share of the variance -> how many components it takes."""
+    """Share of the variance -> number of components needed."""
     curve: dict[str, float]
-    """How many components -> the share of the variance."""
+    """Number of components -> share of the variance."""
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Convert to a dictionary for JSON."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Quality:
-        """What `record` gave."""
+        """Restore from a dictionary of `record`."""
         answers = [
             Answer(**{**answer, "scores": answer["scores"] and Scores(**answer["scores"])})
             for answer in record["answers"]
@@ -103,12 +103,12 @@ class Quality:
 
 
 def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> Vectors:
-    """Read the images that have both vectors, at most so many; a picture that lies twice, once.
+    """Read a sample of the images that have both vectors, each distinct picture once.
 
-    They are chosen by their paths' digests, so that an image that comes changes few others.
+    The sample is ordered by path digests, so that a new image changes few others.
 
     Raises:
-        UnreadableVersionError: a file is damaged or gone.
+        UnreadableVersionError: a file is damaged or missing.
     """
     paths = _sample(read_rows(components, ["path", "image_id"]), most)
     chosen = pc.field("path").isin(paths)
@@ -121,7 +121,7 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
 
 
 def measure(vectors: Vectors, pca: PcaModel) -> Quality:
-    """Ask every question of the raw features and of the components."""
+    """Evaluate every question on the raw features and on the components."""
     shares = np.cumsum(pca.explained_variance_ratio)
     return Quality(
         answers=tuple(_answer(folds, vectors) for folds in questions(vectors.images)),
@@ -136,7 +136,7 @@ def measure(vectors: Vectors, pca: PcaModel) -> Quality:
 
 
 def _sample(keys: pa.Table, most: int) -> pa.Array:
-    """Paths of at most so many different pictures. No Python object an image stays in memory."""
+    """Paths of a sample of distinct pictures, without a Python object per image."""
     keys = keys.sort_by("path").combine_chunks()
     pictures = pc.dictionary_encode(keys["image_id"]).combine_chunks().indices.to_numpy()
     _, first = np.unique(pictures, return_index=True)
@@ -179,12 +179,12 @@ def _scores(folds: Folds, vectors: Vectors) -> Scores:
 def share_right(
     folds: Folds, vectors: Matrix, predict: Callable[[Matrix, Names, Matrix], Names]
 ) -> float:
-    """The share predicted correctly, 0 to 1, each fold from all that is not in it.
+    """Cross-validated accuracy, 0 to 1.
 
     Args:
-        folds: who is asked for what, and when.
-        vectors: those of `folds.rows`, in their order.
-        predict: takes the vectors and names to learn from, and the vectors to name.
+        folds: the question.
+        vectors: vectors of `folds.rows`, in order.
+        predict: takes training vectors, their classes and test vectors; returns classes.
     """
     names = folds.target.astype(str)
     right = 0
@@ -195,23 +195,23 @@ def share_right(
     return right / int((folds.fold >= 0).sum())
 
 
-def _by_neighbours(learnt: Matrix, names: Names, asked: Matrix) -> Names:
-    from sklearn.neighbors import KNeighborsClassifier  # 1 s; a cluster has no scikit-learn
+def _by_neighbours(training: Matrix, names: Names, asked: Matrix) -> Names:
+    from sklearn.neighbors import KNeighborsClassifier  # takes 1 s; not installed on clusters
 
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(learnt)), algorithm="brute")
-    predicted: Names = nearest.fit(learnt, names).predict(asked)
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(training)), algorithm="brute")
+    predicted: Names = nearest.fit(training, names).predict(asked)
     return predicted
 
 
-def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
+def _by_probe(training: Matrix, names: Names, asked: Matrix) -> Names:
     """Linear discriminant analysis with Ledoit and Wolf's (2004) shrunk covariance.
 
-    Solved here: scikit-learn's takes the pseudo-inverse, 2 s a fold of 1,280 features.
+    Implemented here because scikit-learn's pseudo-inverse takes 2 s per fold of 1,280 features.
     """
     classes, which, counts = np.unique(names, return_inverse=True, return_counts=True)
-    means = np.stack([learnt[which == number].mean(axis=0) for number in range(len(classes))])
-    covariance = shrunk_covariance(learnt - means[which])
-    # Where classes have one image each, nothing varies within them.
+    means = np.stack([training[which == number].mean(axis=0) for number in range(len(classes))])
+    covariance = shrunk_covariance(training - means[which])
+    # With one image per class, the within-class covariance is zero.
     covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
     weights = np.linalg.solve(covariance, means.T)
     offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
@@ -220,13 +220,13 @@ def _by_probe(learnt: Matrix, names: Names, asked: Matrix) -> Names:
 
 
 def shrunk_covariance(centred: Matrix) -> NDArray[np.float64]:
-    """Ledoit and Wolf's (2004) covariance: shrunk towards the identity, by the data's own noise.
+    """Ledoit and Wolf's (2004) covariance: shrunk towards the identity, depending on the noise.
 
-    The same as scikit-learn's, which sums the products of all squared columns: a second matrix
-    product. That sum is the sum of the rows' fourth powers of lengths.
+    Equal to scikit-learn's, which needs a second matrix product for the sum of the products of all
+    squared columns. That sum equals the sum of the fourth powers of the row norms.
 
     Args:
-        centred: (n, length), its mean subtracted.
+        centred: (n, length), with zero mean.
 
     Returns:
         (length, length)
@@ -243,7 +243,7 @@ def shrunk_covariance(centred: Matrix) -> NDArray[np.float64]:
 
 
 def _rows(table: pa.Table, paths: list[str]) -> pa.Table:
-    """The rows of these paths, in their order."""
+    """The rows of these paths, in the same order."""
     rows = {path: row for row, path in enumerate(table["path"].to_pylist())}
     return table.take(pa.array([rows[path] for path in paths], pa.int64()))
 

@@ -1,4 +1,4 @@
-"""How `embedding_quality` is kept: one small JSON file, named by its digest."""
+"""Stores `embedding_quality` as a small JSON file named by its digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spark_src.tables.statistics import QualityStatistics
 
 
 def save(quality: Quality, folder: Location, digest: str) -> QualityStatistics:
-    """Write the file; return what the commit says of it."""
+    """Write the file; return the statistics for the commit."""
     name = f"quality-{digest[:16]}.json"
     write_whole(folder / name, json.dumps(quality.record(), indent=2).encode())
     return QualityStatistics(
@@ -22,7 +22,7 @@ def save(quality: Quality, folder: Location, digest: str) -> QualityStatistics:
 
 
 def is_current(write: TableWrite, digest: str) -> bool:
-    """Whether the file that is there answers for just these components."""
+    """Whether the stored file is up to date."""
     before = write.before
     if before is None or before.statistics.digest != digest:
         return False
@@ -30,10 +30,10 @@ def is_current(write: TableWrite, digest: str) -> bool:
 
 
 def load(snapshot: Snapshot) -> Quality:
-    """Read the answers of a version of `embedding_quality`.
+    """Read a version of `embedding_quality`.
 
     Raises:
-        UnreadableVersionError: the file is gone or damaged.
+        UnreadableVersionError: the file is missing or damaged.
     """
     file = snapshot.location / snapshot.statistics.files[0]
     try:

@@ -1,7 +1,7 @@
-"""The images of the current tables that are nearest to a picture, by their components. Exact.
+"""Exact nearest-neighbor search for a picture among the current images, by components.
 
-A million images are 200 MB of components: comparing with all of them takes less time than an index
-would save, and nothing lies about that an erasure would have to remake.
+The components of a million images are 200 MB, which is fast enough without an index. An index would
+also have to be rebuilt by every erasure.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MATCHES = 12
 
 @dataclass(frozen=True, eq=False)
 class Searcher:
-    """The components of all images that may be shown, in memory."""
+    """The components of all searchable images, in memory."""
 
     keys: pa.Table
     """path, split, label, image_id"""
     components: NDArray[np.float32]
     """(n, n_components)"""
     squares: NDArray[np.float32]
-    """(n,): of the components' lengths."""
+    """(n,): squared norms of the components."""
     model: MobilenetModel
     pca: PcaModel
 
@@ -50,19 +50,19 @@ class Searcher:
 
         Args:
             tables: the storage.
-            show_photos: whether what may be a person's is found, too.
+            show_photos: whether to include persons' photos.
 
         Raises:
-            NothingStoredError: an asset was never made.
-            UnreadableVersionError: a file is damaged or gone.
+            NothingStoredError: an asset was never materialized.
+            UnreadableVersionError: a file is damaged or missing.
         """
         components = tables.current("pca_components")
         model = files.load(tables.current("mobilenet_model"))
         pca = load_current(tables.current("pca_model"))
-        return cls.of(components, model, pca, show_photos)
+        return cls.from_snapshot(components, model, pca, show_photos)
 
     @classmethod
-    def of(
+    def from_snapshot(
         cls, components: Snapshot, model: MobilenetModel, pca: PcaModel, show_photos: bool
     ) -> Searcher:
         """Read a version of `pca_components`."""
@@ -76,44 +76,44 @@ class Searcher:
     def search(
         self, content: bytes, matches: int = MATCHES, limits: Limits = DEFAULT_LIMITS
     ) -> pd.DataFrame:
-        """The nearest images to a picture, the nearest first: `KEYS` and `distance`.
+        """The images nearest to a picture, in order of distance: `KEYS` and `distance`.
 
         Args:
             content: a picture file's bytes.
-            matches: how many.
-            limits: as ingest's.
+            matches: maximum number of images.
+            limits: the limits used by ingest.
 
         Raises:
-            UnusablePictureError: ingest would reject the file, for the same reason.
+            UnusablePictureError: ingest would reject the file.
             PcaError: the PCA was fitted on features of another model.
         """
         return self.nearest(embedding(content, self.model, self.pca, limits).components, matches)
 
     def nearest(self, components: NDArray[np.float32], matches: int = MATCHES) -> pd.DataFrame:
-        """The same for components: (n_components,)."""
+        """Like `search`, for given components: (n_components,)."""
         squared = self.squares - 2 * (self.components @ components)
-        few = min(matches, len(squared))
-        places = np.argpartition(squared, few - 1)[:few] if few else np.zeros(0, np.int64)
-        # Of the few, exactly: where lengths are subtracted, small distances are rounded away.
-        distances = np.linalg.norm(self.components[places] - components, axis=1)
-        order = np.lexsort((places, distances))
-        found = self.keys.take(pa.array(places[order])).to_pandas()
+        count = min(matches, len(squared))
+        indices = np.argpartition(squared, count - 1)[:count] if count else np.zeros(0, np.int64)
+        # Compute distances directly: subtracting squared norms would lose precision.
+        distances = np.linalg.norm(self.components[indices] - components, axis=1)
+        order = np.lexsort((indices, distances))
+        found = self.keys.take(pa.array(indices[order])).to_pandas()
         return found.assign(distance=distances[order])
 
 
 @lru_cache(maxsize=1)
 def open_cached(
     root: str,
-    state: tuple[str, ...],  # noqa: ARG001 - another state, another searcher
+    state: tuple[str, ...],  # noqa: ARG001 - part of the cache key
     show_photos: bool,
 ) -> Searcher:
-    """The searcher of a storage, read once for each state of its tables."""
+    """The searcher of a storage, cached per state of its tables."""
     from spark_src.io.locations import Location
 
     return Searcher.open(Tables(Location.parse(root)), show_photos)
 
 
 def state_of(tables: Tables) -> tuple[str, ...]:
-    """What tells one state of the tables that are searched from another."""
+    """The versions of the searched tables, as a cache key."""
     names = ("mobilenet_model", "pca_model", "pca_components")
     return tuple(tables.current(name).record.id for name in names)

@@ -1,4 +1,4 @@
-"""What was searched for and found, as one HTML page with its thumbnails in it."""
+"""Renders search results as one HTML page with embedded thumbnails."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from PIL import Image
 from spark_src.images.preprocess import upright
 
 SIDE = 128
-"""Of a thumbnail, in pixels."""
+"""Side of a thumbnail, in pixels."""
 
 _STYLE = """
 body { font: 14px sans-serif; margin: 2em; }
 section { display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 2em; }
 figure { margin: 0; width: 140px; }
 figure img { display: block; max-width: 128px; }
-figure.asked { border-right: 2px solid #888; margin-right: 8px; }
+figure.query { border-right: 2px solid #888; margin-right: 8px; }
 figcaption { overflow-wrap: anywhere; font-size: 11px; }
 """
 
 
 def page(
-    asked: Mapping[str, tuple[bytes, int]],
+    queries: Mapping[str, tuple[bytes, int]],
     found: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, tuple[bytes, int]],
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        asked: content and orientation of what was searched for, by name.
-        found: of each, what is nearest: path, label, distance.
-        pictures: content and orientation of what was found, by path.
+        queries: name -> content and orientation of each query picture.
+        found: name -> nearest images: path, label, distance.
+        pictures: path -> content and orientation of the images found.
     """
     sections = [
-        f"<section>{_figure(name, [], *asked[name], 'asked')}"
+        f"<section>{_figure(name, [], *queries[name], 'query')}"
         + "".join(_match(row, pictures) for row in rows.to_dict("records"))
         + "</section>"
         for name, rows in found.items()

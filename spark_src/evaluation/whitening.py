@@ -1,7 +1,7 @@
-"""Features in directions that vary alike: there, cosines tell copies from mere likeness. No files.
+"""Whitens features, so that cosines distinguish copies from similar pictures. No files.
 
-Fruits differ from each other in few directions. Scaled to the same variance, the others count, too,
-in which two copies of a picture agree and two pictures of one kind do not.
+Fruits differ mainly in a few directions. After scaling all directions to the same variance, the
+others count as well. In these, copies of a picture agree but different pictures of a kind do not.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from spark_src.pca.model import Sums
 
 DIRECTIONS = 256
-"""Principal directions that are used, or as many as the images have; with more, hardly more planted
-copies are found, and all of the work takes longer."""
+"""Maximum number of principal directions. More directions find hardly more planted copies, and are
+slower."""
 
 Units = NDArray[np.float16]
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """What makes features comparable."""
+    """A whitening transformation of features."""
 
     mean: NDArray[np.float64]
     """(1280,)"""
     matrix: NDArray[np.float64]
     """(1280, directions)"""
     digest: str
-    """Of the sums that it follows from."""
+    """Digest of the sums it was computed from."""
 
     @classmethod
     def of(cls, sums: Sums) -> Whitening:
-        """By the covariance that the sums give."""
+        """Compute the transformation from the covariance of the sums."""
         variances, directions = np.linalg.eigh(sums.covariance)
         variances, directions = variances[::-1], directions[:, ::-1]
         sound = int((variances > 1e-9 * max(variances[0], 1e-12)).sum())
@@ -45,7 +45,7 @@ class Whitening:
         return cls(sums.mean, directions[:, :kept] / scales, digest)
 
     def units(self, features: NDArray[np.float32]) -> Units:
-        """Vectors of length 1, (n, directions), at half the memory: cosines are right to 0.0005."""
+        """Unit vectors, (n, directions), in half precision: cosines are accurate to 0.0005."""
         vectors = (features - self.mean) @ self.matrix
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         found: Units = (vectors / np.maximum(norms, 1e-12)).astype(np.float16)

@@ -1,4 +1,4 @@
-"""Rows by split and by label, as commits and the UI show them: bounded, however many folders."""
+"""Row counts by split and label for commits and the UI, with a bounded number of names."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Iterable, Mapping
 from spark_src.tables.statistics import Counts
 
 MAX_NAMES = 1000
-"""Names that are counted, those with most rows. A folder a picture would make commits, and what
-Dagster keeps of them, as long as the input."""
+"""Maximum number of names, keeping those with the most rows. With one folder per picture, commits
+and Dagster events would otherwise grow with the input."""
 
 OTHERS = "(others)"
-"""Counts the rows of all other names."""
+"""The key that counts the rows of all other names."""
 
 ALWAYS_NAMED = frozenset({"Training", "Test"})
-"""Splits that other code asks for, however few rows they have."""
+"""Splits that other code reads, so they are kept however few rows they have."""
 
 
 def update_counts(
-    known: Mapping[str, int], gone: Mapping[str, int], new: Iterable[Mapping[str, int]]
+    known: Mapping[str, int], removed: Mapping[str, int], added: Iterable[Mapping[str, int]]
 ) -> Counts:
-    """Counts after rows went and came; together they are always the number of rows.
+    """Update counts after rows were removed and added. Their total stays the number of rows.
 
     Args:
-        known: of the version before.
-        gone: of rows that went.
-        new: of rows that came, in parts.
+        known: counts of the previous version.
+        removed: counts of removed rows.
+        added: counts of added rows, in parts.
     """
     counts = Counter(known)
-    for name, number in gone.items():
-        here = min(number, counts[name])
-        counts[name] -= here
-        counts[OTHERS] -= number - here
-    for part in new:
+    for name, number in removed.items():
+        named = min(number, counts[name])
+        counts[name] -= named
+        counts[OTHERS] -= number - named
+    for part in added:
         counts.update(part)
         if len(counts) > 2 * MAX_NAMES:
             counts = _bounded(counts)

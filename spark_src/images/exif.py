@@ -1,4 +1,4 @@
-"""How a picture is to be turned, as its EXIF or XMP block says. Turning it belongs in `pixels`."""
+"""Reads the orientation from EXIF or XMP. Rotating the picture belongs in `preprocess`."""
 
 import re
 import struct
@@ -12,7 +12,7 @@ INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # keyed by TIFF field type
 
 
 def orientation_of(exif: bytes, xmp: bytes) -> int:
-    """Return the orientation, 1 to 8, from EXIF if it has one, else from XMP, else 1."""
+    """Return the orientation, 1 to 8, from EXIF, otherwise from XMP, otherwise 1."""
     from_exif = _exif_orientation(exif)
     if from_exif is not None:
         return from_exif if 1 <= from_exif <= 8 else NO_ROTATION
@@ -23,8 +23,8 @@ def orientation_of(exif: bytes, xmp: bytes) -> int:
 def _exif_orientation(exif: bytes) -> int | None:
     """Return the orientation tag, of any value, of an EXIF block; None if absent or unreadable.
 
-    Read by hand because Pillow would have to open the file a second time, with its metadata, and
-    to parse all tags, warning about damage in any of them.
+    Parsed here because Pillow would have to open the file a second time, parse all tags, and warn
+    about damage in any of them.
     """
     exif = exif.removeprefix(EXIF_PREFIX)
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])

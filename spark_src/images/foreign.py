@@ -1,6 +1,6 @@
-"""Opens pictures that are neither JPEG nor PNG: HEIC by pi-heif, the others by Pillow.
+"""Opens pictures that are neither JPEG nor PNG: HEIC with pi-heif, the others with Pillow.
 
-Which file is too large is judged by `validate`, before anything is decoded.
+`validate` checks the size before anything is decoded.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ READERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     Format.TIFF: TiffImagePlugin.TiffImageFile,
     Format.BMP: BmpImagePlugin.BmpImageFile,
 }
-# Its integers and floats say nothing of what is white.
+# These integer and float modes do not define a white value.
 UNKNOWN_SCALE = frozenset({"I", "F"})
 SUBFILE_TYPE, REDUCED = 254, 1  # a smaller copy of the page before
 MOST_COPIES = 8
-# Of the most pixels. Pillow's WebP decoder keeps several copies: 926 MB of 52 megapixels.
+# Share of the pixel limit. Pillow's WebP decoder makes several copies: 926 MB for 52 megapixels.
 PIXEL_SHARES = {Format.WEBP: 0.5}
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture whose size is known, and whose pixels are not decoded yet."""
+    """A picture whose header is parsed, but whose pixels are not decoded yet."""
 
     size: tuple[int, int]
     _image: Image.Image | pi_heif.HeifImage
 
     def decode(self) -> tuple[Image.Image, int]:
-        """The pixels and the orientation, 1 to 8, in which they are to be shown."""
+        """Decode the pixels; also returns the EXIF orientation, 1 to 8, still to be applied."""
         if isinstance(self._image, pi_heif.HeifImage):
-            return self._image.to_pillow(), NO_ROTATION  # libheif turns what it decodes
+            return self._image.to_pillow(), NO_ROTATION  # libheif has already rotated it
         self._image.load()
         if self._image.mode in UNKNOWN_SCALE:
-            detail = f"Its pixels are of Pillow's mode {self._image.mode}; save it as JPEG or PNG."
+            detail = f"Pillow mode {self._image.mode} is not supported; save it as JPEG or PNG."
             raise PictureRejected(Reason.UNSUPPORTED_FORMAT, detail)
         exif, xmp = (self._image.info.get(name) for name in ("exif", "xmp"))
-        is_turned = self._image.format == "TIFF"  # by Pillow, as it loads
-        orientation = NO_ROTATION if is_turned else orientation_of(exif or b"", xmp or b"")
+        is_upright = self._image.format == "TIFF"  # Pillow rotates it on load
+        orientation = NO_ROTATION if is_upright else orientation_of(exif or b"", xmp or b"")
         return self._image, orientation
 
 
@@ -55,8 +55,8 @@ def open_picture(data: bytes, file_format: Format) -> Opened:
     """Read a file's header.
 
     Raises:
-        PictureRejected: it holds several pictures.
-        OSError, ValueError and others of `validate.DECODER_ERRORS`: the decoder refuses it.
+        PictureRejected: the file contains several pictures.
+        OSError, ValueError and others of `validate.DECODER_ERRORS`: decoding failed.
     """
     if file_format is Format.HEIC:
         heif = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
@@ -67,7 +67,7 @@ def open_picture(data: bytes, file_format: Format) -> Opened:
     if file_format is Format.TIFF:
         if _has_pages(image):
             _reject_pages(file_format)
-        # Looking at other pages has changed what the reader is about to decode.
+        # Seeking to other pages has changed the state of the reader.
         image = READERS[file_format](io.BytesIO(data))
     elif getattr(image, "n_frames", 1) > 1:
         detail = f"This is an animated {file_format}; save one frame of it as JPEG or PNG."
@@ -76,7 +76,7 @@ def open_picture(data: bytes, file_format: Format) -> Opened:
 
 
 def _has_pages(image: Image.Image) -> bool:
-    """Tell whether a TIFF has another page than smaller copies of its first."""
+    """Whether a TIFF has pages other than reduced copies of the first."""
     try:
         for number in range(1, MOST_COPIES + 1):
             image.seek(number)
@@ -88,5 +88,5 @@ def _has_pages(image: Image.Image) -> bool:
 
 
 def _reject_pages(file_format: Format) -> None:
-    detail = f"This {file_format} holds several pictures; save each as a file of its own."
+    detail = f"This {file_format} contains several pictures; save each as a separate file."
     raise PictureRejected(Reason.SEVERAL_PAGES, detail)

@@ -1,4 +1,4 @@
-"""Tells a file's format by its first bytes, and animations by their structure. Decodes nothing."""
+"""Detects a file's format by its signature, and animations by structure. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spark_src.images.png import PNG_SIGNATURE
 
 
 class Format(enum.StrEnum):
-    """Formats that are known, by the names that people call them."""
+    """The formats that are recognized."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -42,20 +42,20 @@ GIF_IMAGE = ord(",")
 
 
 def format_of(data: bytes) -> Format | None:
-    """The format that a file's beginning is of; None where it is of no known picture format."""
+    """The format of a file by its first bytes, or None if it is not a known picture format."""
     for signature, found in SIGNATURES.items():
         if data.startswith(signature):
             return found
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Format.WEBP
-    # Two letters alone could begin any text; the reserved zeros of a bitmap cannot.
+    # Any text may begin with "BM", so the reserved zeros of a bitmap header are checked, too.
     if data.startswith(b"BM") and data[6:10] == bytes(4):
         return Format.BMP
     return _iso_media_format(data) if data[4:8] == b"ftyp" else None
 
 
 def is_animation(data: bytes, file_format: Format) -> bool:
-    """Tell whether a file is meant to move, as far as its structure says so by itself."""
+    """Whether the file structure marks the picture as an animation."""
     if file_format is Format.GIF:
         return _is_animated_gif(data)
     if file_format is Format.WEBP:
@@ -67,7 +67,7 @@ def is_animation(data: bytes, file_format: Format) -> bool:
 
 
 def _iso_media_format(data: bytes) -> Format | None:
-    """Tell HEIC and AVIF from the videos and other files that share their container."""
+    """Distinguish HEIC and AVIF from videos and other files in the same container format."""
     size = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[start : start + 4] for start in (8, *range(16, size, 4))}
     if brands & AVIF_BRANDS:
@@ -76,7 +76,7 @@ def _iso_media_format(data: bytes) -> Format | None:
 
 
 def _is_animated_gif(data: bytes) -> bool:
-    """Tell whether a second image follows; Pillow's answer can cost a canvas of any size."""
+    """Whether the GIF has a second image. Pillow might allocate a canvas of any size for this."""
     image_count, block_count = 0, 0
     try:
         position = 13 + _gif_palette_length(data[10])
@@ -91,7 +91,7 @@ def _is_animated_gif(data: bytes) -> bool:
             block_count += 1
             position += 1
     except IndexError:
-        pass  # cut short: what came before decides
+        pass  # truncated: count the images before the end
     return image_count > 1
 
 

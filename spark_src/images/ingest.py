@@ -1,6 +1,6 @@
-"""From a folder of files to a table of clean pictures and a table of rejected files.
+"""Reads picture files into a table of clean pictures and a table of rejected files.
 
-Only files that are new or changed are read; workers write the table's files themselves.
+Only new or changed files are read. Spark workers write the data files directly.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from spark_src.tables.parquet import write_file
 from spark_src.tables.schemas import RAW_IMAGES, REJECTED_IMAGES
 
 ROWS_PER_GROUP = 128
-"""Pictures of a row group: what a worker holds of phones' photos at once."""
+"""Pictures per row group. Bounds the memory a worker needs for large photos."""
 
 DIGEST_MODULUS = 2**128
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Files that one task reads, and the name of the file that it writes."""
+    """The files that one task reads, and the name of the data file it writes."""
 
     name: str
     files: bytes
-    """Columns of `listing.FILES`, as an Arrow stream: no Python object a file on the driver."""
+    """Columns of `listing.FILES` as an Arrow stream, to avoid a Python object per file."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of a batch."""
+    """The result of ingesting a batch."""
 
     written: DataFile | None
-    """None where no picture was accepted."""
+    """None if no picture was accepted."""
     rejected: bytes
     """Columns of `rejected_images`, as an Arrow stream."""
     digest: int
@@ -60,14 +60,14 @@ def ingester(
     done: Accumulator[int] | None = None,
     labels: Labels | None = None,
 ) -> Callable[[Iterable[Batch]], Iterator[Ingested]]:
-    """What a task does: read ahead, validate, write one file of `raw_images`.
+    """Return the task function: read ahead, validate, and write one file of `raw_images`.
 
     Args:
-        root: the input.
-        folder: where the table's files go.
-        limits: what is too large.
-        done: counts files.
-        labels: corrections of what the folders say.
+        root: the input folder.
+        folder: the folder of the table's data files.
+        limits: size limits of files and pictures.
+        done: counts the files that were processed.
+        labels: corrections of the labels derived from folders.
     """
     corrected = labels or Labels()
 
@@ -78,7 +78,7 @@ def ingester(
     return ingest
 
 
-def _ingest(  # noqa: PLR0913, PLR0917 - of one call
+def _ingest(  # noqa: PLR0913, PLR0917 - internal, called once
     batch: Batch,
     root: Location,
     folder: Location,
@@ -90,7 +90,7 @@ def _ingest(  # noqa: PLR0913, PLR0917 - of one call
     splits, labels = Counter[str](), Counter[str]()
     digest = 0
 
-    def accepted() -> Iterator[dict[str, Any]]:
+    def accepted_rows() -> Iterator[dict[str, Any]]:
         nonlocal digest
         for row in _rows(batch, root, limits):
             if done is not None:
@@ -101,11 +101,11 @@ def _ingest(  # noqa: PLR0913, PLR0917 - of one call
             row["label"] = corrected.label_of(row["path"])
             digest += row_digest(row["path"], row["image_id"], row["orientation"])
             splits[row["split"] or ""] += 1
-            # The log keeps the counts for good: no folder of a person's may be in it.
+            # The Delta log keeps the counts, so a person's folder name must not be among them.
             labels["" if is_photo(row["path"]) else row["label"] or ""] += 1
             yield row
 
-    batches = _record_batches(accepted())
+    batches = _record_batches(accepted_rows())
     first = next(batches, None)
     written = None
     if first is not None:
@@ -122,13 +122,13 @@ def _ingest(  # noqa: PLR0913, PLR0917 - of one call
 
 
 def row_digest(path: str, image_id: str, orientation: int) -> int:
-    """A picture's share in the table's digest. Shares are added, so their order is no matter."""
+    """A picture's summand in the table's digest, which does not depend on the order of rows."""
     text = f"{image_id} {orientation} {path}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
 
 
 def row_of_file(path: str, data: bytes, limits: Limits) -> dict[str, Any]:
-    """What is stored of one file: the picture's columns, or bytes, reason and detail."""
+    """The row for one file: the picture's columns, or the reason and detail of its rejection."""
     try:
         picture = clean_picture(data, limits)
     except PictureRejected as rejection:
@@ -147,7 +147,7 @@ def row_of_file(path: str, data: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def to_stream(table: pa.Table) -> bytes:
-    """A table as bytes that travel between driver and workers."""
+    """Serialize a table to send it between driver and workers."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -155,13 +155,13 @@ def to_stream(table: pa.Table) -> bytes:
 
 
 def from_stream(content: bytes) -> pa.Table:
-    """What `to_stream` made bytes of."""
+    """Deserialize a table written by `to_stream`."""
     with pa.ipc.open_stream(content) as reader:
         return reader.read_all()
 
 
 def _rows(batch: Batch, root: Location, limits: Limits) -> Iterator[dict[str, Any]]:
-    """A row a file, accepted or rejected, with what the file was when it was listed."""
+    """One row per file, accepted or rejected, with its listed size, time and ETag."""
     listed = from_stream(batch.files).to_pylist()
     refused = [_refuse_unread(row, limits) for row in listed]
     files = (
@@ -174,25 +174,25 @@ def _rows(batch: Batch, root: Location, limits: Limits) -> Iterator[dict[str, An
         found = unread if unread is not None else next(contents)[1]
         if isinstance(found, Unread):
             reason = {"reason": found.reason.value, "detail": found.detail}
-            judged: dict[str, Any] = {"path": row["path"]} | reason
+            outcome: dict[str, Any] = {"path": row["path"]} | reason
         else:
-            judged = row_of_file(row["path"], found, limits)
-        yield row | judged | {"bytes": row["source_bytes"]}
+            outcome = row_of_file(row["path"], found, limits)
+        yield row | outcome | {"bytes": row["source_bytes"]}
 
 
 def _refuse_unread(row: dict[str, Any], limits: Limits) -> Unread | None:
-    """Why a file is not even opened."""
+    """The reason to reject a file without opening it."""
     size = row["source_bytes"]
     if not size:
-        return Unread(Reason.EMPTY_FILE, "The file has no bytes; supply it again.")
+        return Unread(Reason.EMPTY_FILE, "The file is empty; upload it again.")
     if size > limits.max_bytes:
-        at_most = f"{size:,} bytes; at most {limits.max_bytes:,} are read"
-        return Unread(Reason.TOO_MANY_BYTES, at_most)
+        detail = f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}."
+        return Unread(Reason.TOO_MANY_BYTES, detail)
     return None
 
 
 def _record_batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    """Batches of at most a row group, each let go once it is written."""
+    """Batches of at most one row group. Each is freed after it is written."""
     pending: list[dict[str, Any]] = []
     for row in rows:
         pending.append(row)

@@ -1,6 +1,6 @@
-"""The byte structure of JPEG files: their header, and removal of all that decoding does not need.
+"""Parses JPEG files: reads the header and removes all bytes that decoding does not need.
 
-No pixel is decoded here. What tables hold is read in `jpeg_tables`.
+No pixel is decoded here. Tables are parsed in `jpeg_tables`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JPEG_END = b"\xff\xd9"
 
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 APP0, APP1, APP14, COMMENT = 0xE0, 0xE1, 0xEE, 0xFE
-# C4, C8 and CC sit inside the frame range but are Huffman tables, reserved, arithmetic coding.
+# C4, C8 and CC are in the frame range but mean Huffman tables, reserved, and arithmetic coding.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 NUMBER_OF_LINES = 0xDC  # no decoder of this project reads it
 APPLICATION_OR_COMMENT = frozenset({*range(0xE0, 0xF0), COMMENT})
@@ -42,12 +42,12 @@ AFTER_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 IN_SCAN = re.compile(rb"\xff([^\x00])")
 
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
-# What decoders need of these segments is that they are there, and the last byte of Adobe's.
+# Decoders only need these segments to be present, and the last byte of the Adobe segment.
 JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
-# Progressive files have about ten. Each costs the decoder a pass over all pixels yet may be a few
-# bytes long, so a small file with very many of them would keep it busy for hours.
+# Progressive files have about ten. Each scan is a decoder pass over all pixels but can be a few
+# bytes long, so a small file with very many scans would take hours to decode.
 MAX_SCANS = 500
 BYTES_PER_COEFFICIENT = 2  # in libjpeg
 
@@ -62,7 +62,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Structure:
-    """The segments of a file as far as they could be followed, and what is wrong then."""
+    """The segments of a file up to the first error, and that error."""
 
     segments: tuple[Segment, ...]
     error: MalformedContainer | None = None
@@ -71,11 +71,11 @@ class Structure:
 def strip_jpeg(data: bytes, structure: Structure | None = None) -> bytes:
     """Return the primary JPEG picture without metadata, its coded pixels untouched.
 
-    Kept are frame, scans, and the tables that a scan refers to; of the segments of applications
-    only that they are there, where they decide how colours are understood.
+    Keeps the frame, the scans, and the tables that scans refer to. Application segments that affect
+    the interpretation of colors are replaced by minimal ones.
 
-    A missing end-of-image marker is left missing: whether enough was read is the decoder's call.
-    Raises MalformedContainer (TruncatedContainer when the bytes end before the picture data).
+    A missing end-of-image marker is not added: the decoder decides whether the data are complete.
+    Raises MalformedContainer (TruncatedContainer if the bytes end before the picture data).
     """
     structure = structure or find_segments(data)
     if structure.error:
@@ -107,17 +107,16 @@ def strip_jpeg(data: bytes, structure: Structure | None = None) -> bytes:
 
 
 def _without_fill(data: bytes, end: int) -> int:
-    """Where a scan ends without the fill bytes before the next marker."""
+    """The end of a scan without the fill bytes before the next marker."""
     while data[end - 1] == 0xFF:
         end -= 1
     return end
 
 
 def has_only_pixels(content: bytes, structure: Structure | None = None) -> bool:
-    """Tell whether nothing but the picture can be in a stripped JPEG's scans and Huffman tables.
+    """Whether the scans and Huffman tables of a stripped JPEG contain nothing but the picture.
 
-    What cannot be known without decoding is left to the decoder's warnings: data behind the last
-    pixel of a scan.
+    Data after the last pixel of a scan can only be found by decoding: the decoder warns about it.
     """
     interval = 0
     for marker, start, end in (structure or find_segments(content)).segments:
@@ -132,7 +131,7 @@ def has_only_pixels(content: bytes, structure: Structure | None = None) -> bool:
 
 
 def _has_plain_scan(scan: bytes, interval: int) -> bool:
-    """Tell whether the only markers in a scan are those that its restart interval announces."""
+    """Whether the only markers in a scan are the restart markers of its interval."""
     coded = scan[2 + int.from_bytes(scan[2:4], "big") :]
     codes = [found[0] for found in IN_SCAN.findall(coded)]
     expected = [0xD0 + number % 8 for number in range(len(codes))] if interval else []
@@ -140,9 +139,9 @@ def _has_plain_scan(scan: bytes, interval: int) -> bool:
 
 
 def read_jpeg_header(data: bytes, structure: Structure | None = None) -> Header:
-    """Read the frame header, count the scans; damage after the frame header is not reported.
+    """Read the frame header and count the scans. Ignores damage after the frame header.
 
-    Raises MalformedContainer when no frame header can be reached.
+    Raises MalformedContainer if there is no readable frame header.
     """
     frame, exif, xmp = b"", b"", b""
     scan_count = 0
@@ -172,7 +171,7 @@ def read_jpeg_header(data: bytes, structure: Structure | None = None) -> Header:
 
 
 def find_segments(data: bytes) -> Structure:
-    """Find the segments, up to the first that cannot be one."""
+    """Find the segments up to the first invalid one."""
     found: list[Segment] = []
     try:
         found.extend(_segments(data))
@@ -182,7 +181,7 @@ def find_segments(data: bytes) -> Structure:
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments after the start of the image, up to its end or that of the bytes."""
+    """Yield the segments after the start-of-image marker, up to the end of the image or file."""
     if not data.startswith(JPEG_SIGNATURE):
         raise MalformedContainer("the file does not begin with a JPEG marker")
     position, part_count, scan_count = 2, 0, 0
@@ -223,7 +222,7 @@ def _segment_end(data: bytes, marker: int, position: int) -> int:
 def _used_tables(
     data: bytes, segments: Sequence[Segment], tables: dict[int, Sequence[Table]]
 ) -> set[Table]:
-    """Which tables a scan refers to before another one takes their place."""
+    """The tables that a scan refers to before they are redefined."""
     uses = Uses()
     for number, (marker, start, end) in enumerate(segments):
         if marker in TABLES:
@@ -237,13 +236,13 @@ def _used_tables(
 
 
 def _joined(tables: Sequence[Table], used: set[Table]) -> list[Table]:
-    """The used ones of a segment's tables, in one segment as they were."""
+    """The used tables of a segment, joined in one segment as in the file."""
     kept = [table for table in tables if table in used]
     return [Table.join(kept)] if kept else []
 
 
 def _colour_segments(data: bytes, segments: Sequence[Segment]) -> dict[int, bytes]:
-    """The number of the JFIF segment, and of the Adobe segment that counts, with what is kept."""
+    """Index -> minimal replacement of the JFIF segment and of the effective Adobe segment."""
     found: dict[bytes, tuple[int, bytes]] = {}
     for number, (marker, start, end) in enumerate(segments):
         if marker == START_OF_SCAN:
@@ -251,7 +250,7 @@ def _colour_segments(data: bytes, segments: Sequence[Segment]) -> dict[int, byte
         payload = data[start + 4 : end]
         if marker == APP0 and payload.startswith(b"JFIF\x00") and len(payload) >= 14:
             found.setdefault(JFIF, (number, JFIF))
-        # It says whether colours are YCbCr, RGB, CMYK or YCCK; the last one counts.
+        # It states whether colors are YCbCr, RGB, CMYK or YCCK; the last one applies.
         if marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
             found[ADOBE] = (number, ADOBE + payload[11:12])
     return dict(found.values())
@@ -265,8 +264,8 @@ def _frame_size(segment: bytes) -> tuple[int, int]:
 
 
 def _coefficients(frame: bytes, pixels: int) -> int:
-    """How many numbers the components have together, those of subsampled ones being fewer."""
-    factors = frame[11::3]  # of each component: a nibble across, a nibble down
+    """Total number of coefficients of all components, accounting for subsampling."""
+    factors = frame[11::3]  # sampling factors of each component: horizontal and vertical nibble
     areas = [(factor >> 4) * (factor & 15) for factor in factors]
     largest = max((factor >> 4 for factor in factors), default=0) * max(
         (factor & 15 for factor in factors), default=0

@@ -1,4 +1,4 @@
-"""The tables of a JPEG file, and which of them its scans use. Nothing is decoded here."""
+"""Parses the tables of a JPEG file and finds those its scans use. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 DC, AC = 0, 1
 _LONGEST_KNOWN = 1024
 
-# The Huffman tables of ITU-T T.81, annex K.3, which most encoders use as they are: of these every
-# symbol is there, used or not. Class, counts of codes of 1 to 16 bits, symbols.
+# The Huffman tables of ITU-T T.81, annex K.3, which most encoders use unchanged. They contain every
+# symbol, used or not. Class, counts of codes of 1 to 16 bits, symbols.
 _LUMINANCE_AC = bytes.fromhex(
     "01020300041105122131410613516107227114328191a1082342b1c11552d1f02433627282090a161718191a"
     "25262728292a3435363738393a434445464748494a535455565758595a636465666768696a73747576777879"
@@ -45,7 +45,7 @@ class Table:
 
     marker: int
     key: tuple[int, int]
-    """Its class and its number: 0, 0 where there is but one."""
+    """Table class and number; (0, 0) for kinds that have only one table."""
     payload: bytes
 
     @cached_property
@@ -55,7 +55,7 @@ class Table:
 
     @staticmethod
     def join(tables: Sequence[Table]) -> Table:
-        """Several tables of a kind as one payload."""
+        """Several tables of the same kind as one payload."""
         if len(tables) == 1:
             return tables[0]
         payload = b"".join(table.payload for table in tables)
@@ -64,21 +64,21 @@ class Table:
 
 @dataclass
 class Uses:
-    """Follows the tables through a file, as a decoder does, and notes those that it looks into."""
+    """Tracks table definitions through a file, as a decoder does, and records those used."""
 
     used: set[Table] = field(default_factory=set)
     _current: dict[tuple[int, int, int], Table] = field(default_factory=dict)
     _frame: int | None = None
     _quantisation: dict[int, int] = field(default_factory=dict)
-    """For each component of which no scan has come yet: the number of its table."""
+    """Component -> table number, for components without a scan so far."""
     _components: frozenset[int] = frozenset()
 
     def define(self, tables: Sequence[Table]) -> None:
-        """Tables that count from here on."""
+        """Register tables that apply to the following scans."""
         self._current.update({(table.marker, *table.key): table for table in tables})
 
     def begin_frame(self, marker: int, payload: bytes) -> None:
-        """The frame header: which components there are, and their quantisation."""
+        """Read the components and their quantization tables from the frame header."""
         if self._frame is not None:
             raise MalformedContainer("the JPEG has two frame headers")
         if len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
@@ -88,7 +88,7 @@ class Uses:
         self._components = frozenset(self._quantisation)
 
     def begin_scan(self, payload: bytes) -> None:
-        """A scan header: the tables that its components refer to."""
+        """Read a scan header and mark the tables that its components refer to."""
         if self._frame is None:
             raise MalformedContainer("the JPEG has a scan before its frame header")
         if len(payload) < 4 or len(payload) != 4 + 2 * payload[0]:
@@ -99,7 +99,9 @@ class Uses:
         self._use(RESTART_INTERVAL, 0, 0)
         for component, numbers in _pairs(payload):
             if component not in self._components:
-                raise MalformedContainer("a scan of the JPEG is of a component that it has not")
+                raise MalformedContainer(
+                    "a JPEG scan refers to a component that is not in the frame header"
+                )
             if component in self._quantisation:  # latched with the component's first scan
                 self._use(QUANTISATION, 0, self._quantisation.pop(component))
             if not is_progressive or (first == 0 and not bits >> 4):
@@ -118,8 +120,8 @@ def _pairs(payload: bytes) -> list[tuple[int, int]]:
 
 
 def parse_tables(marker: int, payload: bytes) -> Sequence[Table]:
-    """The tables of a segment; raises MalformedContainer where its length does not fit them."""
-    # Most pictures have the same ones. Hostile segments are long, and are not kept.
+    """The tables of a segment; raises MalformedContainer if its length is wrong."""
+    # Most pictures share the same tables. Long segments, which may be hostile, are not cached.
     return (_parse_known if len(payload) <= _LONGEST_KNOWN else _parse)(marker, payload)
 
 
@@ -142,10 +144,12 @@ def _parse(marker: int, payload: bytes) -> Sequence[Table]:
     while start < len(payload):
         end = parse(payload, start)
         if end > len(payload):
-            raise MalformedContainer(f"a table of the JPEG's segment FF {marker:02X} is too short")
+            raise MalformedContainer(f"a table of the JPEG segment FF {marker:02X} is too short")
         table_class, number = divmod(payload[start], 16)
         if table_class > 1 or number > 3:
-            raise MalformedContainer(f"the JPEG's segment FF {marker:02X} has no such table")
+            raise MalformedContainer(
+                f"the JPEG segment FF {marker:02X} has an invalid table number"
+            )
         key = (0, number) if marker == QUANTISATION else (table_class, number)
         table = payload[start:end]
         tables.append(Table(marker, key, _short(table) if marker == QUANTISATION else table))
@@ -166,7 +170,7 @@ def _quantisation_end(payload: bytes, start: int) -> int:
 
 
 def _short(table: bytes) -> bytes:
-    """A quantisation table of 16 bits a number in 8 where that is enough."""
+    """A 16-bit quantization table in 8 bits if its values fit."""
     if table[0] >> 4 == 1 and not any(table[1::2]):
         return bytes((table[0] & 15,)) + table[2::2]
     return table
@@ -174,10 +178,10 @@ def _short(table: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def has_plain_symbols(table: Table) -> bool:
-    """Tell whether a Huffman table can be a standard one, or one that was made for the picture.
+    """Whether a Huffman table is a standard one or looks optimized for the picture.
 
-    Encoders that make one list each symbol that occurs once, in ascending order among codes of the
-    same length. Any other table may have symbols that only look like some.
+    Encoders that optimize tables list each symbol once, in ascending order among codes of the same
+    length. The symbol order of any other table could carry hidden data.
     """
     counts, symbols = table.payload[1:17], table.payload[17:]
     if (table.key[0], counts + symbols) in _STANDARD:

@@ -1,4 +1,4 @@
-"""Corrected labels: `labels.csv` under the input, which says of single pictures what they show."""
+"""Label corrections from `labels.csv` in the input folder."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from spark_src.images.litter import LABELS
 from spark_src.io.locations import Location
 
 FILE = LABELS
-"""Directly under the input: columns `path` (relative to it) and `label`; others are left alone."""
+"""File at the top of the input, with columns `path` (relative to it) and `label`. """
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is said of single pictures; of all others their folders say it."""
+    """Corrected labels by path. Other pictures get their label from their folder."""
 
     by_path: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> int:
-        """0 where nothing is said. It is part of the digest of `raw_images`."""
+        """Part of the digest of `raw_images`; 0 without corrections."""
         if not self.by_path:
             return 0
         text = repr(sorted(self.by_path.items()))
@@ -38,17 +38,17 @@ class Labels:
         return self.by_path.get(path) or split_and_label(path)[1]
 
     def differ_from(self, known: pa.Table) -> pa.Array:
-        """Which rows (columns path and label) have another label by now."""
+        """Whether the label of each row (columns path and label) has changed."""
         pairs = zip(known["path"].to_pylist(), known["label"].to_pylist(), strict=True)
         return pa.array([self.label_of(path) != label for path, label in pairs], pa.bool_())
 
 
 def read_labels(root: Location) -> Labels:
-    """Read the file; no labels where there is none.
+    """Read the corrections; empty if the file does not exist.
 
     Raises:
-        InputError: it is no CSV file with the columns `path` and `label`, or a path is in it twice
-            with different labels.
+        InputError: the file is not a CSV file with the columns `path` and `label`, or a path has
+            two different labels.
     """
     file = root / FILE
     try:
@@ -59,21 +59,21 @@ def read_labels(root: Location) -> Labels:
         raise _unusable(file, str(error)) from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if not {"path", "label"} <= set(rows.fieldnames or ()):
-        raise _unusable(file, "its first line does not name the columns path and label")
+        raise _unusable(file, "the header does not have the columns path and label")
     found: dict[str, str] = {}
     for row in rows:
         path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
         if not path or not label:
             raise _unusable(file, f"line {rows.line_num} has no path or no label")
         if found.setdefault(path, label) != label:
-            raise _unusable(file, f"line {rows.line_num} gives a path a second label")
-    # What the folder says anyway is no correction: a list that was looked through and left as it
-    # is changes nothing.
+            raise _unusable(file, f"line {rows.line_num} has a second label for the same path")
+    # Rows equal to the label from the folder are not corrections, so an exported list without edits
+    # changes nothing.
     return Labels({p: label for p, label in found.items() if split_and_label(p)[1] != label})
 
 
 def _unusable(file: Location, reason: str) -> InputError:
     return InputError(
-        f"{file} cannot be used: {reason}. It has to be a CSV file in UTF-8 with the columns path "
-        "and label; correct it, or delete it."
+        f"{file} cannot be used: {reason}. It must be a CSV file in UTF-8 with the columns path "
+        "and label. Correct it or delete it."
     )

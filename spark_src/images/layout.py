@@ -1,6 +1,6 @@
-"""What the folders of a picture's path say: its split, its label, whose it is.
+"""Derives split, label and person from the folders of a picture's path.
 
-The one home of these rules: what is a person's photo is decided here for labels, checks, previews.
+Labels, checks and previews all use these rules to recognize a person's photos.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PHOTOS = "photos"
-"""The folder of the input in which users' photos lie, a folder a person."""
+"""The input folder for users' photos, with one subfolder per person."""
 
 SPLITS = {
     "train": "Training",
@@ -21,20 +21,19 @@ SPLITS = {
     "validation": "Validation",
     "test": "Test",
 }
-"""Names of folders, in lower case, that are splits at the top of the input, and the split's name.
-Any other folder is a label."""
+"""Top-level folder name in lower case -> split. Any other folder name is a label."""
 
-# In any case and with spaces around: what is meant to be a person's photo must not show the
-# person's folder as a label because of how `photos` was typed.
+# Any letter case and surrounding spaces are accepted, so that a variant spelling of `photos` does
+# not turn a person's folder name into a label.
 _PHOTOS_FOLDER = rf"(?i)(?:^|/)[ \t]*{PHOTOS}[ \t]*/"
 _IN_PHOTOS = re.compile(_PHOTOS_FOLDER)
 
 
 def split_and_label(path: str) -> tuple[str | None, str | None]:
-    """Split and label of a picture by its path relative to the input.
+    """Split and label of a picture, from its path relative to the input.
 
-    The split is by the first folder, whatever its case; the label is the last folder. Of a person's
-    photo the label is the folder below the person's, never the person.
+    The first folder, in any case, gives the split; the last folder is the label. For a person's
+    photo, the label is the folder below the person's folder, never the person.
 
     >>> split_and_label("Training/Apple/1.jpg"), split_and_label("train/Apple/1.jpg")
     (('Training', 'Apple'), ('Training', 'Apple'))
@@ -55,7 +54,7 @@ def split_and_label(path: str) -> tuple[str | None, str | None]:
 
 
 def split_of(folder: str) -> str | None:
-    """The split that a folder at the top of the input is; None where it is none.
+    """The split that a top-level folder stands for, or None.
 
     >>> split_of("TRAIN"), split_of("valid"), split_of("Apple")
     ('Training', 'Validation', None)
@@ -64,7 +63,7 @@ def split_of(folder: str) -> str | None:
 
 
 def is_photo(path: str) -> bool:
-    """Whether a picture is a person's: one of its folders is `photos`, in any case.
+    """Whether a picture is a person's photo: one of its folders is `photos`, in any case.
 
     >>> is_photo("photos/4711/1.jpg"), is_photo("archive/Photos/4711/1.jpg")
     (True, True)
@@ -75,12 +74,12 @@ def is_photo(path: str) -> bool:
 
 
 def are_photos(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """For each path whether the picture is a person's, as `is_photo` says."""
+    """`is_photo` for each path."""
     return pc.match_substring_regex(paths, _PHOTOS_FOLDER)
 
 
 def person_of(path: str) -> str | None:
-    """The person's folder, of a person's photo.
+    """The person's folder name if the picture is a person's photo, otherwise None.
 
     >>> person_of("photos/4711/Apple/1.jpg"), person_of("Apple/1.jpg")
     ('4711', None)
@@ -92,10 +91,10 @@ def person_of(path: str) -> str | None:
 
 
 def may_be_personal(path: str, split: str | None) -> bool:
-    """Whether a picture may be a person's: any that is not plainly of the data set.
+    """Whether a picture may be a person's photo: any picture not clearly from the data set.
 
-    Wider than `is_photo`, for what is shown outside the storage: photos may lie in the wrong
-    folder, or in one that is spelled otherwise.
+    Stricter than `is_photo`, for output outside the storage: photos may be in the wrong folder or
+    in one with a different name.
 
     >>> may_be_personal("Training/Apple/1.jpg", "Training"), may_be_personal("Apple/1.jpg", None)
     (False, True)
@@ -106,7 +105,7 @@ def may_be_personal(path: str, split: str | None) -> bool:
 
 
 def shown(path: str) -> str:
-    """How messages, which are kept, name a picture: a person's by nothing that says whose it is.
+    """A picture's name for messages, which are stored: never identifies a person.
 
     >>> shown("Training/Apple/1.jpg"), shown("photos/4711/Apple/1.jpg")
     ('Training/Apple/1.jpg', "a person's photo")
@@ -115,6 +114,6 @@ def shown(path: str) -> str:
 
 
 def _photos_index(path: str) -> int:
-    """Which of a photo's folders is `photos`: the first one."""
+    """Index of the first folder named `photos`, or -1."""
     found = _IN_PHOTOS.search(path)
     return path.count("/", 0, found.end()) - 1 if found else -1

@@ -1,6 +1,6 @@
-"""What lies under the input: one listing, as Arrow columns. No file is opened here.
+"""Lists the input folder as Arrow columns. No file is opened here.
 
-Nothing is followed that leads out of the input, and no name is lost, whatever bytes it has.
+Symbolic links are not followed. File names are preserved, even if they are not valid UTF-8.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FILES = pa.schema(
         ("source_etag", pa.string()),
     ]
 )
-"""A row a file. `path` is relative to the input, see `text_of`; `raw_path` is the name itself where
-it differs from it, else null. ETags are S3's; null on disk."""
+"""One row per file. `path` is relative to the input and escaped by `text_of`. `raw_path` is the
+original name if it differs from `path`, otherwise null. ETags are those of S3, and null on disk."""
 
 REFUSED = pa.schema(
     [
@@ -45,43 +45,43 @@ REFUSED = pa.schema(
         ("source_etag", pa.string()),
     ]
 )
-"""What is there but is no file that can be read: columns of `rejected_images`."""
+"""Entries that cannot be read as files: columns of `rejected_images`."""
 
-_LIKE_A_BYTE = re.compile(rb"\\(?=x[0-9a-f]{2})")
-_WRITTEN = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
+_LOOKS_ESCAPED = re.compile(rb"\\(?=x[0-9a-f]{2})")
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
 
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Of the years 1 to 9999, which Python and databases know: file systems may have any number."""
+"""The years 1 to 9999, as Python and databases support. File systems may report any timestamp."""
 
 _ROWS_AT_ONCE = 50_000
-"""Names are Python objects only until there are so many."""
+"""Rows kept as Python objects before they are converted to an Arrow batch."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything under the input: files + refused + ignored."""
+    """All entries under the input: files, refused entries and ignored files."""
 
     root: Location
     files: pa.Table
     """Columns of `FILES`, sorted by path."""
     refused: pa.Table
-    """Columns of `REFUSED`: links, devices, folders that cannot be opened."""
+    """Columns of `REFUSED`: links, devices, and folders that cannot be opened."""
     ignored: dict[str, int] = field(default_factory=dict)
-    """Litter and sidecars: kind -> how many."""
+    """Litter and sidecar files: kind -> number of files."""
 
     @property
     def n_pictures(self) -> int:
-        """How many files may be pictures: the base of the share that may be rejected."""
+        """Number of files that may be pictures. The rejected share is relative to it."""
         return int(self.files.num_rows + self.refused.num_rows)
 
     @property
     def n_listed(self) -> int:
-        """How many there are in all."""
+        """Number of all entries, including ignored files."""
         return self.n_pictures + sum(self.ignored.values())
 
     @property
     def bytes(self) -> int:
-        """How much the files hold together."""
+        """Total size of the files, in bytes."""
         return int(pc.sum(self.files["source_bytes"]).as_py() or 0)
 
     def __str__(self) -> str:
@@ -93,24 +93,24 @@ class Listing:
 
 
 def list_files(root: Location) -> Listing:
-    """List everything under the input once.
+    """List all files under the input.
 
     Raises:
-        InputError: the input is missing, is a file, or holds no file.
-        AwsError: S3 refused.
+        InputError: the input does not exist, is a file, or contains no files.
+        AwsError: the request to S3 failed.
     """
     listing = _list_s3(root) if root.scheme == "s3" else _list_local(root)
     if not listing.n_pictures:
-        raise _nothing_there(root)
+        raise _empty_input_error(root)
     return listing
 
 
 def require_some_file(root: Location) -> None:
-    """See that the input is there and not empty, by the first file that is found.
+    """Check that the input exists and contains at least one file.
 
     Raises:
-        InputError: the input is missing, is a file, or holds no file.
-        AwsError: S3 refused.
+        InputError: the input does not exist, is a file, or contains no files.
+        AwsError: the request to S3 failed.
     """
     if root.scheme == "s3":
         bucket, prefix = _bucket_and_prefix(root)
@@ -120,13 +120,13 @@ def require_some_file(root: Location) -> None:
     else:
         entry, error = next(_entries(bytes_of(root.path)), (None, None))
         if error is not None and entry == bytes_of(root.path):
-            raise _unreadable_root(root, error)
+            raise _unreadable_input_error(root, error)
         found = entry is not None
     if not found:
-        raise _nothing_there(root)
+        raise _empty_input_error(root)
 
 
-def _nothing_there(root: Location) -> InputError:
+def _empty_input_error(root: Location) -> InputError:
     if not root.exists():
         return InputError(
             f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures."
@@ -134,43 +134,43 @@ def _nothing_there(root: Location) -> InputError:
     if not root.is_folder():
         return InputError(f"The input {root} is a file. Set FRUITS_INPUT to a folder of pictures.")
     return InputError(
-        f"The input {root} holds no file. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
+        f"The input {root} contains no files. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
     )
 
 
-def _unreadable_root(root: Location, error: OSError | None) -> InputError:
+def _unreadable_input_error(root: Location, error: OSError | None) -> InputError:
     if not root.is_folder():
-        return _nothing_there(root)
-    return InputError(f"The input {root}: {_why_unreadable(error)}.")
+        return _empty_input_error(root)
+    return InputError(f"The input {root}: {_unreadable_detail(error)}.")
 
 
 def text_of(name: bytes) -> str:
-    r"""A name as text, no two names as the same: bytes that are no UTF-8 are written as `\xNN`.
+    r"""A file name as unique text: bytes that are not valid UTF-8 are escaped as `\xNN`.
 
-    So is a backslash that would be taken for the beginning of such a byte.
+    A backslash that could be mistaken for such an escape is escaped as well.
 
     >>> print(text_of(b"caf\xe9.jpg"), text_of(rb"caf\xe9.jpg"), text_of(rb"a\b.jpg"))
     caf\xe9.jpg caf\x5cxe9.jpg a\b.jpg
     """
-    return _LIKE_A_BYTE.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
+    return _LOOKS_ESCAPED.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
 
 
 def name_of(text: str) -> bytes:
-    r"""The name that `text_of` has written as this text.
+    r"""The file name that `text_of` converted to this text.
 
     >>> [name_of(text_of(name)) == name for name in (b"caf\xe9", rb"caf\xe9", rb"a\b")]
     [True, True, True]
     """
-    return _WRITTEN.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
 
 
 def bytes_of(path: str) -> bytes:
-    """The path as the system takes it: UTF-8 whatever the locale, other bytes as they were."""
+    """The path as bytes for system calls: UTF-8 in any locale, with invalid bytes restored."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def fingerprint(listing: Listing) -> str:
-    """Changes when a file comes, goes or is rewritten: sizes, times and ETags decide."""
+    """A hash of all paths, sizes, modification times and ETags."""
     digest = hashlib.sha256()
     for table in (listing.files.drop_columns(["raw_path"]), listing.refused):
         for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
@@ -179,7 +179,7 @@ def fingerprint(listing: Listing) -> str:
 
 
 class _Columns:
-    """Rows that become Arrow batches as they get many."""
+    """Collects rows and converts them to Arrow batches."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -215,8 +215,8 @@ def _list_local(root: Location) -> Listing:
         path = text_of(relative)
         if error is not None or isinstance(entry, bytes):
             if not relative:
-                raise _unreadable_root(root, error)
-            refused.add(path, 0, Reason.UNREADABLE, _why_unreadable(error), None, None)
+                raise _unreadable_input_error(root, error)
+            refused.add(path, 0, Reason.UNREADABLE, _unreadable_detail(error), None, None)
             continue
         kind = litter_kind(path)
         if kind:
@@ -225,7 +225,7 @@ def _list_local(root: Location) -> Listing:
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError as problem:
-            refused.add(path, 0, *_why_unknown(problem), None, None)
+            refused.add(path, 0, *_stat_failure(problem), None, None)
             continue
         modified = min(max(found.st_mtime_ns // 1000, _FIRST_MICROSECOND), _LAST_MICROSECOND)
         reason = _refusal(found.st_mode)
@@ -240,7 +240,7 @@ def _list_local(root: Location) -> Listing:
 def _entries(
     root: bytes,
 ) -> Iterator[tuple[os.DirEntry[bytes] | bytes, OSError | None]]:
-    """Everything below a folder that is no folder, and folders that cannot be opened."""
+    """All non-folders below a folder, and folders that cannot be opened with their error."""
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -258,7 +258,7 @@ def _entries(
 
 
 def _refusal(mode: int) -> tuple[str, str] | None:
-    """Why something that is no folder is not read either."""
+    """Reason and detail if an entry is not a regular file."""
     if stat.S_ISREG(mode):
         return None
     if stat.S_ISLNK(mode):
@@ -266,17 +266,17 @@ def _refusal(mode: int) -> tuple[str, str] | None:
     return Reason.NOT_A_FILE, "a pipe, socket or device: remove it"
 
 
-def _why_unreadable(error: OSError | None) -> str:
-    said = error.strerror if error else None
-    return f"the folder cannot be opened ({said}): give it the right to be read and searched"
+def _unreadable_detail(error: OSError | None) -> str:
+    cause = error.strerror if error else None
+    return f"the folder cannot be opened ({cause}): grant read and execute permission on it"
 
 
-def _why_unknown(error: OSError) -> tuple[str, str]:
-    """Why nothing is known of a file but its name."""
+def _stat_failure(error: OSError) -> tuple[str, str]:
+    """Reason and detail if `stat` failed."""
     if isinstance(error, FileNotFoundError):
-        return Reason.VANISHED, "it was there, and gone when it was looked at"
+        return Reason.VANISHED, "the file was deleted while the input was listed"
     return Reason.UNREADABLE, (
-        f"it cannot be looked at ({error.strerror}): give its folder the right to be searched"
+        f"its status cannot be read ({error.strerror}): grant execute permission on its folder"
     )
 
 
@@ -289,7 +289,7 @@ def _list_s3(root: Location) -> Listing:
             for item in page.get("Contents", []):
                 path = item["Key"][len(prefix) :]
                 if not path or path.endswith("/"):
-                    continue  # what consoles put where they show a folder
+                    continue  # a placeholder object that S3 consoles create for a folder
                 kind = litter_kind(path)
                 if kind:
                     ignored[kind] += 1

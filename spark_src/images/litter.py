@@ -1,4 +1,4 @@
-"""Files that systems, cameras and exports leave beside pictures: ignored, and counted by kind."""
+"""Recognizes files that systems, cameras and exports leave beside pictures. They are ignored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SYSTEM_FILES = {
     ".picasa.ini": "picasa.ini",
     "_success": "_SUCCESS",
 }
-"""By name in lower case: files that macOS, Windows, KDE, Android, Picasa and Hadoop write."""
+"""Lower-case file names written by macOS, Windows, KDE, Android, Picasa and Hadoop."""
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -34,22 +34,22 @@ SYSTEM_FOLDERS = frozenset(
         ".git",
     }
 )
-"""By name in lower case: folders of macOS, Windows, Synology, Android, Linux and Git."""
+"""Lower-case folder names of macOS, Windows, Synology, Android, Linux and Git."""
 
 LABELS = "labels.csv"
-"""Directly under the input: corrected labels, no picture; `images.labels` reads it."""
+"""File of corrected labels at the top of the input; read by `images.labels`."""
 
 SIDECARS = frozenset({".xmp", ".aae", ".thm", ".lrv", ".pp3", ".dop"})
-"""By ending: what cameras and editors keep beside a picture of the same name."""
+"""Extensions of files that cameras and editors store beside a picture of the same name."""
 
-# Google's exports put `photo.jpg.json` or `photo.jpg.supplemental-metadata.json` (cut to 46
+# Google exports put `photo.jpg.json` or `photo.jpg.supplemental-metadata.json` (cut to 46
 # characters) beside `photo.jpg`.
 _EXPORT = re.compile(r"\.(jpe?g|png|heic|heif|webp|gif|tiff?|mp4|mov)(\.[a-z-]*)?(\(\d+\))?\.json$")
 _CHECKSUM = re.compile(r"^\..+\.crc$")
 
 
 def litter_kind(path: str) -> str | None:
-    """The kind of litter that a file is, as it is counted; None where it may be a picture.
+    """The kind of litter of a file, or None if it may be a picture.
 
     >>> litter_kind("Training/Apple/.DS_Store")
     '.DS_Store'

@@ -1,6 +1,6 @@
-"""Which files have to be read, which rows go, and which files are rewritten. Reads no picture.
+"""Plans an ingest: files to read, rows to remove, and data files to rewrite. Reads no picture.
 
-Unchanged files cost their line in the listing. No Python object an image on the driver.
+Unchanged files are only listed. The driver works on Arrow columns, not on one object per picture.
 """
 
 from __future__ import annotations
@@ -30,55 +30,55 @@ from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
 RULES = "2"
-"""Version of the rules by which files are accepted. Another one reads every file again."""
+"""Version of the rules by which files are accepted. A change reads every file again."""
 
 MIN_ROWS, MAX_ROWS, FILES_PER_RUN = 128, 1024, 32
-"""Pictures of a file: a few seconds of featurizing, and enough files to share out evenly."""
+"""Pictures per data file: seconds of feature extraction, and enough files to balance tasks."""
 
 MAX_BYTES = 32 * 2**20
-"""Of the pictures of a file; a worker holds it in memory."""
+"""Maximum bytes of pictures per data file. A worker holds a whole file in memory."""
 
 MAX_SMALL_FILES = 48
-"""More small files than these, as many small refreshes leave, are merged with the next change."""
+"""If there are more small files than this, the next change merges them."""
 
 _SOURCE = ["path", "source_bytes", "source_modified", "source_etag"]
 
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What has to be read and what goes."""
+    """The files to read and the rows to remove."""
 
     listing: Listing
     limits: Limits
     to_read: pa.Table
     """Columns of `FILES`."""
     kept_rejected: pa.Table
-    """Columns of `rejected_images`: of files that need not be read again."""
+    """Columns of `rejected_images`, for files that need not be read again."""
     rewrites: tuple[Rewrite, ...] = ()
     removed: tuple[DataFile, ...] = ()
-    """Files of `raw_images` that hold rows which go, or are merged."""
+    """Files of `raw_images` that contain stale rows or are merged."""
     n_stale: int = 0
-    """Rows that go: of files that are gone or changed."""
+    """Rows of files that were deleted or have changed."""
     removed_digest: int = 0
     removed_splits: Counter[str] = field(default_factory=Counter)
     removed_labels: Counter[str] = field(default_factory=Counter)
     starts_over: bool = True
-    """Whether nothing of the table that is there is kept."""
+    """Whether the whole table is replaced."""
     labels: Labels = field(default_factory=Labels)
-    """Corrections of what the folders say."""
+    """Corrections of the labels derived from folders."""
 
     @property
     def fingerprint(self) -> str:
-        """Of what decides whether a file is accepted."""
+        """Identifies the rules by which files are accepted."""
         return fingerprint_of(self.limits)
 
     def __str__(self) -> str:
-        text = f"{self.listing}: {self.to_read.num_rows:,} to read, {self.n_stale:,} rows go"
-        return text + (f", {len(self.rewrites):,} files rewritten" if self.rewrites else "")
+        text = f"{self.listing}: {self.to_read.num_rows:,} to read, {self.n_stale:,} rows to remove"
+        return text + (f", {len(self.rewrites):,} files to rewrite" if self.rewrites else "")
 
 
 def fingerprint_of(limits: Limits) -> str:
-    """Names the rules by which files are accepted."""
+    """A hash of the rules by which files are accepted."""
     text = f"{RULES} {limits.max_bytes} {limits.max_pixels} {limits.max_side}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -90,14 +90,14 @@ def plan_ingest(
     rejected: Snapshot | None,
     labels: Labels | None = None,
 ) -> IngestPlan:
-    """Compare the input with what the tables know of it: path, size, modification time or ETag.
+    """Compare the input with the tables by path, size, modification time and ETag.
 
     Args:
-        listing: of the input.
-        limits: what is too large; other limits than last time read every file again.
+        listing: the files of the input.
+        limits: size limits; changed limits read every file again.
         raw: the current version of `raw_images`.
-        rejected: that of `rejected_images`.
-        labels: corrections; pictures whose label they change are read again.
+        rejected: the current version of `rejected_images`.
+        labels: label corrections; pictures whose label changes are read again.
     """
     labels = labels or Labels()
     known_rejected = _known_rejected(listing, limits, rejected)
@@ -138,14 +138,14 @@ def plan_ingest(
 
 
 def _outdated(raw: Snapshot, known: pa.Table, labels: Labels) -> pa.Table:
-    """Those of the known rows whose label the corrections change; none where they are the same."""
+    """The known rows whose label the corrections change; none if the corrections are unchanged."""
     if labels.digest == int(raw.typed(RawImagesStatistics).labels_digest) or not raw.files:
         return known.slice(0, 0)
     return known.filter(labels.differ_from(read_columns(raw.locations, ["path", "label"])))
 
 
 def batches_of(files: pa.Table) -> Iterator[Batch]:
-    """What each task reads: neighbours by path, so that the same input gives the same files."""
+    """The files for each task, in path order, so that the same input gives the same data files."""
     sizes = files["source_bytes"].to_numpy()
     rows = min(MAX_ROWS, max(MIN_ROWS, math.ceil(len(sizes) / FILES_PER_RUN)))
     ends, start = np.cumsum(sizes), 0
@@ -160,7 +160,7 @@ def batches_of(files: pa.Table) -> Iterator[Batch]:
 
 
 def same_source(snapshot: Snapshot, listing: Listing, limits: Limits) -> bool:
-    """Whether a version was made of this input, by these rules."""
+    """Whether a version was computed from this input, by these rules."""
     known = snapshot.statistics
     if not isinstance(known, RawImagesStatistics | RejectedImagesStatistics):
         return False
@@ -168,13 +168,13 @@ def same_source(snapshot: Snapshot, listing: Listing, limits: Limits) -> bool:
 
 
 def count_values(column: pa.ChunkedArray) -> Counts:
-    """How often each value is there; null counts as the empty text."""
+    """Number of rows per value; null counts as the empty string."""
     counted = pc.value_counts(pc.fill_null(column, ""))
     return {item["values"]: item["counts"] for item in counted.to_pylist()}
 
 
 def _known_rejected(listing: Listing, limits: Limits, rejected: Snapshot | None) -> pa.Table:
-    """Rows of files that were rejected, have not changed, and would be rejected again."""
+    """Rows of rejected files that have not changed and would be rejected again."""
     none = REJECTED_IMAGES.empty_table()
     if rejected is None or not rejected.files or not same_source(rejected, listing, limits):
         return none
@@ -189,9 +189,9 @@ def _known_rejected(listing: Listing, limits: Limits, rejected: Snapshot | None)
 def rewrites_without(
     raw: Snapshot, stale: pa.Table, may_merge: bool
 ) -> tuple[tuple[Rewrite, ...], tuple[DataFile, ...]]:
-    """Files to rewrite without the rows that go; small ones are merged where they got many."""
+    """Files to rewrite without stale rows. Small files are merged if there are too many."""
     dropped = _rows_by_file(stale)
-    # Few large photos fill a file, too: it is not small, or it would be rewritten for ever.
+    # A file of few large photos is full, too. Counting it as small would rewrite it every time.
     small = [
         n
         for n, file in enumerate(raw.files)
@@ -209,7 +209,7 @@ def rewrites_without(
 
 
 def _groups(raw: Snapshot, files: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbours that make one file together."""
+    """Consecutive files that are merged into one."""
     group: list[int] = []
     rows = size = 0
     for number in files:
@@ -236,16 +236,16 @@ def _rows_by_file(stale: pa.Table) -> dict[int, NDArray[np.int64]]:
 
 
 def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counter[str]]:
-    """What the rows that go have in the table's digest and counts."""
+    """The digest, split counts and label counts of the stale rows."""
     digest, splits, labels = 0, Counter[str](), Counter[str]()
     columns = ["path", "image_id", "orientation", "split", "label"]
 
     def read(number: int, rows: NDArray[np.int64]) -> pa.Table:
         return read_columns([raw.locations[number]], columns).take(pa.array(rows))
 
-    theirs = _rows_by_file(stale)
+    stale_rows = _rows_by_file(stale)
     with ThreadPoolExecutor(READING_THREADS, "reader") as pool:
-        for found in pool.map(read, theirs.keys(), theirs.values()):
+        for found in pool.map(read, stale_rows.keys(), stale_rows.values()):
             keys = (found[name].to_pylist() for name in columns[:3])
             digest += sum(row_digest(*key) for key in zip(*keys, strict=True))
             splits.update(count_values(found["split"]))
@@ -261,7 +261,7 @@ def _without(rows: pa.Table, known: pa.Table) -> pa.Table:
 
 
 def _matching(rows: pa.Table, known: pa.Table, how: str) -> pa.Table:
-    """Rows whose file is, or is not, in `known` just as it is: same path, size, time, ETag."""
+    """Join rows with `known` by path, size, modification time and ETag."""
     keys = [f"key_{name}" for name in _SOURCE]
     both = [_with_keys(table) for table in (rows, known)]
     joined = both[0].join(both[1].select(keys), keys=keys, join_type=how)
@@ -269,7 +269,7 @@ def _matching(rows: pa.Table, known: pa.Table, how: str) -> pa.Table:
 
 
 def _with_keys(table: pa.Table) -> pa.Table:
-    """With the columns that are compared, without nulls: no null equals another in a join."""
+    """Add the join keys without nulls, because nulls never match in a join."""
     for name in _SOURCE:
         column = table[name]
         if pa.types.is_timestamp(column.type):

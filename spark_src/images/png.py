@@ -1,6 +1,6 @@
-"""The byte structure of PNG files: their header, and removal of all that decoding does not need.
+"""Parses PNG files: reads the header and removes all bytes that decoding does not need.
 
-No pixel is decoded here, but the compressed rows are inflated once to see that nothing follows.
+No pixel is decoded here, but the compressed rows are inflated once to check for trailing data.
 """
 
 import struct
@@ -50,19 +50,19 @@ class _Ihdr(NamedTuple):
 
 
 def strip_png(data: bytes) -> bytes:
-    """Return the PNG with only the chunks that make up its pixels, each as long as it has to be.
+    """Return the PNG with only the chunks that define its pixels, without excess bytes.
 
-    These are IHDR, IDAT and IEND, the palette where colours are numbers in it, and transparency.
-    Colour profiles and the like are dropped: no decoder of this project applies them.
+    These are IHDR, IDAT and IEND, the palette of indexed colors, and transparency. Color profiles
+    and other chunks are dropped: no decoder of this project applies them.
 
-    Raises MalformedContainer, also for a wrong checksum in a chunk that is kept, because Pillow
-    would not notice it in IDAT (TruncatedContainer when the bytes end before IEND).
+    Raises MalformedContainer, also for a wrong checksum in a kept chunk, because Pillow does not
+    check it in IDAT (TruncatedContainer if the bytes end before IEND).
     """
     kept = [PNG_SIGNATURE]
     header: _Ihdr | None = None
     palette_length = 0
     seen: set[bytes] = set()
-    view = memoryview(data)  # spares a second copy of the pixels for the checksum
+    view = memoryview(data)  # avoids a copy of the pixels for the checksum
     for kind, start, end in _chunks(data):
         length = end - start - 12
         if header is None:
@@ -86,13 +86,13 @@ def strip_png(data: bytes) -> bytes:
 def _is_kept(kind: bytes, colour: int, seen: set[bytes]) -> bool:
     if kind == b"PLTE":
         return colour == PALETTE
-    if kind == b"tRNS":  # the first counts, as in libpng
+    if kind == b"tRNS":  # the first one applies, as in libpng
         return colour in (GREY, TRUECOLOUR, PALETTE) and kind not in seen
     return kind in {b"IHDR", b"IDAT", b"IEND"}
 
 
 def _payload_length(kind: bytes, length: int, header: _Ihdr, palette_length: int) -> int | None:
-    """How much of a chunk belongs to it; None where the chunk is of no use."""
+    """Valid length of a chunk's payload; None if the chunk has to be dropped."""
     if kind == b"IEND":
         return 0
     if kind == b"PLTE":
@@ -108,10 +108,10 @@ def _payload_length(kind: bytes, length: int, header: _Ihdr, palette_length: int
 
 
 def has_only_pixels(content: bytes) -> bool:
-    """Tell whether the compressed data of a stripped PNG are its rows and nothing else.
+    """Whether the compressed data of a stripped PNG contain nothing but its rows.
 
-    What could be besides: rows that are never shown, bytes behind the compressed data, bits at a
-    row's end, and a transparent colour of more bits than the pixels have.
+    Checks for extra rows, bytes after the compressed data, unused bits at the end of a row, and a
+    transparent color with more bits than the pixels.
     """
     header = _ihdr(content)
     bits = CHANNELS.get(header.colour, 0) * header.depth
@@ -141,7 +141,7 @@ def has_only_pixels(content: bytes) -> bool:
 
 
 def blank_unused_colours(content: bytes, histogram: list[int]) -> bytes:
-    """The stripped PNG with black, opaque entries in its palette where no pixel has the colour."""
+    """Replace palette entries that no pixel uses by opaque black."""
     parts = [PNG_SIGNATURE]
     blank = {b"PLTE": (3, b"\x00\x00\x00"), b"tRNS": (1, b"\xff")}
     for kind, start, end in _chunks(content):
@@ -151,15 +151,15 @@ def blank_unused_colours(content: bytes, histogram: list[int]) -> bytes:
         width, none = blank[kind]
         entries = content[start + 8 : end - 4]
         used = [
-            entries[place : place + width] if histogram[place // width] else none
-            for place in range(0, len(entries), width)
+            entries[start : start + width] if histogram[start // width] else none
+            for start in range(0, len(entries), width)
         ]
         parts.append(make_chunk(kind, b"".join(used)))
     return b"".join(parts)
 
 
 def _row_bytes(header: _Ihdr, bits: int) -> int:
-    """Bytes of all rows, inflated, each with its filter's number."""
+    """Total bytes of the inflated rows, including the filter byte of each."""
     if not header.interlace:
         return header.height * (1 + (header.width * bits + 7) // 8)
     total = 0
@@ -172,9 +172,9 @@ def _row_bytes(header: _Ihdr, bits: int) -> int:
 
 
 def read_png_header(data: bytes) -> Header:
-    """Read size, orientation and APNG frames; damage after the IHDR chunk is not reported.
+    """Read size, orientation and APNG frame count. Ignores damage after the IHDR chunk.
 
-    Raises MalformedContainer when the IHDR chunk cannot be read.
+    Raises MalformedContainer if the IHDR chunk cannot be read.
     """
     ihdr = _ihdr(data)
     exif, frame_count, in_pixels = b"", 1, False
@@ -183,16 +183,16 @@ def read_png_header(data: bytes) -> Header:
             in_pixels = in_pixels or kind == b"IDAT"
             if kind == b"eXIf":
                 exif = exif or data[start + 8 : end - 4]
-            # One after the pixels is invalid, and readers ignore it.
+            # An acTL chunk after the pixels is invalid and ignored by readers.
             if kind == b"acTL" and not in_pixels and end - start >= 20:
                 frame_count = int.from_bytes(data[start + 8 : start + 12], "big")
     except MalformedContainer:
-        pass  # `strip_png` reports it, once the size has been judged
+        pass  # `strip_png` reports it after the size has been checked
     return Header(ihdr.width, ihdr.height, orientation_of(exif, xmp=b""), frame_count)
 
 
 def make_chunk(kind: bytes, payload: bytes) -> bytes:
-    """A chunk with its length and checksum."""
+    """Build a chunk with length and checksum."""
     checksum = zlib.crc32(payload, zlib.crc32(kind))
     return struct.pack(">L4s", len(payload), kind) + payload + checksum.to_bytes(4, "big")
 
@@ -208,12 +208,14 @@ def _ihdr(data: bytes) -> _Ihdr:
         raise MalformedContainer(f"the PNG's IHDR chunk has {length} bytes instead of 13")
     ihdr = _Ihdr(*struct.unpack_from(">LLBBBBB", data, start + 8))
     if ihdr.compression or ihdr.filter or ihdr.interlace > 1:
-        raise MalformedContainer("the PNG's IHDR chunk names methods that PNG has not")
+        raise MalformedContainer(
+            "the PNG's IHDR chunk has an unknown compression, filter or interlace method"
+        )
     return ihdr
 
 
 def _chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks up to IEND, whose absence raises TruncatedContainer."""
+    """Yield the chunks up to IEND. Raises TruncatedContainer if IEND is missing."""
     if not data.startswith(PNG_SIGNATURE):
         raise MalformedContainer("the file does not begin with the PNG signature")
     start, part_count = len(PNG_SIGNATURE), 0

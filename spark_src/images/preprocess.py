@@ -1,4 +1,4 @@
-"""What the model sees of a picture that is kept. Change it, or `reduce`, and PIXELS changes too."""
+"""Decodes stored pictures to the model's input. Changes here or in `reduce` need a new PIXELS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ INPUT_SIZE = 224
 """Side of the model's square input, in pixels."""
 
 PIXELS = "pillow-rgb-upright-bicubic-224-reduced-v2"
-"""Names this definition, and that of `reduce`, wherever features made with them are kept. Version 1
-knew no reduction: of pictures that are not reduced the features are the same."""
+"""Version of the preprocessing, including `reduce`, stored with the features. Version 1 did not
+reduce pictures; the features of pictures that are not reduced are the same."""
 
-Image.MAX_IMAGE_PIXELS = None  # ingest has judged every picture's size by its own limit
+Image.MAX_IMAGE_PIXELS = None  # ingest has already checked the size of every picture
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,7 +26,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF 2.32, tag 0x0112: what turns a stored picture upright."""
+"""EXIF 2.32, tag 0x0112: the operation that turns a stored picture upright."""
 
 
 def model_input(
@@ -38,9 +38,9 @@ def model_input(
 
     Args:
         content: a JPEG or PNG file's bytes.
-        orientation: as in EXIF, 1 to 8.
-        out: the array to fill, shape (224, 224, 3); a new one where none is given. New ones cost
-            a tenth of the whole work: the system clears each page of them.
+        orientation: EXIF orientation, 1 to 8.
+        out: the array to fill, shape (224, 224, 3). Allocating a new one for each picture takes a
+            tenth of the total time, because the system clears its pages.
 
     Returns:
         float32, shape (224, 224, 3), values in [-1, 1].
@@ -54,18 +54,18 @@ def model_input(
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """A picture in RGB, turned as its EXIF orientation, 1 to 8, says."""
+    """A picture in RGB, rotated according to its EXIF orientation, 1 to 8."""
     rgb = to_rgb(picture)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture in RGB: transparency dropped, of 16-bit grey the upper 8 bits."""
+    """A picture in RGB, without transparency. 16-bit gray is reduced to its upper 8 bits."""
     if picture.mode == "RGB":
-        picture.load()  # its file may be closed by who looks at it
-        return picture  # `convert` would copy it, 200 MB of a large one
+        picture.load()  # the caller may close its file
+        return picture  # `convert` would make a copy, up to 200 MB
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")
-    # Pillow clips 16-bit grey to white instead of scaling it.
+    # Pillow clips 16-bit gray to white instead of scaling it.
     grey = (np.asarray(picture) >> 8).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

@@ -1,6 +1,6 @@
-"""Reads files of the input ahead of the work, in threads: what takes long is waiting for S3.
+"""Reads input files ahead in threads, to hide the latency of S3.
 
-A file that cannot be read is a row with its reason; what S3 refuses altogether ends the run.
+A file that cannot be read gets a row with the reason. Any other S3 error ends the run.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from spark_src.io.locations import Location
 
 THREADS_LOCAL = 4
 THREADS_S3 = 48
-"""Each file takes two round trips; at 30 ms each a task gets 800 files a second."""
+"""Each file takes two round trips. At 30 ms each, a task reads 800 files per second."""
 
 BYTES_AHEAD = 64 * 2**20
-"""Of files that are read ahead: a worker's memory stays flat however large they are."""
+"""Bytes read ahead at most, so that a worker's memory does not grow with the file sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as the listing has it."""
+    """A file in the listing."""
 
     path: str
     raw_path: bytes
@@ -49,15 +49,15 @@ class Unread:
 def read_ahead(
     root: Location, files: Iterable[SourceFile], max_bytes: int
 ) -> Iterator[tuple[SourceFile, bytes | Unread]]:
-    """The files' contents, in their order.
+    """Yield the files' contents, in order.
 
     Args:
-        root: the input.
-        files: which ones.
-        max_bytes: at most so many bytes of a file are read, and one more.
+        root: the input folder.
+        files: the files to read.
+        max_bytes: at most this many bytes of a file are read, plus one to detect larger files.
 
     Raises:
-        AwsError: S3 refused for a reason that is not this file's alone.
+        AwsError: a request to S3 failed for a reason other than a missing file.
     """
     threads = THREADS_S3 if root.scheme == "s3" else THREADS_LOCAL
     ahead: deque[tuple[SourceFile, Future[bytes | Unread]]] = deque()
@@ -81,21 +81,23 @@ def _read(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
             return _read_s3(root, file, max_bytes)
         return _read_local(root, file, max_bytes)
     except FileNotFoundError:
-        return Unread(Reason.VANISHED, "it was listed, and gone when it was to be read")
+        return Unread(Reason.VANISHED, "the file was deleted after it was listed")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return Unread(Reason.LINK, "a symbolic link took the place of the file that was listed")
-        why = error.strerror or str(error)
-        return Unread(Reason.UNREADABLE, f"it cannot be read ({why}): check its permissions")
+            return Unread(
+                Reason.LINK, "the file was replaced by a symbolic link after it was listed"
+            )
+        cause = error.strerror or str(error)
+        return Unread(Reason.UNREADABLE, f"it cannot be read ({cause}): check its permissions")
 
 
 def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
-    # Neither followed nor waited for: a link or a pipe may have taken the file's place.
+    # Do not follow links or block on pipes that may have replaced the file.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     path = bytes_of(root.path) + b"/" + file.raw_path
     with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return Unread(Reason.NOT_A_FILE, "a pipe or device took the place of the file listed")
+            return Unread(Reason.NOT_A_FILE, "the file was replaced by a pipe or device")
         return stream.read(max_bytes + 1)
 
 
@@ -114,4 +116,4 @@ def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread
             raise FileNotFoundError from error
         raise
     except (pa.ArrowInvalid, ValueError) as error:
-        return Unread(Reason.UNREADABLE, f"S3 has a key that cannot be read ({error}): rename it")
+        return Unread(Reason.UNREADABLE, f"the S3 key cannot be read ({error}): rename the object")

@@ -1,6 +1,6 @@
-"""Makes of a large or foreign picture the JPEG or PNG file that is kept of it, without metadata.
+"""Converts a large or foreign picture to the stored JPEG or PNG, without metadata.
 
-Part of what the model sees: change it and `preprocess.PIXELS` changes too.
+The result affects the features, so any change here requires a new `preprocess.PIXELS`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from spark_src.images.preprocess import INPUT_SIZE, to_rgb
 from spark_src.images.rejection import Limits
 
 DECODED_SIDE = 2 * INPUT_SIZE
-"""A picture is decoded, or averaged, at the smallest scale at which both sides have so many pixels:
-twice what the model sees. More where `max_side` is larger than by default."""
+"""A picture is decoded, or averaged, at the smallest scale at which both sides have this many
+pixels: twice the model's input. A larger `max_side` than the default increases it in proportion."""
 
 QUALITY = 90
-"""Of the JPEG that is kept. Measured: see docs/phone.md."""
+"""JPEG quality of stored pictures. For measurements, see docs/phone.md."""
 
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "I;16", "RGB", "RGBA"})
 _BAND_PIXELS = 2**20
 
 
 def reduced(image: Image.Image, max_side: int) -> bytes:
-    """A JPEG of a picture that is larger than is useful: no longer than `max_side`.
+    """Reduce a picture to at most `max_side` and encode it as JPEG.
 
     Args:
-        image: opened; a JPEG is not loaded yet, as its decoder does most of the reduction.
-        max_side: in pixels, of the longer side.
+        image: an opened picture. A JPEG must not be loaded yet, as its decoder does most of the
+            reduction.
+        max_side: maximum length of the longer side, in pixels.
     """
     side = _decoded_side(max_side)
     image.draft(None, (side, side))
@@ -41,17 +42,17 @@ def reduced(image: Image.Image, max_side: int) -> bytes:
 
 
 def lossless(image: Image.Image) -> bytes:
-    """A PNG of exactly these pixels; of those that PNG has no form for, in RGB."""
+    """Encode exactly these pixels as PNG, converting modes that PNG does not support to RGB."""
     return _encoded(image if image.mode in _PNG_MODES else to_rgb(image), "PNG")
 
 
 def _decoded_side(max_side: int) -> int:
-    """How many pixels both sides have to keep: more where more than by default may be kept."""
+    """Minimum pixels per side when decoding, scaled up if `max_side` exceeds its default."""
     return max(DECODED_SIDE, DECODED_SIDE * max_side // Limits.max_side)
 
 
 def _target(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """The size that is kept: halved while both sides stay long enough, then within the limit."""
+    """The stored size: halved while both sides stay long enough, then scaled to the limit."""
     step = _power_of_two(min(size) / _decoded_side(max_side))
     width, height = (-(-side // step) for side in size)
     scale = min(1.0, max_side / max(width, height))
@@ -59,17 +60,17 @@ def _target(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _averaged(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """In RGB, or grey where it was: 2, 4, … pixels averaged, each way, where so many are spare.
+    """Average blocks of 2, 4, … pixels per axis. The result is RGB, or gray if the image was.
 
-    That is the whole reduction where the target is a half, a quarter, …, and else leaves twice the
-    target's pixels to the resizing: as good, and a tenth of the time.
+    If the target is a half, a quarter, …, this is the whole reduction. Otherwise it leaves twice
+    the target's pixels for resizing, with the same quality in a tenth of the time.
     """
     steps = _step(image.width, target[0]), _step(image.height, target[1])
     if image.mode in ("L", "RGB"):
         return image.reduce(steps) if max(steps) > 1 else image
     if max(steps) == 1:
         return to_rgb(image)
-    # Band by band: in RGB, a picture of 50 megapixels takes another 200 MB.
+    # In bands, because a copy of a 50-megapixel picture in RGB takes another 200 MB.
     size = tuple(-(-side // step) for side, step in zip(image.size, steps, strict=True))
     small = Image.new("RGB", (size[0], size[1]))
     rows = steps[1] * max(1, _BAND_PIXELS // (image.width * steps[1]))
@@ -80,18 +81,18 @@ def _averaged(image: Image.Image, target: tuple[int, int]) -> Image.Image:
 
 
 def _step(side: int, target: int) -> int:
-    """How many pixels are averaged: all where that gives the target, else half as many."""
+    """Block size to average: the full ratio if that gives the target, otherwise half of it."""
     whole = _power_of_two(side / target)
     return whole if -(-side // whole) == target else max(1, whole // 2)
 
 
 def _power_of_two(ratio: float) -> int:
-    """The greatest power of two that is no greater than the ratio, at least 1."""
+    """The largest power of two not greater than the ratio, at least 1."""
     return 1 << max(0, int(ratio).bit_length() - 1)
 
 
 def _encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
-    # Pillow takes profiles and comments along from there.
+    # Pillow copies color profiles and comments from `info` into the file.
     image.info = {name: image.info[name] for name in ("transparency",) if name in image.info}
     content = io.BytesIO()
     image.save(content, file_format, **options)

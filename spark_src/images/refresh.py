@@ -1,4 +1,4 @@
-"""Reads what a plan says, and makes the change of both tables of it. Commits nothing."""
+"""Executes an ingest plan and builds the changes of both tables. Commits nothing."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics, RejectedImagesStatistics
 
 MIN_FILES_FOR_SHARE = 50
-"""Of fewer files no share is taken."""
+"""With fewer files, the rejected share is not checked."""
 
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What reading gave."""
+    """The data files and results of reading."""
 
     ingested: tuple[Ingested, ...] = ()
     rewritten: tuple[DataFile, ...] = ()
 
     @property
     def files(self) -> list[DataFile]:
-        """The files of `raw_images` that were written."""
+        """The data files of `raw_images` that were written."""
         return [batch.written for batch in self.ingested if batch.written] + [*self.rewritten]
 
 
@@ -48,13 +48,13 @@ def read_new(
     raw: TableWrite,
     done: Callable[[], Accumulator[int]],
 ) -> IngestResult:
-    """Read what is new, and rewrite the files that hold rows which go. Commits nothing.
+    """Read new files, and rewrite data files that contain stale rows. Commits nothing.
 
     Args:
-        spark: starts Spark: not called where there is nothing to do.
+        spark: starts Spark. Not called if there is nothing to do.
         plan: see `plan_ingest`.
-        raw: the change of `raw_images`.
-        done: a counter of files that were read; called after Spark has started.
+        raw: the pending write of `raw_images`.
+        done: creates the counter of files read. Called after Spark has started.
     """
     batches = list(batches_of(plan.to_read))
     if not batches and not plan.rewrites:
@@ -74,7 +74,7 @@ def rejected_table(plan: IngestPlan, result: IngestResult) -> pa.Table:
 
 
 def rejected_change(plan: IngestPlan, write: TableWrite, rows: pa.Table, started: float) -> Change:
-    """The table of rejected files, replaced where it changed."""
+    """The change of `rejected_images`: replaced if any row changed."""
     digest = hashlib.sha256(to_stream(rows.combine_chunks())).hexdigest()
     before = write.before
     if (
@@ -96,7 +96,7 @@ def rejected_change(plan: IngestPlan, write: TableWrite, rows: pa.Table, started
     return Change(write, statistics, tuple(new), gone, images=n_read, started=started)
 
 
-def raw_change(  # noqa: PLR0913, PLR0917 - what the change is made of
+def raw_change(  # noqa: PLR0913, PLR0917 - the inputs of the change
     plan: IngestPlan,
     result: IngestResult,
     write: TableWrite,
@@ -104,7 +104,7 @@ def raw_change(  # noqa: PLR0913, PLR0917 - what the change is made of
     started: float,
     cores: int = 1,
 ) -> Change:
-    """The table of pictures: new files, and what is left of those that held rows which go."""
+    """The change of `raw_images`: new files, and files rewritten without stale rows."""
     statistics = raw_statistics(plan, result, write.before, n_rejected)
     if is_unchanged(plan, result, statistics, write.before):
         return Change.none(write)
@@ -134,7 +134,7 @@ def _kept_rows(plan: IngestPlan, before: Snapshot | None) -> int:
 def raw_statistics(
     plan: IngestPlan, result: IngestResult, before: Snapshot | None, n_rejected: int
 ) -> RawImagesStatistics:
-    """Of the new version of `raw_images`."""
+    """The statistics of the new version of `raw_images`."""
     known = before.typed(RawImagesStatistics) if before and not plan.starts_over else None
     digest, rows = 0, 0
     if known is not None and before is not None:
@@ -171,7 +171,7 @@ def is_unchanged(
     statistics: RawImagesStatistics,
     before: Snapshot | None,
 ) -> bool:
-    """Whether the version that is there says all of it already."""
+    """Whether the current version already has this content."""
     written = any(batch.written for batch in result.ingested)
     if before is None or written or plan.removed or plan.starts_over:
         return False
@@ -185,45 +185,45 @@ def is_unchanged(
 
 
 def require_apart(source: Location, storage: Location) -> None:
-    """See that neither of input and storage lies under the other.
+    """Check that neither the input nor the storage folder contains the other.
 
     Raises:
-        InputError: they are the same folder, or one holds the other.
+        InputError: they are the same folder, or one contains the other.
     """
-    one, other = (_comparable(place) for place in (source, storage))
+    one, other = (_comparable(location) for location in (source, storage))
     if other.startswith(one):
         raise InputError(
-            f"The storage {storage} lies under the input {source}: what is stored would be read "
-            "as pictures. Set FRUITS_STORAGE to a folder outside of it."
+            f"The storage {storage} is inside the input {source}: stored files would be read "
+            "as pictures. Set FRUITS_STORAGE to a folder outside the input."
         )
     if one.startswith(other):
         raise InputError(
-            f"The input {source} lies under the storage {storage}: what is cleared there would be "
-            "pictures. Move the pictures, or set FRUITS_STORAGE to another folder."
+            f"The input {source} is inside the storage {storage}: clearing the storage could "
+            "delete pictures. Move the pictures, or set FRUITS_STORAGE to another folder."
         )
 
 
-def _comparable(place: Location) -> str:
-    """The place as text that begins with that of each folder above it, links resolved."""
-    if place.scheme == "s3":
-        return f"s3://{place.path.strip('/')}/"
-    return f"{os.path.realpath(place.path).rstrip('/')}/"
+def _comparable(location: Location) -> str:
+    """The resolved location with a trailing slash, so that parents are prefixes of children."""
+    if location.scheme == "s3":
+        return f"s3://{location.path.strip('/')}/"
+    return f"{os.path.realpath(location.path).rstrip('/')}/"
 
 
 def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) -> None:
-    """Stop a run whose input is mostly not pictures.
+    """Fail if too large a share of the input was rejected.
 
-    Of few files, one that is broken is a great share: there it is reported, and the run goes on.
+    With few files, a single broken one is a large share: it is only reported, and the run goes on.
 
     Raises:
-        InputError: the share of rejected files is greater than `max_share`, or no picture is left.
+        InputError: the rejected share exceeds `max_share`, or no picture was accepted.
     """
     share = n_rejected / listing.n_pictures
-    is_judged = listing.n_pictures >= MIN_FILES_FOR_SHARE
-    if n_rejected < listing.n_pictures and not (is_judged and share > max_share):
+    is_checked = listing.n_pictures >= MIN_FILES_FOR_SHARE
+    if n_rejected < listing.n_pictures and not (is_checked and share > max_share):
         return
     raise InputError(
         f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "
-        f"({share:.1%}); at most {max_share:.1%} may be. The table rejected_images says why for "
-        "each. Fix the input, or raise max_rejected_share in the run's config."
+        f"({share:.1%}); the limit is {max_share:.1%}. The table rejected_images lists the reason "
+        "for each. Fix the input, or raise max_rejected_share in the run's config."
     )

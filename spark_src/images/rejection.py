@@ -1,4 +1,4 @@
-"""Why a file is rejected, and the limits by which it is judged. Nothing is read here."""
+"""Rejection reasons and size limits. Reads nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Reason(enum.StrEnum):
-    """Reason codes of the rejected ledger."""
+    """Reason codes in `rejected_images`."""
 
     EMPTY_FILE = "empty_file"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -25,26 +25,26 @@ class Reason(enum.StrEnum):
 
 
 TRANSIENT = frozenset({Reason.UNREADABLE, Reason.VANISHED})
-"""Reasons that may be gone at the next look though the file has not changed."""
+"""Reasons that may not apply on the next run, even if the file has not changed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest file accepted, in bytes, the largest picture, and what is kept of one.
+    """Size limits of accepted files and pictures, and of the stored picture.
 
-    By default what a 50-megapixel phone makes (8192 x 6144) is accepted, so that no file takes a
-    worker of ingest over 600 MB (500 MB of JPEG and PNG).
+    The defaults accept photos of a 50-megapixel phone (8192 x 6144). An ingest worker then needs at
+    most 600 MB for any file (500 MB for JPEG and PNG).
     """
 
     max_bytes: int = 50 * 2**20
     max_pixels: int = 52_000_000
     """Width x height."""
     max_side: int = 1024
-    """Larger pictures are kept at a smaller scale: see `spark_src.images.reduce`."""
+    """Larger pictures are scaled down: see `spark_src.images.reduce`."""
 
 
 class PictureRejected(ValueError):
-    """The file is not accepted; `detail` is a sentence for the person who supplied it."""
+    """The file is not accepted; `detail` is a sentence for the user who supplied it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)

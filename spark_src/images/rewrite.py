@@ -1,4 +1,4 @@
-"""Files of `raw_images` rewritten: without rows that go, or several small ones as one."""
+"""Rewrites files of `raw_images` to remove rows or to merge small files."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from spark_src.tables.schemas import RAW_IMAGES
 
 @dataclass(frozen=True, eq=False)
 class Rewrite:
-    """A new file, and the files that it is made of, each with the rows that are left out."""
+    """A new file, and its source files, each with the row numbers to leave out."""
 
     name: str
     sources: tuple[tuple[Location, NDArray[np.int64]], ...]
 
 
 def rewriter(folder: Location) -> Callable[[Iterable[Rewrite]], Iterator[DataFile]]:
-    """What a task does: copy the rows that stay.
+    """Return the task function: copy the remaining rows.
 
     Args:
-        folder: where the table's files go.
+        folder: the folder of the table's data files.
     """
 
     def rewrite(items: Iterable[Rewrite]) -> Iterator[DataFile]:

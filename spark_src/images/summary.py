@@ -1,4 +1,4 @@
-"""What was understood of an input, in a line: splits, labels, what is ignored. Opens no file."""
+"""Summarizes a listing in one line: splits, labels and ignored files. Opens no file."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Summary:
-    """What the folders of an input say."""
+    """Splits, labels and photos derived from the folders of an input."""
 
     n_pictures: int
     splits: Mapping[str, int]
-    """Split -> files; files of no split are not counted."""
+    """Split -> number of files; files without a split are not counted."""
     n_labels: int
     n_photos: int
-    """Files that are persons' photos."""
+    """Number of files that are persons' photos."""
     ignored: Mapping[str, int]
-    """Kind of litter -> files."""
+    """Kind of litter -> number of files."""
     outer_folders: tuple[str, ...] = ()
-    """Folders above splits: the input may be meant to be one of them."""
+    """Folders that contain split folders: one of them may be the intended input."""
     root: str = ""
 
     def __str__(self) -> str:
@@ -47,18 +47,18 @@ class Summary:
 
     @property
     def warning(self) -> str | None:
-        """What looks like a mistake in the choice of the input; None where nothing does."""
+        """A warning if the input seems to be the wrong folder, otherwise None."""
         if not self.outer_folders:
             return None
         named = " and ".join(self.outer_folders[:MOST_NAMED])
         return (
-            f"The splits are not at the top of the input but under {named}: no picture has a "
-            f"split. Set FRUITS_INPUT to {self.root.rstrip('/')}/{self.outer_folders[0]}."
+            f"The split folders are under {named}, not at the top of the input, so no picture has "
+            f"a split. Set FRUITS_INPUT to {self.root.rstrip('/')}/{self.outer_folders[0]}."
         )
 
 
 def summarize(listing: Listing) -> Summary:
-    """Count splits and labels by the folders of a listing; no Python object a file."""
+    """Count splits and labels by folder, without a Python object per file."""
     paths = listing.files["path"]
     folders = pc.replace_substring_regex(paths, r"[^/]*$", "")
     counts = {item["values"]: item["counts"] for item in pc.value_counts(folders).to_pylist()}
@@ -85,11 +85,11 @@ def summarize(listing: Listing) -> Summary:
 
 
 def _above_split(folder: str) -> str | None:
-    """The folders above one that would be a split at the top; None where there is none such."""
+    """The path above the first folder with a split name, or None."""
     if is_photo(folder):
         return None
     parts = folder.split("/")[:-1]
-    index = next((place for place, part in enumerate(parts) if split_of(part)), 0)
+    index = next((number for number, part in enumerate(parts) if split_of(part)), 0)
     return "/".join(parts[:index]) or None
 
 

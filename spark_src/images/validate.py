@@ -1,6 +1,6 @@
-"""Turns a file's bytes into a checked picture without metadata, or says why it is rejected.
+"""Validates a file and removes its metadata, or rejects it with a reason.
 
-Pixels are decoded as proof that they can be; what is kept of large ones is made in `reduce`.
+All pixels are decoded to prove that they can be. Large pictures are reduced in `reduce`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spark_src.images.formats import READABLE, Format, format_of, is_animation
 from spark_src.images.reduce import lossless, reduced
 from spark_src.images.rejection import Limits, PictureRejected, Reason
 
-# What decoders raise on damaged or hostile bytes. Not MemoryError: a worker short of memory says
-# nothing about the picture, so the task has to be tried again.
+# Exceptions that decoders raise on damaged or hostile bytes. Not MemoryError: it may be due to the
+# worker rather than the picture, so the task has to be retried.
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -40,16 +40,16 @@ DECODER_ERRORS = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-# How Pillow words "the bytes end too early"; it has no exception of its own for it.
+# Pillow has no exception type for truncated files, only these messages.
 TRUNCATION_MESSAGES = ("image file is truncated", "Truncated File Read")
 
-# As long as a JPEG's can be. A PNG's could be 2 ** 31, and the decoder keeps two rows besides.
+# The longest side of a JPEG. A PNG's could be 2 ** 31, and the decoder buffers two more rows.
 MAX_SIDE = 65_535
-BYTES_PER_PIXEL = 4  # in Pillow, of colours
-# Pixels times the decoder's passes over them. Phones' and the web's progressive JPEGs have 10 scans
-# or so; 300 of 50 million pixels fit into 300 kB and took 22 s.
+BYTES_PER_PIXEL = 4  # Pillow, color modes
+# Pixels times decoder passes. Ordinary progressive JPEGs have about 10 scans. A file of 300 kB can
+# have 300 scans of 50 million pixels, which took 22 s to decode.
 MAX_PIXEL_SCANS = 1_000_000_000
-# A JPEG's pixels come out at an eighth of the size: every coefficient is decoded all the same.
+# Decode a JPEG at an eighth of its size. All coefficients are still decoded.
 DRAFT = 8
 
 
@@ -57,7 +57,7 @@ DRAFT = 8
 class Picture:
     """A decodable JPEG or PNG without metadata.
 
-    Width and height are pixels as kept, before the EXIF orientation (1 to 8) is applied.
+    Width and height are in stored pixels, before the EXIF orientation (1 to 8) is applied.
     """
 
     content: bytes
@@ -70,20 +70,20 @@ DEFAULT_LIMITS = Limits()
 
 
 def clean_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
-    """Check a picture file, prove that its pixels decode, and return what is kept of it.
+    """Validate a picture file, decode its pixels, and return the picture to store.
 
-    A JPEG or PNG within the limit for a side keeps its coded pixels as they are; where anything
-    but the picture may be among them, and of a HEIC, WebP, AVIF, TIFF or BMP file, the pixels are
-    kept as PNG. A larger one is reduced to the limit and kept as JPEG.
+    A JPEG or PNG within the side limit keeps its encoded pixels. If the encoded data may contain
+    anything but pixels, or the format is HEIC, WebP, AVIF, TIFF or BMP, the pixels are stored as
+    PNG. A larger picture is reduced to the limit and stored as JPEG.
 
-    Raises PictureRejected with the reason, whatever the bytes are.
+    Raises PictureRejected for any bytes that are not an acceptable picture.
     """
     _check_byte_count(data, limits)
     file_format = _readable_format(data)
     try:
         with _refuse_truncated():
             if file_format in (Format.JPEG, Format.PNG):
-                return _clean_own(data, file_format, limits)
+                return _clean_native(data, file_format, limits)
             return _clean_foreign(data, file_format, limits)
     except PictureRejected:
         raise
@@ -100,7 +100,7 @@ def clean_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
 
 def _check_byte_count(data: bytes, limits: Limits) -> None:
     if not data:
-        raise PictureRejected(Reason.EMPTY_FILE, "The file has no bytes; supply it again.")
+        raise PictureRejected(Reason.EMPTY_FILE, "The file is empty; upload it again.")
     if len(data) > limits.max_bytes:
         detail = f"The file has {len(data)} bytes and the limit is {limits.max_bytes}."
         raise PictureRejected(Reason.TOO_MANY_BYTES, detail)
@@ -119,13 +119,13 @@ def _readable_format(data: bytes) -> Format:
     return file_format
 
 
-def _clean_own(data: bytes, file_format: Format, limits: Limits) -> Picture:
+def _clean_native(data: bytes, file_format: Format, limits: Limits) -> Picture:
     is_jpeg = file_format is Format.JPEG
     structure = jpeg.find_segments(data) if is_jpeg else None
     header = jpeg.read_jpeg_header(data, structure) if is_jpeg else png.read_png_header(data)
     _check_header(header, limits)
     content = jpeg.strip_jpeg(data, structure) if is_jpeg else png.strip_png(data)
-    # Without an end, libjpeg takes the zeros of a half-done download for pixels.
+    # Without an end marker, libjpeg decodes the zeros of an incomplete download as pixels.
     if is_jpeg and not content.endswith(jpeg.JPEG_END):
         raise PictureRejected(Reason.TRUNCATED, "The JPEG ends before its end-of-image marker.")
     with _open(content, header, is_jpeg) as image:
@@ -167,12 +167,12 @@ def _check_header(header: Header, limits: Limits) -> None:
 def _open(content: bytes, header: Header, is_jpeg: bool) -> ImageFile.ImageFile:
     """Open stripped content.
 
-    The reader classes are called directly, as `Image.open` would apply Pillow's own pixel limit
-    and warnings, and look for formats that the signature has already ruled out.
+    The reader classes are called directly: `Image.open` would apply Pillow's pixel limit and
+    warnings, and try formats that the signature has already ruled out.
     """
     reader = JpegImagePlugin.JpegImageFile if is_jpeg else PngImagePlugin.PngImageFile
     image = reader(io.BytesIO(content))
-    # Pillow allocates by its own reading of the size: it must be the one judged above.
+    # Pillow allocates by the size it parses, which must be the one checked above.
     if image.size != (header.width, header.height):
         raise PictureRejected(Reason.BROKEN, "The file states two different sizes.")
     return image
@@ -187,9 +187,9 @@ def _clean_jpeg(
 
 
 def _decodes_without_warning(content: bytes, mode: str) -> bool:
-    """Tell whether libjpeg finds every coded byte to be of the picture; Pillow hides its warnings.
+    """Whether libjpeg decodes the file without warnings, which Pillow would hide.
 
-    Decoded are all coefficients, at an eighth of the size.
+    All coefficients are decoded, at an eighth of the size.
     """
     colours = "CMYK" if mode == "CMYK" else "GRAY"
     try:
@@ -202,7 +202,7 @@ def _decodes_without_warning(content: bytes, mode: str) -> bool:
 def _clean_png(content: bytes, image: ImageFile.ImageFile) -> bytes:
     image.load()
     if image.mode == "P" and image.palette is None:
-        raise PictureRejected(Reason.BROKEN, "Its colours are in a palette, and it has none.")
+        raise PictureRejected(Reason.BROKEN, "The PNG uses a palette but contains none.")
     if not png.has_only_pixels(content):
         content = png.strip_png(lossless(image))
     if image.mode == "P":
@@ -217,7 +217,7 @@ def _picture(content: bytes, orientation: int) -> Picture:
 
 @contextlib.contextmanager
 def _refuse_truncated() -> Iterator[None]:
-    """Make Pillow refuse truncated images even if another library changed that."""
+    """Make Pillow reject truncated images even if another library changed the setting."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

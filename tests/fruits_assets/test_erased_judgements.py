@@ -73,7 +73,7 @@ def test_the_classifier_equals_one_trained_on_the_remaining_images(
     assert 0 < kept.sums.n_images < before
     assert "Fig" not in kept.classes
     pca = load_current(tables.current("pca_model"))
-    recomputed = classifier_files.learn(tables.current("mobilenet_features"), None, pca)
+    recomputed = classifier_files.train_head(tables.current("mobilenet_features"), None, pca)
     np.testing.assert_array_equal(kept.sums.gram, recomputed.stored.sums.sums.gram)
     np.testing.assert_array_equal(kept.totals, recomputed.stored.sums.totals)
     np.testing.assert_allclose(head.weights, recomputed.head.weights, rtol=0, atol=1e-9)

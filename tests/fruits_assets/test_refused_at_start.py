@@ -49,7 +49,7 @@ def test_a_missing_input_is_named_before_spark_starts(refusal: Refusal, tmp_path
 def test_an_empty_input_is_named_before_spark_starts(refusal: Refusal, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     (folder / "Training").mkdir(parents=True)
-    assert f"The input {folder} holds no file" in refusal(FRUITS_INPUT=str(folder))
+    assert f"The input {folder} contains no files" in refusal(FRUITS_INPUT=str(folder))
 
 
 def test_missing_weights_are_named_before_spark_starts(refusal: Refusal, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Storage of two persons' pictures, an erasure without Dagster, and a look of its own."""
+"""A storage with pictures of two persons, erasure without Dagster, and independent checks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Work = tuple[Tables, Location]
 
 
 def statistics_of(asset: str) -> Statistics:
-    """What a commit of an asset without rows could say."""
+    """Statistics of an asset without rows."""
     digest, files = f"{asset}-1", () if is_table(asset) else (f"{asset}.bin",)
     common = {"digest": digest, "files": files}
     made: dict[str, Statistics] = {
@@ -149,7 +149,7 @@ def no_spark() -> SparkSession:
 
 
 def picture(number: int) -> bytes:
-    """A small picture unlike all others."""
+    """A small, unique picture."""
     pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
@@ -162,7 +162,7 @@ def write_picture(file: Path, number: int) -> None:
 
 
 def make_features(tables: Tables, images: Snapshot) -> Snapshot:
-    """Features that a picture's id decides, in files named as the pipeline names them."""
+    """Features derived from the picture's id, in files named as in the pipeline."""
     write = tables.begin("mobilenet_features", "run-1", [images])
     new = []
     for location in images.locations:
@@ -201,7 +201,7 @@ def paths_in(tables: Tables, asset: str) -> set[str]:
 
 
 def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict[str, Any]:
-    """What the job does, without what is made of the features."""
+    """Erase as the job does, without the downstream assets of features."""
     tables, source = work
     requests.add(tables, source, target)
     for request in requests.pending(tables):
@@ -218,7 +218,7 @@ def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict
 
 
 def assert_nothing_says(work: Work, text: str) -> None:
-    """By means that are not the project's: names, bytes, and columns of Parquet."""
+    """Independent check of names, bytes and Parquet columns."""
     for root in work:
         tables = Path(root.root.path) if isinstance(root, Tables) else Path(root.path)
         for file in tables.rglob("*"):

@@ -1,4 +1,4 @@
-"""A candidate is called worse when it is, and not where films were lucky."""
+"""A candidate is only called worse if the difference is significant."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def of_fruit(found: list[Comparison]) -> Comparison:
 
 @pytest.mark.parametrize(
     ("current", "candidate", "verdict"),
-    [(0.3, 3.0, "worse"), (3.0, 0.3, "better"), (0.3, 0.3, "no difference that is sure")],
+    [(0.3, 3.0, "worse"), (3.0, 0.3, "better"), (0.3, 0.3, "no significant difference")],
 )
-def test_the_verdict_is_the_one_that_the_vectors_were_made_for(
+def test_the_verdict_matches_the_constructed_vectors(
     current: float, candidate: float, verdict: str
 ) -> None:
     found = of_fruit(compare(filmed(), vectors(current), vectors(candidate, seed=2)))
@@ -46,8 +46,8 @@ def test_the_verdict_is_the_one_that_the_vectors_were_made_for(
     assert found.low <= found.difference <= found.high
 
 
-def test_images_of_one_group_are_one_piece_of_evidence() -> None:
-    """A hundred frames of four films are four observations, not a hundred."""
+def test_images_of_one_group_count_as_one_observation() -> None:
+    """A hundred frames of four films count as four observations."""
     groups = np.repeat(np.arange(4), 25)
     differences = np.where(groups == 0, -1.0, 0.1)
     low, high = interval(differences, groups)

@@ -1,4 +1,4 @@
-"""Counts of splits and labels stay small however many folders there are, and always add up."""
+"""Counts of splits and labels are bounded, and always add up to the number of rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_few_names_are_counted_exactly_and_those_without_rows_are_left_out() -> 
     assert found == {"a": 5, "c": 1}
 
 
-def test_of_a_folder_a_picture_only_so_many_are_named() -> None:
+def test_with_one_folder_per_picture_the_names_are_limited() -> None:
     parts = [{f"{part}-{number}": 1 for number in range(1024)} for part in range(20)]
     found = update_counts({"kept": 7}, {}, parts)
     assert len(found) == MAX_NAMES
@@ -29,15 +29,13 @@ def test_of_a_folder_a_picture_only_so_many_are_named() -> None:
     assert sum(found.values()) == 7 + 20 * 1024
 
 
-def test_the_splits_that_are_asked_for_are_named_however_rare() -> None:
+def test_known_splits_are_always_named() -> None:
     others = {f"{number}": 9 for number in range(3000)}
     assert update_counts({}, {}, [others, {"Training": 1}])["Training"] == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_comes_and_goes_counts_add_up_to_the_rows(
-    monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def test_counts_always_add_up_to_the_rows(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(counts, "MAX_NAMES", 5)
     chance, rows, known = random.Random(seed), Counter[str](), dict[str, int]()  # noqa: S311
     for _ in range(50):

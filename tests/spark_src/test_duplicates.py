@@ -1,4 +1,4 @@
-"""Near duplicates: all pairs there are, each once, the same by blocks and by the index."""
+"""Near duplicates: all pairs are found once, exactly and with the index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THRESHOLD = 0.9
 
 
 def vectors(count: int, copies: int = 0, length: int = 64) -> Units:
-    """Directions at random, and near copies of the first of them behind all others."""
+    """Random directions, followed by near copies of the first ones."""
     random = np.random.default_rng(20)
     found = random.normal(size=(count, length))
     near = found[:copies] + random.normal(size=(copies, length)) * 0.1
@@ -28,11 +28,11 @@ def pairs(units: Units, asked: list[int] | range, **options: int) -> set[tuple[i
     return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
 
 
-def test_every_copy_is_found_with_its_original_and_no_stranger_is() -> None:
+def test_every_copy_is_paired_with_its_original_only() -> None:
     assert pairs(vectors(3_000, copies=40), range(3_040)) == {(n, 3_000 + n) for n in range(40)}
 
 
-def test_the_index_finds_what_comparing_all_finds() -> None:
+def test_the_index_finds_the_same_pairs_as_exact_comparison() -> None:
     units = vectors(3_000, copies=40)
     assert pairs(units, range(3_040), exact_pairs=0) == pairs(units, range(3_040))
 
@@ -43,14 +43,14 @@ def test_old_vectors_are_not_compared_with_each_other() -> None:
     assert pairs(units, []) == set()
 
 
-def test_of_many_copies_the_nearest_are_kept() -> None:
+def test_the_nearest_of_many_copies_are_kept() -> None:
     same = np.repeat(vectors(1), 100, axis=0)
     found = near_pairs(same, np.array([0]), THRESHOLD)
     assert len(found) == NEIGHBOURS
     assert found.cosine.min() > 0.99
 
 
-def test_whitening_makes_every_direction_vary_alike() -> None:
+def test_whitening_gives_every_direction_the_same_variance() -> None:
     random = np.random.default_rng(3)
     scales = np.geomspace(1, 1e-3, 1280)
     features = (random.normal(size=(2_000, 1280)) * scales).astype(np.float32)
@@ -69,7 +69,7 @@ def test_few_images_give_as_many_directions_as_they_have(count: int) -> None:
 
 
 def keys(*rows: tuple[str, str]) -> pd.DataFrame:
-    """Images by path and id; the folders are split and label, or `photos` and a person."""
+    """Images by path and id. Folders are split and label, or `photos` and a person."""
     found = [
         (
             path,
@@ -103,7 +103,7 @@ def test_a_picture_in_two_splits_or_under_two_labels_is_named_with_what_it_cross
     assert not len(found.crossing("split", exact=False))
 
 
-def test_near_duplicates_that_hang_together_are_one_group() -> None:
+def test_connected_near_duplicates_are_one_group() -> None:
     named = [(f"Training/Apple/{name}.jpg", name) for name in "abcde"]
     found = health(keys(*named), near(("a", "b", 0.9), ("b", "c", 0.8)))
     assert found.groups["image_id"].tolist() == ["a", "b", "c"]

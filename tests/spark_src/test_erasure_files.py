@@ -1,4 +1,4 @@
-"""Erasing deletes what is a person's under the input, whatever it is called, and nothing else."""
+"""Erasing deletes all files of a person from the input, for any name, and no others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spark_src.erasure.inputs import look_through, remove_inputs
+from spark_src.erasure.inputs import find_traces, remove_inputs
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import scan
 from spark_src.erasure.target import Target, subject_in_tables
@@ -47,7 +47,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def test_files_litter_and_empty_folders_of_the_person_go_and_no_others(source: Path) -> None:
+def test_files_litter_and_empty_folders_of_only_the_person_are_deleted(source: Path) -> None:
     (source / "photos/anna/.DS_Store").write_bytes(b"litter")
     (source / "photos/anna/empty").mkdir()
     assert remove_inputs(location(source), ANNA) == 3
@@ -67,7 +67,7 @@ def test_links_are_deleted_and_not_followed(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("linked", ["photos", "photos/anna"])
-def test_a_folder_that_is_a_link_leads_nowhere(source: Path, tmp_path: Path, linked: str) -> None:
+def test_a_linked_folder_is_not_followed(source: Path, tmp_path: Path, linked: str) -> None:
     moved = tmp_path / "elsewhere"
     (source / linked).rename(moved)
     (source / linked).symlink_to(moved)
@@ -76,11 +76,9 @@ def test_a_folder_that_is_a_link_leads_nowhere(source: Path, tmp_path: Path, lin
 
 
 @pytest.mark.parametrize("path", ["../outside/document.txt", "/etc/hosts", "a/../../x"])
-def test_a_path_in_a_request_that_leads_out_of_the_input_is_refused(
-    source: Path, path: str
-) -> None:
+def test_a_path_in_a_request_outside_the_input_is_refused(source: Path, path: str) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({path}))
-    with pytest.raises(ErasureError, match=r"absolute or have `\.\.`"):
+    with pytest.raises(ErasureError, match=r"absolute or contain `\.\.`"):
         remove_inputs(location(source), target)
     assert len(left_in(source)) == 4
 
@@ -99,20 +97,20 @@ def test_names_of_any_bytes_and_any_depth_are_found_and_deleted(source: Path) ->
     for name in (b"\xff\xfe.jpg", b"new\nline.jpg", b" .jpg", b'"quoted".jpg'):
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"picture")
     deep = os.open(folder, os.O_RDONLY)
-    for _ in range(1200):  # a path of 6,000 bytes: longer than the system takes
+    for _ in range(1200):  # a path of 6,000 bytes, above the system limit
         os.mkdir("deep", dir_fd=deep)
         below = os.open("deep", os.O_RDONLY, dir_fd=deep)
         os.close(deep)
         deep = below
     os.close(os.open("last.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
     os.close(deep)
-    found = look_through(location(source), ANNA)
+    found = find_traces(location(source), ANNA)
     assert "photos/anna/\\xff\\xfe.jpg" in found.files
     assert remove_inputs(location(source), ANNA) == 7
     assert left_in(source) == ["a/1.jpg", "photos/anna-2/1.jpg"]
 
 
-def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path) -> None:
+def test_a_single_file_is_deleted_by_its_name_in_the_tables(source: Path) -> None:
     raw = os.fsencode(source) + b"/a/\xff.jpg"
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target(None, frozenset({"a" * 64}), frozenset({"a/\\xff.jpg"}))
@@ -124,26 +122,24 @@ def test_a_single_file_is_deleted_by_the_name_that_the_tables_have(source: Path)
 
 
 @pytest.mark.parametrize("name", ["anna\\x41", "anna\\xe9", "anna\\x5cx41", "anna\\"])
-def test_a_folder_with_backslashes_is_named_as_the_listing_of_the_input_names_it(
-    source: Path, name: str
-) -> None:
+def test_a_folder_with_backslashes_has_its_name_in_the_listing(source: Path, name: str) -> None:
     photo = source / "photos" / name / "1.jpg"
     photo.parent.mkdir()
     photo.write_bytes(b"picture")
     listed = list_files(location(source)).files["path"].to_pylist()
     target = Target.from_names(subject_in_tables(name, location(source)))
     (path,) = [path for path in listed if target.owns(path)]
-    assert look_through(location(source), target).files == [path]
+    assert find_traces(location(source), target).files == [path]
     assert remove_inputs(location(source), target) == 1
     assert not photo.parent.exists()
 
 
-def test_a_subject_of_other_bytes_is_named_by_what_the_shell_gives(source: Path) -> None:
+def test_a_subject_that_is_not_utf8_is_accepted_from_the_shell(source: Path) -> None:
     raw = os.fsencode(source) + b"/photos/ann\xe9/1.jpg"
     os.makedirs(os.path.dirname(raw))
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target.from_names(os.fsdecode(b"ann\xe9"))
-    assert look_through(location(source), target).files == ["photos/ann\\xe9/1.jpg"]
+    assert find_traces(location(source), target).files == ["photos/ann\\xe9/1.jpg"]
     assert remove_inputs(location(source), target) == 1
     assert not os.path.exists(os.path.dirname(raw))
 
@@ -156,7 +152,7 @@ def test_objects_are_deleted_with_every_version_whatever_their_keys_are(bucket: 
         s3.put_object(Bucket=bucket, Key=f"input/{key}", Body=b"picture")
     s3.delete_object(Bucket=bucket, Key="input/photos/anna//2.jpg")
     source = Location.parse(f"s3://{bucket}/input")
-    found = look_through(source, ANNA)
+    found = find_traces(source, ANNA)
     assert sorted(found.files) == ["photos/anna", "photos/anna/", "photos/anna/1.jpg"]
     assert found.earlier == 3
     assert remove_inputs(source, ANNA) == 6
@@ -240,7 +236,7 @@ def test_the_scan_decodes_each_format_in_a_bucket(
     assert len(scan(root, needles).hits) == 2 * len(FORMATS)
 
 
-def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: Path) -> None:
+def test_the_scan_reads_names_of_files_and_folders_and_targets_of_links(tmp_path: Path) -> None:
     (tmp_path / "photos/anna").mkdir(parents=True)
     (tmp_path / "link").symlink_to("/somewhere/photos/anna/1.jpg")
     (tmp_path / "other/photos/anna").mkdir(parents=True)
@@ -264,7 +260,7 @@ def test_the_scan_sees_names_of_files_folders_and_what_links_lead_to(tmp_path: P
         ("Apple/11.jpg", False),
     ],
 )
-def test_a_path_is_sought_as_a_whole(text: str, is_found: bool) -> None:
+def test_only_whole_paths_match(text: str, is_found: bool) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({"Apple/1.jpg"}))
     needles = Needles.from_target(target, Location("file", "/the input"), [])
     assert needles.are_in(text.encode()) is is_found
@@ -276,15 +272,15 @@ def test_a_path_is_sought_as_a_whole(text: str, is_found: bool) -> None:
         ("x photos/anna/", True),
         ("/b/photos/anna/1", True),
         ("myphotos/anna/1", False),
-        ("\0\0Aphotos/anna/1", True),  # in bytes it may be a length that looks like a letter
+        ("\0\0Aphotos/anna/1", True),  # in binary data, the letter may be a length
     ],
 )
-def test_a_persons_folder_is_sought_wherever_it_lies(text: str, is_found: bool) -> None:
+def test_a_persons_folder_matches_anywhere_in_a_text(text: str, is_found: bool) -> None:
     needles = Needles.from_target(ANNA, Location("file", "/input"), [])
     assert needles.are_in(text.encode()) is is_found
 
 
-def test_what_lies_across_two_chunks_is_found(
+def test_a_match_across_two_chunks_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark_src.erasure.scan._CHUNK", 1000)
@@ -294,11 +290,11 @@ def test_what_lies_across_two_chunks_is_found(
 
 
 @pytest.mark.parametrize("subject", ["", ".", "..", "a/b", "/etc", "a\0b"])
-def test_what_is_no_subject_is_refused(subject: str) -> None:
+def test_an_invalid_subject_is_refused(subject: str) -> None:
     with pytest.raises(ErasureError):
         Target.from_names(subject)
 
 
-def test_what_is_no_image_id_is_refused() -> None:
-    with pytest.raises(ErasureError, match="is no image id"):
+def test_an_invalid_image_id_is_refused() -> None:
+    with pytest.raises(ErasureError, match="is not an image id"):
         Target.from_names(None, ["photos/anna/1.jpg"])

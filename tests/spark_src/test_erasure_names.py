@@ -1,4 +1,4 @@
-"""The name has to be just the folder's: what is nearly so, or lies elsewhere, is refused."""
+"""The name must equal the folder's. Similar names and other locations are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pipeline import ingest
 from tests.spark_src.erasure_storage import ANNA, Work, write_picture
 
 NFD = unicodedata.normalize("NFD", "josé")
-"""Looks like `josé`, and is another name on Linux."""
+"""Looks like `josé`, but is a different name on Linux."""
 
 
 @pytest.mark.parametrize(
@@ -28,28 +28,28 @@ NFD = unicodedata.normalize("NFD", "josé")
         ("Photos/anna-7f3x", "anna-7f3x"),
     ],
 )
-def test_a_name_that_is_nearly_a_persons_is_listed_and_refused(
+def test_a_name_similar_to_a_persons_is_listed_and_refused(
     own_work: Work, there: str, asked: str
 ) -> None:
     tables, source = own_work
     write_picture(Path(source.path, there, "1.png"), 1)
-    with pytest.raises(ErasureError, match="nearly that name") as refused:
+    with pytest.raises(ErasureError, match="differs only in letter case") as refused:
         requests.add(tables, source, Target.from_names(asked))
     assert repr(there) in str(refused.value)
     assert not requests.pending(tables)
     assert Path(source.path, there, "1.png").exists()
 
 
-def test_a_name_that_is_nearly_a_persons_in_the_tables_alone_is_refused_too(
+def test_a_name_similar_to_a_persons_in_the_tables_only_is_refused(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work
     write_picture(Path(source.path, "photos", "josé", "1.png"), 1)
     ingest(spark, tables, source, run_id="run-2")
     Path(source.path, "photos", "josé").rename(Path(source.path, "photos", NFD))
-    with pytest.raises(ErasureError, match="in two ways"):
+    with pytest.raises(ErasureError, match="spell the folder of"):
         requests.add(tables, source, Target.from_names(NFD))
-    with pytest.raises(ErasureError, match="in two ways"):
+    with pytest.raises(ErasureError, match="spell the folder of"):
         requests.add(tables, source, Target.from_names("josé"))
     ingest(spark, tables, source, run_id="run-3")
     requests.add(tables, source, Target.from_names(NFD))
@@ -66,13 +66,13 @@ def test_a_folder_of_that_name_anywhere_else_is_reported(own_work: Work, there: 
     assert find(tables, source, Target.from_names("eva-9")).elsewhere == (there,)
 
 
-def test_who_has_left_no_trace_is_said_to_have_none(own_work: Work) -> None:
+def test_a_person_without_any_data_is_reported(own_work: Work) -> None:
     tables, source = own_work
     with pytest.raises(ErasureError, match="There is no trace of anna-7f4"):
         requests.add(tables, source, Target.from_names("anna-7f4"))
 
 
-def test_a_missing_input_is_not_taken_for_an_empty_one(own_work: Work) -> None:
+def test_a_missing_input_is_not_treated_as_empty(own_work: Work) -> None:
     tables, source = own_work
     Path(source.path).rename(Path(source.path + "-unmounted"))
     with pytest.raises(ErasureError, match="Is its disk mounted"):

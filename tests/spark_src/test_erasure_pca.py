@@ -1,4 +1,4 @@
-"""A PCA model that was fitted on a person's photos is fitted again, whenever their rows went."""
+"""An erasure refits PCA if it was fitted on the person's photos, even after their rows are gone."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def refresh(
     return make_pca(spark, tables, erased).typed(PcaModelStatistics)
 
 
-def test_rows_that_an_ordinary_refresh_took_out_leave_the_model_with_the_next_erasure(
+def test_rows_removed_by_a_refresh_are_removed_from_the_model_by_the_next_erasure(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work
     fitted = tables.current("pca_model").typed(PcaModelStatistics)
     shutil.rmtree(Path(source.path, "photos", ANNA))
     kept = refresh(spark, own_work, "run-2")
-    assert (kept.digest, kept.n_images_today) == (fitted.digest, 46)  # a stable model, as ever
+    assert (kept.digest, kept.n_images_today) == (fitted.digest, 46)  # the model is unchanged
     remove_rows(lambda: spark, tables, Target.from_names(ANNA), "erase-1")
     again = refresh(spark, own_work, "erase-1", erased=True)
     assert again.n_images == 46

@@ -1,4 +1,4 @@
-"""Whatever ran or was killed, nothing that was erased comes back or stays. Without Dagster."""
+"""Concurrent or killed runs neither restore nor keep erased data. Without Dagster."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_a_run_that_began_before_an_erasure_is_refused_at_its_commit(
 
 
 @pytest.mark.parametrize("asset", ["raw_images", "rejected_images"])
-def test_taking_rows_out_alone_refuses_it_too(empty_assets: Work, asset: str) -> None:
+def test_removing_rows_also_prevents_the_commit_of_an_earlier_run(
+    empty_assets: Work, asset: str
+) -> None:
     tables, _ = empty_assets
     write = tables.begin(asset, "run-2")
     remove_rows(no_spark, tables, Target.from_names(ANNA), "erase-1")
@@ -94,7 +96,7 @@ def test_of_two_first_runs_the_second_is_refused(tmp_path: Path) -> None:
         writes[1].commit(statistics_of("rejected_images"))
 
 
-def test_after_a_fence_what_is_unchanged_is_still_known_to_be_so(empty_assets: Work) -> None:
+def test_after_a_fence_unchanged_assets_are_still_recognized(empty_assets: Work) -> None:
     tables, _ = empty_assets
     fence(tables, "erase-1")
     for asset in ("pca_model", "pca_components", "csv_export"):
@@ -102,7 +104,7 @@ def test_after_a_fence_what_is_unchanged_is_still_known_to_be_so(empty_assets: W
         assert inputs == {name: tables.current(name).version for name in inputs}
 
 
-def test_a_purge_leaves_current_versions_and_what_is_newer(empty_assets: Work) -> None:
+def test_a_purge_keeps_current_versions_and_newer_files(empty_assets: Work) -> None:
     tables, _ = empty_assets
     root = Path(tables.root.path)
     left = [
@@ -129,7 +131,7 @@ def test_a_purge_leaves_current_versions_and_what_is_newer(empty_assets: Work) -
         assert all(Path(name).exists() for name in names), asset
 
 
-def test_of_a_first_run_that_was_killed_nothing_stays(tmp_path: Path) -> None:
+def test_nothing_of_a_killed_first_run_is_left(tmp_path: Path) -> None:
     (tmp_path / "input" / "photos" / ANNA).mkdir(parents=True)
     tables, source = tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input"))
     folder = tables.prefix("raw_images")
@@ -150,7 +152,7 @@ def test_of_a_first_run_that_was_killed_nothing_stays(tmp_path: Path) -> None:
     assert not list(Path(source.path, "photos").iterdir())
 
 
-def test_in_a_versioned_bucket_no_version_of_anything_stays(bucket: str) -> None:
+def test_no_earlier_object_version_is_left_in_a_versioned_bucket(bucket: str) -> None:
     s3 = client("s3")
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     root = Location.parse(f"s3://{bucket}")
@@ -204,7 +206,7 @@ def test_photos_in_files_that_a_killed_run_never_committed_are_found_and_deleted
     assert_nothing_says(own_work, "dora-5")
 
 
-def test_a_trace_in_any_other_file_is_no_lack_of_traces(own_work: Work) -> None:
+def test_data_in_any_other_file_counts_as_found(own_work: Work) -> None:
     tables, source = own_work
     staged = Path(tables.prefix("csv_export").path, "_staged", "run-0", "part-0.csv")
     staged.parent.mkdir(parents=True)
@@ -212,7 +214,7 @@ def test_a_trace_in_any_other_file_is_no_lack_of_traces(own_work: Work) -> None:
     assert find(tables, source, Target.from_names('d"ora')).other_files == 1
 
 
-def test_an_uncommitted_file_that_is_no_parquet_does_not_hold_anybody_up(
+def test_an_uncommitted_file_that_is_not_parquet_does_not_block_an_erasure(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, _ = own_work

@@ -1,4 +1,4 @@
-"""A person's rows and files go, in every table, and nobody else's do. Without Dagster."""
+"""A person's rows and files are removed from every table, and no others. Without Dagster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.spark_src.erasure_storage import (
 )
 
 
-def test_rows_and_files_of_a_person_go_and_everybody_elses_stay(
+def test_only_the_rows_and_files_of_the_person_are_removed(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work
@@ -54,7 +54,7 @@ def test_rows_and_files_of_a_person_go_and_everybody_elses_stay(
     assert {path.name for path in Path(source.path, "photos").iterdir()} == {BEN}
 
 
-def test_what_is_left_is_described_as_if_it_had_been_ingested_alone(
+def test_statistics_after_an_erasure_equal_those_of_the_remaining_pictures(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work
@@ -63,8 +63,8 @@ def test_what_is_left_is_described_as_if_it_had_been_ingested_alone(
     assert again.unchanged
     fresh = ingest(spark, tables_in(Path(source.path).parent / "fresh"), source)
     changing = {"seconds", "measured", "n_read"}
-    for kept, made_anew in ((again.raw, fresh.raw), (again.rejected, fresh.rejected)):
-        assert kept.statistics.model_dump(exclude=changing) == made_anew.statistics.model_dump(
+    for kept, made_refitted in ((again.raw, fresh.raw), (again.rejected, fresh.rejected)):
+        assert kept.statistics.model_dump(exclude=changing) == made_refitted.statistics.model_dump(
             exclude=changing
         )
 
@@ -79,17 +79,17 @@ def test_sums_and_pca_are_those_of_a_fit_without_the_person(
     known = model.typed(PcaModelStatistics)
     assert "erased" in known.description
     assert known.n_images == known.n_images_today == 46
-    anew = sum_files(lambda: spark, features.locations, None)
+    refitted = sum_files(lambda: spark, features.locations, None)
     stored = load_sums(model.location / known.sums)
     assert stored.files == {file.name for file in features.files}
-    np.testing.assert_array_equal(stored.sums.gram, anew.gram)
-    np.testing.assert_array_equal(stored.sums.total, anew.total)
-    ours, theirs = fit.load_current(model), fit_sums(anew, 5, MODEL.sha256)
+    np.testing.assert_array_equal(stored.sums.gram, refitted.gram)
+    np.testing.assert_array_equal(stored.sums.total, refitted.total)
+    ours, theirs = fit.load_current(model), fit_sums(refitted, 5, MODEL.sha256)
     np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(ours.components, theirs.components, rtol=0, atol=1e-9)
 
 
-def test_a_file_that_held_nothing_of_the_person_is_not_written_again(
+def test_a_file_without_rows_of_the_person_is_not_rewritten(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work
@@ -102,14 +102,12 @@ def test_a_file_that_held_nothing_of_the_person_is_not_written_again(
     assert len(before - after) == 1
 
 
-def test_one_request_that_cannot_be_read_does_not_hold_up_another(
-    own_work: Work, spark: SparkSession
-) -> None:
+def test_an_unreadable_request_does_not_block_another(own_work: Work, spark: SparkSession) -> None:
     tables, source = own_work
     broken = Path(tables.root.path, "erasures", "pending-broken.json")
     broken.parent.mkdir()
     broken.write_text("{")
-    with pytest.raises(ErasureError, match=r"pending-broken\.json is no request that can be read"):
+    with pytest.raises(ErasureError, match=r"pending-broken\.json is not a valid request"):
         erase(lambda: spark, own_work, Target.from_names(ANNA))
     broken.unlink()
     requests.require_all_done(tables)
@@ -117,7 +115,7 @@ def test_one_request_that_cannot_be_read_does_not_hold_up_another(
     assert not Path(source.path, "photos", ANNA).exists()
 
 
-def test_a_picture_that_several_supplied_goes_by_its_id_only_when_that_is_asked_for(
+def test_a_picture_of_several_owners_is_erased_by_id_only_on_request(
     own_work: Work, spark: SparkSession
 ) -> None:
     tables, source = own_work

@@ -1,8 +1,8 @@
-"""Parts of uploads that never ended are in no listing, and a bucket keeps them: they go, too."""
+"""Incomplete uploads, which listings do not show, are deleted as well."""
 
 from __future__ import annotations
 
-from spark_src.erasure.inputs import look_through, remove_inputs
+from spark_src.erasure.inputs import find_traces, remove_inputs
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.purge import purge
 from spark_src.erasure.scan import earlier_versions
@@ -27,12 +27,12 @@ def uploads_in(bucket: str) -> list[str]:
     return sorted(item["Key"] for item in found)
 
 
-def test_a_persons_incomplete_uploads_are_found_and_deleted_and_no_others(bucket: str) -> None:
+def test_only_the_persons_incomplete_uploads_are_found_and_deleted(bucket: str) -> None:
     others = ["input/photos/anna-2/1.jpg", "input/photos/ben/1.jpg"]
     for key in ("input/photos/anna/1.jpg", "input/photos/anna//2.jpg", *others):
         begin_upload(bucket, key)
     source = Location.parse(f"s3://{bucket}/input")
-    assert look_through(source, ANNA).earlier == 2
+    assert find_traces(source, ANNA).earlier == 2
     needles = Needles.from_target(ANNA, source, [])
     assert earlier_versions(source, needles) == 2
     assert remove_inputs(source, ANNA) == 2
@@ -40,7 +40,7 @@ def test_a_persons_incomplete_uploads_are_found_and_deleted_and_no_others(bucket
     assert earlier_versions(source, needles) == 0
 
 
-def test_a_single_pictures_incomplete_upload_goes_with_it(bucket: str) -> None:
+def test_a_single_pictures_incomplete_upload_is_deleted_with_it(bucket: str) -> None:
     for key in ("input/shop/1.jpg", "input/shop/1.jpg.bak"):
         begin_upload(bucket, key)
     target = Target(None, frozenset({"a" * 64}), frozenset({"shop/1.jpg"}))

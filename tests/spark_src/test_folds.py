@@ -1,4 +1,4 @@
-"""What is asked of which images, and that nothing alike is ever on both sides."""
+"""Questions, their images and folds. Related images are never in both training and test data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def films(label: str, *axes: str, frames: int = 3) -> list[str]:
     return [f"Training/{label}/{axis}{n}_100.jpg" for axis in axes for n in range(frames)]
 
 
-def asked(*paths: str) -> dict[str, Folds]:
+def folds_by_question(*paths: str) -> dict[str, Folds]:
     return {folds.question: folds for folds in questions(images(*paths))}
 
 
@@ -28,9 +28,9 @@ def by_path(folds: Folds, paths: list[str]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("axes", [("", "r_"), ("", "r_", "r2_"), ("r0_", "r1_", "r2_")])
-def test_all_frames_of_one_rotation_axis_are_asked_together(axes: tuple[str, ...]) -> None:
+def test_all_frames_of_one_rotation_axis_are_in_the_same_fold(axes: tuple[str, ...]) -> None:
     paths = films("Apple 1", *axes) + films("Cherry 1", *axes)
-    folds = by_path(asked(*paths)["fruit"], paths)
+    folds = by_path(folds_by_question(*paths)["fruit"], paths)
     for label in ("Apple 1", "Cherry 1"):
         found = [{folds[path] for path in films(label, axis)} for axis in axes]
         assert all(len(film) == 1 for film in found)
@@ -40,22 +40,22 @@ def test_all_frames_of_one_rotation_axis_are_asked_together(axes: tuple[str, ...
 def test_frames_of_training_and_test_that_are_of_one_film_stay_together() -> None:
     paths = films("Apple 1", "r0_", "r1_") + films("Cherry 1", "r0_", "r1_")
     paths += [path.replace("Training", "Test").replace("_100", "7_100") for path in paths]
-    folds = by_path(asked(*paths)["fruit"], paths)
+    folds = by_path(folds_by_question(*paths)["fruit"], paths)
     film = {fold for path, fold in folds.items() if "Apple 1/r0_" in path}
     assert len(film) == 1
 
 
-def test_a_fruit_of_one_axis_is_only_learnt_from() -> None:
+def test_a_fruit_with_one_axis_is_only_used_for_training() -> None:
     paths = films("Apple 1", "", "r_") + films("Apple 2", "", "r_") + films("Cherry Wax 2", "r0_")
-    folds = asked(*paths)["fruit"]
+    folds = folds_by_question(*paths)["fruit"]
     assert set(folds.target[folds.fold < 0]) == {"Cherry Wax 2"}
     assert folds.reason_not_asked is None
 
 
-def test_a_kind_is_told_from_other_fruits_of_it() -> None:
+def test_a_kind_is_predicted_from_other_fruits_of_it() -> None:
     labels = [f"{kind} {n}" for kind in ("Apple", "Cherry Wax", "tomato") for n in range(1, 9)]
     paths = [path for label in labels for path in films(label, "r0_", "r1_")]
-    folds = asked(*paths)["kind of fruit"]
+    folds = folds_by_question(*paths)["kind of fruit"]
     assert set(folds.target) == {"apple", "cherry", "tomato"}
     of_label: dict[str, set[int]] = {}
     for path, fold in by_path(folds, paths).items():
@@ -64,14 +64,14 @@ def test_a_kind_is_told_from_other_fruits_of_it() -> None:
     assert set.union(*of_label.values()) == {0, 1, 2, 3, 4}
 
 
-def test_a_person_is_on_one_side_with_all_of_their_photos() -> None:
+def test_all_photos_of_a_person_are_in_the_same_fold() -> None:
     paths = [
         f"photos/{person}/{label}/IMG_{n}.jpg"
         for person in ("ada", "bob", "cyd")
         for label in ("apple", "pear")
         for n in range(3)
     ]
-    folds = asked(*paths)["label of a photo"]
+    folds = folds_by_question(*paths)["label of a photo"]
     of_person: dict[str, set[int]] = {}
     for path, fold in by_path(folds, paths).items():
         of_person.setdefault(path.split("/")[1], set()).add(fold)
@@ -80,41 +80,43 @@ def test_a_person_is_on_one_side_with_all_of_their_photos() -> None:
     assert set(folds.target) == {"apple", "pear"}
 
 
-def test_photos_are_not_asked_for_as_films_and_films_not_as_photos() -> None:
+def test_photos_and_films_are_evaluated_separately() -> None:
     photos = [f"photos/ada/apple/{n}_100.jpg" for n in range(3)]
     paths = films("Apple 1", "r0_", "r1_") + photos
-    found = asked(*paths)
+    found = folds_by_question(*paths)
     assert {paths[row] for row in found["fruit"].rows} == set(paths) - set(photos)
     assert {paths[row] for row in found["label of a photo"].rows} == set(photos)
 
 
-def test_photos_in_no_folder_that_names_the_fruit_are_not_asked_for() -> None:
-    assert not len(asked("photos/ada/1.jpg", "photos/bob/2.jpg")["label of a photo"].rows)
+def test_photos_without_a_label_folder_are_not_evaluated() -> None:
+    assert not len(
+        folds_by_question("photos/ada/1.jpg", "photos/bob/2.jpg")["label of a photo"].rows
+    )
 
 
 @pytest.mark.parametrize(
     ("paths", "question", "why"),
     [
-        (["1.jpg", "2.jpg"], "kind of fruit", "no image has a path"),
-        ([], "fruit", "no image has a path"),
-        (["Apple/IMG_1.jpg", "Pear/IMG_2.jpg"], "fruit", "no image has a path"),
+        (["1.jpg", "2.jpg"], "kind of fruit", "no image path"),
+        ([], "fruit", "no image path"),
+        (["Apple/IMG_1.jpg", "Pear/IMG_2.jpg"], "fruit", "no image path"),
         (films("Apple 1", "r0_", "r1_"), "fruit", "fewer than two classes"),
         (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "fruit", "fewer than two classes"),
         (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "kind of fruit", "fewer than two"),
         (["photos/ada/apple/1.jpg", "photos/ada/pear/1.jpg"], "label of a photo", "fewer than two"),
     ],
 )
-def test_a_question_that_cannot_be_asked_says_why(
+def test_a_question_that_does_not_apply_has_a_reason(
     paths: list[str], question: str, why: str
 ) -> None:
-    assert str(asked(*paths)[question].reason_not_asked).startswith(why)
+    assert str(folds_by_question(*paths)[question].reason_not_asked).startswith(why)
 
 
-def test_each_asked_class_is_also_learnt_from() -> None:
+def test_each_evaluated_class_has_training_images() -> None:
     paths = [path for n in range(7) for path in films(f"Apple {n}", "", "r_")]
     paths += [path for n in range(2) for path in films(f"Pear {n}", "", "r_", "r2_")]
     paths += films("Quince 1", "")
-    for folds in asked(*paths).values():
+    for folds in folds_by_question(*paths).values():
         for number in np.unique(folds.fold[folds.fold >= 0]):
             there = folds.fold == number
             assert set(folds.target[there]) <= set(folds.target[~there])

@@ -1,4 +1,4 @@
-"""HEIC, WebP, AVIF, TIFF and BMP: pixels as decoded, no metadata, limits and reasons as of JPEG."""
+"""HEIC, WebP, AVIF, TIFF and BMP are stored losslessly without metadata, with the same limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tagged() -> bytes:
 
 @pytest.mark.parametrize("file_format", LOSSLESS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
-def test_the_pixels_are_kept_to_the_bit(file_format: str, mode: str) -> None:
+def test_the_pixels_are_stored_losslessly(file_format: str, mode: str) -> None:
     data = encoded(COLOURS.convert(mode), file_format, **LOSSLESS[file_format])
     kept = clean_picture(data)
     assert kept.content.startswith(b"\x89PNG")
@@ -55,7 +55,7 @@ def test_the_pixels_are_kept_to_the_bit(file_format: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["WEBP", "AVIF"])
-def test_the_orientation_is_told_and_the_metadata_dropped(file_format: str) -> None:
+def test_the_orientation_is_reported_and_the_metadata_dropped(file_format: str) -> None:
     data = encoded(COLOURS, file_format, exif=tagged(), xmp=SECRET, icc_profile=SECRET)
     kept = clean_picture(data)
     assert SECRET in data
@@ -64,7 +64,7 @@ def test_the_orientation_is_told_and_the_metadata_dropped(file_format: str) -> N
     assert np.abs(pixels(kept.content).astype(int) - np.asarray(COLOURS)).mean() < 12
 
 
-def test_a_tiff_is_turned_as_its_tag_says() -> None:
+def test_a_tiff_is_rotated_according_to_its_tag() -> None:
     data = encoded(COLOURS, "TIFF", tiffinfo={ORIENTATION: 6, MAKER: SECRET.decode()})
     kept = clean_picture(data)
     assert SECRET in data and SECRET not in kept.content
@@ -89,7 +89,7 @@ def test_a_real_iphones_photo_is_reduced_upright(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", [*LOSSLESS, "AVIF"])
-def test_the_limits_are_those_of_any_picture(file_format: str) -> None:
+def test_the_limits_apply_to_all_formats(file_format: str) -> None:
     data = encoded(COLOURS, file_format)
     few_pixels = 61 * 47 - 1
     assert rejection(data, Limits(max_bytes=len(data) - 1)).reason is Reason.TOO_MANY_BYTES
@@ -100,7 +100,7 @@ def test_the_limits_are_those_of_any_picture(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["WEBP", "AVIF"])
-def test_an_animation_is_rejected_as_one(file_format: str) -> None:
+def test_an_animated_foreign_format_is_rejected(file_format: str) -> None:
     frames = [COLOURS.rotate(45)]
     rejected = rejection(encoded(COLOURS, file_format, save_all=True, append_images=frames))
     assert rejected.reason is Reason.ANIMATED
@@ -112,7 +112,7 @@ def test_several_pages_are_rejected_as_such() -> None:
     for data in (tiff, (PICTURES / "two_pictures.heic").read_bytes()):
         rejected = rejection(data)
         assert rejected.reason is Reason.SEVERAL_PAGES
-        assert "holds several pictures; save each as a file of its own" in rejected.detail
+        assert "contains several pictures; save each as a separate file" in rejected.detail
 
 
 def test_a_tiff_with_a_smaller_copy_of_itself_is_one_picture() -> None:
@@ -123,7 +123,7 @@ def test_a_tiff_with_a_smaller_copy_of_itself_is_one_picture() -> None:
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_a_tiff_of_numbers_that_are_no_colours_is_rejected(mode: str) -> None:
+def test_a_tiff_of_integers_or_floats_is_rejected(mode: str) -> None:
     assert rejection(encoded(gradient("L").convert(mode), "TIFF")).reason is (
         Reason.UNSUPPORTED_FORMAT
     )
@@ -131,7 +131,7 @@ def test_a_tiff_of_numbers_that_are_no_colours_is_rejected(mode: str) -> None:
 
 @pytest.mark.parametrize("file_format", [*LOSSLESS, "AVIF"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_a_cut_file_is_rejected(file_format: str, share: float) -> None:
+def test_a_truncated_foreign_format_is_rejected(file_format: str, share: float) -> None:
     data = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), file_format)
     rejected = rejection(data[: int(len(data) * share)])
     assert rejected.reason in (Reason.TRUNCATED, Reason.BROKEN)

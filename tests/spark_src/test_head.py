@@ -1,4 +1,4 @@
-"""The classifier's head: what it learns, what it forgets exactly, and the file for phones."""
+"""The classifier's head: training, exact subtraction of images, and the LiteRT file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from spark_src.pca.model import Sums, fit_sums
 LABELS = ("Apple", "Açaí", "Pear")
 
 
-def learnt(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[str]]:
-    """Features whose first number tells the label."""
+def labeled_features(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[str]]:
+    """Features whose first value determines the label."""
     random = np.random.default_rng(seed)
     features = random.random((count, 1280)).astype(np.float32)
     labels = [LABELS[number % 3] for number in range(count)]
@@ -31,10 +31,10 @@ def learnt(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[s
     return features, labels
 
 
-def test_sums_that_lost_images_are_those_of_the_images_that_are_left() -> None:
-    """And so is the head: forgetting is exact."""
-    features, labels = learnt()
-    gone = np.arange(300) % 3 == 2  # every image of a label, and so the label
+def test_sums_after_subtraction_equal_those_of_the_remaining_images() -> None:
+    """The head is equal as well, because the sums are exact."""
+    features, labels = labeled_features()
+    gone = np.arange(300) % 3 == 2  # includes every image of one label
     gone[:40] = True
     kept = ClassSums.from_features(features[~gone], np.array(labels)[~gone].tolist())
     both = kept + ClassSums.from_features(features[gone], np.array(labels)[gone].tolist())
@@ -49,25 +49,25 @@ def test_sums_that_lost_images_are_those_of_the_images_that_are_left() -> None:
     np.testing.assert_allclose(found.offsets, again.offsets, rtol=0, atol=1e-9)
 
 
-def test_the_head_of_components_tells_labels_as_well() -> None:
-    features, labels = learnt()
+def test_the_head_on_components_predicts_labels_as_well() -> None:
+    features, labels = labeled_features()
     sums = ClassSums.from_features(features, labels)
     pca = fit_sums(sums.sums, 10, "model")
-    asked, right = learnt(60, seed=2)
-    for head, vectors in ((fit_head(sums), asked), (fit_head(sums, pca), pca.project(asked))):
-        told = head.probabilities(vectors)
-        np.testing.assert_allclose(told.sum(axis=1), 1)
-        share = np.mean([head.classes[row] for row in told.argmax(axis=1)] == np.array(right))
+    test, right = labeled_features(60, seed=2)
+    for head, vectors in ((fit_head(sums), test), (fit_head(sums, pca), pca.project(test))):
+        predicted = head.probabilities(vectors)
+        np.testing.assert_allclose(predicted.sum(axis=1), 1)
+        share = np.mean([head.classes[row] for row in predicted.argmax(axis=1)] == np.array(right))
         assert share > 0.95
 
 
-def test_one_label_is_not_enough_and_the_error_says_so() -> None:
-    features, _ = learnt(10)
-    with pytest.raises(ClassifierError, match=r"two labels at least.*has 1\. Put pictures"):
+def test_a_single_label_is_refused_with_an_explanation() -> None:
+    features, _ = labeled_features(10)
+    with pytest.raises(ClassifierError, match=r"at least two labels.*has 1\. Put pictures"):
         fit_head(ClassSums.from_features(features, ["Apple"] * 10))
 
 
-def test_the_temperature_makes_overconfident_logits_honest() -> None:
+def test_the_temperature_calibrates_overconfident_logits() -> None:
     random = np.random.default_rng(5)
     logits = random.normal(size=(4_000, 4))
     right = np.array([random.choice(4, p=row) for row in softmax(logits)])
@@ -75,8 +75,8 @@ def test_the_temperature_makes_overconfident_logits_honest() -> None:
 
 
 def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]:
-    """Three labels about three axes each; the first few have another's label."""
-    features, labels = learnt(360)
+    """Three labels with three axes each. The first few images have a wrong label."""
+    features, labels = labeled_features(360)
     paths = [f"Training/{{}}/r{n // 3 % 3}_{n}_100.jpg" for n in range(360)]
     given = labels.copy()
     for number in range(wrong):
@@ -86,7 +86,7 @@ def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]
     return images, features, {paths[number * 7] for number in range(wrong)}
 
 
-def test_labels_that_were_swapped_are_the_first_issues_with_the_right_label_suggested() -> None:
+def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> None:
     images, features, swapped = filmed(wrong=8)
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
@@ -107,14 +107,14 @@ def test_without_wrong_labels_there_are_no_issues() -> None:
 
 
 @pytest.mark.parametrize("length", [5, 11, 320, 353, 1_003])
-def test_the_smallest_values_of_each_row_are_those_that_sorting_finds(length: int) -> None:
+def test_the_smallest_values_of_each_row_equal_those_from_sorting(length: int) -> None:
     values = np.random.default_rng(length).random((40, length)).astype(np.float32)
     few = min(10, length)
     found = np.take_along_axis(values, smallest(values, few), axis=1)
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(values, axis=1)[:, :few])
 
 
-def test_the_index_finds_nearly_the_neighbours_that_comparing_all_finds() -> None:
+def test_the_index_finds_nearly_all_exact_neighbors() -> None:
     vectors = np.random.default_rng(4).normal(size=(2_000, 8)).astype(np.float32)
     exact, found = nearest(vectors), nearest(vectors, exact_pairs=0)
     shared = [len({*one} & {*other}) for one, other in zip(exact, found, strict=True)]
@@ -131,7 +131,7 @@ def test_images_that_cannot_be_held_out_have_no_issues() -> None:
 def test_the_file_gives_labels_and_probabilities_of_a_picture(
     on_components: bool, mobilenet: MobilenetModel, sample_pictures: list[bytes]
 ) -> None:
-    features, labels = learnt()
+    features, labels = labeled_features()
     sums = ClassSums.from_features(features, labels)
     pca = fit_sums(sums.sums, 10, "model") if on_components else None
     head = fit_head(sums, pca)
@@ -145,7 +145,7 @@ def test_the_file_gives_labels_and_probabilities_of_a_picture(
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
-def test_bytes_of_prepared_pixels_are_the_pictures() -> None:
+def test_bytes_of_preprocessed_pixels_equal_the_picture() -> None:
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(bytes_of(every / np.float32(127.5) - np.float32(1)), every)
 

@@ -1,4 +1,4 @@
-"""Texts hidden in every place of a JPEG or PNG that decoding does not need: none is stored."""
+"""Text hidden in parts of a JPEG or PNG that decoding does not need is never stored."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def before_end(extra: bytes, data: bytes = JPEG) -> bytes:
 
 
 def with_rows_behind(rows: int) -> bytes:
-    """A picture whose header tells of fewer rows than its data hold."""
+    """A picture whose data have more rows than its header states."""
     data = bytearray(encoded(NOISE, "JPEG", subsampling=0))
     struct.pack_into(">H", data, positions(bytes(data), 0xC0)[0] + 5, 32 - rows)
     return bytes(data)
 
 
 def symbols_unused() -> bytes:
-    """Codes of 16 bits that no pixel has, in a table that is used."""
+    """Unused 16-bit codes in a used table."""
     (place,) = [place for place in positions(JPEG, 0xC4) if JPEG[place + 4] == 0x10]
     length = int.from_bytes(JPEG[place + 2 : place + 4], "big")
     counts = bytearray(JPEG[place + 5 : place + 21])
@@ -80,7 +80,7 @@ def png_replaced(wanted: bytes, change: Callable[[bytes], bytes], data: bytes = 
 
 
 def padded_bits() -> bytes:
-    """One pixel of one bit a row, and seven bits that are never shown."""
+    """Rows of one 1-bit pixel and seven padding bits."""
     rows = b"".join(b"\0" + bytes([byte & 127]) for byte in SECRET)
     return header(1, len(SECRET), 1, 0) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -130,7 +130,7 @@ CRAFTED = {
 
 
 def inflated(data: bytes) -> bytes:
-    """Whatever in a file can be decompressed, from any place where a zlib stream may begin."""
+    """Everything that can be decompressed at any possible start of a zlib stream."""
     found = [data]
     for place in range(len(data) - 1):
         if data[place] & 15 == 8 and not int.from_bytes(data[place : place + 2], "big") % 31:
@@ -148,7 +148,7 @@ def shown(data: bytes) -> bytes:
 
 
 def kept_of(data: bytes) -> bytes | None:
-    """What is stored of a file; None where it is rejected."""
+    """The stored content of a file, or None if it is rejected."""
     try:
         return clean_picture(data).content
     except PictureRejected:
@@ -169,7 +169,7 @@ def test_files_that_decode_without_their_hidden_text_are_not_rejected() -> None:
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_cleaning_what_was_cleaned_changes_nothing(name: str) -> None:
+def test_cleaning_twice_changes_nothing(name: str) -> None:
     kept = kept_of(CRAFTED[name])
     if kept is not None:
         assert clean_picture(kept).content == kept
@@ -181,15 +181,15 @@ def test_cleaning_what_was_cleaned_changes_nothing(name: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_an_honest_jpeg_keeps_every_byte(mode: str, options: dict[str, int]) -> None:
+def test_a_jpeg_without_hidden_data_keeps_every_byte(mode: str, options: dict[str, int]) -> None:
     data = encoded(NOISE.convert(mode), "JPEG", **options)
-    if mode != "CMYK":  # of Adobe's segment only the transform is kept
+    if mode != "CMYK":  # only the transform of the Adobe segment is kept
         assert clean_picture(data).content == data
     assert shown(clean_picture(data).content) == shown(data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "1"])
-def test_an_honest_png_keeps_every_byte(mode: str) -> None:
+def test_a_png_without_hidden_data_keeps_every_byte(mode: str) -> None:
     data = encoded(NOISE.convert(mode), "PNG")
     assert clean_picture(data).content == data
 

@@ -1,4 +1,4 @@
-"""Every file is a picture, a reject or litter, once; what is kept of it and what is not."""
+"""Every file is accepted, rejected or ignored exactly once, and stored without metadata."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def tables(spark: SparkSession, source: Path, limits: Limits | None = None) -> tuple[Rows, Rows]:
-    """Accepted and rejected rows by path; together with the litter they are all the files."""
+    """Accepted and rejected rows by path. With the ignored files, these are all files."""
     found = ingest(spark, tables_in(source.with_name(f"{source.name} ingested")), source, limits)
     images, ledger = rows_by_path(found.raw), rows_by_path(found.rejected)
     assert not images.keys() & ledger.keys()
@@ -146,7 +146,9 @@ def test_the_stored_picture_has_no_metadata_and_its_id_is_its_digest(
     assert (row["width"], row["height"], row["orientation"]) == (9, 7, 6)
 
 
-def test_a_row_says_what_its_file_was_when_it_was_read(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_row_has_size_and_time_of_its_file_when_it_was_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     source = fill(tmp_path / "in", {"A/1.jpg": jpeg(1, exif=gps_exif()), "A/2.txt": b"text"})
     images, ledger = tables(spark, source)
     for path, row, size in (
@@ -167,7 +169,7 @@ def test_duplicates_keep_both_paths_under_one_id(spark: SparkSession, tmp_path: 
     assert len({row["image_id"] for row in images.values()}) == 1
 
 
-def test_many_small_files_make_few_files_sorted_by_path(
+def test_many_small_pictures_are_stored_in_few_files_sorted_by_path(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     source = fill(tmp_path / "in", {f"A/{number}.jpg": jpeg(number) for number in range(600)})
@@ -185,7 +187,7 @@ def test_every_listed_file_is_counted_as_done(spark: SparkSession, tmp_path: Pat
     assert done.value == 4
 
 
-def test_the_content_digest_follows_content_and_place_but_not_order(
+def test_the_digest_depends_on_content_and_path_but_not_on_order(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     files = {"A/1.jpg": jpeg(1), "A/2.jpg": jpeg(2), "B/3.jpg": jpeg(3)}
@@ -210,9 +212,7 @@ def test_the_same_input_gives_the_same_table(
     assert again.statistics.digest == sample_raw.statistics.digest
 
 
-def test_two_pictures_that_change_places_change_the_content_digest(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_swapping_two_pictures_changes_the_digest(spark: SparkSession, tmp_path: Path) -> None:
     one = fill(tmp_path / "one", {"A/1.jpg": jpeg(1), "B/1.jpg": jpeg(2)})
     two = fill(tmp_path / "two", {"A/1.jpg": jpeg(2), "B/1.jpg": jpeg(1)})
     assert digest(spark, one) != digest(spark, two)
@@ -226,11 +226,11 @@ def listing_of(folder: Path, n_files: int) -> Listing:
 def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
     listing = listing_of(tmp_path, 60)
     require_few_rejections(3, listing, 0.05)
-    with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); at most 5\.0%"):
+    with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); the limit is 5\.0%"):
         require_few_rejections(6, listing, 0.05)
 
 
-def test_the_share_of_rejects_is_judged_from_50_files_on(tmp_path: Path) -> None:
+def test_the_rejected_share_is_checked_from_50_files_on(tmp_path: Path) -> None:
     require_few_rejections(48, listing_of(tmp_path / "few", 49), 0.05)
     with pytest.raises(InputError, match=r"3 of 50 files"):
         require_few_rejections(3, listing_of(tmp_path / "enough", 50), 0.05)

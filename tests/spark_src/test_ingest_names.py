@@ -1,4 +1,4 @@
-"""Files and folders whose names Spark, Hadoop, URIs and locales each treat in their own way."""
+"""File and folder names that Spark, Hadoop, URIs or locales treat specially."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BYTES = {
     b"cut \xf0\x9f\x8d": "cut \\xf0\\x9f\\x8d",
     rb"caf\xe9": "caf\\x5cxe9",
 }
-"""Names that are no UTF-8, and one that looks as such a one is written; as they are in tables."""
+"""Names that are not valid UTF-8, one that looks escaped, and their form in tables."""
 
 INGEST = """
 import json, sys
@@ -79,7 +79,7 @@ def jpeg() -> bytes:
 
 
 def pictures_in(folder: Path, *names: bytes) -> Path:
-    """A folder with a picture in a label folder of each name, called by that name too."""
+    """A folder with a label folder and a picture of each name."""
     for name in names:
         label = os.fsencode(folder) + b"/Test/" + name
         os.makedirs(label)
@@ -95,7 +95,7 @@ def paths_of(spark: SparkSession, tables: Tables, folder: str) -> dict[str, dict
 def found(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    """A picture of each name, ingested."""
+    """One ingested picture per name."""
     folder = tmp_path_factory.mktemp("names")
     names = [*(name.encode() for name in NAMES), *BYTES]
     return paths_of(spark, tables_in(folder / "storage"), str(pictures_in(folder / "in", *names)))
@@ -115,7 +115,7 @@ def test_a_picture_of_an_awkward_name_is_found_by_that_name(
 
 
 @pytest.mark.parametrize("name", BYTES)
-def test_a_picture_whose_name_is_no_utf8_is_found_by_its_bytes(
+def test_a_picture_whose_name_is_not_utf8_is_found_by_its_bytes(
     found: dict[str, dict[str, Any]], name: bytes
 ) -> None:
     text = BYTES[name]
@@ -123,7 +123,7 @@ def test_a_picture_whose_name_is_no_utf8_is_found_by_its_bytes(
     assert (row["split"], row["label"], row["width"]) == ("Test", text, 9)
 
 
-def test_awkward_names_bring_no_other_paths(found: dict[str, dict[str, Any]]) -> None:
+def test_awkward_names_add_no_other_paths(found: dict[str, dict[str, Any]]) -> None:
     assert len(found) == len(NAMES) + len(BYTES)
 
 

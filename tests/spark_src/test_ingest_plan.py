@@ -1,4 +1,4 @@
-"""How work is dealt out to files, and how many small ones become few; nothing else is rewritten."""
+"""Files are distributed to tasks evenly, and only small data files are merged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tables(tmp_path: Path) -> Tables:
 
 
 def files_of(sizes: list[int]) -> pa.Table:
-    """A listing's files, of these sizes."""
+    """Files of a listing with these sizes."""
     columns = {
         "path": [f"{number:07}.jpg" for number in range(len(sizes))],
         "raw_path": [None] * len(sizes),
@@ -55,8 +55,8 @@ def files_of(sizes: list[int]) -> pa.Table:
     return pa.table(columns, FILES)
 
 
-def dealt_out(sizes: list[int]) -> list[list[int]]:
-    """Sizes of the files of each task; every file is in one, neighbours together."""
+def task_sizes(sizes: list[int]) -> list[list[int]]:
+    """Sizes of the files of each task. Every file is in one task, in order."""
     files = files_of(sizes)
     batches = list(batches_of(files))
     parts = [from_stream(batch.files) for batch in batches]
@@ -68,19 +68,19 @@ def dealt_out(sizes: list[int]) -> list[list[int]]:
 
 @pytest.mark.parametrize("count", [0, 1, MIN_ROWS, MIN_ROWS + 1, 4_000, 40_000])
 def test_every_file_is_read_by_one_task_of_a_fair_size(count: int) -> None:
-    rows = [len(part) for part in dealt_out([4_000] * count)]
+    rows = [len(part) for part in task_sizes([4_000] * count)]
     assert sum(rows) == count
     assert all(MIN_ROWS <= n <= MAX_ROWS for n in rows[:-1])
     assert len(rows) <= max(33, 1 + count / MAX_ROWS)
 
 
 def test_large_photos_make_tasks_of_fewer_files() -> None:
-    parts = dealt_out([5 * 2**20] * 20)
+    parts = task_sizes([5 * 2**20] * 20)
     assert [len(part) for part in parts] == [6, 6, 6, 2]
 
 
 def test_a_photo_larger_than_a_file_should_be_is_read_alone() -> None:
-    assert [len(part) for part in dealt_out([1, 2 * MAX_BYTES, 2 * MAX_BYTES, 1, 1])] == [
+    assert [len(part) for part in task_sizes([1, 2 * MAX_BYTES, 2 * MAX_BYTES, 1, 1])] == [
         1,
         1,
         1,
@@ -89,14 +89,14 @@ def test_a_photo_larger_than_a_file_should_be_is_read_alone() -> None:
 
 
 def refreshed(spark: SparkSession, tables: Tables, source: Path, first: int, last: int) -> Ingest:
-    """A refresh after each of some new pictures."""
+    """Refresh after each new picture."""
     for number in range(first, last):
         put(source, f"A/{number:03}.jpg", jpeg(number))
         found = ingest(spark, tables, source)
     return found
 
 
-def test_small_files_are_merged_with_the_next_change_once_they_are_many(
+def test_many_small_files_are_merged_with_the_next_change(
     spark: SparkSession, source: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "MAX_SMALL_FILES", 4)
@@ -110,7 +110,7 @@ def test_small_files_are_merged_with_the_next_change_once_they_are_many(
     assert {p: r for p, r in rows_by_path(merged.raw).items() if p in before} == before
 
 
-def test_a_stale_row_is_left_out_where_its_file_is_merged(
+def test_a_stale_row_is_removed_when_its_file_is_merged(
     spark: SparkSession, source: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "MAX_SMALL_FILES", 2)
@@ -146,7 +146,7 @@ def content_of(snapshot: Snapshot) -> list[dict[str, object]]:
 
 
 def change_something(folder: Path, dice: random.Random) -> None:
-    """A day in the life of a folder of pictures."""
+    """Add, change or delete some pictures at random."""
     there = sorted(path for path in folder.rglob("*") if path.is_file())
     for _ in range(dice.randrange(4)):
         name = f"{dice.choice('AB')}/{dice.randrange(40)}.jpg"

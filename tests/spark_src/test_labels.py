@@ -1,4 +1,4 @@
-"""`labels.csv`: what it says, and what is refused with the line that is wrong."""
+"""`labels.csv` corrects labels. Errors name the invalid line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def read(folder: Path, content: str) -> Labels:
     return read_labels(Location.parse(str(folder)))
 
 
-def test_without_a_file_the_folders_say_it_all(tmp_path: Path) -> None:
+def test_without_a_file_labels_come_from_folders(tmp_path: Path) -> None:
     labels = read_labels(Location.parse(str(tmp_path)))
     assert labels.digest == 0
     assert labels.label_of("Training/Apple/1.jpg") == "Apple"
 
 
-def test_a_label_counts_before_its_folder_and_other_columns_are_left_alone(tmp_path: Path) -> None:
+def test_a_label_overrides_its_folder_and_other_columns_are_ignored(tmp_path: Path) -> None:
     labels = read(
         tmp_path,
         "label,margin,path\nPear,0.1,Training/Apple/1.jpg\nApple,1,Training/Apple/2.jpg\n"
@@ -40,10 +40,10 @@ def test_a_label_counts_before_its_folder_and_other_columns_are_left_alone(tmp_p
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "does not name the columns"),
-        ("path;label\na;b\n", "does not name the columns"),
+        ("", "does not have the columns"),
+        ("path;label\na;b\n", "does not have the columns"),
         ("path,label\n1.jpg,\n", "line 2 has no path or no label"),
-        ("path,label\n1.jpg,Fig\n1.jpg,Pear\n", "line 3 gives a path a second label"),
+        ("path,label\n1.jpg,Fig\n1.jpg,Pear\n", "line 3 has a second label for the same path"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(

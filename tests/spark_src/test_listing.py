@@ -1,4 +1,4 @@
-"""One listing tells every file under the input; nothing is opened or followed."""
+"""The listing has every file of the input. No file is opened, and no link followed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_input_without_files_is_named(tmp_path: Path, kind: str, look: object
     if kind == "only litter":
         fill(folder, "A/.DS_Store", "B/Thumbs.db")
     if kind == "only litter" and look is require_some_file:
-        require_some_file(Location.parse(str(folder)))  # a first look: the listing tells more
+        require_some_file(Location.parse(str(folder)))  # only checks for any entry
         return
     with pytest.raises(InputError) as caught:
         look(Location.parse(str(folder)))  # type: ignore[operator]
@@ -101,7 +101,7 @@ def test_files_have_their_path_size_and_time_and_are_sorted(tmp_path: Path) -> N
     assert listing.files["source_modified"][1].as_py() == modified
 
 
-def test_a_listing_counts_files_litter_and_bytes_and_says_so(tmp_path: Path) -> None:
+def test_a_listing_reports_counts_of_files_litter_and_bytes(tmp_path: Path) -> None:
     fill(tmp_path, "A/1.jpg", "A/.DS_Store", "B/.DS_Store", "B/1.xmp", "B/2.png")
     (tmp_path / "B" / "link.png").symlink_to(tmp_path / "B" / "2.png")
     listing = listed(tmp_path)
@@ -139,7 +139,7 @@ def test_a_hard_link_is_a_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed_folder(public_folder: Path) -> Iterator[Path]:
-    """An input with a folder that cannot be opened, and one that can be read but not searched."""
+    """An input with a folder without read permission, and one without execute permission."""
     fill(public_folder, "open/1.jpg", "closed/2.jpg", "unsearchable/3.jpg", "unsearchable/4.jpg")
     (public_folder / "closed").chmod(0o000)
     (public_folder / "unsearchable").chmod(0o744)
@@ -194,7 +194,7 @@ def test_files_that_vanish_while_they_are_listed_are_accounted_for(tmp_path: Pat
     assert set(paths_in(listed(tmp_path))) == stay
 
 
-def test_names_of_any_bytes_are_listed_each_under_a_path_of_its_own(tmp_path: Path) -> None:
+def test_names_of_any_bytes_are_listed_under_unique_paths(tmp_path: Path) -> None:
     names = [b"caf\xe9.jpg", rb"caf\xe9.jpg", rb"caf\x5cxe9.jpg", "café.jpg".encode()]
     names += [b"two\nlines.jpg", rb"back\slash.jpg", b"\xff\xfe.jpg", b"tab\t.jpg"]
     for name in names:
@@ -244,7 +244,7 @@ def test_long_listings_are_kept_as_arrow_batches(
     assert whole.num_rows == 100
 
 
-def test_the_fingerprint_changes_when_a_file_comes_goes_or_is_written_anew(tmp_path: Path) -> None:
+def test_the_fingerprint_changes_when_a_file_is_added_removed_or_rewritten(tmp_path: Path) -> None:
     fill(tmp_path, "1.jpg", "2.jpg")
     first = fingerprint(listed(tmp_path))
     assert fingerprint(listed(tmp_path)) == first
@@ -265,8 +265,8 @@ def test_litter_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(listed(fill(tmp_path, ".DS_Store"))) == before
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system that takes any time")  # noqa: S108
-def test_a_file_of_an_absurd_time_is_listed_with_the_nearest_that_there_is() -> None:
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system for any time")  # noqa: S108
+def test_a_file_time_out_of_range_is_clamped() -> None:
     with TemporaryDirectory(dir="/dev/shm") as folder:
         fill(Path(folder), "1 too early.jpg", "2 of today.jpg", "3 too late.jpg")
         os.utime(Path(folder, "1 too early.jpg"), (-(2**37), -(2**37)))

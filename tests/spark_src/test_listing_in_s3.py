@@ -1,4 +1,4 @@
-"""One listing tells every object of the input in S3, with its ETag."""
+"""The listing has every object of the input in S3, with its ETag."""
 
 from __future__ import annotations
 

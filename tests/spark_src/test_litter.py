@@ -1,4 +1,4 @@
-"""What systems, cameras and exports leave beside pictures is ignored, and counted by its kind."""
+"""Files that systems, cameras and exports leave are ignored, and counted by kind."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def jpeg() -> bytes:
 
 
 @pytest.mark.parametrize("path", LITTER)
-def test_litter_is_known_by_its_kind(path: str) -> None:
+def test_litter_is_classified_by_kind(path: str) -> None:
     assert litter_kind(path) == LITTER[path]
 
 
 @pytest.mark.parametrize("path", PICTURES)
-def test_what_may_be_a_picture_is_no_litter(path: str) -> None:
+def test_possible_pictures_are_not_litter(path: str) -> None:
     assert litter_kind(path) is None
 
 
@@ -79,7 +79,7 @@ def test_names_in_the_lists_are_in_lower_case_as_they_are_compared() -> None:
         assert all(name == name.lower() for name in names)
 
 
-def test_litter_is_counted_shown_and_in_no_table(spark: SparkSession, tmp_path: Path) -> None:
+def test_litter_is_counted_and_in_no_table(spark: SparkSession, tmp_path: Path) -> None:
     for path in [*LITTER, "Apple/1.jpg", "Apple/_2.jpg", "Apple/broken.jpg"]:
         (tmp_path / "in" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / path).write_bytes(jpeg() if "broken" not in path else b"x")
@@ -93,7 +93,7 @@ def test_litter_is_counted_shown_and_in_no_table(spark: SparkSession, tmp_path: 
     assert "ignored (.DS_Store 1, .nomedia 1," in str(found.plan.listing)
 
 
-def test_litter_has_no_part_in_the_share_of_rejected_files(tmp_path: Path) -> None:
+def test_litter_does_not_count_in_the_rejected_share(tmp_path: Path) -> None:
     pictures, litter = (f"{n}.jpg" for n in range(50)), (f"{n}/.DS_Store" for n in range(98))
     for name in (*pictures, *litter):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `spark_src.images.containers` removes from JPEG and PNG files, and that no pixel changes."""
+"""Stripping removes all metadata from JPEG and PNG files, and changes no pixel."""
 
 import io
 import struct
@@ -84,7 +84,7 @@ def test_metadata_between_the_scans_of_a_progressive_jpeg_is_removed() -> None:
     assert strip_jpeg(plain[:last_scan] + extra + plain[last_scan:]) == plain
 
 
-def test_of_a_jfif_segment_only_that_it_is_there_is_kept() -> None:
+def test_a_jfif_segment_is_replaced_by_a_minimal_one() -> None:
     plain = encode(picture(), "JPEG")
     for fields in (b"\x01\x02\x01\x00\x48\x00\x48\x02\x02" + SECRET[:12], SECRET):
         data = b"\xff\xd8" + segment(0xE0, b"JFIF\x00" + fields)
@@ -157,7 +157,7 @@ def test_stripping_the_sample_fruits_changes_no_pixel() -> None:
         (b"\xff\xd8" + segment(0xDA, b"") * 501, "more than 500 scans"),
     ],
 )
-def test_a_malformed_jpeg_is_named(data: bytes, message: str) -> None:
+def test_a_malformed_jpeg_is_reported_with_the_cause(data: bytes, message: str) -> None:
     with pytest.raises(MalformedContainer, match=message):
         strip_jpeg(data)
 

@@ -1,4 +1,4 @@
-"""Which files are accepted, what is kept of them, and why others are rejected."""
+"""Which files are accepted or rejected, and what is stored."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""The model sees what the written definition says, however the picture was stored."""
+"""The model input follows the written definition for any stored form of a picture."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def encode(picture: Image.Image, file_format: str, **options: Any) -> bytes:
 
 
 def asymmetric() -> NDArray[np.uint8]:
-    """A picture 120 wide, 80 high, that differs from each of its turned and mirrored forms."""
+    """A 120 x 80 picture that differs from all of its rotations and reflections."""
     rows, columns = np.mgrid[0:80, 0:120]
     blue = np.where((rows < 30) & (columns < 20), 250, 20)
     return np.stack([rows * 3, columns * 2, blue], axis=-1).astype(np.uint8)
 
 
 def as_stored(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """EXIF 2.32: which side of the upright picture the stored rows and columns begin at."""
+    """The stored form of an upright picture for an EXIF 2.32 orientation."""
     turned = upright.transpose(1, 0, 2)
     return {
         1: upright,
@@ -58,7 +58,7 @@ def seen(file: bytes) -> NDArray[np.float32]:
 
 
 def by_definition(picture: Image.Image) -> NDArray[np.float64]:
-    """RGB, 224 x 224 bicubic, x / 127.5 - 1: the definition, in other words than the code's."""
+    """RGB, 224 x 224 bicubic, x / 127.5 - 1: an independent implementation."""
     small = picture.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     return np.array(small).astype(np.float64) / 127.5 - 1
 
@@ -95,7 +95,7 @@ def test_a_jpeg_of_any_orientation_reaches_the_model_upright(orientation: int) -
     assert difference.mean() < 0.02
 
 
-def test_an_orientation_that_is_ignored_would_show() -> None:
+def test_ignoring_the_orientation_would_be_detected() -> None:
     upright = by_definition(Image.fromarray(asymmetric()))
     for orientation in range(2, 9):
         ignored = model_input(clean_picture(stored_file(orientation, "PNG")).content)
@@ -119,7 +119,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped_to_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK"])
-def test_every_colour_mode_is_seen_as_its_rgb_picture(mode: str) -> None:
+def test_every_color_mode_is_converted_to_rgb(mode: str) -> None:
     picture = Image.fromarray(asymmetric()).convert(mode)
     file = encode(picture, "JPEG" if mode == "CMYK" else "PNG")
     pixels = seen(file)
@@ -128,7 +128,7 @@ def test_every_colour_mode_is_seen_as_its_rgb_picture(mode: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (224, 224)])
-def test_a_picture_of_any_shape_becomes_the_models_square(size: tuple[int, int]) -> None:
+def test_a_picture_of_any_shape_is_resized_to_the_model_input(size: tuple[int, int]) -> None:
     assert model_input(encode(Image.new("RGB", size, "red"), "PNG")).shape == (224, 224, 3)
 
 

@@ -1,4 +1,4 @@
-"""The scores are right where the right answer is known, and say when there is none."""
+"""Scores of constructed data, and questions that do not apply."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ STATISTICS: dict[str, Statistics] = {
 
 @pytest.fixture(scope="module")
 def pca() -> PcaModel:
-    """Of noise: only its numbers of components are looked at here."""
+    """PCA of noise; only its number of components matters."""
     noise = np.random.default_rng(1).normal(size=(200, 1280)).astype(np.float32)
     return fit_sums(Sums.from_features(noise), 50, "model")
 
@@ -68,7 +68,7 @@ def filmed() -> pd.DataFrame:
 
 
 def vectors(images: pd.DataFrame, alike: Callable[[str, str], str], length: int = 20) -> Vectors:
-    """Images are alike where `alike` gives the same word for their label and axis."""
+    """Images are similar if `alike` returns the same word for label and axis."""
     random = np.random.default_rng(360)
     words = [
         alike(label, path.split("/")[-1][:2])
@@ -95,27 +95,27 @@ def shares(found: Scores) -> list[float]:
     ]
 
 
-def test_fruits_that_look_the_same_about_every_axis_are_all_told(pca: PcaModel) -> None:
+def test_fruits_that_look_the_same_about_every_axis_are_all_predicted(pca: PcaModel) -> None:
     found = scores(measure(vectors(filmed(), lambda label, _: label), pca), "fruit")
     assert shares(found) == [1, 1, 1, 1]
     assert (found.images, found.classes, found.most_frequent) == (288, 8, 1 / 8)
 
 
 def test_films_that_are_only_like_themselves_do_not_help(pca: PcaModel) -> None:
-    """Where frames of one film were on both sides, these would be predicted without error."""
+    """If frames of one film were in training and test data, accuracy would be 100 %."""
     found = measure(vectors(filmed(), lambda label, axis: f"{label} {axis}"), pca)
     assert max(shares(scores(found, "fruit"))) < 0.5
     assert max(shares(scores(found, "kind of fruit"))) < 0.8
 
 
-def test_a_fruit_that_is_only_like_itself_does_not_help_to_tell_its_kind(pca: PcaModel) -> None:
+def test_a_fruit_that_is_only_like_itself_does_not_help_to_predict_its_kind(pca: PcaModel) -> None:
     found = measure(vectors(filmed(), lambda label, _: label), pca)
     assert max(shares(scores(found, "kind of fruit"))) < 0.8
     alike = measure(vectors(filmed(), lambda label, _: label.split()[0]), pca)
     assert shares(scores(alike, "kind of fruit")) == [1, 1, 1, 1]
 
 
-def test_features_and_components_are_scored_each_for_themselves(pca: PcaModel) -> None:
+def test_features_and_components_are_scored_separately(pca: PcaModel) -> None:
     good = vectors(filmed(), lambda label, _: label)
     noise = np.random.default_rng(2).normal(size=good.features.shape).astype(np.float32)
     found = scores(measure(Vectors(good.images, good.features, noise, 288), pca), "fruit")
@@ -140,7 +140,7 @@ def test_without_groups_nothing_is_scored_and_nothing_fails(pca: PcaModel) -> No
     assert all(answer.reason_not_asked for answer in found.answers)
 
 
-def test_the_curve_and_the_number_for_90_percent_are_the_models(pca: PcaModel) -> None:
+def test_the_curve_and_the_number_for_90_percent_match_the_model(pca: PcaModel) -> None:
     found = measure(vectors(filmed(), lambda label, _: label), pca)
     ratios = pca.explained_variance_ratio
     assert found.components_for == {
@@ -151,7 +151,7 @@ def test_the_curve_and_the_number_for_90_percent_are_the_models(pca: PcaModel) -
     assert found.curve["1280"] == pytest.approx(1)
 
 
-def test_quality_comes_back_as_it_was_kept(pca: PcaModel) -> None:
+def test_quality_survives_a_round_trip(pca: PcaModel) -> None:
     found = measure(vectors(filmed(), lambda label, _: label), pca)
     assert Quality.from_record(found.record()) == found
 
@@ -161,7 +161,7 @@ Stored = Callable[..., tuple[Snapshot, Snapshot]]
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Stored:
-    """Versions of features and components of some images; image n has n in its vectors."""
+    """Create versions of features and components. The vectors of image n contain n."""
 
     def store(ids: list[str], only_components: int = 0) -> tuple[Snapshot, Snapshot]:
         tables = Tables(Location.parse(str(tmp_path)))
@@ -180,7 +180,7 @@ def stored(tmp_path: Path) -> Stored:
 def commit(
     tables: Tables, asset: str, column: str, length: int, rows: list[dict[str, Any]]
 ) -> Snapshot:
-    """Commit vectors of equal numbers, in two files, or in none where there are none."""
+    """Commit constant vectors in two files, or none if there are no images."""
     write, schema = tables.begin(asset, "run"), schema_of(asset)
     filled = [row | {column: np.full(length, row["n"], np.float32)} for row in rows]
     new = [
@@ -207,7 +207,7 @@ def test_both_vectors_are_of_the_same_image(
     assert found.features.shape == (7, 1280) and found.components.shape == (7, 50)
 
 
-def test_a_picture_that_lies_twice_is_taken_once(
+def test_a_picture_stored_twice_is_sampled_once(
     stored: Stored,
 ) -> None:
     found = read(*stored(["a", "b", "a", "c"]))
@@ -215,7 +215,7 @@ def test_a_picture_that_lies_twice_is_taken_once(
     assert found.of == 4
 
 
-def test_of_too_many_images_the_same_few_are_taken(
+def test_the_sample_of_many_images_is_reproducible(
     stored: Stored,
 ) -> None:
     versions = stored([f"id {n}" for n in range(40)])
@@ -224,7 +224,7 @@ def test_of_too_many_images_the_same_few_are_taken(
     assert max(few) - min(few) > 10
 
 
-def test_images_without_any_features_are_no_failure(stored: Stored, pca: PcaModel) -> None:
+def test_images_without_features_do_not_fail(stored: Stored, pca: PcaModel) -> None:
     found = read(*stored(["a", "b"], only_components=2))
     assert len(found.images) == 0
     assert [answer.scores for answer in measure(found, pca).answers] == [None] * 3

@@ -1,4 +1,4 @@
-"""Files are read ahead, in their order; one that cannot be read is a row with its reason."""
+"""Files are read ahead in order. An unreadable file gives a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def source_file(name: str | bytes, size: int = 1) -> SourceFile:
 
 
 def read(folder: Path | Location, *names: str | bytes) -> list[bytes | Unread]:
-    """The files' contents; a read that hangs fails instead."""
+    """Read the files, and fail if a read hangs."""
     root = folder if isinstance(folder, Location) else Location.parse(str(folder))
     files = [source_file(name) for name in names]
     with ThreadPoolExecutor(1) as thread:
@@ -41,7 +41,7 @@ def reason_of(content: bytes | Unread) -> Reason:
     return content.reason
 
 
-def test_many_files_come_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
+def test_many_files_are_read_in_order(tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(300)]
     for name in names:
         (tmp_path / name).write_text(name)
@@ -49,7 +49,7 @@ def test_many_files_come_in_the_order_that_was_asked_for(tmp_path: Path) -> None
     assert read(tmp_path, *wanted) == [name.encode() for name in wanted]
 
 
-def test_of_a_large_file_no_more_is_read_than_shows_that_it_is_too_large(tmp_path: Path) -> None:
+def test_a_large_file_is_only_read_up_to_the_limit(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(bytes(5000))
     assert read(tmp_path, "1.jpg") == [bytes(1001)]
 
@@ -61,14 +61,14 @@ def test_names_of_any_bytes_can_be_read(tmp_path: Path) -> None:
     assert read(tmp_path, *names) == names
 
 
-def test_a_file_that_is_gone_when_it_is_read_has_vanished(tmp_path: Path) -> None:
+def test_a_file_deleted_before_it_is_read_has_vanished(tmp_path: Path) -> None:
     (tmp_path / "2.jpg").write_bytes(b"x")
     first, second = read(tmp_path, "1.jpg", "2.jpg")
     assert reason_of(first) == Reason.VANISHED
     assert second == b"x"
 
 
-def test_a_file_whose_folder_is_gone_has_vanished(tmp_path: Path) -> None:
+def test_a_file_whose_folder_was_deleted_has_vanished(tmp_path: Path) -> None:
     assert reason_of(read(tmp_path, "gone/1.jpg")[0]) == Reason.VANISHED
 
 
@@ -85,16 +85,14 @@ def test_a_file_that_may_not_be_read_is_unreadable_and_the_next_one_is_read(
     assert second == b"x"
 
 
-def test_a_link_that_took_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_replaced_a_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "1.jpg").symlink_to(tmp_path / "secret")
     assert reason_of(read(tmp_path, "1.jpg")[0]) == Reason.LINK
 
 
 @pytest.mark.parametrize("is_written", [False, True])
-def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
-    tmp_path: Path, is_written: bool
-) -> None:
+def test_a_pipe_that_replaced_a_file_does_not_block(tmp_path: Path, is_written: bool) -> None:
     os.mkfifo(tmp_path / "1.jpg")
     writer = os.open(tmp_path / "1.jpg", os.O_RDWR) if is_written else None
     started = time.monotonic()
@@ -104,7 +102,7 @@ def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
         os.close(writer)
 
 
-def test_a_folder_that_took_the_place_of_a_file_is_unreadable_and_left_closed(
+def test_a_folder_that_replaced_a_file_is_unreadable_and_not_opened(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "1.jpg").mkdir()
@@ -120,7 +118,7 @@ def counted(files: Iterable[SourceFile], taken: list[str]) -> Iterator[SourceFil
 
 
 @pytest.mark.parametrize(("size", "ahead"), [(1, 2 * reader.THREADS_LOCAL), (2**40, 2)])
-def test_few_files_are_read_ahead_and_of_large_ones_fewer(
+def test_files_read_ahead_are_limited_by_number_and_bytes(
     tmp_path: Path, size: int, ahead: int
 ) -> None:
     names = [f"{number}.jpg" for number in range(50)]
@@ -134,14 +132,14 @@ def test_few_files_are_read_ahead_and_of_large_ones_fewer(
     assert sum(1 for _ in contents) == 49
 
 
-def test_objects_are_read_from_s3_in_their_order(bucket: str) -> None:
+def test_objects_are_read_from_s3_in_order(bucket: str) -> None:
     names = ["A/1.jpg", "B/with space é%20#.jpg", "_C/.2.jpg", "A/3.jpg"]
     for name in names:
         client("s3").put_object(Bucket=bucket, Key=f"input/{name}", Body=name.encode())
     assert read(Location.parse(f"s3://{bucket}/input"), *names) == [n.encode() for n in names]
 
 
-def test_an_object_that_is_gone_when_it_is_read_has_vanished(bucket: str) -> None:
+def test_an_object_deleted_before_it_is_read_has_vanished(bucket: str) -> None:
     client("s3").put_object(Bucket=bucket, Key="input/2.jpg", Body=b"x")
     first, second = read(Location.parse(f"s3://{bucket}/input"), "1.jpg", "2.jpg")
     assert reason_of(first) == Reason.VANISHED
@@ -158,7 +156,7 @@ def test_an_object_whose_key_cannot_be_read_is_unreadable_and_the_next_one_is_re
     assert second == b"x"
 
 
-def test_what_s3_refuses_altogether_ends_the_run_with_its_cause(
+def test_other_s3_errors_end_the_run_with_the_cause(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client("s3").put_object(Bucket=bucket, Key="input/1.jpg", Body=b"x")

@@ -1,4 +1,4 @@
-"""Of a picture that is larger than useful a smaller one is kept; all others keep their bytes."""
+"""Pictures above the side limit are reduced. All others keep their bytes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_larger_one_is_halved_and_then_resized_to_the_limit(
     ("mode", "file_format"),
     MODES,
 )
-def test_the_model_sees_what_it_would_see_at_full_resolution(mode: str, file_format: str) -> None:
+def test_the_model_input_is_close_to_that_at_full_resolution(mode: str, file_format: str) -> None:
     data = encoded(picture(1600, 1300, mode), file_format)
     kept = clean_picture(data)
     with Image.open(io.BytesIO(data)) as image:
@@ -101,7 +101,7 @@ def test_the_orientation_is_kept_beside_the_reduced_picture() -> None:
     assert (kept.width, kept.height, kept.orientation) == (1008, 756, 6)
 
 
-def test_the_limit_is_a_setting_and_another_one_reads_every_file_again() -> None:
+def test_a_changed_side_limit_reads_every_file_again() -> None:
     data = encoded(picture(900, 800), "JPEG")
     assert clean_picture(data, Limits(max_side=900)).content == data
     assert max(opened(clean_picture(data, Limits(max_side=600))).size) == 600

@@ -1,4 +1,4 @@
-"""A refresh costs what is new: unchanged files are not read, and only what changed is written."""
+"""A refresh does not read unchanged files, and writes only changed data files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tables(tmp_path: Path) -> Tables:
 def refresh(
     spark: SparkSession, source: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> Refresh:
-    """Ingest the folder, four pictures a file."""
+    """Ingest the folder with four pictures per file."""
     monkeypatch.setattr(planning, "MIN_ROWS", 4)
     return lambda limits=None: ingest(spark, tables, source, limits)
 
@@ -73,7 +73,7 @@ def statistics_of(snapshot: Snapshot) -> RawImagesStatistics:
 
 
 def files_under(tables: Tables) -> dict[str, tuple[int, bytes]]:
-    """Every file of the storage, the log's too: when it was written and what is in it."""
+    """Modification time and content of every file in the storage, including the log."""
     files = [path for path in Path(tables.root.path).rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -107,7 +107,7 @@ def test_unchanged_input_reads_nothing_writes_nothing_and_starts_no_spark(
     assert files_under(tables) == before
 
 
-def test_new_pictures_are_read_alone_and_go_into_files_of_their_own(
+def test_only_new_pictures_are_read_and_written_to_new_files(
     refresh: Refresh, source: Path, tables: Tables
 ) -> None:
     first = refresh()
@@ -156,7 +156,7 @@ def test_only_the_file_that_holds_a_stale_row_is_rewritten(
     assert {rewritten.rows, new.rows} == {3, 1}
 
 
-def test_a_changed_etag_is_enough_to_be_read_again(
+def test_a_file_with_a_changed_etag_is_read_again(
     spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     def listing(*changed: str) -> Listing:
@@ -210,7 +210,7 @@ def test_other_limits_read_every_file_again(refresh: Refresh, source: Path) -> N
     assert table_of(back.raw).equals(table_of(first.raw))
 
 
-def test_another_input_is_read_whole_and_takes_the_place_of_the_one_before(
+def test_another_input_is_read_completely_and_replaces_the_previous_one(
     refresh: Refresh, source: Path, spark: SparkSession, tables: Tables
 ) -> None:
     first = refresh()
@@ -241,7 +241,7 @@ def test_a_run_that_ends_before_its_commit_leaves_the_tables_as_they_were(
     }
 
 
-def test_files_that_are_not_accounted_for_are_refused_before_the_commit(
+def test_files_that_are_not_accounted_for_prevent_the_commit(
     refresh: Refresh, spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     first = refresh()

@@ -1,4 +1,4 @@
-"""Rejected files are read again when they change, or when their reason may have passed."""
+"""Rejected files are read again if they changed, or if the reason was transient."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def listing_of(source: Path) -> Listing:
 
 
 def files_under(tables: Tables) -> dict[str, tuple[int, bytes]]:
-    """Every file of the storage, the log's too: when it was written and what is in it."""
+    """Modification time and content of every file in the storage, including the log."""
     files = [path for path in Path(tables.root.path).rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -77,7 +77,7 @@ def test_rejected_files_are_not_read_again_until_they_change(
     assert "A/y.jpg" in images and "A/00.jpg" not in images
 
 
-def test_a_file_that_vanishes_while_it_is_read_is_accounted_for_and_then_gone(
+def test_a_file_that_vanishes_is_rejected_and_then_removed(
     spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     listing = listing_of(source)
@@ -92,7 +92,7 @@ def test_a_file_that_vanishes_while_it_is_read_is_accounted_for_and_then_gone(
 
 
 def ingest_unprivileged(tables: Tables, source: Path) -> list[Change]:
-    """Ingest without Spark, whose workers are root's where the tests are."""
+    """Ingest without Spark, whose workers may run as root in tests."""
     with unprivileged():
         rejected, raw = (tables.begin(name, "run-1") for name in ("rejected_images", "raw_images"))
         plan = plan_ingest(listing_of(source), Limits(), raw.before, rejected.before)
@@ -127,7 +127,7 @@ def test_an_unreadable_file_is_tried_again_and_commits_nothing_while_it_stays_so
     assert tables.current("rejected_images").rows == 0
 
 
-def test_a_link_is_rejected_again_without_a_commit_and_gone_once_it_is_removed(
+def test_a_link_stays_rejected_without_a_commit_until_it_is_removed(
     spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     (source / "link.jpg").symlink_to(source / "A" / "00.jpg")
@@ -138,7 +138,7 @@ def test_a_link_is_rejected_again_without_a_commit_and_gone_once_it_is_removed(
     assert ingest(spark, tables, source).rejected.rows == 0
 
 
-def test_rejected_files_alone_leave_no_empty_file(
+def test_an_input_of_rejected_files_only_writes_no_empty_file(
     spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     ingest(spark, tables, source)

@@ -1,4 +1,4 @@
-"""What is said of an input before anything is read: splits, labels, litter, likely mistakes."""
+"""The summary of an input: splits, labels, ignored files and likely mistakes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_names_of_splits_are_known_in_any_case(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["Apple", "2024", "tests", "training set", "fruits-360"])
-def test_other_folders_are_no_splits(tmp_path: Path, name: str) -> None:
+def test_other_folders_are_not_splits(tmp_path: Path, name: str) -> None:
     found = summary(tmp_path, f"{name}/Apple/1.jpg")
     assert (found.splits, found.n_labels) == ({}, 1)
     assert str(found) == "1 picture: no splits; 1 label"
@@ -57,8 +57,8 @@ def test_folders_above_the_splits_are_named_with_the_remedy(tmp_path: Path) -> N
         tmp_path, "data/fruits-360/Training/Apple/1.jpg", "data/fruits-360/Test/A/1.jpg"
     )
     assert found.warning == (
-        "The splits are not at the top of the input but under data/fruits-360: no picture has a "
-        f"split. Set FRUITS_INPUT to {tmp_path}/data/fruits-360."
+        "The split folders are under data/fruits-360, not at the top of the input, so no picture "
+        f"has a split. Set FRUITS_INPUT to {tmp_path}/data/fruits-360."
     )
 
 
@@ -71,14 +71,14 @@ def test_persons_are_counted_and_never_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "storage", "message"),
     [
-        ("in", "in/data", "storage .* lies under the input"),
-        ("in", "in", "storage .* lies under the input"),
-        ("data/in", "data", "input .* lies under the storage"),
-        ("link", "in/data", "storage .* lies under the input"),
-        ("s3://b/in", "s3://b/in/data", "storage .* lies under the input"),
+        ("in", "in/data", "storage .* is inside the input"),
+        ("in", "in", "storage .* is inside the input"),
+        ("data/in", "data", "input .* is inside the storage"),
+        ("link", "in/data", "storage .* is inside the input"),
+        ("s3://b/in", "s3://b/in/data", "storage .* is inside the input"),
     ],
 )
-def test_input_and_storage_lie_apart(
+def test_input_and_storage_must_not_contain_each_other(
     tmp_path: Path, source: str, storage: str, message: str
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -88,5 +88,5 @@ def test_input_and_storage_lie_apart(
         require_apart(*map(Location.parse, places))
 
 
-def test_neighbours_whose_names_begin_alike_are_apart(tmp_path: Path) -> None:
+def test_sibling_folders_with_a_common_name_prefix_are_accepted(tmp_path: Path) -> None:
     require_apart(Location.parse(str(tmp_path / "in")), Location.parse(str(tmp_path / "in-data")))

@@ -104,7 +104,7 @@ def test_a_failed_request_does_not_block_another(
     monkeypatch.setattr(requests, "erase_inputs", fails_for_the_other)
     requests.add(tables_in(own / "data"), source_in(own), Target.from_names(OTHER))
     result = erase(Target.from_names(SUBJECT))
-    assert "Not done: request" in error_of(result)
+    assert "Not completed: request" in error_of(result)
     assert not (own / "input" / "photos" / SUBJECT).exists()
     kinds = sorted(file.name[:8] for file in (own / "data" / "erasures").glob("*.json"))
     assert kinds == ["pending-", "receipt-"]
@@ -142,12 +142,12 @@ def test_a_person_without_data_gets_no_receipt(own: Path, erase: Erase) -> None:
 def test_an_input_that_does_not_match_the_tables_is_refused(own: Path, sample: Path) -> None:
     elsewhere, mine = Location.parse(str(sample)), source_in(own)
     tables = tables_in(own / "data")
-    with pytest.raises(ErasureError, match="their files would stay") as refused:
+    with pytest.raises(ErasureError, match="their files would not be deleted") as refused:
         requests.add(tables, elsewhere, Target.from_names(SUBJECT))
     assert mine.uri in str(refused.value)
 
     requests.add(tables, mine, Target.from_names(SUBJECT))
     [request] = requests.pending(tables)
     for stage in (requests.erase_inputs, proof.prove):
-        with pytest.raises(ErasureError, match="their files would stay"):
+        with pytest.raises(ErasureError, match="their files would not be deleted"):
             stage(tables, elsewhere, request)
