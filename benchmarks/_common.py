@@ -136,7 +136,7 @@ def make_features(
     plan = plan_features(write, images, model.sha256)
     counter = spark.sparkContext.accumulator(0)
     new = compute(lambda: spark, plan, model, write.folder, lambda: counter)
-    found = statistics(plan, write.before, audit(lambda: spark, plan, new, write))
+    found = statistics(plan, audit(lambda: spark, plan, new, write))
     Change(write, found, (*plan.adopted, *new)).commit()
     return plan
 

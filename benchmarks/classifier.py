@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--most-images", type=int, default=6_000)
     arguments = parser.parse_args()
     tables = Tables(Location.parse(Settings().storage))
-    names = ("mobilenet_features", "pca_components")
-    vectors = read(*map(tables.current, names), arguments.most_images)
+    features, components = tables.current("mobilenet_features"), tables.current("pca_components")
+    vectors = read(features, components, arguments.most_images)
     rows = list(_discriminant(vectors))
     if arguments.logistic:
         rows += _logistic(vectors)

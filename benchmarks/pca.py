@@ -129,7 +129,10 @@ def _mixtures(
     first, second = random.integers(len(real), size=(2, rows))
     share = random.random((rows, 1), dtype=np.float32)
     noise = random.normal(0, 0.05, (rows, FEATURES)).astype(np.float32)
-    return np.maximum(share * real[first] + (1 - share) * real[second] + noise, 0)
+    mixed: NDArray[np.float32] = np.maximum(
+        share * real[first] + (1 - share) * real[second] + noise, 0
+    )
+    return mixed
 
 
 def _warm(work: Callable[[], object], rounds: int) -> float:
@@ -139,7 +142,7 @@ def _warm(work: Callable[[], object], rounds: int) -> float:
 
 
 def _spark_ml(table: DataFrame) -> None:
-    vectors = table.select(array_to_vector("features").alias("vectors"))
+    vectors = table.select(array_to_vector(table["features"]).alias("vectors"))
     PCA(k=N_COMPONENTS, inputCol="vectors", outputCol="pca").fit(vectors)
 
 

@@ -37,7 +37,7 @@ def features(spark: SparkSession, images: DataFrame, partitions: int = 20) -> Da
         picture = Image.open(io.BytesIO(content)).convert("RGB").resize((224, 224))
         return np.asarray(preprocess_input(img_to_array(picture)))
 
-    @F.pandas_udf("array<float>")  # type: ignore[call-overload]
+    @F.pandas_udf("array<float>")  # type: ignore[attr-defined, call-overload, untyped-decorator]
     def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         from tensorflow.keras.applications.mobilenet_v2 import MobileNetV2
 

@@ -9,6 +9,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _duplicates(count: int, new: int) -> list[list[str]]:
     cases = {f"{new:,} new with all, exactly": np.arange(count - new, count)}
     cases["all with all, by the index"] = np.arange(count)
     for name, queries in cases.items():
-        seconds, pairs = _timed(lambda rows=queries: near_pairs(units, rows, 0.8))
+        seconds, pairs = _timed(partial(near_pairs, units, queries, 0.8))
         found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
         expected = {pair for pair in wanted if pair[1] >= queries[0]}
         share = len(found & expected) / len(expected)
