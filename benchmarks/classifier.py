@@ -17,7 +17,7 @@ from fruits_assets.settings import Settings
 from spark_src.evaluation.folds import questions
 from spark_src.evaluation.head import SHRINKAGE
 from spark_src.evaluation.held_out import hold_out
-from spark_src.evaluation.quality import Vectors, read, share_right
+from spark_src.evaluation.quality import Vectors, cross_validated_accuracy, read
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 
@@ -76,7 +76,7 @@ def _logistic(vectors: Vectors) -> Iterator[list[str]]:
         for folds in questions(vectors.images):
             if folds.reason_not_asked is None:
                 started = time.perf_counter()
-                share = share_right(folds, matrix[folds.rows], predict)
+                share = cross_validated_accuracy(folds, matrix[folds.rows], predict)
                 seconds = time.perf_counter() - started
                 shown = [f"{share:.4f}", "", "", f"{seconds:.1f}"]
                 images = f"{(folds.fold >= 0).sum():,}"

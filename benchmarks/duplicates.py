@@ -89,23 +89,23 @@ def main() -> None:
     ids = np.array(rows["image_id"].to_pylist())
     others = labels[chosen][:, None] != labels[None, :]
     others &= ids[chosen][:, None] != ids[None, :]  # the same picture under two labels
-    strangers = (known[chosen] @ known.T)[others]
+    unrelated = (known[chosen] @ known.T)[others]
     show(
-        f"{len(chosen):,} pictures of {len(paths):,}; {strangers.size:,} pairs of different labels",
+        f"{len(chosen):,} pictures of {len(paths):,}; {unrelated.size:,} pairs of different labels",
         [
             "threshold",
             *VARIANTS,
             "false positives per thousand pairs",
         ],
-        [_row(threshold, found, strangers) for threshold in THRESHOLDS],
+        [_row(threshold, found, unrelated) for threshold in THRESHOLDS],
     )
 
 
 def _row(
-    threshold: float, found: dict[str, NDArray[np.float32]], strangers: NDArray[np.float32]
+    threshold: float, found: dict[str, NDArray[np.float32]], unrelated: NDArray[np.float32]
 ) -> list[str]:
     shares = [f"{np.mean(cosines >= threshold):.1%}" for cosines in found.values()]
-    false = f"{1000 * np.mean(strangers >= threshold):.3f}"
+    false = f"{1000 * np.mean(unrelated >= threshold):.3f}"
     return [f"{threshold:g}{' (default)' if threshold == THRESHOLD else ''}", *shares, false]
 
 

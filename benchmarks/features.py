@@ -70,7 +70,7 @@ def main() -> None:
     ]
     title = f"{count:,} images ({len(files):,} different), median of {options.rounds} rounds"
     show(title, ("method", "images/s", "x published", "x bare engine"), rows)
-    pairs = [f"{mine / limit:.3f}" for mine, limit in zip(ours, bare, strict=True)]
+    pairs = [f"{rate / limit:.3f}" for rate, limit in zip(ours, bare, strict=True)]
     show(
         "ours / bare engine, round by round",
         ["round", *map(str, range(1, len(pairs) + 1))],
@@ -97,8 +97,8 @@ def _ours(spark: SparkSession, images: Snapshot, model: MobilenetModel, folder: 
 
 
 def _published(spark: SparkSession, images: Snapshot, folder: str) -> float:
-    own = spark.newSession()
-    features = published.features(own, read_files(own, images))
+    session = spark.newSession()
+    features = published.features(session, read_files(session, images))
     return seconds_of(lambda: features.write.mode("overwrite").parquet(f"{folder}/published"))
 
 

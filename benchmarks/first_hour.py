@@ -47,10 +47,10 @@ def main() -> None:
 def _timed(command: tuple[str, ...], folder: Path) -> float:
     home = folder / "dagster"
     home.mkdir(exist_ok=True)
-    own = {"FRUITS_STORAGE": str(folder / "data"), "DAGSTER_HOME": str(home)}
+    variables = {"FRUITS_STORAGE": str(folder / "data"), "DAGSTER_HOME": str(home)}
     started = time.monotonic()
     done = subprocess.run(
-        [FRUITS, *command], env=os.environ | own, capture_output=True, text=True, check=False
+        [FRUITS, *command], env=os.environ | variables, capture_output=True, text=True, check=False
     )
     if done.returncode not in (0, 1):  # 1: a check failed, which does not affect the time
         raise SystemExit(done.stdout + done.stderr)

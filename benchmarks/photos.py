@@ -24,8 +24,8 @@ from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
 from spark_src.tables.vectors import to_matrix
 
-WIDTH, HEIGHT, DIFFERENT = 4032, 3024, 12
-WAYS = {"full resolution": Limits(max_side=MAX_SIDE), "reduced (default)": Limits()}
+WIDTH, HEIGHT, MAX_DISTINCT = 4032, 3024, 12
+VARIANTS = {"full resolution": Limits(max_side=MAX_SIDE), "reduced (default)": Limits()}
 
 
 def compare_photos(
@@ -35,26 +35,31 @@ def compare_photos(
 
     Args:
         spark: the session.
-        files: source pictures. Those that are no photos are enlarged.
+        files: source pictures. Files that are not photos are enlarged.
         model: computes the features.
         count: number of photos.
         rounds: number of alternating rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         photos = _photos(files, Path(folder))
-        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-        kept: dict[str, tuple[float, dict[str, NDArray[np.float32]]]] = {}
+        seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        results: dict[str, tuple[float, dict[str, NDArray[np.float32]]]] = {}
         for number in range(rounds):
-            for name, limits in WAYS.items():
+            for name, limits in VARIANTS.items():
                 with tempfile.TemporaryDirectory(dir=folder) as target:
-                    work = _Work(spark, photos, model, count, limits, Path(target))
-                    seconds[name].append(seconds_of(work.run))
-                    kept[name] = work.kept() if number == 0 else kept[name]
+                    pipeline = _Pipeline(spark, photos, model, count, limits, Path(target))
+                    seconds[name].append(seconds_of(pipeline.run))
+                    results[name] = pipeline.result() if number == 0 else results[name]
     rates = {name: count / median(found) for name, found in seconds.items()}
-    full, reduced = (kept[name] for name in WAYS)
-    alike = [_cosine(full[1][path], vector) for path, vector in reduced[1].items()]
+    full, reduced = (results[name] for name in VARIANTS)
+    similarities = [_cosine(full[1][path], vector) for path, vector in reduced[1].items()]
     rows = [
-        (name, f"{rate:.2f}", f"{rate / min(rates.values()):.2f}", f"{kept[name][0] / 1000:,.0f}")
+        (
+            name,
+            f"{rate:.2f}",
+            f"{rate / min(rates.values()):.2f}",
+            f"{results[name][0] / 1000:,.0f}",
+        )
         for name, rate in rates.items()
     ]
     title = f"{count:,} photos of 12 megapixels, from file to features, median of {rounds} rounds"
@@ -62,12 +67,12 @@ def compare_photos(
     show(
         "cosine similarity of features, reduced and at full resolution",
         ("photos", "min", "median"),
-        [(str(len(alike)), f"{min(alike):.4f}", f"{median(alike):.4f}")],
+        [(str(len(similarities)), f"{min(similarities):.4f}", f"{median(similarities):.4f}")],
     )
 
 
 @dataclass
-class _Work:
+class _Pipeline:
     """Ingest and features of some photos, with their results."""
 
     spark: SparkSession
@@ -83,7 +88,7 @@ class _Work:
         self.n_bytes = sum(file.bytes for file in images.files)
         make_features(self.spark, images, self.model, self.folder / "features")
 
-    def kept(self) -> tuple[float, dict[str, NDArray[np.float32]]]:
+    def result(self) -> tuple[float, dict[str, NDArray[np.float32]]]:
         """Bytes per picture, and features by path."""
         tables = Tables(Location.parse(str(self.folder / "features")))
         snapshot = tables.current("mobilenet_features")
@@ -95,9 +100,9 @@ class _Work:
 def _photos(files: Sequence[Path], folder: Path) -> list[Path]:
     """Some files as 12-megapixel photos: large files unchanged, others enlarged."""
     large = [file for file in files if file.stat().st_size > 10**6]
-    photos = list(large[:DIFFERENT])
-    spread = files[:: max(1, len(files) // DIFFERENT)][: DIFFERENT - len(photos)]
-    for number, file in enumerate(spread):
+    photos = list(large[:MAX_DISTINCT])
+    samples = files[:: max(1, len(files) // MAX_DISTINCT)][: MAX_DISTINCT - len(photos)]
+    for number, file in enumerate(samples):
         with Image.open(file) as picture:
             enlarged = picture.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
         grain = np.random.default_rng(number).normal(0, 4, (HEIGHT, WIDTH, 1))

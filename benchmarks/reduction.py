@@ -28,19 +28,19 @@ from spark_src.images.validate import MAX_SIDE, clean_picture
 from spark_src.pca.model import Sums, fit_sums
 
 N_COMPONENTS = 50
-WAYS = {"full size": Limits(max_side=MAX_SIDE), "reduced": Limits()}
+VARIANTS = {"full size": Limits(max_side=MAX_SIDE), "reduced": Limits()}
 
 
 def main() -> None:
     """Print the accuracies, and the similarity of the features."""
     options = _options()
     root = Path(options.images)
-    files = list(_some_of_each(root, options.each))
+    files = list(_sample_labels(root, options.each))
     engine = Engine(default_model().content)
-    features: dict[str, list[NDArray[np.float32]]] = {name: [] for name in WAYS}
+    features: dict[str, list[NDArray[np.float32]]] = {name: [] for name in VARIANTS}
     for file in files:
         photo = _enlarged(file, options.side)
-        for name, limits in WAYS.items():
+        for name, limits in VARIANTS.items():
             pixels = model_input(clean_picture(photo, limits).content)
             features[name].append(engine.features(pixels[None])[0])
     images = pd.DataFrame({"path": [file.relative_to(root).as_posix() for file in files]})
@@ -49,19 +49,22 @@ def main() -> None:
     found = {name: _quality(images, np.stack(vectors)) for name, vectors in features.items()}
     show(
         f"{len(files):,} pictures enlarged to {options.side} x {options.side}: accuracy",
-        ("question", *(f"{way}, {kind}" for way in WAYS for kind in ("5-NN", "linear"))),
+        (
+            "question",
+            *(f"{variant}, {kind}" for variant in VARIANTS for kind in ("5-NN", "linear")),
+        ),
         _rows(found),
     )
     pairs = zip(*features.values(), strict=True)
-    alike = sorted(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
+    similarities = sorted(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
     show(
         "cosine similarity, reduced and full size",
         ("min", "median"),
-        [(f"{alike[0]:.4f}", f"{alike[len(alike) // 2]:.4f}")],
+        [(f"{similarities[0]:.4f}", f"{similarities[len(similarities) // 2]:.4f}")],
     )
 
 
-def _some_of_each(root: Path, each: int) -> Iterator[Path]:
+def _sample_labels(root: Path, each: int) -> Iterator[Path]:
     """Evenly spaced pictures of each label, so that every rotation axis is included."""
     for folder in sorted({file.parent for file in root.rglob("*.jpg")}):
         files = sorted(folder.glob("*.jpg"))

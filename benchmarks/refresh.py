@@ -19,7 +19,7 @@ from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.statistics import RawImagesStatistics
 
-_JUDGEMENTS = {"Results_Health", "Classifier"}
+_EVALUATIONS = {"Results_Health", "Classifier"}
 """Folders in storage."""
 
 Fill = Callable[..., None]
@@ -39,7 +39,7 @@ class Run:
     """Bytes of new files, except those below."""
     csv: int
     """Bytes of rewritten CSV files, which are always written completely."""
-    judgements: int
+    evaluations: int
     """Bytes of data health and classifier files, which are also written completely."""
 
 
@@ -91,7 +91,7 @@ def main() -> None:
                 f"{run.tables / 1e6:.1f}",
                 f"{run.tables / size:.1%}",
                 f"{run.csv / 1e6:.1f}",
-                f"{run.judgements / 1e6:.1f}",
+                f"{run.evaluations / 1e6:.1f}",
             )
             for name, run, size in rows
         ],
@@ -118,10 +118,10 @@ def _run(source: Path, storage: Path) -> Run:
     seconds = materialize(source, storage).seconds
     new = {path: size for path, size in _files(storage).items() if before.get(path) != size}
     csv = sum(size for path, size in new.items() if path.suffix == ".csv")
-    judgements = sum(size for path, size in new.items() if _JUDGEMENTS & set(path.parts))
+    evaluations = sum(size for path, size in new.items() if _EVALUATIONS & set(path.parts))
     read = _read(storage) if _raw_version(storage) != version else 0
     listing = seconds_of(lambda: list_files(Location.parse(str(source))))
-    return Run(seconds, listing, read, sum(new.values()) - csv - judgements, csv, judgements)
+    return Run(seconds, listing, read, sum(new.values()) - csv - evaluations, csv, evaluations)
 
 
 def _files(storage: Path) -> dict[Path, int]:

@@ -79,7 +79,7 @@ class Attack:
         for name in ODD_NAMES:
             target = Target.from_names(name)
             if name not in BY_COMMAND and not requests.is_pending(tables, target):
-                requests.keep(tables, target)
+                requests.store(tables, target)
 
     def staying(self) -> set[str]:
         """People whose photos are still in the tables."""

@@ -1,4 +1,4 @@
-"""`label_issues`: labels that are probably wrong, judged by the pictures. Runs on the host."""
+"""`label_issues`: likely label errors, found by comparing pictures. Runs on the host."""
 
 import time
 from typing import Any
@@ -38,10 +38,10 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     digest = label_issue_files.digest_of(components)
     if label_issue_files.is_current(write, digest):
         return Change.none(write), {}
-    judged = label_issue_files.judge(components)
-    statistics = label_issue_files.save(judged, write, digest)
-    change = Change(write, statistics, images=len(judged.rows), started=started)
-    found = judged.rows[judged.rows["issue"] & ~judged.rows["path"].map(is_photo).astype(bool)]
+    checked = label_issue_files.check_labels(components)
+    statistics = label_issue_files.save(checked, write, digest)
+    change = Change(write, statistics, images=len(checked.rows), started=started)
+    found = checked.rows[checked.rows["issue"] & ~checked.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
     rows: list[dict[str, str | int]] = [
         {"label": str(given), "suggested": str(other), "images": int(count)}

@@ -26,8 +26,8 @@ from spark_src.images.refresh import (
     read_new,
     rejected_change,
     rejected_table,
-    require_apart,
     require_few_rejections,
+    require_separate,
 )
 from spark_src.images.rejection import Limits
 from spark_src.images.summary import Summary, summarize
@@ -103,7 +103,7 @@ def ingest_changes(
     rejected, raw = (
         tables.begin(name, context.run.run_id) for name in (REJECTED_IMAGES, RAW_IMAGES)
     )
-    require_apart(source.root, tables.root)
+    require_separate(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))
     labels = read_labels(source.root)

@@ -152,9 +152,9 @@ class _EraseCommand:
             require_no_run(self.instance)
             for target in targets:
                 if not requests.is_pending(self.tables, target):
-                    requests.keep(self.tables, target)
+                    requests.store(self.tables, target)
             wanted = [request.name for request in requests.pending(self.tables)]
-            requests.require_some(self.tables)
+            requests.require_pending(self.tables)
             _run(JOB, definitions(), self.instance)
         if switched_off:
             typer.echo(f"resumed: {', '.join(switched_off)}")

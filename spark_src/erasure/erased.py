@@ -44,7 +44,7 @@ def folder_of(tables: Tables) -> Location:
     return tables.root / FOLDERS["erasures"]
 
 
-def note(tables: Tables, request: str, target: Target) -> None:
+def record(tables: Tables, request: str, target: Target) -> None:
     """Add an erased target to the list. Does nothing if the request already has an entry.
 
     Args:

@@ -58,8 +58,10 @@ def find_traces(source: Location, target: Target) -> InputTraces:
             for parent in known:
                 _compare(traces, parent, target)
     if target.folder is not None:
-        own = source / target.folder
-        traces.earlier = len(object_versions.leftovers(own) + object_versions.uploads(own))
+        person_folder = source / target.folder
+        traces.earlier = len(
+            object_versions.leftovers(person_folder) + object_versions.uploads(person_folder)
+        )
     return traces
 
 
@@ -76,9 +78,9 @@ def remove_inputs(source: Location, target: Target) -> int:
         return _remove_objects(source, target)
     require_plain_paths(target.paths)
     owned = [entry for entry in walk(source) if target.owns(entry.path)]
-    alone = [entry for entry in owned if not target.is_below_folder(entry.path)]
+    outside_folder = [entry for entry in owned if not target.is_below_folder(entry.path)]
     removed = 0
-    for entry in alone:
+    for entry in outside_folder:
         if entry.kind in {Kind.FILE, Kind.OTHER}:
             entry.delete()
             removed += 1
@@ -88,13 +90,13 @@ def remove_inputs(source: Location, target: Target) -> int:
 
 
 def _remove_objects(source: Location, target: Target) -> int:
-    alone = [path for path in sorted(target.paths) if not target.is_below_folder(path)]
+    outside_folder = [path for path in sorted(target.paths) if not target.is_below_folder(path)]
     removed = 0
     if target.folder is not None:
-        alone.append(target.folder)
+        outside_folder.append(target.folder)
         removed += object_versions.delete_all(source / target.folder)
         removed += object_versions.abort_uploads(source / target.folder)
-    for path in alone:
+    for path in outside_folder:
         removed += object_versions.delete(source / path)
         removed += object_versions.abort_uploads(source / path, file=True)
     return removed

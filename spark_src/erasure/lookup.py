@@ -127,7 +127,7 @@ def require_same_input(tables: Tables, source: Location) -> None:
     known_input = raw.typed(RawImagesStatistics).input if raw else source.uri
     if known_input.rstrip("/") != source.uri.rstrip("/"):
         raise ErasureError(
-            f"The pictures under {tables.root} came from {known_input}, but the input is "
+            f"The pictures under {tables.root} were read from {known_input}, but the input is "
             f"{source.uri}: their files would not be deleted. Set FRUITS_INPUT to their folder. If "
             "they were moved, materialize raw_images from there first."
         )

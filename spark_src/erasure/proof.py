@@ -98,8 +98,8 @@ def prove(
     _require_readable(found.stored, tables)
     if not found.is_clean:
         raise ErasureError(_left_over(found, request))
-    erased.note(tables, request.name, request.target)
-    request = request.counted("proof", started, **(counts or {}))
+    erased.record(tables, request.name, request.target)
+    request = request.record_stage("proof", started, **(counts or {}))
     now = datetime.now(UTC)
     receipt = request.file.parent / f"{RECEIPT}{now:%Y%m%dT%H%M%SZ}-{request.name}.json"
     content = _receipt(tables, request, found.stored + found.supplied + found.recorded)
@@ -115,7 +115,7 @@ def _own_image_ids(tables: Tables, request: Request) -> set[str]:
     if raw is None or not raw.files:
         return set(request.image_ids)
     others = read_columns(raw.locations, ["image_id"])["image_id"]
-    return set(request.image_ids) - set(rows.among(others, request.image_ids))
+    return set(request.image_ids) - set(rows.intersect(others, request.image_ids))
 
 
 def _require_readable(found: Scan, tables: Tables) -> None:

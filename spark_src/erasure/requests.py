@@ -49,7 +49,7 @@ class Request:
     done: dict[str, Any]
     """Counts and times for the receipt, by stage."""
 
-    def saved(self) -> Request:
+    def save(self) -> Request:
         """Store the request until it is completed."""
         content = {
             "subject": self.target.subject,
@@ -62,12 +62,12 @@ class Request:
         write_whole(self.file, json.dumps(content).encode())
         return self
 
-    def counted(self, stage: str, started: float, **counts: int) -> Request:
+    def record_stage(self, stage: str, started: float, **counts: int) -> Request:
         """Record a completed stage. The counts of a repeated stage are added up."""
         before = self.done.get(stage, {})
         seconds = round(before.get("seconds", 0) + time.monotonic() - started, 2)
         added = {name: before.get(name, 0) + count for name, count in counts.items()}
-        return replace(self, done=self.done | {stage: {"seconds": seconds, **added}}).saved()
+        return replace(self, done=self.done | {stage: {"seconds": seconds, **added}}).save()
 
 
 def look_up(
@@ -104,20 +104,20 @@ def add(tables: Tables, source: Location, target: Target, found: Found | None = 
         found: the result of `look_up`, if already called.
 
     Raises:
-        ErasureError: see `look_up`; or the tables came from another input.
+        ErasureError: see `look_up`; or the tables were built from another input.
     """
     if is_pending(tables, target):
         return
     if found is None:
         look_up(tables, source, target)
-    keep(tables, target)
+    store(tables, target)
 
 
-def keep(tables: Tables, target: Target) -> None:
+def store(tables: Tables, target: Target) -> None:
     """Store a request whose target is known to exist."""
     folder, name = tables.root / FOLDERS["erasures"], uuid.uuid4().hex
     begun = {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
-    Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).saved()
+    Request(folder / f"{PENDING}{name}.json", target, name, target.image_ids, begun).save()
 
 
 def is_pending(tables: Tables, target: Target) -> bool:
@@ -131,7 +131,7 @@ def pending(tables: Tables) -> list[Request]:
     return [found for found in _stored(tables) if isinstance(found, Request)]
 
 
-def require_some(tables: Tables) -> None:
+def require_pending(tables: Tables) -> None:
     """Check that a request is pending.
 
     Raises:
@@ -193,9 +193,9 @@ def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
     }
     request = replace(
         request, target=target, image_ids=found.image_ids, done=request.done | counts
-    ).saved()
+    ).save()
     removed = inputs.remove_inputs(source, target)
-    request.counted("inputs", started, files=removed)
+    request.record_stage("inputs", started, files=removed)
     return removed
 
 
@@ -205,7 +205,7 @@ def erase_rows(
     """Remove the target's rows from the tables of pictures."""
     started = time.monotonic()
     removed = rows.remove_rows(spark, tables, request.target, run_id)
-    request.counted("rows", started, **removed)
+    request.record_stage("rows", started, **removed)
     return removed
 
 

@@ -78,14 +78,14 @@ def find_traces(tables: Tables, target: Target, image_ids: Iterable[str] = ()) -
             current = {file.name for file in snapshot.files} if snapshot else set()
             traces.rows[asset] = 0
             entries = [entry for entry in walk(tables.prefix(asset)) if may_hold_rows(entry)]
-            found = pool.map(lambda entry: _own_rows(entry, target), entries)
-            for entry, own in zip(entries, found, strict=True):
+            found = pool.map(lambda entry: _target_rows(entry, target), entries)
+            for entry, target_rows in zip(entries, found, strict=True):
                 if entry.path in current:
-                    traces.rows[asset] += own.num_rows
+                    traces.rows[asset] += target_rows.num_rows
                 else:
-                    traces.uncommitted += own.num_rows
-                traces.paths.update(own["path"].to_pylist())
-                traces.image_ids.update(own["image_id"].drop_null().to_pylist())
+                    traces.uncommitted += target_rows.num_rows
+                traces.paths.update(target_rows["path"].to_pylist())
+                traces.image_ids.update(target_rows["image_id"].drop_null().to_pylist())
     for asset in ("raw_images", "rejected_images"):
         snapshot = tables.find(asset)
         if snapshot is not None and snapshot.files:
@@ -151,25 +151,28 @@ def _remove_raw(
     before = write.before
     if before is None:
         return 0
-    own = _keys_of(before)
-    own = own.filter(target.rows(own)) if own.num_rows else own
-    statistics = _statistics_without(before, own, tables.find("rejected_images"))
-    if not own.num_rows:
+    target_rows = _keys_of(before)
+    target_rows = (
+        target_rows.filter(target.rows(target_rows)) if target_rows.num_rows else target_rows
+    )
+    statistics = _statistics_without(before, target_rows, tables.find("rejected_images"))
+    if not target_rows.num_rows:
         write.commit(statistics, note=NOTE)
         return 0
-    rewrites, removed = rewrites_without(before, own, may_merge=False)
+    rewrites, removed = rewrites_without(before, target_rows, may_merge=False)
     new = run_tasks(spark(), rewrites, rewriter(write.folder)) if rewrites else []
     n_removed = sum(file.rows for file in removed) - sum(file.rows for file in new)
-    if n_removed != own.num_rows:
+    if n_removed != target_rows.num_rows:
         raise ErasureError(
-            f"raw_images: {n_removed:,} rows would be removed, but {own.num_rows:,} belong to the "
-            "target. Nothing was committed; run `fruits erase` again."
+            f"raw_images: {n_removed:,} rows would be removed, but "
+            f"{target_rows.num_rows:,} belong to the target. Nothing was "
+            "committed; run `fruits erase` again."
         )
     write.commit(statistics, new, [file.name for file in removed], NOTE)
     return int(n_removed)
 
 
-def among(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
+def intersect(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
     """The distinct values that occur in a column."""
     found: list[str] = pc.unique(
         column.filter(pc.is_in(column, pa.array(sorted(values), pa.string())))
@@ -178,11 +181,11 @@ def among(column: pa.ChunkedArray, values: Iterable[str]) -> list[str]:
 
 
 def _statistics_without(
-    before: Snapshot, own: pa.Table, rejected: Snapshot | None
+    before: Snapshot, target_rows: pa.Table, rejected: Snapshot | None
 ) -> RawImagesStatistics:
     known = before.typed(RawImagesStatistics)
-    digest, splits, labels = shares_of(before, own)
-    rows = before.rows - own.num_rows
+    digest, splits, labels = shares_of(before, target_rows)
+    rows = before.rows - target_rows.num_rows
     n_rejected = rejected.rows if rejected else 0
     return known.model_copy(
         update={
@@ -201,7 +204,7 @@ def may_hold_rows(entry: Entry) -> bool:
     return entry.kind is Kind.FILE and ".parquet" in entry.path and not entry.path.startswith(LOGS)
 
 
-def _own_rows(entry: Entry, target: Target) -> pa.Table:
+def _target_rows(entry: Entry, target: Target) -> pa.Table:
     """Keys of a target's rows in a file; empty if it is not a complete Parquet file."""
     try:
         with entry.open() as stream, pq.ParquetFile(pa.PythonFile(stream, "r")) as parquet:
@@ -233,7 +236,7 @@ def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
     """Record shared pictures and folders similar to the person's."""
     others = keys.filter(pc.invert(target.rows(keys)))
     if "image_id" in keys.column_names:
-        traces.shared += len(among(others["image_id"], traces.image_ids))
+        traces.shared += len(intersect(others["image_id"], traces.image_ids))
         traces.several_owners += _several_owners(keys, target)
     if target.subject is None:
         return

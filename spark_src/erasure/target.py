@@ -122,9 +122,9 @@ def require_plain_paths(paths: Iterable[str]) -> None:
     wrong = [path for path in paths if path.startswith("/") or ".." in path.split("/")]
     if wrong:
         raise ErasureError(
-            f"{len(wrong)} paths of the request are absolute or contain `..`, so they are no files "
-            "of the input. Nothing was deleted for it. Who wrote the request? Delete its file, and "
-            "run `fruits erase` again."
+            f"{len(wrong)} paths of the request are absolute or contain `..`, so they are not "
+            "files of the input. Nothing was deleted for this request. Find out who wrote it, "
+            "delete its file, and run `fruits erase` again."
         )
 
 

@@ -65,7 +65,7 @@ def load_sums(file: Location) -> StoredClassSums:
     Raises:
         UnreadableVersionError: the file is missing or damaged.
     """
-    with reading(file) as stored:
+    with open_npz(file) as stored:
         gram = np.zeros((FEATURES, FEATURES), np.int64)
         gram[_TRIANGLE] = stored["gram"]
         gram.T[_TRIANGLE] = stored["gram"]
@@ -94,7 +94,7 @@ def sums_content(stored: StoredClassSums) -> bytes:
 
 
 @contextmanager
-def reading(file: Location) -> Iterator[Any]:
+def open_npz(file: Location) -> Iterator[Any]:
     """Open an .npz file.
 
     Raises:
@@ -104,10 +104,10 @@ def reading(file: Location) -> Iterator[Any]:
         with np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
             yield stored
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_error(file, error) from error
 
 
-def unreadable(file: Location, error: BaseException) -> UnreadableVersionError:
+def unreadable_error(file: Location, error: BaseException) -> UnreadableVersionError:
     """The error for a file of the classifier that cannot be read."""
     return UnreadableVersionError(
         f"{file} cannot be read ({error}). Delete it, and recompute it with: {_REMEDY}"

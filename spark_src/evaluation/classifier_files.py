@@ -14,10 +14,10 @@ from spark_src.errors import ClassifierError, UnreadableVersionError
 from spark_src.evaluation.class_sums_files import (
     StoredClassSums,
     load_sums,
-    reading,
+    open_npz,
     sum_files,
     sums_content,
-    unreadable,
+    unreadable_error,
 )
 from spark_src.evaluation.head import SHRINKAGE, ClassSums, Head, fit_head
 from spark_src.evaluation.held_out import HeldOut
@@ -151,7 +151,7 @@ def load_head(snapshot: Snapshot) -> Head:
     """
     _require_classifier(snapshot)
     file = snapshot.data_location / HEAD
-    with reading(file) as stored:
+    with open_npz(file) as stored:
         names = tuple(str(name) for name in stored["classes"])
         temperature = float(stored["temperature"])
         return Head(names, stored["weights"], stored["offsets"], temperature)
@@ -169,7 +169,7 @@ def load_model(snapshot: Snapshot) -> bytes:
     try:
         return file.read()
     except OSError as error:
-        raise unreadable(file, error) from error
+        raise unreadable_error(file, error) from error
 
 
 def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -182,7 +182,7 @@ def load_evaluation(snapshot: Snapshot) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(file.read())
     except (OSError, ValueError) as error:
-        raise unreadable(file, error) from error
+        raise unreadable_error(file, error) from error
     return found
 
 

@@ -57,11 +57,17 @@ def questions(images: pd.DataFrame) -> list[Folds]:
         subject=images["path"].map(person_of), axis=images["path"].map(_axis)
     ).dropna(subset="label")
     rows["kind"] = rows["label"].map(_first_word)
-    own = rows[rows["subject"].isna()]
-    films = own.dropna(subset="axis")
+    dataset_rows = rows[rows["subject"].isna()]
+    films = dataset_rows.dropna(subset="axis")
     photos = rows.dropna(subset="subject")
     return [
-        _folds("kind of fruit", "fruits", own, "kind", _ranks(own, "label", within="kind")),
+        _folds(
+            "kind of fruit",
+            "fruits",
+            dataset_rows,
+            "kind",
+            _ranks(dataset_rows, "label", within="kind"),
+        ),
         _folds("fruit", "rotation axes", films, "label", _ranks(films, "axis", within="label")),
         _folds("label of a photo", "people", photos, "label", _ranks(photos, "subject")),
     ]

@@ -161,18 +161,18 @@ def softmax(logits: Numbers) -> Numbers:
     return shares
 
 
-def fit_temperature(logits: Numbers, right: NDArray[np.int64]) -> float:
+def fit_temperature(logits: Numbers, targets: NDArray[np.int64]) -> float:
     """The temperature that maximizes the likelihood of the classes (Guo et al. 2017).
 
     Args:
         logits: (n, classes) of held-out images.
-        right: (n,): the column of each image's class.
+        targets: (n,): the column of each image's class.
     """
     from scipy.optimize import minimize_scalar
 
     def negative_log_likelihood(log_temperature: float) -> float:
         shares = softmax(logits / np.exp(log_temperature))
-        return -float(np.log(np.maximum(shares[np.arange(len(right)), right], 1e-12)).mean())
+        return -float(np.log(np.maximum(shares[np.arange(len(targets)), targets], 1e-12)).mean())
 
     found = minimize_scalar(negative_log_likelihood, bounds=(-3, 6), method="bounded")
     return float(np.exp(found.x))

@@ -50,10 +50,12 @@ class Health:
         """Number of duplicate groups."""
         return int(self.groups["group"].nunique())
 
-    def crossing(self, what: str, exact: bool) -> pd.DataFrame:
-        """The findings that cross splits, labels or persons."""
+    def crossing(self, attribute: str, exact: bool) -> pd.DataFrame:
+        """The findings whose pictures differ in this attribute."""
         found = self.findings
-        named = [crosses for crosses in found["crosses"].unique() if what in crosses.split(", ")]
+        named = [
+            crosses for crosses in found["crosses"].unique() if attribute in crosses.split(", ")
+        ]
         return found[found["crosses"].isin(named) & (found["exact"] == exact)]
 
 
@@ -125,10 +127,10 @@ def _near_findings(keys: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 def _crossing(both: pd.DataFrame, exact: bool) -> pd.DataFrame:
     """The pairs that differ, with the attributes. Missing values never differ."""
     crosses = pd.Series("", index=both.index, dtype=object)
-    for what in CROSSINGS:
-        one, other = both[f"{what}_a"], both[f"{what}_b"]
+    for attribute in CROSSINGS:
+        one, other = both[f"{attribute}_a"], both[f"{attribute}_b"]
         differs = one.notna() & other.notna() & (one != other)
-        crosses = crosses.where(~differs, crosses + f", {what}")
+        crosses = crosses.where(~differs, crosses + f", {attribute}")
     both = both.assign(crosses=crosses.str.removeprefix(", "), exact=exact)[crosses != ""]
     names = {"path_a": "path", "path_b": "other_path"}
     names |= {"image_id_a": "image_id", "image_id_b": "other_image_id"}

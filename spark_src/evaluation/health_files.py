@@ -52,7 +52,7 @@ def whitening_of(pca_model: Snapshot) -> Whitening:
         UnreadableVersionError: the sums are missing or damaged.
     """
     known = pca_model.typed(PcaModelStatistics)
-    return Whitening.of(load_sums(pca_model.location / known.fitted_sums).sums)
+    return Whitening.from_sums(load_sums(pca_model.location / known.fitted_sums).sums)
 
 
 def digest_of(features: Snapshot, pca_model: Snapshot, threshold: float) -> str:
@@ -98,8 +98,8 @@ def refresh(
         vectors = _read_units(features, whitening, ids)
         found = near_pairs(vectors, rows, threshold)
         columns = (ids[found.first], ids[found.second], found.cosine)
-        came = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
-        pairs = pd.concat([pairs, came]) if len(pairs) else came
+        new_pairs = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
+        pairs = pd.concat([pairs, new_pairs]) if len(pairs) else new_pairs
     pairs = pairs.sort_values(["first", "second"], ignore_index=True)
     return Refresh(health(keys, pairs), ids, len(rows), whitening.digest)
 
@@ -117,11 +117,11 @@ def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> He
     for kind, rows in tables.items():
         _write(rows, write.location / name / f"{kind}.parquet")
     crossing = {
-        f"{'exact' if exact else 'near'} duplicates in two {what}s": len(
-            state.crossing(what, exact)
+        f"{'exact' if exact else 'near'} duplicates in two {attribute}s": len(
+            state.crossing(attribute, exact)
         )
         for exact in (True, False)
-        for what in ("split", "label", "person")
+        for attribute in ("split", "label", "person")
     }
     return HealthStatistics(
         digest=digest,
@@ -152,7 +152,7 @@ def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
         return pq.read_table(io.BytesIO(file.read())).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Delete it, and make a new one with: "
+            f"{file} cannot be read ({error}). Delete it, and recompute it with: "
             "uv run dagster asset materialize --select data_health"
         ) from error
 
@@ -161,22 +161,22 @@ def _known(
     before: Snapshot | None, whitening: Whitening, threshold: float
 ) -> tuple[NDArray[np.object_], pd.DataFrame]:
     """The pictures compared before, and their pairs."""
-    nothing = (
+    empty = (
         np.zeros(0, object),
         pd.DataFrame({name: [] for name in PAIR}).astype(
             {"first": object, "second": object, "cosine": np.float32}
         ),
     )
     if before is None:
-        return nothing
+        return empty
     known = before.typed(HealthStatistics)
-    asked = (whitening.digest, threshold, VERSION)
-    if (known.whitening, known.threshold, known.version) != asked:
-        return nothing
+    current = (whitening.digest, threshold, VERSION)
+    if (known.whitening, known.threshold, known.version) != current:
+        return empty
     try:
         images, pairs = load(before, IMAGES)["image_id"].to_numpy(object), load(before, PAIRS)
     except UnreadableVersionError:
-        return nothing
+        return empty
     sides = {side: images[pairs[side]] for side in ("first", "second")}
     return images, pairs.assign(**sides)
 
@@ -198,8 +198,8 @@ def _read_units(features: Snapshot, whitening: Whitening, ids: NDArray[np.object
         with open_parquet(file) as parquet:
             columns = ["image_id", "features"]
             for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
-                places = np.searchsorted(ids, np.asarray(batch["image_id"].to_pylist(), object))
-                found[places] = whitening.units(to_matrix(batch["features"]))
+                indices = np.searchsorted(ids, np.asarray(batch["image_id"].to_pylist(), object))
+                found[indices] = whitening.units(to_matrix(batch["features"]))
 
     with ThreadPoolExecutor(2, "reader") as pool:
         list(pool.map(read, features.locations))

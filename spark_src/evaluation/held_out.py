@@ -97,8 +97,8 @@ def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE
         vectors: (n, length): features or components.
         shrinkage: shrinkage of the covariance.
     """
-    asked = [folds for folds in questions(images) if folds.reason_not_asked is None]
-    return [_answers(folds, vectors, shrinkage) for folds in asked]
+    applicable = [folds for folds in questions(images) if folds.reason_not_asked is None]
+    return [_answers(folds, vectors, shrinkage) for folds in applicable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class _Moments:
     products: Numbers
 
     @classmethod
-    def of(cls, vectors: Matrix, which: NDArray[np.int64], classes: int) -> _Moments:
+    def from_vectors(cls, vectors: Matrix, which: NDArray[np.int64], classes: int) -> _Moments:
         exact = vectors.astype(np.float64)
         member = np.zeros((classes, len(exact)))
         member[which, np.arange(len(exact))] = 1
@@ -137,12 +137,12 @@ def _answers(folds: Folds, vectors: Matrix, shrinkage: float) -> HeldOut:
     classes, which = np.unique(folds.target.astype(str), return_inverse=True)
     names = tuple(str(name) for name in classes)
     logits = np.full((len(which), len(names)), _IMPOSSIBLE)
-    everything = _Moments.of(vectors, which, len(names))
+    total = _Moments.from_vectors(vectors, which, len(names))
     for number in np.unique(folds.fold[folds.fold >= 0]):
-        asked = folds.fold == number
-        theirs = _Moments.of(vectors[asked], which[asked], len(names))
-        head, known = everything.without(theirs).head(names, shrinkage)
-        logits[np.ix_(np.flatnonzero(asked), known)] = head.logits(vectors[asked])
+        is_test = folds.fold == number
+        test = _Moments.from_vectors(vectors[is_test], which[is_test], len(names))
+        head, known = total.without(test).head(names, shrinkage)
+        logits[np.ix_(np.flatnonzero(is_test), known)] = head.logits(vectors[is_test])
     kept = folds.fold >= 0
     given = np.asarray(which[kept], np.int64)
     rows, answers = folds.rows[kept], logits[kept]

@@ -25,11 +25,11 @@ FILE = "label_issues.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class CheckedLabels:
     """All evaluated labeled images, most likely label errors first."""
 
     rows: pd.DataFrame
-    labelled: int
+    n_labelled: int
     """Number of images with a label."""
 
 
@@ -46,7 +46,7 @@ def is_current(write: TableWrite, digest: str) -> bool:
     return (before.data_location / FILE).exists()
 
 
-def judge(components: Snapshot) -> Judged:
+def check_labels(components: Snapshot) -> CheckedLabels:
     """Check every label with models trained on other groups.
 
     Raises:
@@ -58,20 +58,20 @@ def judge(components: Snapshot) -> Judged:
     order = images["path"].argsort(kind="stable")  # independent of the layout of the files
     images, vectors = images.iloc[order].reset_index(drop=True), vectors[order]
     rows = label_issues(images, hold_out(images, vectors), vectors)
-    return Judged(rows, int(images["label"].notna().sum()))
+    return CheckedLabels(rows, int(images["label"].notna().sum()))
 
 
-def save(judged: Judged, write: TableWrite, digest: str) -> LabelIssuesStatistics:
+def save(checked: CheckedLabels, write: TableWrite, digest: str) -> LabelIssuesStatistics:
     """Write the file; return the statistics for the commit."""
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
-    text = judged.rows.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    text = checked.rows.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     write_whole(write.location / name / FILE, text.encode())
     return LabelIssuesStatistics(
         digest=digest,
-        rows=len(judged.rows),
+        rows=len(checked.rows),
         files=(name,),
-        labelled=judged.labelled,
-        issues=int(judged.rows["issue"].sum()),
+        labelled=checked.n_labelled,
+        issues=int(checked.rows["issue"].sum()),
     )
 
 
@@ -86,6 +86,6 @@ def load(snapshot: Snapshot) -> pd.DataFrame:
         return pd.read_csv(io.BytesIO(file.read()), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Delete it, and make a new one with: "
+            f"{file} cannot be read ({error}). Delete it, and recompute it with: "
             "uv run dagster asset materialize --select label_issues"
         ) from error

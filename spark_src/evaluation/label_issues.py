@@ -50,69 +50,71 @@ def label_issues(images: pd.DataFrame, answers: list[HeldOut], vectors: Matrix) 
         the sum of both minus that of the most likely other label. `issue` is true if the score is
         negative and confident learning (Northcutt et al. 2021) finds an error, too.
     """
-    asked = [answer for answer in answers if answer.question != "kind of fruit"]
-    if not asked:
+    label_answers = [answer for answer in answers if answer.question != "kind of fruit"]
+    if not label_answers:
         return pd.DataFrame({name: [] for name in COLUMNS})
     labelled = np.flatnonzero(images["label"].notna())
     labels = images["label"].to_numpy(object)[labelled].astype(str)
     near = nearest(vectors[labelled])
-    places = np.full(len(images), -1)
-    places[labelled] = np.arange(len(labelled))
-    found = [_of_answer(images, answer, labels[near[places[answer.rows]]]) for answer in asked]
-    together = pd.concat(found).drop_duplicates("path")
+    positions = np.full(len(images), -1)
+    positions[labelled] = np.arange(len(labelled))
+    found = [
+        _issues_of(images, answer, labels[near[positions[answer.rows]]]) for answer in label_answers
+    ]
+    issues = pd.concat(found).drop_duplicates("path")
     order = ["score", "path"]
-    return together.sort_values(order, ignore_index=True)[COLUMNS]
+    return issues.sort_values(order, ignore_index=True)[COLUMNS]
 
 
 def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64]:
     """(n, at most `NEIGHBOURS`): the nearest rows of each row, excluding itself."""
-    few = min(NEIGHBOURS, len(vectors) - 1)
+    count = min(NEIGHBOURS, len(vectors) - 1)
     if len(vectors) ** 2 > exact_pairs:
         from usearch.index import Index  # not on a cluster
 
         index = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32")
         index.add(np.arange(len(vectors)), vectors)
-        return _without_itself(index.search(vectors, few + 1).keys.astype(np.int64), few)
+        return _without_itself(index.search(vectors, count + 1).keys.astype(np.int64), count)
     squares = np.einsum("ij,ij->i", vectors, vectors)
 
     def nearest_of(start: int) -> NDArray[np.int64]:
         block = vectors[start : start + _BLOCK]
         squared = squares - 2 * (block @ vectors.T)
         squared[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
-        return smallest(squared, few)
+        return smallest(squared, count)
 
     # NumPy uses one core here, but releases the GIL.
     with ThreadPoolExecutor(os.cpu_count(), "nearest") as pool:
         blocks = list(pool.map(nearest_of, range(0, len(vectors), _BLOCK)))
-    return np.concatenate(blocks) if blocks else np.empty((0, few), np.int64)
+    return np.concatenate(blocks) if blocks else np.empty((0, count), np.int64)
 
 
-def smallest(values: Matrix, few: int) -> NDArray[np.int64]:
-    """(n, few): the columns of each row's smallest values, in any order.
+def smallest(values: Matrix, count: int) -> NDArray[np.int64]:
+    """(n, count): the columns of each row's smallest values, in any order.
 
     Like `argpartition`, in a quarter of the time: the smallest values are in the groups of columns
     with the smallest minima, and the minimum of contiguous columns is vectorized.
     """
     width = values.shape[1] // _GROUP
-    if width <= few:
-        return np.argpartition(values, max(few - 1, 0), axis=1)[:, :few]
+    if width <= count:
+        return np.argpartition(values, max(count - 1, 0), axis=1)[:, :count]
     grouped = values[:, : width * _GROUP].reshape(len(values), _GROUP, width)
-    groups = np.argpartition(grouped.min(axis=1), few - 1, axis=1)[:, :few]
+    groups = np.argpartition(grouped.min(axis=1), count - 1, axis=1)[:, :count]
     columns = (groups[:, :, None] + np.arange(_GROUP) * width).reshape(len(values), -1)
     rest = np.arange(width * _GROUP, values.shape[1])
     columns = np.hstack([columns, np.broadcast_to(rest, (len(values), len(rest)))])
     candidates = np.take_along_axis(values, columns, axis=1)
-    chosen = np.argpartition(candidates, few - 1, axis=1)[:, :few]
+    chosen = np.argpartition(candidates, count - 1, axis=1)[:, :count]
     return np.take_along_axis(columns, chosen, axis=1)
 
 
-def _without_itself(keys: NDArray[np.int64], few: int) -> NDArray[np.int64]:
+def _without_itself(keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     own = keys == np.arange(len(keys))[:, None]
     order = np.argsort(own, axis=1, kind="stable")
-    return np.take_along_axis(keys, order, axis=1)[:, :few]
+    return np.take_along_axis(keys, order, axis=1)[:, :count]
 
 
-def _of_answer(
+def _issues_of(
     images: pd.DataFrame, answer: HeldOut, near_labels: NDArray[np.str_]
 ) -> pd.DataFrame:
     shares, given = answer.probabilities(), answer.given

@@ -45,7 +45,7 @@ class Vectors:
     """(n, 1280)"""
     components: Matrix
     """(n, n_components)"""
-    of: int
+    n_images: int
     """Number of images the sample was drawn from."""
 
 
@@ -125,7 +125,7 @@ def measure(vectors: Vectors, pca: PcaModel) -> Quality:
     shares = np.cumsum(pca.explained_variance_ratio)
     return Quality(
         answers=tuple(_answer(folds, vectors) for folds in questions(vectors.images)),
-        images=vectors.of,
+        images=vectors.n_images,
         sampled=len(vectors.images),
         n_components=pca.n_components,
         components_for={
@@ -163,20 +163,20 @@ def _answer(folds: Folds, vectors: Vectors) -> Answer:
 
 def _scores(folds: Folds, vectors: Vectors) -> Scores:
     features, components = vectors.features[folds.rows], vectors.components[folds.rows]
-    asked = folds.target[folds.fold >= 0]
-    counts = pd.Series(asked).value_counts()
+    evaluated = folds.target[folds.fold >= 0]
+    counts = pd.Series(evaluated).value_counts()
     return Scores(
-        images=len(asked),
+        images=len(evaluated),
         classes=len(counts),
-        most_frequent=float(counts.iloc[0] / len(asked)),
-        neighbours_of_features=share_right(folds, features, _by_neighbours),
-        neighbours_of_components=share_right(folds, components, _by_neighbours),
-        probe_of_features=share_right(folds, features, _by_probe),
-        probe_of_components=share_right(folds, components, _by_probe),
+        most_frequent=float(counts.iloc[0] / len(evaluated)),
+        neighbours_of_features=cross_validated_accuracy(folds, features, _by_neighbours),
+        neighbours_of_components=cross_validated_accuracy(folds, components, _by_neighbours),
+        probe_of_features=cross_validated_accuracy(folds, features, _by_probe),
+        probe_of_components=cross_validated_accuracy(folds, components, _by_probe),
     )
 
 
-def share_right(
+def cross_validated_accuracy(
     folds: Folds, vectors: Matrix, predict: Callable[[Matrix, Names, Matrix], Names]
 ) -> float:
     """Cross-validated accuracy, 0 to 1.
@@ -187,23 +187,23 @@ def share_right(
         predict: takes training vectors, their classes and test vectors; returns classes.
     """
     names = folds.target.astype(str)
-    right = 0
+    n_correct = 0
     for number in np.unique(folds.fold[folds.fold >= 0]):
-        asked = folds.fold == number
-        predicted = predict(vectors[~asked], names[~asked], vectors[asked])
-        right += int((predicted == names[asked]).sum())
-    return right / int((folds.fold >= 0).sum())
+        is_test = folds.fold == number
+        predicted = predict(vectors[~is_test], names[~is_test], vectors[is_test])
+        n_correct += int((predicted == names[is_test]).sum())
+    return n_correct / int((folds.fold >= 0).sum())
 
 
-def _by_neighbours(training: Matrix, names: Names, asked: Matrix) -> Names:
+def _by_neighbours(training: Matrix, names: Names, test: Matrix) -> Names:
     from sklearn.neighbors import KNeighborsClassifier  # takes 1 s; not installed on clusters
 
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(training)), algorithm="brute")
-    predicted: Names = nearest.fit(training, names).predict(asked)
+    predicted: Names = nearest.fit(training, names).predict(test)
     return predicted
 
 
-def _by_probe(training: Matrix, names: Names, asked: Matrix) -> Names:
+def _by_probe(training: Matrix, names: Names, test: Matrix) -> Names:
     """Linear discriminant analysis with Ledoit and Wolf's (2004) shrunk covariance.
 
     Implemented here because scikit-learn's pseudo-inverse takes 2 s per fold of 1,280 features.
@@ -215,7 +215,7 @@ def _by_probe(training: Matrix, names: Names, asked: Matrix) -> Names:
     covariance += np.eye(len(covariance)) * (covariance.trace() / len(covariance) or 1) * 1e-6
     weights = np.linalg.solve(covariance, means.T)
     offsets = np.log(counts / len(names)) - (means.T * weights).sum(axis=0) / 2
-    predicted: Names = classes[(asked @ weights + offsets).argmax(axis=1)]
+    predicted: Names = classes[(test @ weights + offsets).argmax(axis=1)]
     return predicted
 
 

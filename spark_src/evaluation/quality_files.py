@@ -40,6 +40,6 @@ def load(snapshot: Snapshot) -> Quality:
         return Quality.from_record(json.loads(file.read()))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Delete it, and make a new one with: "
+            f"{file} cannot be read ({error}). Delete it, and recompute it with: "
             "uv run dagster asset materialize --select embedding_quality"
         ) from error

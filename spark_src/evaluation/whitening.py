@@ -33,7 +33,7 @@ class Whitening:
     """Digest of the sums it was computed from."""
 
     @classmethod
-    def of(cls, sums: Sums) -> Whitening:
+    def from_sums(cls, sums: Sums) -> Whitening:
         """Compute the transformation from the covariance of the sums."""
         variances, directions = np.linalg.eigh(sums.covariance)
         variances, directions = variances[::-1], directions[:, ::-1]

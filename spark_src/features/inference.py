@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark import Broadcast
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.images.layout import shown
+from spark_src.images.layout import display_name
 from spark_src.images.preprocess import INPUT_SIZE, model_input
 from spark_src.images.validate import DECODER_ERRORS
 from spark_src.tables.vectors import FEATURES
@@ -116,7 +116,7 @@ def _decode(batch: pa.RecordBatch, row: int, out: NDArray[np.float32]) -> None:
         model_input(content, orientation, out)
     except DECODER_ERRORS as error:
         raise UnreadableVersionError(
-            f"The stored picture {shown(batch['path'][row].as_py())} cannot be decoded "
+            f"The stored picture {display_name(batch['path'][row].as_py())} cannot be decoded "
             f"({error}). Compute raw_images again with: uv run dagster asset materialize "
             "--select raw_images"
         ) from error

@@ -31,7 +31,7 @@ PIXEL_SHARES = {Format.WEBP: 0.5}
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedPicture:
     """A picture whose header is parsed, but whose pixels are not decoded yet."""
 
     size: tuple[int, int]
@@ -51,7 +51,7 @@ class Opened:
         return self._image, orientation
 
 
-def open_picture(data: bytes, file_format: Format) -> Opened:
+def open_picture(data: bytes, file_format: Format) -> OpenedPicture:
     """Read a file's header.
 
     Raises:
@@ -62,7 +62,7 @@ def open_picture(data: bytes, file_format: Format) -> Opened:
         heif = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
         if len(heif) > 1:
             _reject_pages(file_format)
-        return Opened(heif[0].size, heif[0])
+        return OpenedPicture(heif[0].size, heif[0])
     image = READERS[file_format](io.BytesIO(data))
     if file_format is Format.TIFF:
         if _has_pages(image):
@@ -72,7 +72,7 @@ def open_picture(data: bytes, file_format: Format) -> Opened:
     elif getattr(image, "n_frames", 1) > 1:
         detail = f"This is an animated {file_format}; save one frame of it as JPEG or PNG."
         raise PictureRejected(Reason.ANIMATED, detail)
-    return Opened(image.size, image)
+    return OpenedPicture(image.size, image)
 
 
 def _has_pages(image: Image.Image) -> bool:

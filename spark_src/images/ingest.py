@@ -17,7 +17,7 @@ from pyspark import Accumulator
 
 from spark_src.images.labels import Labels
 from spark_src.images.layout import is_photo, split_and_label
-from spark_src.images.reader import SourceFile, Unread, read_ahead
+from spark_src.images.reader import ReadFailure, SourceFile, read_ahead
 from spark_src.images.rejection import Limits, PictureRejected, Reason
 from spark_src.images.validate import clean_picture
 from spark_src.io.locations import Location
@@ -122,7 +122,7 @@ def _ingest(  # noqa: PLR0913, PLR0917 - internal, called once
 
 
 def row_digest(path: str, image_id: str, orientation: int) -> int:
-    """A picture's summand in the table's digest, which does not depend on the order of rows."""
+    """A picture's contribution to the table's digest. The order of rows does not matter."""
     text = f"{image_id} {orientation} {path}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
 
@@ -163,16 +163,16 @@ def from_stream(content: bytes) -> pa.Table:
 def _rows(batch: Batch, root: Location, limits: Limits) -> Iterator[dict[str, Any]]:
     """One row per file, accepted or rejected, with its listed size, time and ETag."""
     listed = from_stream(batch.files).to_pylist()
-    refused = [_refuse_unread(row, limits) for row in listed]
+    failures = [_size_failure(row, limits) for row in listed]
     files = (
         SourceFile(row["path"], row["raw_path"] or row["path"].encode(), row["source_bytes"])
-        for row, unread in zip(listed, refused, strict=True)
-        if unread is None
+        for row, failure in zip(listed, failures, strict=True)
+        if failure is None
     )
     contents = read_ahead(root, files, limits.max_bytes)
-    for row, unread in zip(listed, refused, strict=True):
-        found = unread if unread is not None else next(contents)[1]
-        if isinstance(found, Unread):
+    for row, failure in zip(listed, failures, strict=True):
+        found = failure if failure is not None else next(contents)[1]
+        if isinstance(found, ReadFailure):
             reason = {"reason": found.reason.value, "detail": found.detail}
             outcome: dict[str, Any] = {"path": row["path"]} | reason
         else:
@@ -180,14 +180,14 @@ def _rows(batch: Batch, root: Location, limits: Limits) -> Iterator[dict[str, An
         yield row | outcome | {"bytes": row["source_bytes"]}
 
 
-def _refuse_unread(row: dict[str, Any], limits: Limits) -> Unread | None:
+def _size_failure(row: dict[str, Any], limits: Limits) -> ReadFailure | None:
     """The reason to reject a file without opening it."""
     size = row["source_bytes"]
     if not size:
-        return Unread(Reason.EMPTY_FILE, "The file is empty; upload it again.")
+        return ReadFailure(Reason.EMPTY_FILE, "The file is empty; upload it again.")
     if size > limits.max_bytes:
         detail = f"The file has {size:,} bytes; the limit is {limits.max_bytes:,}."
-        return Unread(Reason.TOO_MANY_BYTES, detail)
+        return ReadFailure(Reason.TOO_MANY_BYTES, detail)
     return None
 
 

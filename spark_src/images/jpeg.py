@@ -18,7 +18,7 @@ from spark_src.images.jpeg_tables import (
     RESTART_INTERVAL,
     TABLES,
     Table,
-    Uses,
+    TableUsage,
     has_plain_symbols,
     parse_tables,
 )
@@ -223,7 +223,7 @@ def _used_tables(
     data: bytes, segments: Sequence[Segment], tables: dict[int, Sequence[Table]]
 ) -> set[Table]:
     """The tables that a scan refers to before they are redefined."""
-    uses = Uses()
+    uses = TableUsage()
     for number, (marker, start, end) in enumerate(segments):
         if marker in TABLES:
             uses.define(tables[number])

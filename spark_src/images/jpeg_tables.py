@@ -63,7 +63,7 @@ class Table:
 
 
 @dataclass
-class Uses:
+class TableUsage:
     """Tracks table definitions through a file, as a decoder does, and records those used."""
 
     used: set[Table] = field(default_factory=set)

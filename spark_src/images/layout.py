@@ -104,10 +104,10 @@ def may_be_personal(path: str, split: str | None) -> bool:
     return split is None or is_photo(path)
 
 
-def shown(path: str) -> str:
+def display_name(path: str) -> str:
     """A picture's name for messages, which are stored: never identifies a person.
 
-    >>> shown("Training/Apple/1.jpg"), shown("photos/4711/Apple/1.jpg")
+    >>> display_name("Training/Apple/1.jpg"), display_name("photos/4711/Apple/1.jpg")
     ('Training/Apple/1.jpg', "a person's photo")
     """
     return "a person's photo" if is_photo(path) else path

@@ -101,7 +101,7 @@ def plan_ingest(
     """
     labels = labels or Labels()
     known_rejected = _known_rejected(listing, limits, rejected)
-    if raw is None or not same_source(raw, listing, limits):
+    if raw is None or not has_same_source(raw, listing, limits):
         files = listing.files
         if known_rejected.num_rows:
             files = _without(files, known_rejected)
@@ -159,7 +159,7 @@ def batches_of(files: pa.Table) -> Iterator[Batch]:
         start = end
 
 
-def same_source(snapshot: Snapshot, listing: Listing, limits: Limits) -> bool:
+def has_same_source(snapshot: Snapshot, listing: Listing, limits: Limits) -> bool:
     """Whether a version was computed from this input, by these rules."""
     known = snapshot.statistics
     if not isinstance(known, RawImagesStatistics | RejectedImagesStatistics):
@@ -176,7 +176,7 @@ def count_values(column: pa.ChunkedArray) -> Counts:
 def _known_rejected(listing: Listing, limits: Limits, rejected: Snapshot | None) -> pa.Table:
     """Rows of rejected files that have not changed and would be rejected again."""
     none = REJECTED_IMAGES.empty_table()
-    if rejected is None or not rejected.files or not same_source(rejected, listing, limits):
+    if rejected is None or not rejected.files or not has_same_source(rejected, listing, limits):
         return none
     columns = read_columns(rejected.locations, REJECTED_IMAGES.names).select(REJECTED_IMAGES.names)
     transient = pa.array([str(reason) for reason in TRANSIENT])
@@ -191,7 +191,7 @@ def rewrites_without(
 ) -> tuple[tuple[Rewrite, ...], tuple[DataFile, ...]]:
     """Files to rewrite without stale rows. Small files are merged if there are too many."""
     dropped = _rows_by_file(stale)
-    # A file of few large photos is full, too. Counting it as small would rewrite it every time.
+    # A file with a few large photos is full. Counted as small, it would be rewritten every time.
     small = [
         n
         for n, file in enumerate(raw.files)
@@ -200,9 +200,9 @@ def rewrites_without(
     merged = set(small) if may_merge and len(small) > MAX_SMALL_FILES else set()
     removed = sorted(dropped.keys() | merged)
     whole = [n for n in removed if len(dropped.get(n, ())) < raw.files[n].rows]
-    alone = [[n] for n in whole if n not in merged]
+    unmerged = [[n] for n in whole if n not in merged]
     rewrites = []
-    for number, group in enumerate([*alone, *_groups(raw, [n for n in whole if n in merged])]):
+    for number, group in enumerate([*unmerged, *_groups(raw, [n for n in whole if n in merged])]):
         sources = tuple((raw.locations[n], dropped.get(n, np.empty(0, np.int64))) for n in group)
         rewrites.append(Rewrite(new_name(number), sources))
     return tuple(rewrites), tuple(raw.files[n] for n in removed)

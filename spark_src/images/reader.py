@@ -39,8 +39,8 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """Why a file could not be read."""
+class ReadFailure:
+    """The reason a file could not be read."""
 
     reason: Reason
     detail: str
@@ -48,7 +48,7 @@ class Unread:
 
 def read_ahead(
     root: Location, files: Iterable[SourceFile], max_bytes: int
-) -> Iterator[tuple[SourceFile, bytes | Unread]]:
+) -> Iterator[tuple[SourceFile, bytes | ReadFailure]]:
     """Yield the files' contents, in order.
 
     Args:
@@ -60,7 +60,7 @@ def read_ahead(
         AwsError: a request to S3 failed for a reason other than a missing file.
     """
     threads = THREADS_S3 if root.scheme == "s3" else THREADS_LOCAL
-    ahead: deque[tuple[SourceFile, Future[bytes | Unread]]] = deque()
+    ahead: deque[tuple[SourceFile, Future[bytes | ReadFailure]]] = deque()
     waiting = 0
     with ThreadPoolExecutor(threads, "reader") as pool:
         for file in files:
@@ -75,33 +75,33 @@ def read_ahead(
             yield first, content.result()
 
 
-def _read(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
+def _read(root: Location, file: SourceFile, max_bytes: int) -> bytes | ReadFailure:
     try:
         if root.scheme == "s3":
             return _read_s3(root, file, max_bytes)
         return _read_local(root, file, max_bytes)
     except FileNotFoundError:
-        return Unread(Reason.VANISHED, "the file was deleted after it was listed")
+        return ReadFailure(Reason.VANISHED, "the file was deleted after it was listed")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return Unread(
+            return ReadFailure(
                 Reason.LINK, "the file was replaced by a symbolic link after it was listed"
             )
         cause = error.strerror or str(error)
-        return Unread(Reason.UNREADABLE, f"it cannot be read ({cause}): check its permissions")
+        return ReadFailure(Reason.UNREADABLE, f"it cannot be read ({cause}): check its permissions")
 
 
-def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
+def _read_local(root: Location, file: SourceFile, max_bytes: int) -> bytes | ReadFailure:
     # Do not follow links or block on pipes that may have replaced the file.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     path = bytes_of(root.path) + b"/" + file.raw_path
     with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return Unread(Reason.NOT_A_FILE, "the file was replaced by a pipe or device")
+            return ReadFailure(Reason.NOT_A_FILE, "the file was replaced by a pipe or device")
         return stream.read(max_bytes + 1)
 
 
-def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread:
+def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | ReadFailure:
     location = root / file.path
 
     def read() -> bytes:
@@ -116,4 +116,6 @@ def _read_s3(root: Location, file: SourceFile, max_bytes: int) -> bytes | Unread
             raise FileNotFoundError from error
         raise
     except (pa.ArrowInvalid, ValueError) as error:
-        return Unread(Reason.UNREADABLE, f"the S3 key cannot be read ({error}): rename the object")
+        return ReadFailure(
+            Reason.UNREADABLE, f"the S3 key cannot be read ({error}): rename the object"
+        )

@@ -23,7 +23,7 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "I;16", "RGB", "RGBA"})
 _BAND_PIXELS = 2**20
 
 
-def reduced(image: Image.Image, max_side: int) -> bytes:
+def encode_reduced(image: Image.Image, max_side: int) -> bytes:
     """Reduce a picture to at most `max_side` and encode it as JPEG.
 
     Args:
@@ -41,7 +41,7 @@ def reduced(image: Image.Image, max_side: int) -> bytes:
     return _encoded(small, "JPEG", quality=QUALITY, subsampling=0)
 
 
-def lossless(image: Image.Image) -> bytes:
+def encode_lossless(image: Image.Image) -> bytes:
     """Encode exactly these pixels as PNG, converting modes that PNG does not support to RGB."""
     return _encoded(image if image.mode in _PNG_MODES else to_rgb(image), "PNG")
 

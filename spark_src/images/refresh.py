@@ -16,7 +16,7 @@ from spark_src.errors import AuditError, InputError
 from spark_src.images.counts import update_counts
 from spark_src.images.ingest import DIGEST_MODULUS, Ingested, from_stream, ingester, to_stream
 from spark_src.images.listing import Listing
-from spark_src.images.plan import IngestPlan, batches_of, count_values, same_source
+from spark_src.images.plan import IngestPlan, batches_of, count_values, has_same_source
 from spark_src.images.rewrite import rewriter
 from spark_src.io.locations import Location
 from spark_src.tables.change import Change
@@ -80,7 +80,7 @@ def rejected_change(plan: IngestPlan, write: TableWrite, rows: pa.Table, started
     if (
         before is not None
         and before.statistics.digest == digest
-        and same_source(before, plan.listing, plan.limits)
+        and has_same_source(before, plan.listing, plan.limits)
     ):
         return Change.none(write)
     statistics = RejectedImagesStatistics(
@@ -91,9 +91,9 @@ def rejected_change(plan: IngestPlan, write: TableWrite, rows: pa.Table, started
         reasons=count_values(rows["reason"]),
     )
     new = [write_file([rows], write.folder, new_name(0), REJECTED_IMAGES)] if rows.num_rows else []
-    gone = tuple(file.name for file in before.files) if before else ()
+    removed = tuple(file.name for file in before.files) if before else ()
     n_read = plan.to_read.num_rows
-    return Change(write, statistics, tuple(new), gone, images=n_read, started=started)
+    return Change(write, statistics, tuple(new), removed, images=n_read, started=started)
 
 
 def raw_change(  # noqa: PLR0913, PLR0917 - the inputs of the change
@@ -121,9 +121,9 @@ def raw_change(  # noqa: PLR0913, PLR0917 - the inputs of the change
             f"raw_images: {statistics.n_listed:,} files were listed, but {accounted:,} are "
             "accounted for. Nothing was committed. Materialize raw_images again."
         )
-    gone = tuple(file.name for file in plan.removed)
+    removed = tuple(file.name for file in plan.removed)
     images = plan.to_read.num_rows
-    return Change(write, statistics, tuple(new), gone, "", images, cores, started)
+    return Change(write, statistics, tuple(new), removed, "", images, cores, started)
 
 
 def _kept_rows(plan: IngestPlan, before: Snapshot | None) -> int:
@@ -184,7 +184,7 @@ def is_unchanged(
     )
 
 
-def require_apart(source: Location, storage: Location) -> None:
+def require_separate(source: Location, storage: Location) -> None:
     """Check that neither the input nor the storage folder contains the other.
 
     Raises:

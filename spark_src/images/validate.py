@@ -20,7 +20,7 @@ from spark_src.images import jpeg, png
 from spark_src.images.containers import Header, MalformedContainer, TruncatedContainer
 from spark_src.images.foreign import PIXEL_SHARES, open_picture
 from spark_src.images.formats import READABLE, Format, format_of, is_animation
-from spark_src.images.reduce import lossless, reduced
+from spark_src.images.reduce import encode_lossless, encode_reduced
 from spark_src.images.rejection import Limits, PictureRejected, Reason
 
 # Exceptions that decoders raise on damaged or hostile bytes. Not MemoryError: it may be due to the
@@ -130,7 +130,7 @@ def _clean_native(data: bytes, file_format: Format, limits: Limits) -> Picture:
         raise PictureRejected(Reason.TRUNCATED, "The JPEG ends before its end-of-image marker.")
     with _open(content, header, is_jpeg) as image:
         if max(image.size) > limits.max_side:
-            return _picture(reduced(image, limits.max_side), header.orientation)
+            return _picture(encode_reduced(image, limits.max_side), header.orientation)
         known = structure if content == data else None
         kept = _clean_jpeg(content, image, known) if is_jpeg else _clean_png(content, image)
     return Picture(kept, header.width, header.height, header.orientation)
@@ -142,7 +142,9 @@ def _clean_foreign(data: bytes, file_format: Format, limits: Limits) -> Picture:
     _check_header(Header(*opened.size), replace(limits, max_pixels=int(limits.max_pixels * share)))
     image, orientation = opened.decode()
     is_large = max(image.size) > limits.max_side
-    return _picture(reduced(image, limits.max_side) if is_large else lossless(image), orientation)
+    return _picture(
+        encode_reduced(image, limits.max_side) if is_large else encode_lossless(image), orientation
+    )
 
 
 def _check_header(header: Header, limits: Limits) -> None:
@@ -183,7 +185,7 @@ def _clean_jpeg(
 ) -> bytes:
     if jpeg.has_only_pixels(content, structure) and _decodes_without_warning(content, image.mode):
         return content
-    return lossless(image)
+    return encode_lossless(image)
 
 
 def _decodes_without_warning(content: bytes, mode: str) -> bool:
@@ -204,7 +206,7 @@ def _clean_png(content: bytes, image: ImageFile.ImageFile) -> bytes:
     if image.mode == "P" and image.palette is None:
         raise PictureRejected(Reason.BROKEN, "The PNG uses a palette but contains none.")
     if not png.has_only_pixels(content):
-        content = png.strip_png(lossless(image))
+        content = png.strip_png(encode_lossless(image))
     if image.mode == "P":
         return png.blank_unused_colours(content, image.histogram())
     return content

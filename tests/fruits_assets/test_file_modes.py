@@ -22,7 +22,7 @@ from tests.small_tables import add
 
 tables = Tables(Location.parse(sys.argv[1]))
 add(tables, "run-1", "anna.jpg")
-requests.keep(tables, Target.from_names("anna"))
+requests.store(tables, Target.from_names("anna"))
 with dg.DagsterInstance.get() as instance:
     instance.report_runless_asset_event(dg.AssetMaterialization("raw_images"))
 """

@@ -25,7 +25,7 @@ from tests.pipeline import ingest, tables_in
 from tests.spark_src.erasure_storage import (
     ANNA,
     BEN,
-    Work,
+    Deployment,
     commit_all,
     make_features,
     make_pca,
@@ -107,7 +107,7 @@ def storage(spark: SparkSession, fitted_once: Path, tmp_path: Path) -> VectorSto
 
 
 @pytest.fixture
-def empty_assets(tmp_path: Path) -> Work:
+def empty_assets(tmp_path: Path) -> Deployment:
     """Every asset, committed without rows, and an empty input."""
     (tmp_path / "input").mkdir()
     return commit_all(tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input")))
@@ -131,7 +131,7 @@ def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def own_work(two_persons: Path, tmp_path: Path, spark: SparkSession) -> Work:
+def deployment(two_persons: Path, tmp_path: Path, spark: SparkSession) -> Deployment:
     """A separate copy for each test."""
     folder = Path(shutil.copytree(two_persons, tmp_path / "own"))
     tables, source = tables_in(folder / "data"), Location.parse(str(folder / "input"))

@@ -51,14 +51,15 @@ ANNA, BEN = "anna-7f3", "ben-22c"
 MODEL = MobilenetModel(b"a model", "weights", 1.0, 0.0)
 SETTINGS = FitSettings(n_components=5)
 
-Work = tuple[Tables, Location]
+Deployment = tuple[Tables, Location]
+"""The storage and the input."""
 
 
 def statistics_of(asset: str) -> Statistics:
     """Statistics of an asset without rows."""
     digest, files = f"{asset}-1", () if is_table(asset) else (f"{asset}.bin",)
     common = {"digest": digest, "files": files}
-    made: dict[str, Statistics] = {
+    statistics: dict[str, Statistics] = {
         "raw_images": RawImagesStatistics(
             digest="0", input="file:///input", fingerprint="f", n_listed=0, rejected=0
         ),
@@ -126,10 +127,10 @@ def statistics_of(asset: str) -> Statistics:
         ),
         "label_issues": LabelIssuesStatistics(**common, labelled=9, issues=0),
     }
-    return made[asset]
+    return statistics[asset]
 
 
-def commit_all(tables: Tables, source: Location) -> Work:
+def commit_all(tables: Tables, source: Location) -> Deployment:
     before: list[Snapshot] = []
     for asset in PREFIXES:
         write = tables.begin(asset, "run-1", before)
@@ -200,9 +201,11 @@ def paths_in(tables: Tables, asset: str) -> set[str]:
     return set(read_columns(files, ["path"])["path"].to_pylist()) if files else set()
 
 
-def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict[str, Any]:
+def erase(
+    spark: Callable[[], SparkSession], deployment: Deployment, target: Target
+) -> dict[str, Any]:
     """Erase as the job does, without the downstream assets of features."""
-    tables, source = work
+    tables, source = deployment
     requests.add(tables, source, target)
     for request in requests.pending(tables):
         requests.erase_inputs(tables, source, request)
@@ -217,9 +220,9 @@ def erase(spark: Callable[[], SparkSession], work: Work, target: Target) -> dict
     return dict(json.loads(receipt.read()))
 
 
-def assert_nothing_says(work: Work, text: str) -> None:
+def assert_no_trace(deployment: Deployment, text: str) -> None:
     """Independent check of names, bytes and Parquet columns."""
-    for root in work:
+    for root in deployment:
         tables = Path(root.root.path) if isinstance(root, Tables) else Path(root.path)
         for file in tables.rglob("*"):
             assert text not in str(file.relative_to(tables)), file

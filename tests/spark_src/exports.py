@@ -48,8 +48,8 @@ def store(tables: Tables, rows: Sequence[Row], digest: str = "digest") -> Snapsh
     """Commit rows as `pca_components` in four files, replacing the existing ones."""
     write = tables.begin("pca_components", "run")
     names = [name for name in PCA_COMPONENTS.names if name != "pca_model"]
-    whole = [dict(zip(names, row, strict=True)) | {"pca_model": "pca"} for row in rows]
-    parts = [pa.Table.from_pylist(whole[n::4], schema=PCA_COMPONENTS) for n in range(4)]
+    full_rows = [dict(zip(names, row, strict=True)) | {"pca_model": "pca"} for row in rows]
+    parts = [pa.Table.from_pylist(full_rows[n::4], schema=PCA_COMPONENTS) for n in range(4)]
     new = [
         write_file([part], write.folder, new_name(n), PCA_COMPONENTS)
         for n, part in enumerate(parts)
@@ -62,8 +62,8 @@ def store(tables: Tables, rows: Sequence[Row], digest: str = "digest") -> Snapsh
         n_components=3,
         vectors=vector_statistics(pa.concat_tables(parts)["pca"].combine_chunks()),
     )
-    gone = [file.name for file in write.before.files] if write.before else []
-    return write.commit(found, new, gone)
+    removed = [file.name for file in write.before.files] if write.before else []
+    return write.commit(found, new, removed)
 
 
 def export(tables: Tables, run_id: str = "run") -> Snapshot:

@@ -11,7 +11,7 @@ from spark_src.evaluation.comparison import Comparison, compare, interval
 LABELS = [f"{kind} {number}" for kind in ("Apple", "Pear") for number in range(4)]
 
 
-def filmed() -> pd.DataFrame:
+def film_frames() -> pd.DataFrame:
     rows = [
         (f"Training/{label}/r{axis}_{frame}_100.jpg", label)
         for label in LABELS
@@ -28,7 +28,7 @@ def vectors(noise: float, seed: int = 1) -> np.ndarray:
     return (centres[labels] + random.normal(size=(240, 12)) * noise).astype(np.float32)
 
 
-def of_fruit(found: list[Comparison]) -> Comparison:
+def fruit_comparison(found: list[Comparison]) -> Comparison:
     (answer,) = [one for one in found if one.question == "fruit"]
     return answer
 
@@ -40,7 +40,7 @@ def of_fruit(found: list[Comparison]) -> Comparison:
 def test_the_verdict_matches_the_constructed_vectors(
     current: float, candidate: float, verdict: str
 ) -> None:
-    found = of_fruit(compare(filmed(), vectors(current), vectors(candidate, seed=2)))
+    found = fruit_comparison(compare(film_frames(), vectors(current), vectors(candidate, seed=2)))
     assert (found.images, found.groups) == (240, 24)
     assert found.verdict == verdict
     assert found.low <= found.difference <= found.high
@@ -53,5 +53,5 @@ def test_images_of_one_group_count_as_one_observation() -> None:
     low, high = interval(differences, groups)
     assert low < -0.7 < high
     assert high > 0
-    alone = interval(differences, np.arange(100))
-    assert alone[1] < 0
+    ungrouped = interval(differences, np.arange(100))
+    assert ungrouped[1] < 0

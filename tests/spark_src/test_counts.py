@@ -37,12 +37,14 @@ def test_known_splits_are_always_named() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_counts_always_add_up_to_the_rows(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(counts, "MAX_NAMES", 5)
-    chance, rows, known = random.Random(seed), Counter[str](), dict[str, int]()  # noqa: S311
+    generator, rows, known = random.Random(seed), Counter[str](), dict[str, int]()  # noqa: S311
     for _ in range(50):
-        new = Counter(chance.choices("abcdefghijkl", k=chance.randrange(9)))
-        gone = Counter({name: chance.randint(0, number) for name, number in rows.items() if number})
-        known = update_counts(known, gone, [new])
-        rows = rows - gone + new
+        new = Counter(generator.choices("abcdefghijkl", k=generator.randrange(9)))
+        removed = Counter(
+            {name: generator.randint(0, number) for name, number in rows.items() if number}
+        )
+        known = update_counts(known, removed, [new])
+        rows = rows - removed + new
         assert sum(known.values()) == rows.total()
         assert len(known) <= 5
         assert min(known.values(), default=1) > 0

@@ -23,8 +23,8 @@ def vectors(count: int, copies: int = 0, length: int = 64) -> Units:
     return (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float16)
 
 
-def pairs(units: Units, asked: list[int] | range, **options: int) -> set[tuple[int, int]]:
-    found = near_pairs(units, np.array(asked), THRESHOLD, **options)
+def pairs(units: Units, new_rows: list[int] | range, **options: int) -> set[tuple[int, int]]:
+    found = near_pairs(units, np.array(new_rows), THRESHOLD, **options)
     return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
 
 
@@ -54,7 +54,7 @@ def test_whitening_gives_every_direction_the_same_variance() -> None:
     random = np.random.default_rng(3)
     scales = np.geomspace(1, 1e-3, 1280)
     features = (random.normal(size=(2_000, 1280)) * scales).astype(np.float32)
-    whitening = Whitening.of(Sums.from_features(features))
+    whitening = Whitening.from_sums(Sums.from_features(features))
     white = (features - whitening.mean) @ whitening.matrix
     assert white.shape == (2_000, DIRECTIONS)
     np.testing.assert_allclose(white.var(axis=0), 1, atol=1e-3)
@@ -63,7 +63,7 @@ def test_whitening_gives_every_direction_the_same_variance() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_few_images_give_as_many_directions_as_they_have(count: int) -> None:
     features = np.random.default_rng(3).random((count, 1280), np.float32)
-    units = Whitening.of(Sums.from_features(features)).units(features)
+    units = Whitening.from_sums(Sums.from_features(features)).units(features)
     assert units.shape == (count, max(1, count - 1))
     assert np.isfinite(units).all()
 

@@ -63,10 +63,10 @@ def test_a_picture_alone_has_the_numbers_of_its_row_in_the_batch(
     sample: Path, features: Rows, mobilenet: MobilenetModel, pca: PcaModel
 ) -> None:
     for path in sorted(features)[::8]:
-        alone = embed((sample / path).read_bytes(), mobilenet, pca)
+        single = embed((sample / path).read_bytes(), mobilenet, pca)
         batch = pca.project(features[path][None])[0]
-        assert alone.dtype == np.float32 and alone.shape == (50,)
-        np.testing.assert_allclose(alone, batch, atol=1e-6, rtol=1e-6)
+        assert single.dtype == np.float32 and single.shape == (50,)
+        np.testing.assert_allclose(single, batch, atol=1e-6, rtol=1e-6)
 
 
 def test_a_rotated_photo_with_metadata_has_the_numbers_of_its_row(
@@ -148,7 +148,7 @@ def test_threads_do_not_disturb_each_other(
     sample: Path, mobilenet: MobilenetModel, pca: PcaModel
 ) -> None:
     pictures = [path.read_bytes() for path in sorted((sample / "Test" / "Cherry 2").iterdir())[:6]]
-    alone = [embed(content, mobilenet, pca) for content in pictures]
+    sequential = [embed(content, mobilenet, pca) for content in pictures]
     with ThreadPoolExecutor(3) as threads:
-        together = list(threads.map(lambda content: embed(content, mobilenet, pca), pictures * 3))
-    np.testing.assert_array_equal(np.stack(together), np.stack(alone * 3))
+        concurrent = list(threads.map(lambda content: embed(content, mobilenet, pca), pictures * 3))
+    np.testing.assert_array_equal(np.stack(concurrent), np.stack(sequential * 3))

@@ -115,7 +115,7 @@ def test_a_single_file_is_deleted_by_its_name_in_the_tables(source: Path) -> Non
     Path(os.fsdecode(raw)).write_bytes(b"picture")
     target = Target(None, frozenset({"a" * 64}), frozenset({"a/\\xff.jpg"}))
     other = source / "a/\\xff.jpg"
-    other.write_bytes(b"somebody else's, whose name only looks like it")
+    other.write_bytes(b"another person's file with a similar name")
     assert remove_inputs(location(source), target) == 1
     assert not os.path.exists(raw)
     assert other.exists()

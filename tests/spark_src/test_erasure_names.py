@@ -13,14 +13,14 @@ from spark_src.erasure.lookup import find
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from tests.pipeline import ingest
-from tests.spark_src.erasure_storage import ANNA, Work, write_picture
+from tests.spark_src.erasure_storage import ANNA, Deployment, write_picture
 
 NFD = unicodedata.normalize("NFD", "josé")
 """Looks like `josé`, but is a different name on Linux."""
 
 
 @pytest.mark.parametrize(
-    ("there", "asked"),
+    ("folder", "subject"),
     [
         (f"photos/{NFD}", "josé"),
         ("photos/Anna-7F3x", "anna-7f3x"),
@@ -29,21 +29,21 @@ NFD = unicodedata.normalize("NFD", "josé")
     ],
 )
 def test_a_name_similar_to_a_persons_is_listed_and_refused(
-    own_work: Work, there: str, asked: str
+    deployment: Deployment, folder: str, subject: str
 ) -> None:
-    tables, source = own_work
-    write_picture(Path(source.path, there, "1.png"), 1)
+    tables, source = deployment
+    write_picture(Path(source.path, folder, "1.png"), 1)
     with pytest.raises(ErasureError, match="differs only in letter case") as refused:
-        requests.add(tables, source, Target.from_names(asked))
-    assert repr(there) in str(refused.value)
+        requests.add(tables, source, Target.from_names(subject))
+    assert repr(folder) in str(refused.value)
     assert not requests.pending(tables)
-    assert Path(source.path, there, "1.png").exists()
+    assert Path(source.path, folder, "1.png").exists()
 
 
 def test_a_name_similar_to_a_persons_in_the_tables_only_is_refused(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
+    tables, source = deployment
     write_picture(Path(source.path, "photos", "josé", "1.png"), 1)
     ingest(spark, tables, source, run_id="run-2")
     Path(source.path, "photos", "josé").rename(Path(source.path, "photos", NFD))
@@ -55,25 +55,27 @@ def test_a_name_similar_to_a_persons_in_the_tables_only_is_refused(
     requests.add(tables, source, Target.from_names(NFD))
 
 
-@pytest.mark.parametrize("there", ["eva-9", "backup/eva-9", "photos/ben-22c/eva-9"])
-def test_a_folder_of_that_name_anywhere_else_is_reported(own_work: Work, there: str) -> None:
-    tables, source = own_work
-    write_picture(Path(source.path, there, "1.png"), 1)
+@pytest.mark.parametrize("folder", ["eva-9", "backup/eva-9", "photos/ben-22c/eva-9"])
+def test_a_folder_of_that_name_anywhere_else_is_reported(
+    deployment: Deployment, folder: str
+) -> None:
+    tables, source = deployment
+    write_picture(Path(source.path, folder, "1.png"), 1)
     with pytest.raises(ErasureError, match="one level too deep") as refused:
         requests.add(tables, source, Target.from_names("eva-9"))
-    assert repr(there) in str(refused.value)
+    assert repr(folder) in str(refused.value)
     write_picture(Path(source.path, "photos", "eva-9", "1.png"), 1)
-    assert find(tables, source, Target.from_names("eva-9")).elsewhere == (there,)
+    assert find(tables, source, Target.from_names("eva-9")).elsewhere == (folder,)
 
 
-def test_a_person_without_any_data_is_reported(own_work: Work) -> None:
-    tables, source = own_work
+def test_a_person_without_any_data_is_reported(deployment: Deployment) -> None:
+    tables, source = deployment
     with pytest.raises(ErasureError, match="There is no trace of anna-7f4"):
         requests.add(tables, source, Target.from_names("anna-7f4"))
 
 
-def test_a_missing_input_is_not_treated_as_empty(own_work: Work) -> None:
-    tables, source = own_work
+def test_a_missing_input_is_not_treated_as_empty(deployment: Deployment) -> None:
+    tables, source = deployment
     Path(source.path).rename(Path(source.path + "-unmounted"))
     with pytest.raises(ErasureError, match="Is its disk mounted"):
         requests.add(tables, source, Target.from_names(ANNA))

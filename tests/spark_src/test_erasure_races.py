@@ -26,8 +26,8 @@ from spark_src.tables.schemas import MOBILENET_FEATURES, RAW_IMAGES
 from tests.pipeline import tables_in
 from tests.spark_src.erasure_storage import (
     ANNA,
-    Work,
-    assert_nothing_says,
+    Deployment,
+    assert_no_trace,
     commit_all,
     erase,
     no_spark,
@@ -37,7 +37,7 @@ from tests.spark_src.erasure_storage import (
 
 @pytest.mark.parametrize("asset", PREFIXES)
 def test_a_run_that_began_before_an_erasure_is_refused_at_its_commit(
-    empty_assets: Work, asset: str
+    empty_assets: Deployment, asset: str
 ) -> None:
     tables, _ = empty_assets
     inputs = [tables.current("raw_images")] if asset == "mobilenet_features" else []
@@ -55,7 +55,7 @@ def test_a_run_that_began_before_an_erasure_is_refused_at_its_commit(
 
 @pytest.mark.parametrize("asset", ["raw_images", "rejected_images"])
 def test_removing_rows_also_prevents_the_commit_of_an_earlier_run(
-    empty_assets: Work, asset: str
+    empty_assets: Deployment, asset: str
 ) -> None:
     tables, _ = empty_assets
     write = tables.begin(asset, "run-2")
@@ -65,7 +65,7 @@ def test_removing_rows_also_prevents_the_commit_of_an_earlier_run(
 
 
 def test_a_first_run_whose_inputs_an_erasure_changed_is_refused_at_its_commit(
-    empty_assets: Work,
+    empty_assets: Deployment,
 ) -> None:
     tables, _ = empty_assets
     tables.delete("mobilenet_features")
@@ -78,7 +78,7 @@ def test_a_first_run_whose_inputs_an_erasure_changed_is_refused_at_its_commit(
 
 @pytest.mark.parametrize("asset", PREFIXES)
 def test_a_run_cannot_commit_to_an_asset_that_was_deleted_meanwhile(
-    empty_assets: Work, asset: str
+    empty_assets: Deployment, asset: str
 ) -> None:
     tables, _ = empty_assets
     write = tables.begin(asset, "run-2")
@@ -96,7 +96,7 @@ def test_of_two_first_runs_the_second_is_refused(tmp_path: Path) -> None:
         writes[1].commit(statistics_of("rejected_images"))
 
 
-def test_after_a_fence_unchanged_assets_are_still_recognized(empty_assets: Work) -> None:
+def test_after_a_fence_unchanged_assets_are_still_recognized(empty_assets: Deployment) -> None:
     tables, _ = empty_assets
     fence(tables, "erase-1")
     for asset in ("pca_model", "pca_components", "csv_export"):
@@ -104,7 +104,7 @@ def test_after_a_fence_unchanged_assets_are_still_recognized(empty_assets: Work)
         assert inputs == {name: tables.current(name).version for name in inputs}
 
 
-def test_a_purge_keeps_current_versions_and_newer_files(empty_assets: Work) -> None:
+def test_a_purge_keeps_current_versions_and_newer_files(empty_assets: Deployment) -> None:
     tables, _ = empty_assets
     root = Path(tables.root.path)
     left = [
@@ -184,9 +184,9 @@ def test_no_earlier_object_version_is_left_in_a_versioned_bucket(bucket: str) ->
 
 
 def test_photos_in_files_that_a_killed_run_never_committed_are_found_and_deleted(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
+    tables, source = deployment
     row = pa.Table.from_pylist(
         [{"path": "photos/dora-5/1.png", "image_id": "d" * 64}], TABLES["raw_images"]
     )
@@ -200,14 +200,14 @@ def test_photos_in_files_that_a_killed_run_never_committed_are_found_and_deleted
     write_file([features], staged, "part-1.parquet", MOBILENET_FEATURES)
     found = find(tables, source, Target.from_names("dora-5"))
     assert (sum(found.rows.values()), found.uncommitted) == (0, 2)
-    receipt = erase(lambda: spark, own_work, Target.from_names("dora-5"))
+    receipt = erase(lambda: spark, deployment, Target.from_names("dora-5"))
     assert receipt["pictures"] == 2
     assert receipt["proof"]["purged_files"] >= 3
-    assert_nothing_says(own_work, "dora-5")
+    assert_no_trace(deployment, "dora-5")
 
 
-def test_data_in_any_other_file_counts_as_found(own_work: Work) -> None:
-    tables, source = own_work
+def test_data_in_any_other_file_counts_as_found(deployment: Deployment) -> None:
+    tables, source = deployment
     staged = Path(tables.prefix("csv_export").path, "_staged", "run-0", "part-0.csv")
     staged.parent.mkdir(parents=True)
     staged.write_text('image_id,path\n1,"photos/d""ora/1.png"\n')
@@ -215,8 +215,8 @@ def test_data_in_any_other_file_counts_as_found(own_work: Work) -> None:
 
 
 def test_an_uncommitted_file_that_is_not_parquet_does_not_block_an_erasure(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, _ = own_work
+    tables, _ = deployment
     Path(tables.prefix("raw_images").path, "part-broken.parquet").write_bytes(b"PAR1 nothing")
-    assert erase(lambda: spark, own_work, Target.from_names(ANNA))["scan"]["hits"] == 0
+    assert erase(lambda: spark, deployment, Target.from_names(ANNA))["scan"]["hits"] == 0

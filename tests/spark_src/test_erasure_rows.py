@@ -26,8 +26,8 @@ from tests.spark_src.erasure_storage import (
     ANNA,
     BEN,
     MODEL,
-    Work,
-    assert_nothing_says,
+    Deployment,
+    assert_no_trace,
     erase,
     make_pca,
     paths_in,
@@ -36,12 +36,12 @@ from tests.spark_src.erasure_storage import (
 
 
 def test_only_the_rows_and_files_of_the_person_are_removed(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
+    tables, source = deployment
     others = {path for path in paths_in(tables, "raw_images") if ANNA not in path}
-    receipt = erase(lambda: spark, own_work, Target.from_names(ANNA))
-    assert_nothing_says(own_work, ANNA)
+    receipt = erase(lambda: spark, deployment, Target.from_names(ANNA))
+    assert_no_trace(deployment, ANNA)
     assert receipt["inputs"]["files"] == 17
     assert receipt["rows"]["raw_images"] == 16
     assert receipt["rows"]["rejected_images"] == 1
@@ -55,10 +55,10 @@ def test_only_the_rows_and_files_of_the_person_are_removed(
 
 
 def test_statistics_after_an_erasure_equal_those_of_the_remaining_pictures(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
-    erase(lambda: spark, own_work, Target.from_names(ANNA))
+    tables, source = deployment
+    erase(lambda: spark, deployment, Target.from_names(ANNA))
     again = ingest(spark, tables, source, run_id="run-2")
     assert again.unchanged
     fresh = ingest(spark, tables_in(Path(source.path).parent / "fresh"), source)
@@ -70,9 +70,9 @@ def test_statistics_after_an_erasure_equal_those_of_the_remaining_pictures(
 
 
 def test_sums_and_pca_are_those_of_a_fit_without_the_person(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, _ = own_work
+    tables, _ = deployment
     remove_rows(lambda: spark, tables, Target.from_names(ANNA), "erase-1")
     features = featurize(spark, tables, tables.current("raw_images"), MODEL)[1]
     model = make_pca(spark, tables, erased=True)
@@ -84,15 +84,15 @@ def test_sums_and_pca_are_those_of_a_fit_without_the_person(
     assert stored.files == {file.name for file in features.files}
     np.testing.assert_array_equal(stored.sums.gram, refitted.gram)
     np.testing.assert_array_equal(stored.sums.total, refitted.total)
-    ours, theirs = fit.load_current(model), fit_sums(refitted, 5, MODEL.sha256)
-    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ours.components, theirs.components, rtol=0, atol=1e-9)
+    actual, expected = fit.load_current(model), fit_sums(refitted, 5, MODEL.sha256)
+    np.testing.assert_allclose(actual.mean, expected.mean, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(actual.components, expected.components, rtol=0, atol=1e-9)
 
 
 def test_a_file_without_rows_of_the_person_is_not_rewritten(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
+    tables, source = deployment
     write_picture(Path(source.path, "photos", "clara-1", "1.png"), 1000)
     ingest(spark, tables, source, run_id="run-2")
     before = {file.name for file in tables.current("raw_images").files}
@@ -102,32 +102,34 @@ def test_a_file_without_rows_of_the_person_is_not_rewritten(
     assert len(before - after) == 1
 
 
-def test_an_unreadable_request_does_not_block_another(own_work: Work, spark: SparkSession) -> None:
-    tables, source = own_work
+def test_an_unreadable_request_does_not_block_another(
+    deployment: Deployment, spark: SparkSession
+) -> None:
+    tables, source = deployment
     broken = Path(tables.root.path, "erasures", "pending-broken.json")
     broken.parent.mkdir()
     broken.write_text("{")
     with pytest.raises(ErasureError, match=r"pending-broken\.json is not a valid request"):
-        erase(lambda: spark, own_work, Target.from_names(ANNA))
+        erase(lambda: spark, deployment, Target.from_names(ANNA))
     broken.unlink()
     requests.require_all_done(tables)
-    assert_nothing_says(own_work, ANNA)
+    assert_no_trace(deployment, ANNA)
     assert not Path(source.path, "photos", ANNA).exists()
 
 
 def test_a_picture_of_several_owners_is_erased_by_id_only_on_request(
-    own_work: Work, spark: SparkSession
+    deployment: Deployment, spark: SparkSession
 ) -> None:
-    tables, source = own_work
+    tables, source = deployment
     keys = read_columns(tables.current("raw_images").locations, ["path", "image_id"]).to_pylist()
     [shared] = {key["image_id"] for key in keys if key["path"].endswith("shared.png")}
     with pytest.raises(ErasureError, match="more than one person"):
         requests.add(tables, source, Target.from_names(None, [shared]))
-    erase(lambda: spark, own_work, Target.from_names(None, [shared], all_owners=True))
-    assert_nothing_says(own_work, shared)
+    erase(lambda: spark, deployment, Target.from_names(None, [shared], all_owners=True))
+    assert_no_trace(deployment, shared)
     assert not list(Path(source.path).rglob("shared.png"))
     assert len(paths_in(tables, "raw_images")) == 60
-    [alone] = {key["image_id"] for key in keys if key["path"] == "shop/Apple/1.png"}
-    erase(lambda: spark, own_work, Target.from_names(None, [alone]))
+    [single_owner] = {key["image_id"] for key in keys if key["path"] == "shop/Apple/1.png"}
+    erase(lambda: spark, deployment, Target.from_names(None, [single_owner]))
     assert not Path(source.path, "shop/Apple/1.png").exists()
     assert Path(source.path, "shop/Apple/11.png").exists()

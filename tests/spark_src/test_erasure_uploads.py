@@ -17,8 +17,8 @@ ANNA = Target.from_names("anna")
 
 def begin_upload(bucket: str, key: str) -> None:
     s3 = client("s3")
-    begun = s3.create_multipart_upload(Bucket=bucket, Key=key)
-    part = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"], "PartNumber": 1}
+    upload = s3.create_multipart_upload(Bucket=bucket, Key=key)
+    part = {"Bucket": bucket, "Key": key, "UploadId": upload["UploadId"], "PartNumber": 1}
     s3.upload_part(**part, Body=b"half of a photo")
 
 

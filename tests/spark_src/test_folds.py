@@ -118,5 +118,5 @@ def test_each_evaluated_class_has_training_images() -> None:
     paths += films("Quince 1", "")
     for folds in folds_by_question(*paths).values():
         for number in np.unique(folds.fold[folds.fold >= 0]):
-            there = folds.fold == number
-            assert set(folds.target[there]) <= set(folds.target[~there])
+            is_test = folds.fold == number
+            assert set(folds.target[is_test]) <= set(folds.target[~is_test])

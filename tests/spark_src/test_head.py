@@ -34,16 +34,22 @@ def labeled_features(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float3
 def test_sums_after_subtraction_equal_those_of_the_remaining_images() -> None:
     """The head is equal as well, because the sums are exact."""
     features, labels = labeled_features()
-    gone = np.arange(300) % 3 == 2  # includes every image of one label
-    gone[:40] = True
-    kept = ClassSums.from_features(features[~gone], np.array(labels)[~gone].tolist())
-    both = kept + ClassSums.from_features(features[gone], np.array(labels)[gone].tolist())
+    is_removed = np.arange(300) % 3 == 2  # includes every image of one label
+    is_removed[:40] = True
+    kept = ClassSums.from_features(features[~is_removed], np.array(labels)[~is_removed].tolist())
+    both = kept + ClassSums.from_features(
+        features[is_removed], np.array(labels)[is_removed].tolist()
+    )
     assert both.classes == ("Apple", "Açaí", "Pear")
-    left = both - ClassSums.from_features(features[gone], np.array(labels)[gone].tolist())
+    left = both - ClassSums.from_features(
+        features[is_removed], np.array(labels)[is_removed].tolist()
+    )
     assert left.classes == kept.classes == ("Apple", "Açaí")
     for one, other in ((left.totals, kept.totals), (left.sums.gram, kept.sums.gram)):
         np.testing.assert_array_equal(one, other)
-    again = fit_head(ClassSums.from_features(features[~gone], np.array(labels)[~gone].tolist()))
+    again = fit_head(
+        ClassSums.from_features(features[~is_removed], np.array(labels)[~is_removed].tolist())
+    )
     found = fit_head(left)
     np.testing.assert_allclose(found.weights, again.weights, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.offsets, again.offsets, rtol=0, atol=1e-9)
@@ -74,7 +80,7 @@ def test_the_temperature_calibrates_overconfident_logits() -> None:
     assert fit_temperature(logits * 7, right) == pytest.approx(7, rel=0.15)
 
 
-def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]:
+def film_frames(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]:
     """Three labels with three axes each. The first few images have a wrong label."""
     features, labels = labeled_features(360)
     paths = [f"Training/{{}}/r{n // 3 % 3}_{n}_100.jpg" for n in range(360)]
@@ -87,7 +93,7 @@ def filmed(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]
 
 
 def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> None:
-    images, features, swapped = filmed(wrong=8)
+    images, features, swapped = film_frames(wrong=8)
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
     found = label_issues(images, hold_out(images, vectors), vectors)
@@ -100,7 +106,7 @@ def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> No
 
 
 def test_without_wrong_labels_there_are_no_issues() -> None:
-    images, features, _ = filmed()
+    images, features, _ = film_frames()
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
     assert not label_issues(images, hold_out(images, vectors), vectors)["issue"].any()

@@ -145,20 +145,20 @@ def content_of(snapshot: Snapshot) -> list[dict[str, object]]:
     return table_of(snapshot).sort_by("path").to_pylist()
 
 
-def change_something(folder: Path, dice: random.Random) -> None:
+def change_something(folder: Path, generator: random.Random) -> None:
     """Add, change or delete some pictures at random."""
-    there = sorted(path for path in folder.rglob("*") if path.is_file())
-    for _ in range(dice.randrange(4)):
-        name = f"{dice.choice('AB')}/{dice.randrange(40)}.jpg"
-        put(folder, name, dice.choice([jpeg(dice.randrange(9)), b"text", b""]))
-    for file in dice.sample(there, min(len(there), dice.randrange(3))):
-        match dice.randrange(4):
+    present = sorted(path for path in folder.rglob("*") if path.is_file())
+    for _ in range(generator.randrange(4)):
+        name = f"{generator.choice('AB')}/{generator.randrange(40)}.jpg"
+        put(folder, name, generator.choice([jpeg(generator.randrange(9)), b"text", b""]))
+    for file in generator.sample(present, min(len(present), generator.randrange(3))):
+        match generator.randrange(4):
             case 0:
                 file.unlink(missing_ok=True)
             case 1:
-                os.utime(file, ns=(0, dice.randrange(10**18)))
+                os.utime(file, ns=(0, generator.randrange(10**18)))
             case 2 if file.exists():
-                file.rename(file.with_name(f"moved-{dice.randrange(99)}"))
+                file.rename(file.with_name(f"moved-{generator.randrange(99)}"))
             case _:
                 put(file.parent, ".DS_Store", b"x")
 
@@ -174,12 +174,12 @@ def test_after_any_refreshes_the_tables_are_those_of_a_first_run(
 ) -> None:
     monkeypatch.setattr(planning, "MIN_ROWS", 3)
     monkeypatch.setattr(planning, "MAX_SMALL_FILES", 3)
-    dice = random.Random(seed)  # noqa: S311
+    generator = random.Random(seed)  # noqa: S311
     for number in range(12):
         put(source, f"A/first-{number}.jpg", jpeg(number))
     for _ in range(6):
         refreshed_tables = ingest(spark, tables, source)
-        change_something(source, dice)
+        change_something(source, generator)
     refreshed_tables = ingest(spark, tables, source)
     fresh = ingest(spark, tables_in(tmp_path / "fresh"), source)
     assert content_of(refreshed_tables.raw) == content_of(fresh.raw)

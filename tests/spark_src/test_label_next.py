@@ -31,7 +31,7 @@ def test_one_of_many_similar_photos_comes_before_the_others() -> None:
 
 
 def test_without_unlabeled_photos_the_list_is_empty() -> None:
-    nothing = pd.DataFrame({"path": [], "image_id": []}), np.zeros((0, 2), np.float32)
-    found = choose(*nothing, KNOWN, HEAD)
+    no_photos = pd.DataFrame({"path": [], "image_id": []}), np.zeros((0, 2), np.float32)
+    found = choose(*no_photos, KNOWN, HEAD)
     assert found.empty
     assert list(found.columns) == COLUMNS

@@ -64,8 +64,8 @@ def reasons_in(listing: Listing) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "only folders", "only litter", "a file"])
-@pytest.mark.parametrize("look", [list_files, require_some_file])
-def test_an_input_without_files_is_named(tmp_path: Path, kind: str, look: object) -> None:
+@pytest.mark.parametrize("check", [list_files, require_some_file])
+def test_an_input_without_files_is_named(tmp_path: Path, kind: str, check: object) -> None:
     folder = tmp_path / "photos"
     if kind == "a file":
         folder.write_bytes(b"x")
@@ -75,16 +75,16 @@ def test_an_input_without_files_is_named(tmp_path: Path, kind: str, look: object
         (folder / "Training" / "Apple").mkdir(parents=True)
     if kind == "only litter":
         fill(folder, "A/.DS_Store", "B/Thumbs.db")
-    if kind == "only litter" and look is require_some_file:
+    if kind == "only litter" and check is require_some_file:
         require_some_file(Location.parse(str(folder)))  # only checks for any entry
         return
     with pytest.raises(InputError) as caught:
-        look(Location.parse(str(folder)))  # type: ignore[operator]
+        check(Location.parse(str(folder)))  # type: ignore[operator]
     assert str(folder) in str(caught.value)
     assert "FRUITS_INPUT" in str(caught.value)
 
 
-def test_a_folder_with_one_file_is_some_input(tmp_path: Path) -> None:
+def test_one_file_in_any_subfolder_is_enough(tmp_path: Path) -> None:
     require_some_file(Location.parse(str(fill(tmp_path, "a/b/c/1.jpg"))))
 
 
@@ -159,14 +159,14 @@ def test_a_folder_that_cannot_be_opened_is_refused_and_the_others_listed(
     assert all("Permission denied" in text for text in listing.refused["detail"].to_pylist())
 
 
-@pytest.mark.parametrize("look", [list_files, require_some_file])
+@pytest.mark.parametrize("check", [list_files, require_some_file])
 def test_an_input_that_cannot_be_opened_is_named_with_the_cause(
-    public_folder: Path, look: object
+    public_folder: Path, check: object
 ) -> None:
     fill(public_folder / "in", "1.jpg")
     (public_folder / "in").chmod(0o000)
     with unprivileged(), pytest.raises(InputError, match="cannot be opened") as caught:
-        look(Location.parse(str(public_folder / "in")))  # type: ignore[operator]
+        check(Location.parse(str(public_folder / "in")))  # type: ignore[operator]
     assert str(public_folder / "in") in str(caught.value)
     (public_folder / "in").chmod(0o755)
 
@@ -238,10 +238,10 @@ def test_long_listings_are_kept_as_arrow_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, *(f"{number % 7}/{number}.jpg" for number in range(100)))
-    whole = listed(tmp_path).files
+    expected = listed(tmp_path).files
     monkeypatch.setattr(listing_module, "_ROWS_AT_ONCE", 9)
-    assert listed(tmp_path).files.equals(whole)
-    assert whole.num_rows == 100
+    assert listed(tmp_path).files.equals(expected)
+    assert expected.num_rows == 100
 
 
 def test_the_fingerprint_changes_when_a_file_is_added_removed_or_rewritten(tmp_path: Path) -> None:

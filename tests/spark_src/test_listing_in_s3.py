@@ -49,9 +49,11 @@ def test_a_whole_bucket_can_be_the_input(bucket: str) -> None:
     assert listing.files["path"].to_pylist() == ["A/1.jpg"]
 
 
-@pytest.mark.parametrize("look", [list_files, require_some_file])
-def test_a_prefix_without_objects_and_a_missing_bucket_are_named(bucket: str, look: object) -> None:
+@pytest.mark.parametrize("check", [list_files, require_some_file])
+def test_a_prefix_without_objects_and_a_missing_bucket_are_named(
+    bucket: str, check: object
+) -> None:
     with pytest.raises(InputError, match=f"s3://{bucket}/none"):
-        look(Location.parse(f"s3://{bucket}/none"))  # type: ignore[operator]
+        check(Location.parse(f"s3://{bucket}/none"))  # type: ignore[operator]
     with pytest.raises(AwsError, match="no-such-bucket"):
-        look(Location.parse("s3://fruits-no-such-bucket/in"))  # type: ignore[operator]
+        check(Location.parse("s3://fruits-no-such-bucket/in"))  # type: ignore[operator]

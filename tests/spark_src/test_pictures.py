@@ -222,7 +222,7 @@ def test_a_png_whose_compressed_pixels_end_early_is_rejected_as_truncated() -> N
     assert rejection(png_with_half_its_pixels()).reason is Reason.TRUNCATED
 
 
-def test_truncated_files_are_rejected_even_if_pillow_was_told_to_load_them(
+def test_truncated_files_are_rejected_even_if_pillow_is_configured_to_load_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)

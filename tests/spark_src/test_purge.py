@@ -1,4 +1,4 @@
-"""A purge that dies anywhere: what is current stays whole, and a second one completes the work."""
+"""A purge interrupted at any operation keeps current versions, and the next purge completes it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.state_machine.crashes import crashing_operations
 from tests.state_machine.world import MODEL, plan_model
 
 OPERATIONS = 40
-"""More than a purge of these few files has."""
+"""More than the number of operations of one purge."""
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
-    """Two assets, each with a version that was replaced; the files of killed runs lie there."""
+    """Two assets with a replaced version each, and files of killed runs."""
     tables = Tables(Location.parse(str(tmp_path / "data")))
     old = add(tables, "run-1", "anna.jpg", "ben.jpg")
     add(tables, "run-2", "ben.jpg", remove=[old.files[0].name])
@@ -37,52 +37,52 @@ def make_model(tables: Tables, digest: str) -> None:
     writer.change().commit()
 
 
-def holds(tables: Tables, text: str) -> bool:
+def contains(tables: Tables, text: str) -> bool:
     files = (path for path in Path(tables.root.path).rglob("*") if path.is_file())
     return any(text.encode() in path.read_bytes() for path in files)
 
 
-def still_whole(tables: Tables) -> Snapshot:
+def assert_current(tables: Tables) -> Snapshot:
     assert tables.current(MODEL).data_location.read() == b"m1"
     assert paths_of(tables.current(ASSET)) == ["ben.jpg"]
     return tables.current(ASSET)
 
 
-@pytest.mark.parametrize("dies_at", range(1, OPERATIONS + 1))
-def test_wherever_a_purge_dies_what_is_current_is_whole_and_the_next_one_completes_it(
-    tables: Tables, dies_at: int
+@pytest.mark.parametrize("crash_at", range(1, OPERATIONS + 1))
+def test_an_interrupted_purge_keeps_current_versions_and_is_completed_by_the_next(
+    tables: Tables, crash_at: int
 ) -> None:
-    assert holds(tables, "anna.jpg")
+    assert contains(tables, "anna.jpg")
     with crashing_operations() as operations:
-        lived = operations.run(dies_at, lambda: purge(tables, "purge-1"))
-        assert lived or dies_at < OPERATIONS
-        still_whole(tables)
+        completed = operations.run(crash_at, lambda: purge(tables, "purge-1"))
+        assert completed or crash_at < OPERATIONS
+        assert_current(tables)
         tables.vacuum(ASSET)
         purge(tables, "purge-2")
-    still_whole(tables)
-    assert not holds(tables, "anna.jpg")
-    assert not holds(tables, "m0.tflite")
+    assert_current(tables)
+    assert not contains(tables, "anna.jpg")
+    assert not contains(tables, "m0.tflite")
 
 
-def begun(tables: Tables) -> tuple[TableWrite, Change]:
-    """A run that has written its file, and what it is about to commit."""
-    write = tables.begin(ASSET, "living")
+def uncommitted_run(tables: Tables) -> tuple[TableWrite, Change]:
+    """A run that has written its file but not committed it."""
+    write = tables.begin(ASSET, "concurrent")
     file = write_rows(write, "anna.jpg")
     return write, Change(write, statistics_of(["anna.jpg", "ben.jpg"]), (file,))
 
 
-@pytest.mark.parametrize("dies_at", range(1, OPERATIONS + 1))
-def test_wherever_a_purge_dies_no_run_commits_a_file_that_it_has_deleted(
-    tables: Tables, dies_at: int
+@pytest.mark.parametrize("crash_at", range(1, OPERATIONS + 1))
+def test_after_an_interrupted_purge_no_run_commits_a_deleted_file(
+    tables: Tables, crash_at: int
 ) -> None:
-    write, change = begun(tables)
+    write, change = uncommitted_run(tables)
     with crashing_operations() as operations:
-        operations.run(dies_at, lambda: purge(tables, "purge-1"))
-    is_there = (write.folder / change.add[0].name).exists()
+        operations.run(crash_at, lambda: purge(tables, "purge-1"))
+    file_exists = (write.folder / change.add[0].name).exists()
     try:
         committed = change.commit()
     except ConcurrentWriteError:
-        still_whole(tables)
+        assert_current(tables)
     else:
-        assert is_there
+        assert file_exists
         assert paths_of(committed) == ["anna.jpg", "ben.jpg"]

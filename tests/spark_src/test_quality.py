@@ -57,7 +57,7 @@ def pca() -> PcaModel:
     return fit_sums(Sums.from_features(noise), 50, "model")
 
 
-def filmed() -> pd.DataFrame:
+def film_frames() -> pd.DataFrame:
     rows = [
         (f"Training/{label}/{axis}_{frame}_100.jpg", label)
         for label in LABELS
@@ -96,27 +96,27 @@ def shares(found: Scores) -> list[float]:
 
 
 def test_fruits_that_look_the_same_about_every_axis_are_all_predicted(pca: PcaModel) -> None:
-    found = scores(measure(vectors(filmed(), lambda label, _: label), pca), "fruit")
+    found = scores(measure(vectors(film_frames(), lambda label, _: label), pca), "fruit")
     assert shares(found) == [1, 1, 1, 1]
     assert (found.images, found.classes, found.most_frequent) == (288, 8, 1 / 8)
 
 
-def test_films_that_are_only_like_themselves_do_not_help(pca: PcaModel) -> None:
+def test_films_without_similar_films_do_not_help(pca: PcaModel) -> None:
     """If frames of one film were in training and test data, accuracy would be 100 %."""
-    found = measure(vectors(filmed(), lambda label, axis: f"{label} {axis}"), pca)
+    found = measure(vectors(film_frames(), lambda label, axis: f"{label} {axis}"), pca)
     assert max(shares(scores(found, "fruit"))) < 0.5
     assert max(shares(scores(found, "kind of fruit"))) < 0.8
 
 
-def test_a_fruit_that_is_only_like_itself_does_not_help_to_predict_its_kind(pca: PcaModel) -> None:
-    found = measure(vectors(filmed(), lambda label, _: label), pca)
+def test_a_fruit_without_similar_fruits_does_not_help_to_predict_its_kind(pca: PcaModel) -> None:
+    found = measure(vectors(film_frames(), lambda label, _: label), pca)
     assert max(shares(scores(found, "kind of fruit"))) < 0.8
-    alike = measure(vectors(filmed(), lambda label, _: label.split()[0]), pca)
+    alike = measure(vectors(film_frames(), lambda label, _: label.split()[0]), pca)
     assert shares(scores(alike, "kind of fruit")) == [1, 1, 1, 1]
 
 
 def test_features_and_components_are_scored_separately(pca: PcaModel) -> None:
-    good = vectors(filmed(), lambda label, _: label)
+    good = vectors(film_frames(), lambda label, _: label)
     noise = np.random.default_rng(2).normal(size=good.features.shape).astype(np.float32)
     found = scores(measure(Vectors(good.images, good.features, noise, 288), pca), "fruit")
     assert found.neighbours_of_features == found.probe_of_features == 1
@@ -124,7 +124,7 @@ def test_features_and_components_are_scored_separately(pca: PcaModel) -> None:
 
 
 def test_vectors_that_do_not_vary_within_a_class_are_scored_too(pca: PcaModel) -> None:
-    images = filmed()
+    images = film_frames()
     same = pd.Categorical(images["label"]).codes[:, None] * np.ones((1, 5), np.float32)
     found = measure(Vectors(images, same, same, len(images)), pca)
     assert shares(scores(found, "fruit"))[:2] == [1, 1]
@@ -141,7 +141,7 @@ def test_without_groups_nothing_is_scored_and_nothing_fails(pca: PcaModel) -> No
 
 
 def test_the_curve_and_the_number_for_90_percent_match_the_model(pca: PcaModel) -> None:
-    found = measure(vectors(filmed(), lambda label, _: label), pca)
+    found = measure(vectors(film_frames(), lambda label, _: label), pca)
     ratios = pca.explained_variance_ratio
     assert found.components_for == {
         "0.9": components_for(ratios, 0.9),
@@ -152,7 +152,7 @@ def test_the_curve_and_the_number_for_90_percent_match_the_model(pca: PcaModel) 
 
 
 def test_quality_survives_a_round_trip(pca: PcaModel) -> None:
-    found = measure(vectors(filmed(), lambda label, _: label), pca)
+    found = measure(vectors(film_frames(), lambda label, _: label), pca)
     assert Quality.from_record(found.record()) == found
 
 
@@ -212,7 +212,7 @@ def test_a_picture_stored_twice_is_sampled_once(
 ) -> None:
     found = read(*stored(["a", "b", "a", "c"]))
     assert numbers(found) == [0, 1, 3]
-    assert found.of == 4
+    assert found.n_images == 4
 
 
 def test_the_sample_of_many_images_is_reproducible(
@@ -232,7 +232,7 @@ def test_images_without_features_do_not_fail(stored: Stored, pca: PcaModel) -> N
 
 def test_a_damaged_part_is_named(stored: Stored) -> None:
     features, components = stored(["a", "b", "c"])
-    Path(features.location.path, "part-1.parquet").write_bytes(b"PAR1 and nothing else")
+    Path(features.location.path, "part-1.parquet").write_bytes(b"PAR1")
     with pytest.raises(UnreadableVersionError, match="materialize mobilenet_features again"):
         read(features, components)
 

@@ -12,7 +12,7 @@ import pytest
 
 from spark_src.errors import AwsError
 from spark_src.images import reader
-from spark_src.images.reader import SourceFile, Unread, read_ahead
+from spark_src.images.reader import ReadFailure, SourceFile, read_ahead
 from spark_src.images.rejection import Reason
 from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
@@ -25,7 +25,7 @@ def source_file(name: str | bytes, size: int = 1) -> SourceFile:
     return SourceFile(raw.decode("utf-8", "backslashreplace"), raw, size)
 
 
-def read(folder: Path | Location, *names: str | bytes) -> list[bytes | Unread]:
+def read(folder: Path | Location, *names: str | bytes) -> list[bytes | ReadFailure]:
     """Read the files, and fail if a read hangs."""
     root = folder if isinstance(folder, Location) else Location.parse(str(folder))
     files = [source_file(name) for name in names]
@@ -35,8 +35,8 @@ def read(folder: Path | Location, *names: str | bytes) -> list[bytes | Unread]:
     return [content for _, content in found]
 
 
-def reason_of(content: bytes | Unread) -> Reason:
-    assert isinstance(content, Unread), content
+def reason_of(content: bytes | ReadFailure) -> Reason:
+    assert isinstance(content, ReadFailure), content
     assert content.detail
     return content.reason
 
@@ -81,7 +81,7 @@ def test_a_file_that_may_not_be_read_is_unreadable_and_the_next_one_is_read(
     with unprivileged():
         first, second = read(public_folder, "1.jpg", "2.jpg")
     assert reason_of(first) == Reason.UNREADABLE
-    assert isinstance(first, Unread) and "Permission denied" in first.detail
+    assert isinstance(first, ReadFailure) and "Permission denied" in first.detail
     assert second == b"x"
 
 

@@ -74,8 +74,8 @@ def test_the_model_input_is_close_to_that_at_full_resolution(mode: str, file_for
     data = encoded(picture(1600, 1300, mode), file_format)
     kept = clean_picture(data)
     with Image.open(io.BytesIO(data)) as image:
-        whole = model_input(encoded(image.convert("RGB"), "PNG"))
-    assert np.abs(model_input(kept.content) - whole).mean() < 0.02
+        full_size = model_input(encoded(image.convert("RGB"), "PNG"))
+    assert np.abs(model_input(kept.content) - full_size).mean() < 0.02
 
 
 def test_transparency_is_dropped_and_not_blended() -> None:

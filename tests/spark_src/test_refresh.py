@@ -178,12 +178,12 @@ def test_deleted_pictures_lose_their_rows_and_nothing_is_read(
 ) -> None:
     first = refresh()
     before = files_under(tables)
-    gone = ["A/04.jpg", "A/05.jpg", "A/06.jpg", "A/07.jpg", "B/10.jpg"]
-    for name in gone:
+    deleted = ["A/04.jpg", "A/05.jpg", "A/06.jpg", "A/07.jpg", "B/10.jpg"]
+    for name in deleted:
         (source / name).unlink()
     again = refresh()
     assert statistics_of(again.raw).n_read == 0
-    assert set(rows_by_path(again.raw)) == set(rows_by_path(first.raw)) - set(gone)
+    assert set(rows_by_path(again.raw)) == set(rows_by_path(first.raw)) - set(deleted)
     assert len(names_of(first.raw) - names_of(again.raw)) == 2
     assert [f.rows for f in again.raw.files if f.name not in names_of(first.raw)] == [3]
     assert before.items() <= files_under(tables).items()

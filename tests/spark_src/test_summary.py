@@ -8,7 +8,7 @@ import pytest
 
 from spark_src.errors import InputError
 from spark_src.images.listing import list_files
-from spark_src.images.refresh import require_apart
+from spark_src.images.refresh import require_separate
 from spark_src.images.summary import Summary, summarize
 from spark_src.io.locations import Location
 
@@ -85,8 +85,10 @@ def test_input_and_storage_must_not_contain_each_other(
     (tmp_path / "link").symlink_to(tmp_path / "in")
     places = [name if "://" in name else str(tmp_path / name) for name in (source, storage)]
     with pytest.raises(InputError, match=message):
-        require_apart(*map(Location.parse, places))
+        require_separate(*map(Location.parse, places))
 
 
 def test_sibling_folders_with_a_common_name_prefix_are_accepted(tmp_path: Path) -> None:
-    require_apart(Location.parse(str(tmp_path / "in")), Location.parse(str(tmp_path / "in-data")))
+    require_separate(
+        Location.parse(str(tmp_path / "in")), Location.parse(str(tmp_path / "in-data"))
+    )

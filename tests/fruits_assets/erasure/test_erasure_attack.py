@@ -81,7 +81,7 @@ def ask_for(folder: Path, names: tuple[str, ...]) -> None:
     source = Location.parse(str(folder / "input"))
     for name in names:
         target = Target.from_names(subject_in_tables(name, source))
-        requests.keep(tables_in(folder / "data"), target)
+        requests.store(tables_in(folder / "data"), target)
 
 
 def erase_interrupted(folder: Path, instance: dg.DagsterInstance) -> None:

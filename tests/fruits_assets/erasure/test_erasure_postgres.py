@@ -117,7 +117,7 @@ def test_a_restored_dump_is_erased_again(
     ).stdout
     needles = Needles.from_target(Target.from_names("zq7-dora"), Location("file", "/input"), [])
     Records(instance).redact(Redaction(needles, ("zq7-dora",)))
-    erased.note(Tables(Location.parse(str(own / "data"))), "1", Target.from_names("zq7-dora"))
+    erased.record(Tables(Location.parse(str(own / "data"))), "1", Target.from_names("zq7-dora"))
     assert rows_with("zq7-dora", dsn) == []
     restore = [binary("pg_restore"), *where, "--clean", "--if-exists", f"--dbname={DATABASE}"]
     subprocess.run(restore, env=environment, check=True, input=dumped)

@@ -55,7 +55,7 @@ def test_a_restored_storage_input_and_database_are_erased_again(
 def test_a_restored_database_alone_is_erased_again(
     own: Path, tmp_path: Path, fruits: Fruits
 ) -> None:
-    erased.note(Tables(Location.parse(str(own / "data"))), "a" * 32, Target.from_names("dora-5"))
+    erased.record(Tables(Location.parse(str(own / "data"))), "a" * 32, Target.from_names("dora-5"))
     with dg.DagsterInstance.get() as instance:
         instance.report_runless_asset_event(
             dg.AssetMaterialization("raw_images", metadata={"worst": "photos/dora-5/1.jpg"})
@@ -77,8 +77,8 @@ def test_the_list_has_no_names_or_ids_and_its_hashes_differ_between_storages(
             ("1", Target.from_names(SUBJECT)),
             ("2", Target.from_names(None, ["a" * 64])),
         ):
-            erased.note(tables, request, target)
-            erased.note(tables, request, target)
+            erased.record(tables, request, target)
+            erased.record(tables, request, target)
         entries.append(
             [
                 json.loads(file.read_text())
@@ -95,8 +95,8 @@ def test_the_list_has_no_names_or_ids_and_its_hashes_differ_between_storages(
 def test_only_listed_names_and_pictures_are_found_by_their_hashes(tmp_path: Path) -> None:
     tables = Tables(Location.parse(str(tmp_path)))
     (tmp_path / FOLDERS["erasures"]).mkdir()
-    erased.note(tables, "1", Target.from_names('an"na\n é'))
-    erased.note(tables, "2", Target.from_names(None, ["a" * 64]))
+    erased.record(tables, "1", Target.from_names('an"na\n é'))
+    erased.record(tables, "2", Target.from_names(None, ["a" * 64]))
     entries = erased.load(erased.folder_of(tables))
     found = erased.find(entries, ['an"na\n é', "an", "anna"], ["a" * 64, "b" * 64])
     assert [(target.subject, target.image_ids) for target in found] == [
