@@ -28,7 +28,7 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
     return COLOURS.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
 
-def opened(kept: Picture) -> Image.Image:
+def open_image(kept: Picture) -> Image.Image:
     image = Image.open(io.BytesIO(kept.content))
     assert image.size == (kept.width, kept.height)
     return image
@@ -61,7 +61,7 @@ def test_a_larger_one_is_halved_and_then_resized_to_the_limit(
     file_format: str, size: tuple[int, int], kept_size: tuple[int, int]
 ) -> None:
     kept = clean_picture(encoded(picture(*size), file_format))
-    image = opened(kept)
+    image = open_image(kept)
     assert (image.format, image.size) == ("JPEG", kept_size)
     assert "icc_profile" not in image.info and "exif" not in image.info
 
@@ -88,8 +88,8 @@ def test_transparency_is_dropped_and_not_blended() -> None:
 
 def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
     deep = Image.fromarray(np.asarray(picture(1600, 1300, "L")).astype(np.uint16) * 257)
-    kept = opened(clean_picture(encoded(deep, "PNG")))
-    plain = opened(clean_picture(encoded(picture(1600, 1300, "L"), "PNG")))
+    kept = open_image(clean_picture(encoded(deep, "PNG")))
+    plain = open_image(clean_picture(encoded(picture(1600, 1300, "L"), "PNG")))
     grey = [np.asarray(image.convert("L")).astype(int) for image in (kept, plain)]
     assert np.abs(grey[0] - grey[1]).mean() < 1.5
 
@@ -104,9 +104,9 @@ def test_the_orientation_is_kept_beside_the_reduced_picture() -> None:
 def test_a_changed_side_limit_reads_every_file_again() -> None:
     data = encoded(picture(900, 800), "JPEG")
     assert clean_picture(data, Limits(max_side=900)).content == data
-    assert max(opened(clean_picture(data, Limits(max_side=600))).size) == 600
+    assert max(open_image(clean_picture(data, Limits(max_side=600))).size) == 600
     large = encoded(picture(4032, 3024), "JPEG")
-    assert opened(clean_picture(large, Limits(max_side=2048))).size == (2016, 1512)
+    assert open_image(clean_picture(large, Limits(max_side=2048))).size == (2016, 1512)
     assert fingerprint_of(Limits(max_side=600)) != fingerprint_of(Limits())
 
 

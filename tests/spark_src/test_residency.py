@@ -68,8 +68,8 @@ def test_legacy_location_constraints_are_mapped_to_regions(
     answer: str | None, region: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = client("s3", REGION)
-    located = {"LocationConstraint": answer}
-    monkeypatch.setattr(s3, "get_bucket_location", lambda **_: located)
+    location = {"LocationConstraint": answer}
+    monkeypatch.setattr(s3, "get_bucket_location", lambda **_: location)
     assert inspect_bucket(bucket, REGION).region == region
 
 
