@@ -1,15 +1,23 @@
-"""All asset checks in one list, and the job that runs them."""
+"""All asset checks in one list, and the job that runs them. None of them needs Spark."""
 
 import dagster as dg
 
 from fruits_assets.checks.classifier import CLASSIFIER_CHECKS
-from fruits_assets.checks.content import CONTENT_CHECKS
 from fruits_assets.checks.file_integrity import CHECK_JOB_NAME, FILE_CHECKS
 from fruits_assets.checks.health import HEALTH_CHECKS
+from fruits_assets.checks.models import MODEL_CHECKS
 from fruits_assets.checks.new_images import new_images_are_familiar
+from fruits_assets.checks.residency import data_stays_in_eu
+from fruits_assets.checks.row_counts import ROW_COUNT_CHECKS
+from fruits_assets.checks.variance import variance_is_explained
+from fruits_assets.checks.vectors import VECTOR_CHECKS
 
 CHECKS = [
-    *CONTENT_CHECKS,
+    *VECTOR_CHECKS,
+    variance_is_explained,
+    *MODEL_CHECKS,
+    data_stays_in_eu,
+    *ROW_COUNT_CHECKS,
     new_images_are_familiar,
     *HEALTH_CHECKS,
     *CLASSIFIER_CHECKS,

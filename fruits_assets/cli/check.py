@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fruits_assets.checks.outcomes import Outcome
+    from fruits_assets.checks.run_checks import Outcome
 
 
 def check() -> None:
@@ -20,7 +20,7 @@ def check() -> None:
     Exits with 0 when all pass, with 1 when one of severity ERROR fails, with 2 when checks
     cannot run.
     """
-    from fruits_assets.checks.outcomes import run_checks
+    from fruits_assets.checks.run_checks import run_checks
     from fruits_assets.definitions import build_defs
 
     outcomes = run_checks(build_defs())

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from fruits_assets import automation
-from fruits_assets.checks.outcomes import Outcome, run_checks
+from fruits_assets.checks.run_checks import Outcome, run_checks
 from fruits_assets.definitions import build_defs, resources
 from fruits_assets.settings import Settings
 from spark_src.contract import PREFIXES

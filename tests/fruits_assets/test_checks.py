@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fruits_assets.checks.outcomes import Outcome
+from fruits_assets.checks.run_checks import Outcome
 from spark_src.contract import PREFIXES
 from spark_src.pca.files import FILE as PCA_FILE
 from spark_src.tables.delta import Snapshot

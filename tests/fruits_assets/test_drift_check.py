@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fruits_assets.checks.outcomes import Outcome
+from fruits_assets.checks.run_checks import Outcome
 from spark_src.tables.delta import Snapshot
 
 NAME = "new_images_are_familiar"

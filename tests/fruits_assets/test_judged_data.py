@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fruits_assets import search
-from fruits_assets.checks.outcomes import Outcome
+from fruits_assets.checks.run_checks import Outcome
 from fruits_assets.cli.main import main
 from spark_src.contract import PREFIXES
 from spark_src.errors import ClassifierError

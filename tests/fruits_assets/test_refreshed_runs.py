@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from fruits_assets.checks.outcomes import Outcome
+from fruits_assets.checks.run_checks import Outcome
 from spark_src.contract import PREFIXES
 from spark_src.pca.fit import load_current
 from spark_src.tables.delta import Snapshot

@@ -1,0 +1,67 @@
+"""Checks of the vectors of `mobilenet_features` and `pca_components`, by their statistics."""
+
+import dagster as dg
+
+from fruits_assets.resources import AssetStorage
+from spark_src.tables.delta import Snapshot
+from spark_src.tables.registry import MOBILENET_FEATURES, PCA_COMPONENTS, STORED
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    FeaturesStatistics,
+    VectorStatistics,
+)
+from spark_src.tables.vectors import FEATURES
+
+
+@dg.asset_check(asset=MOBILENET_FEATURES, blocking=True)
+def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Every picture has 1,280 finite feature values.
+
+    It also fails if all pictures have the same values, as with a broken model.
+    """
+    snapshot = storage.tables.current(MOBILENET_FEATURES)
+    return _vectors_result(snapshot, snapshot.typed(FeaturesStatistics).vectors, FEATURES)
+
+
+@dg.asset_check(asset=PCA_COMPONENTS, blocking=True)
+def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+    """Every picture has `n_components` (50) finite values.
+
+    It also fails if all pictures have the same values.
+    """
+    snapshot = storage.tables.current(PCA_COMPONENTS)
+    known = snapshot.typed(ComponentsStatistics)
+    return _vectors_result(snapshot, known.vectors, known.n_components)
+
+
+def _vectors_result(
+    snapshot: Snapshot, vectors: VectorStatistics, length: int
+) -> dg.AssetCheckResult:
+    rows = snapshot.rows
+    faults = [
+        (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
+        (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
+        (
+            (vectors.shortest, vectors.longest) != (length, length),
+            f"vectors have {vectors.shortest} to {vectors.longest} numbers, not {length}",
+        ),
+        (
+            rows > 1 and vectors.smallest_norm == vectors.largest_norm,
+            "every image has the same vector",
+        ),
+    ]
+    found = [text for fault, text in faults if fault]
+    column = STORED[snapshot.asset].vector_column
+    return dg.AssetCheckResult(
+        passed=not found,
+        description="; ".join(found) or f"{rows:,} vectors of {length} finite numbers in {column}",
+        metadata={
+            "rows": rows,
+            "shortest": vectors.shortest or 0,
+            "longest": vectors.longest or 0,
+            "not_finite": vectors.not_finite,
+        },
+    )
+
+
+VECTOR_CHECKS = [features_have_1280_finite_numbers, components_have_n_finite_numbers]
