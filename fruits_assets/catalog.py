@@ -24,7 +24,7 @@ from spark_src.tables.registry import STORED, StoredAsset
 OWNERS = ["team:data"]
 
 ON_UPSTREAM_UPDATE = dg.AutomationCondition.eager().with_label("when its inputs were updated")
-"""Automation condition of assets that are materialized whenever an input was."""
+"""Automation condition of assets that are materialized whenever one of their inputs is."""
 
 FRESHNESS = dg.FreshnessPolicy.time_window(
     warn_window=timedelta(days=7), fail_window=timedelta(days=31)
@@ -50,7 +50,7 @@ class RunsOn(StrEnum):
 
 
 class PersonalData(StrEnum):
-    """The kind of personal data in an asset when the input has a person's photos."""
+    """What personal data the asset contains if the input has people's photos."""
 
     PHOTOS = "photos"
     PATHS = "paths"

@@ -35,7 +35,7 @@ def load(
 
     Raises:
         FruitsError: the table does not exist or has no version, or a bucket is outside the
-            configured region; the message has the remedy.
+            configured region; the message says how to fix it.
         ImportError: the library is not installed.
     """
     # Imported here, so that `from fruits_assets import load` is fast.

@@ -104,7 +104,7 @@ def pca_components(known: ComponentsStatistics) -> Metadata:
 
 
 def data_health(known: HealthStatistics) -> Metadata:
-    """The number of duplicates, and those across splits, labels or persons."""
+    """The number of duplicates, and of duplicates across splits, labels or people."""
     return {
         "threshold": known.threshold,
         "images": known.images,

@@ -204,6 +204,6 @@ def hidden() -> dg.MarkdownMetadataValue:
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table of texts."""
+    """Rows as a table of strings."""
     cells = [{name: str(value)[:MAX_CELL] for name, value in row.items()} for row in rows]
     return rows_table(cells, dict.fromkeys(rows[0], "string"))

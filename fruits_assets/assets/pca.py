@@ -48,9 +48,9 @@ def pca_model(
     """PCA fitted on the features of the split `Training`, or of all images if there is none.
 
     Mean, components and explained variance; centred, not standardised. New pictures update the
-    sums. Because a refit changes every number, it happens only when too many pictures are new or
-    have drifted, or when k or the model of the features changes. A Spark ML PCAModel is stored
-    with it.
+    sums. Because a refit changes every number, it happens only by the rules of
+    `spark_src/pca/refit.py`, for example if k changes or more than a tenth of the pictures is new.
+    A Spark ML PCAModel is stored with it.
     """
     write = storage.tables.begin(PCA_MODEL, context.run.run_id, [mobilenet_features])
     settings = FitSettings(

@@ -1,4 +1,4 @@
-"""`raw_images` and `rejected_images`: every file of the input is in exactly one of them."""
+"""`raw_images` and `rejected_images`: each input file is in one of them, unless it is ignored."""
 
 import time
 from collections.abc import Iterator

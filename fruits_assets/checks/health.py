@@ -14,7 +14,7 @@ BALANCE = 10.0
 NEAR_SHARE = 0.9
 """Maximum share of a label's images with a near duplicate under that label, without a warning."""
 _MAX_PAIRS = 20
-"""Pairs that a check lists at most."""
+"""Maximum number of pairs that a check lists."""
 
 
 def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:

@@ -62,7 +62,7 @@ def fetch(
         pause: seconds before the second attempt.
 
     Raises:
-        DatasetError: the data set is incomplete; the message has the remedy.
+        DatasetError: the data set is incomplete; the message says how to fix it.
         AwsError: the bucket cannot be listed or written.
     """
     from fruits_assets.dataset.archive import contents, is_picture, lay_out, sizes

@@ -1,4 +1,7 @@
-"""Find the EMR cluster by name, start it, wait for it and stop it. No steps."""
+"""Find the EMR cluster by name, start it, wait for it and stop it.
+
+Steps are handled in `submission`.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Polling:
     longest_seconds: float = 15
     growth: float = 1.3
     unanswered_seconds: float = 600
-    """How long polls may fail before the step is given up."""
+    """How long polling may fail before the run gives up on the step."""
     log_seconds: float = EMR_LOG_SECONDS
     """How long to wait for EMR's own log."""
 

@@ -65,7 +65,7 @@ class Order:
 
 
 def dump_events(events: list[dg.EventLogEntry]) -> bytes:
-    """Serialize events for the way from the cluster to the host."""
+    """Serialize events to send them from the cluster to the host."""
     return dg.serialize_value(events).encode()
 
 

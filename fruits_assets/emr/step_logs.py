@@ -71,7 +71,7 @@ def explain_failure(  # noqa: PLR0913 - where to look, and how long
         log_uri: where EMR copies the step's log; empty if it does not.
         step: the step's state.
         region: the region of both buckets.
-        say: called with a line when EMR's log has to be waited for.
+        say: called with a progress line while waiting for EMR's log.
         timeout_seconds: how long to wait for it.
     """
     if lines := last_lines(read_text(files.stderr, region)):

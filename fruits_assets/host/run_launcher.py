@@ -30,7 +30,7 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         """
         current = runs_of_code_server(self, run.run_id)
         if current is None:
-            # Ended by now, or started from a shell. Its health is unknown, so assume it is running.
+            # It has ended, or started in a shell. Its health is unknown, so assume it is running.
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No code server has this run.")
         if run.run_id in current:
             return CheckRunHealthResult(WorkerStatus.RUNNING)

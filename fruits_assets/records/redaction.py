@@ -31,7 +31,7 @@ _RUN = re.compile(rb"[A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Redaction:
-    """Redacts paths and ids of targets, and persons' names that stand alone."""
+    """Redacts paths and ids of targets, and people's names that are whole values."""
 
     needles: Needles
     subjects: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class Redaction:
 
     @cached_property
     def _required_parts(self) -> tuple[bytes, ...]:
-        """Substrings of which a match contains at least one, however it is quoted."""
+        """Every match contains at least one of these substrings, however it is quoted."""
         names = [path for paths in self.needles.paths.values() for path in paths]
         names += [folder.partition(b"/")[2] for folder in self.needles.folders]
         names += [name.encode("utf-8", "surrogatepass") for name in self.subjects]

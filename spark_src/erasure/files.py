@@ -1,4 +1,4 @@
-"""Walks, reads and deletes files below a folder. No operation follows links."""
+"""Walks, reads and deletes files below a folder. Links are never followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds all data of a target, and refuses requests that could only be partly completed."""
+"""Finds all data that belongs to a target; refuses requests that can only be partly completed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Found:
-    """The data found of a target."""
+    """The data found for a target."""
 
     files: int
     """Files of the input."""
@@ -50,7 +50,7 @@ class Found:
 
     @property
     def similar(self) -> tuple[str, ...]:
-        """Folders, in the input or in rows, with a name similar to the person's."""
+        """Folders whose name resembles the person's, in the input or the tables."""
         return tuple(sorted(self.similar_in_input | self.similar_in_tables))
 
     @property
@@ -88,7 +88,7 @@ def find(
         source: the input.
         target: the person or pictures.
         image_ids: ids of pictures known to be the target's.
-        records: scans Dagster's own records. Only called if nothing else was found.
+        records: scans Dagster's own records. Called only if nothing else is found.
 
     Raises:
         ErasureError: the tables were built from another input, or the input does not exist.

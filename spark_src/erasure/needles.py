@@ -51,7 +51,8 @@ class Needles:
             target: the person or pictures.
             source: the input.
             image_ids: ids of pictures that only the target supplied.
-            others: names of other persons' folders, which may equal a quoted form of the target's.
+            others: names of other persons' folders, one of which may look like a quoted
+                form of the target's name.
         """
         paths: dict[bytes, tuple[bytes, ...]] = {}
         for path in sorted(target.paths):
@@ -83,7 +84,7 @@ class Needles:
         """Whether the content contains one of the needles.
 
         In text, only whole names match: `Apple/1.jpg` does not match in `Training/Apple/1.jpg`.
-        In binary data, a name may be preceded by any byte, such as a length.
+        In binary data, any byte, such as a length prefix, may precede a name.
         """
         folders = list(_positions(content, self.folders))
         paths = [
@@ -134,7 +135,7 @@ def _spellings(path: str) -> tuple[bytes, ...]:
 
 
 def _own_spellings(prefix: str, others: Iterable[str]) -> tuple[bytes, ...]:
-    """Spellings that are no other person's folder: CSV quotes `photos/a"b/` as `photos/a""b/`."""
+    """Spellings that are not another person's folder: CSV turns `photos/a"b/` into `a""b`."""
     plain, *forms = _spellings(prefix)
     if not forms:
         return (plain,)

@@ -30,7 +30,7 @@ class Scan:
     hits: tuple[str, ...] = ()
     """Files with data of the target whose names do not identify the person."""
     named_hits: int = 0
-    """Number of files with data of the target in their names, which are not listed."""
+    """Number of files whose names identify the target, which are not listed."""
     undecoded: int = 0
     """Number of files that could not be decoded and were searched as raw bytes."""
     unreadable: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True)
 class Target:
-    """A person, or single pictures. Known paths are only ever added."""
+    """A person, or single pictures. Paths can be added to it but not removed."""
 
     subject: str | None
     """The person's folder in `photos/`; bytes that are not valid UTF-8 are escaped as `\\xNN`."""

@@ -1,4 +1,4 @@
-"""Evaluation questions and their folds, which never split the frames of a film. No files.
+"""Evaluation questions and their folds, which keep all frames of a rotation video together.
 
 A random split would be meaningless: consecutive frames of a fruit are almost identical, so any
 features would score about 100 %.

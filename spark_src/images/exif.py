@@ -1,4 +1,7 @@
-"""Reads the orientation from EXIF or XMP. Rotating the picture belongs in `preprocess`."""
+"""Reads the orientation from EXIF or XMP. Pictures are rotated in `preprocess`.
+
+Metadata is removed in `jpeg`, `png` and `reduce`.
+"""
 
 import re
 import struct

@@ -1,4 +1,4 @@
-"""Rejection reasons and size limits. Reads nothing."""
+"""Rejection reasons and size limits."""
 
 from __future__ import annotations
 

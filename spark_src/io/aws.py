@@ -148,7 +148,7 @@ def _s3_files(region: str) -> fs.S3FileSystem:
 
 
 def delta_options(location: Location) -> dict[str, str]:
-    """delta-rs's storage options for a location, with boto3's credentials, so that SSO works."""
+    """delta-rs's storage options for a location, using boto3's credentials, which include SSO."""
     if location.scheme != "s3":
         return {}
     import boto3

@@ -68,7 +68,7 @@ def fit_or_keep(
     try:
         measured, note = _drift(before, current, features, update)
     except UnreadableVersionError as error:
-        if not settings.refit:  # a refit is the remedy that the error names
+        if not settings.refit:  # the error tells the user to refit
             raise
         measured, note = None, str(error)
     refresh = Refresh(
@@ -231,7 +231,7 @@ def _earlier_sums(before: Snapshot | None, features: Snapshot) -> files.StoredSu
 def _drift(
     before: Snapshot | None, current: PcaModel | None, features: Snapshot, update: SumsUpdate
 ) -> tuple[DriftStatistics | None, str]:
-    """Compare new images with the model's reference, or say why that is not possible."""
+    """Compare new images with the model's reference, or return the reason why not."""
     if before is None or current is None:
         return None, "there is no PCA model from before the new images"
     added, reference = update.new_images, drift.load(before.location / folder_of(current))

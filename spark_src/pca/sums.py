@@ -54,7 +54,7 @@ def update_sums(
     """Compute the sums of the fitted split of a version of `mobilenet_features`.
 
     Only files added or removed since the earlier sums are read, unless they are the majority or a
-    removed file no longer exists. The sums are the same to 1e-9 either way.
+    removed file no longer exists. The sums are the same either way.
 
     Args:
         spark: starts Spark.
@@ -83,7 +83,7 @@ def update_sums(
 def sum_files(
     spark: Callable[[], SparkSession], files: Sequence[Location], split: str | None
 ) -> Sums:
-    """Sum up the features of one split (None: of all images) in files.
+    """Sum the features of one split, or of all images if None.
 
     Raises:
         PcaError: a vector does not have 1,280 numbers.
@@ -130,7 +130,7 @@ def _describe(new: pa.Table | None, n_removed: int | None) -> str:
 def _difference(
     features: Snapshot, added: list[str], removed: list[str], split: str | None
 ) -> tuple[pa.Table | None, int | None]:
-    """Images only in the added files, and the number of images only in the removed ones."""
+    """Images that exist only in added files, and how many exist only in removed files."""
     new = _read_keys(features, added, split)
     try:
         old = _read_keys(features, removed, split)

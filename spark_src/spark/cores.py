@@ -1,4 +1,4 @@
-"""Counts the cores that Spark used, for cost estimates. The number of tasks does not use it."""
+"""Counts the cores that Spark used, for cost estimates. It does not affect the number of tasks."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def table_commits(asset: str, location: Location, table: DeltaTable) -> Iterator
 
 @contextmanager
 def delta_errors(asset: str, doing: str) -> Iterator[None]:
-    """Turn errors of AWS into ones with a remedy, and of delta-rs into unreadable versions."""
+    """Turn AWS errors into errors with a remedy, delta-rs errors into `UnreadableVersionError`."""
     with aws_errors(doing):
         try:
             yield

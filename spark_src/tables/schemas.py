@@ -14,8 +14,14 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 _KEYS = [
     _column("image_id", pa.string(), "sha256 of the stored content, hex"),
     _column("path", pa.string(), "path relative to the input"),
-    _column("split", pa.string(), "Training, Test or Validation, by the first folder; else null"),
-    _column("label", pa.string(), "parent folder; of a person's photo the one below the person"),
+    _column(
+        "split", pa.string(), "Training, Test or Validation, from the first folder; otherwise null"
+    ),
+    _column(
+        "label",
+        pa.string(),
+        "the picture's folder; for a person's photo, the folder below the person",
+    ),
 ]
 
 KEYS = tuple(field.name for field in _KEYS)
@@ -34,8 +40,8 @@ RAW_IMAGES = pa.schema(
         _column(
             "content", pa.binary(), "a JPEG or PNG without metadata, no larger than FRUITS_MAX_SIDE"
         ),
-        _column("width", pa.int32(), "pixels, as stored"),
-        _column("height", pa.int32(), "pixels, as stored"),
+        _column("width", pa.int32(), "width as stored"),
+        _column("height", pa.int32(), "height as stored"),
         _ORIENTATION,
         *_SOURCE,
     ]

@@ -104,7 +104,7 @@ class TableWrite:
             note=note,
             statistics=statistics.model_dump(mode="json"),
         )
-        if self.head is None:  # without a table, no commit of an erasure can conflict
+        if self.head is None:  # without a table, an erasure has nothing to conflict with
             require_versions(self.root, self.inputs, self.asset, self.run_id)
         try:
             with delta_errors(self.asset, f"committing {self.asset} under {self.location}"):

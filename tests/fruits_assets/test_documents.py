@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from fruits_assets.catalog import CATALOG
+from fruits_assets.checks import CHECKS
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import PROJECT, Settings
 from spark_src import errors
@@ -75,6 +76,16 @@ def test_the_documented_columns_are_those_of_the_table(asset: str) -> None:
 def test_every_reason_of_a_rejected_file_is_documented() -> None:
     rows = table_rows((DOCS / "data.md").read_text(), "## Why a file is rejected")
     assert {reason.value for reason in Reason} <= {row[0].strip("`") for row in rows}
+
+
+def test_every_check_is_documented_with_its_asset_and_whether_it_blocks() -> None:
+    specs = [spec for check in CHECKS for spec in check.check_specs]
+    checks = {
+        (f"`{spec.asset_key.to_user_string()}`", f"`{spec.name}`", "yes" if spec.blocking else "no")
+        for spec in specs
+    }
+    rows = table_rows((DOCS / "data.md").read_text(), "## Checks")
+    assert {(row[0], row[1], row[3]) for row in rows} == checks
 
 
 def test_every_asset_is_in_the_readme() -> None:
