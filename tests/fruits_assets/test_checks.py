@@ -35,7 +35,7 @@ def lose_a_row(file: Path) -> None:
 
 def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
     """Failing checks, without the expected warnings for the sample."""
-    found = {name for name, outcome in outcomes.items() if outcome.verdict != "holds"}
+    found = {name for name, outcome in outcomes.items() if outcome.verdict != "passes"}
     return found - FILMS
 
 
@@ -178,7 +178,7 @@ def test_a_run_can_lower_the_variance_threshold(
 ) -> None:
     run(copied, "pca_model", ops={"pca_model": {"n_components": 3, "min_explained_variance": 0.3}})
     outcome = check(copied)[VARIANCE]
-    assert (outcome.verdict, outcome.text[:23]) == ("holds", "3 components explain 0.")
+    assert (outcome.verdict, outcome.text[:23]) == ("passes", "3 components explain 0.")
 
 
 def test_the_check_uses_the_variance_of_the_current_images(
@@ -212,7 +212,7 @@ def test_missing_data_is_an_error_with_location_and_remedy(
     else:
         assert "--select '*pca_components'" in outcome.text
         assert outcomes[COMPONENTS].verdict == whole.verdict == "cannot run"
-    assert outcomes[VARIANCE].verdict == "holds"
+    assert outcomes[VARIANCE].verdict == "passes"
 
 
 @pytest.mark.parametrize("damage", ["half of the file", "no folder"])
@@ -241,5 +241,5 @@ def test_a_damaged_file_is_reported_by_the_check_of_its_asset(
     outcomes = check(copied)
     whole = {name: found.verdict for name, found in outcomes.items() if "files_are_whole" in name}
     assert whole.pop(f"{asset}:files_are_whole") == "FAILS"
-    assert set(whole.values()) == {"holds"}
+    assert set(whole.values()) == {"passes"}
     assert str(file) in outcomes[f"{asset}:files_are_whole"].text
