@@ -187,7 +187,9 @@ def test_the_check_uses_the_variance_of_the_current_images(
     set_statistics(copied, "pca_model", explained_variance_today=0.4321)
     outcomes = check(copied)
     assert not_holding(outcomes) == {VARIANCE}
-    assert outcomes[VARIANCE].text.startswith("50 components explain 0.4321 of the variance; 0.9")
+    assert outcomes[VARIANCE].text.startswith(
+        "50 components explain 0.4321 of the variance; the threshold is 0.9"
+    )
 
 
 @pytest.mark.parametrize("gone", ["its files", "the whole folder"])
