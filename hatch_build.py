@@ -1,7 +1,7 @@
-"""Build hook: what an editable install and a wheel have besides the packages.
+"""Build hook that adds files to wheels and editable installs.
 
-In an editable install Dagster's commands get their defaults when Python starts; a wheel carries the
-sample and the weights, which a checkout has beside the packages.
+An editable install gets a `.pth` file with the defaults of Dagster's commands. A wheel gets the
+sample and the weights, which a checkout has next to the packages.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class DefaultsHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts one line beside the installed packages: see `fruits_assets/environment.py`."""
+    """Adds files that are not part of the packages: see `fruits_assets/environment.py`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the file to an editable install, and the folders to a wheel for other machines."""
+        """Add the file to an editable install and the folders to a wheel."""
         build_data["force_include_editable"]["environment.pth"] = "fruits_environment.pth"
         if version == "standard":
             for folder in ("sample", "weights"):
