@@ -105,7 +105,7 @@ def test_missing_models_are_reported_with_the_remedy(
 
 def test_the_documented_parity_vector_is_what_the_documented_command_prints(embed: Embed) -> None:
     command = re.findall(r"uv run fruits embed '(.*)' (.*)\n", PHONE)
-    (expected,) = json.loads(documented("json", "Parity"))
+    (expected,) = json.loads(documented("json", "Verifying a port"))
     _, output, _ = embed(command[0][0], *command[0][1].split())
     (found,) = json.loads(output)
     assert list(found) == list(expected)
