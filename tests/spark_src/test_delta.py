@@ -268,7 +268,7 @@ def test_storage_of_the_first_edition_is_refused_with_the_remedy(
 def test_a_delta_table_of_another_program_is_rejected(tables: Tables) -> None:
     write_deltalake(tables.prefix(ASSET).path, picture_rows(["a.jpg"]))
     for read in (tables.find, tables.current, lambda asset: tables.begin(asset, "run-1")):
-        with pytest.raises(UnreadableVersionError, match=r"no commit of .* was made by this"):
+        with pytest.raises(UnreadableVersionError, match="has no commit of this project"):
             read(ASSET)
 
 
