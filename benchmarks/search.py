@@ -1,4 +1,4 @@
-"""Nearest-neighbor search and duplicate detection on a million synthetic images.
+"""Nearest-neighbour search and duplicate detection on a million synthetic images.
 
 Run: uv run python -m benchmarks.search
 """

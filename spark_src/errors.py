@@ -78,4 +78,4 @@ class ErasureError(FruitsError):
 
 
 class ClassifierError(FruitsError):
-    """The classifier cannot be trained on the available labeled images."""
+    """The classifier cannot be trained on the available labelled images."""

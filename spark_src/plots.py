@@ -128,7 +128,7 @@ def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
 
     Args:
         points: (n, 2).
-        labels: n names. Colors follow their alphabetical order.
+        labels: n names. Colours follow their alphabetical order.
     """
     names, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     colours = colormaps["gist_rainbow"](np.linspace(0, 1, len(names)))

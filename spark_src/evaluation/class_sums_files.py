@@ -36,7 +36,7 @@ class StoredClassSums:
 
 
 def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> ClassSums:
-    """The sums of the labeled images in files, for one split or, if None, all of them."""
+    """The sums of the labelled images in files, for one split or, if None, all of them."""
 
     def sum_up(name: str) -> ClassSums:
         total = ClassSums.zero()
@@ -44,10 +44,10 @@ def sum_files(features: Snapshot, names: Iterable[str], split: str | None) -> Cl
             columns = ["split", "label", "features"]
             for batch in parquet.iter_batches(ROWS_PER_BLOCK, columns=columns, use_threads=False):
                 rows = pa.Table.from_batches([batch])
-                labeled = np.array([label is not None for label in rows["label"].to_pylist()])
+                labelled = np.array([label is not None for label in rows["label"].to_pylist()])
                 if split is not None:
-                    labeled &= np.array([name == split for name in rows["split"].to_pylist()])
-                kept = rows.filter(pa.array(labeled))
+                    labelled &= np.array([name == split for name in rows["split"].to_pylist()])
+                kept = rows.filter(pa.array(labelled))
                 vectors = to_matrix(kept["features"].combine_chunks())
                 total += ClassSums.from_features(vectors, kept["label"].to_pylist())
         return total

@@ -35,7 +35,7 @@ MODEL, HEAD, SUMS, EVALUATION = "classifier.tflite", "head.npz", "sums.npz", "ev
 
 @dataclass(frozen=True, eq=False)
 class TrainedHead:
-    """A head trained on the current labeled images."""
+    """A head trained on the current labelled images."""
 
     head: Head
     stored: StoredClassSums

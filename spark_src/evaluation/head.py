@@ -26,7 +26,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ClassSums:
-    """Sums over a set of labeled images that the classifier is trained on."""
+    """Sums over a set of labelled images that the classifier is trained on."""
 
     sums: Sums
     classes: tuple[str, ...]

@@ -26,7 +26,7 @@ FILE = "label_issues.csv"
 
 @dataclass(frozen=True, eq=False)
 class CheckedLabels:
-    """All evaluated labeled images, most likely label errors first."""
+    """All evaluated labelled images, most likely label errors first."""
 
     rows: pd.DataFrame
     n_labelled: int

@@ -37,7 +37,7 @@ _GROUP = 32
 
 
 def label_issues(images: pd.DataFrame, answers: list[HeldOut], vectors: Matrix) -> pd.DataFrame:
-    """All labeled images that were held out, most likely label errors first.
+    """All labelled images that were held out, most likely label errors first.
 
     Args:
         images: path, image_id, label; indexed by the rows of the answers.

@@ -1,4 +1,4 @@
-"""Selects the unlabeled photos most worth labeling: uncertain, novel and diverse. No files."""
+"""Selects the unlabelled photos most worth labelling: uncertain, novel and diverse. No files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def choose(
     """Select the most useful photos, starting with the best of each cluster.
 
     Args:
-        images: path and image_id of the unlabeled photos.
+        images: path and image_id of the unlabelled photos.
         vectors: (n, length): their components.
         known: (m, length): components of the training images.
         head: the head of the classifier, on components.

@@ -16,7 +16,7 @@ from spark_src.tables.vectors import float_matrix
 
 
 def unlabelled(tables: Tables, most: int = 50) -> pd.DataFrame:
-    """The unlabeled photos most worth labeling: see `label_next.choose`.
+    """The unlabelled photos most worth labelling: see `label_next.choose`.
 
     Raises:
         ClassifierError: there is no classifier, or it uses another PCA than the components.

@@ -1,4 +1,4 @@
-"""Exact nearest-neighbor search for a picture among the current images, by components.
+"""Exact nearest-neighbour search for a picture among the current images, by components.
 
 The components of a million images are 200 MB, which is fast enough without an index. An index would
 also have to be rebuilt by every erasure.

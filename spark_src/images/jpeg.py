@@ -72,7 +72,7 @@ def strip_jpeg(data: bytes, structure: Structure | None = None) -> bytes:
     """Return the primary JPEG picture without metadata, its coded pixels untouched.
 
     Keeps the frame, the scans, and the tables that scans refer to. Application segments that affect
-    the interpretation of colors are replaced by minimal ones.
+    the interpretation of colours are replaced by minimal ones.
 
     A missing end-of-image marker is not added: the decoder decides whether the data are complete.
     Raises MalformedContainer (TruncatedContainer if the bytes end before the picture data).
@@ -250,7 +250,7 @@ def _colour_segments(data: bytes, segments: Sequence[Segment]) -> dict[int, byte
         payload = data[start + 4 : end]
         if marker == APP0 and payload.startswith(b"JFIF\x00") and len(payload) >= 14:
             found.setdefault(JFIF, (number, JFIF))
-        # It states whether colors are YCbCr, RGB, CMYK or YCCK; the last one applies.
+        # It states whether colours are YCbCr, RGB, CMYK or YCCK; the last one applies.
         if marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
             found[ADOBE] = (number, ADOBE + payload[11:12])
     return dict(found.values())

@@ -52,7 +52,7 @@ class _Ihdr(NamedTuple):
 def strip_png(data: bytes) -> bytes:
     """Return the PNG with only the chunks that define its pixels, without excess bytes.
 
-    These are IHDR, IDAT and IEND, the palette of indexed colors, and transparency. Color profiles
+    These are IHDR, IDAT and IEND, the palette of indexed colours, and transparency. Colour profiles
     and other chunks are dropped: no decoder of this project applies them.
 
     Raises MalformedContainer, also for a wrong checksum in a kept chunk, because Pillow does not
@@ -111,7 +111,7 @@ def has_only_pixels(content: bytes) -> bool:
     """Whether the compressed data of a stripped PNG contain nothing but its rows.
 
     Checks for extra rows, bytes after the compressed data, unused bits at the end of a row, and a
-    transparent color with more bits than the pixels.
+    transparent colour with more bits than the pixels.
     """
     header = _ihdr(content)
     bits = CHANNELS.get(header.colour, 0) * header.depth

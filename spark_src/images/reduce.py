@@ -92,7 +92,7 @@ def _power_of_two(ratio: float) -> int:
 
 
 def _encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
-    # Pillow copies color profiles and comments from `info` into the file.
+    # Pillow copies colour profiles and comments from `info` into the file.
     image.info = {name: image.info[name] for name in ("transparency",) if name in image.info}
     content = io.BytesIO()
     image.save(content, file_format, **options)

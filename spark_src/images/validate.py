@@ -45,7 +45,7 @@ TRUNCATION_MESSAGES = ("image file is truncated", "Truncated File Read")
 
 # The longest side of a JPEG. A PNG's could be 2 ** 31, and the decoder buffers two more rows.
 MAX_SIDE = 65_535
-BYTES_PER_PIXEL = 4  # Pillow, color modes
+BYTES_PER_PIXEL = 4  # Pillow, colour modes
 # Pixels times decoder passes. Ordinary progressive JPEGs have about 10 scans. A file of 300 kB can
 # have 300 scans of 50 million pixels, which took 22 s to decode.
 MAX_PIXEL_SCANS = 1_000_000_000
