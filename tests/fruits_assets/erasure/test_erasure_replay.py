@@ -107,5 +107,5 @@ def test_only_listed_names_and_pictures_are_found_by_their_hashes(tmp_path: Path
 
 def test_an_unreadable_entry_is_reported(tmp_path: Path) -> None:
     (tmp_path / "receipt-1.erased").write_text("{")
-    with pytest.raises(ErasureError, match=r"receipt-1\.erased is no entry"):
+    with pytest.raises(ErasureError, match=r"receipt-1\.erased is not a valid entry"):
         erased.load(Location.parse(str(tmp_path)))
