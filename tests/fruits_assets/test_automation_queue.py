@@ -146,9 +146,9 @@ def test_a_redelivered_message_causes_a_listing_but_no_run(
 
 def test_pictures_announced_while_a_batch_waits_belong_to_it(announced: Announced) -> None:
     announced.put("1.jpg")
-    assert "1 file; waits" in announced.evaluate()
+    assert "1 file; waiting" in announced.evaluate()
     announced.put("2.jpg")
-    assert "2 files; waits" in announced.evaluate()
+    assert "2 files; waiting" in announced.evaluate()
     assert "raw_images" in announced.evaluate()
 
 
