@@ -128,7 +128,7 @@ def find_faults(found: Audit, length: int, model: str) -> list[str]:
         ),
         (
             found.models - {model},
-            f"rows name {len(found.models):,} models; only {model[:12]} is expected",
+            f"rows name {len(found.models):,} models, but only {model[:12]} is expected",
         ),
     ]
     return [text for fault, text in faults if fault]

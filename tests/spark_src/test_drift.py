@@ -222,7 +222,7 @@ def test_the_reference_uses_held_out_images(spark: SparkSession, tmp_path: Path)
 
     def residuals(numbers: range) -> NDArray[np.float64]:
         vectors = np.stack([image["features"] for image in images(numbers)])
-        return drift._inside_and_outside(vectors, fitted.model)[1]
+        return drift._components_and_residuals(vectors, fitted.model)[1]
 
     own, others = residuals(range(120)), residuals(range(120, 500))
     distance = abs(np.median(found.residuals) - np.median(others))
