@@ -178,9 +178,9 @@ def test_rows_without_any_vector_are_rejected(audit_of: AuditOf) -> None:
 @pytest.mark.parametrize(
     ("models", "fault"),
     [
-        (["digest", "another"], "rows name 2 models; only digest is expected"),
-        (["another", "another"], "rows name 1 models; only digest is expected"),
-        (["digest", None], "rows name 2 models; only digest is expected"),
+        (["digest", "another"], "rows name 2 models, but only digest is expected"),
+        (["another", "another"], "rows name 1 models, but only digest is expected"),
+        (["digest", None], "rows name 2 models, but only digest is expected"),
     ],
 )
 def test_rows_of_another_model_are_refused(
