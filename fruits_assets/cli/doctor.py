@@ -111,7 +111,7 @@ def _java() -> Finding:
 
     others = sorted(remove_foreign_variables(dict(os.environ)))
     text = find_java()
-    return Finding("Java", text + (f"; not used: {', '.join(others)}" if others else ""))
+    return Finding("Java", text + (f"\nnot used: {', '.join(others)}" if others else ""))
 
 
 def _processor() -> Finding:
