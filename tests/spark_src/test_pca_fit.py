@@ -303,6 +303,6 @@ def test_the_requested_and_the_kept_number_of_components_are_recorded(
 ) -> None:
     storage.refresh_pca(settings=FitSettings(500))
     found = storage.tables.current("pca_model").typed(PcaModelStatistics)
-    assert found.asked == 500
+    assert found.n_components_requested == 500
     assert found.n_components == found.n_images - 1 < 500
     assert f"500 components are requested and {found.n_components} kept" in found.description
