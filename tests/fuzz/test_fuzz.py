@@ -74,8 +74,8 @@ def test_every_mutant_that_is_accepted_has_features(files: list[Mutant], engine:
 def test_every_bomb_stays_within_a_workers_memory_and_time_limits(
     mobilenet: MobilenetModel,
 ) -> None:
-    # A new process has a worker's memory use. `multiprocessing.Pool` would end it by SIGTERM, which it
-    # ignores if the tests' own process does.
+    # A new process has a worker's memory use. `multiprocessing.Pool` would end it by SIGTERM, which
+    # it ignores if the tests' own process does.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         trials = pool.submit(bomb_trials, Limits().max_pixels / 1e6, mobilenet.content).result()
     assert set(trials) == set(BOMBS)
