@@ -79,7 +79,8 @@ def terraform(
     return subprocess.run(
         ["terraform", *arguments, "-no-color"],  # noqa: S607 - wherever it is installed
         cwd=module,
-        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1"},
+        # A plugin listens on a socket in TMPDIR, whose path has at most 107 bytes; Spark's tests set it.
+        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1", "TMPDIR": "/tmp"},
         capture_output=True,
         text=True,
         check=check,
