@@ -79,8 +79,9 @@ def terraform(
     return subprocess.run(
         ["terraform", *arguments, "-no-color"],  # noqa: S607 - wherever it is installed
         cwd=module,
-        # A plugin listens on a socket in TMPDIR, whose path has at most 107 bytes; Spark's tests set it.
-        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1", "TMPDIR": "/tmp"},
+        # A plugin listens on a socket in TMPDIR, whose path has at most 107 bytes. Spark's tests
+        # set it to a longer one.
+        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1", "TMPDIR": "/tmp"},  # noqa: S108
         capture_output=True,
         text=True,
         check=check,
