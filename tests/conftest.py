@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from tests.cluster_env import unpacked_env
 from tests.pipeline import featurize, ingest, tables_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+SCRATCH = {name: os.environ.get(name) for name in ("TMPDIR", "SPARK_LOCAL_DIRS")}
+"""Folders for temporary files before any test."""
 
 os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of all Spark sessions and started commands
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core runs one test process
@@ -47,6 +51,22 @@ SLOW_FIXTURES = frozenset(
 
 SLOW_IMPORTS = frozenset({"CliRunner", "dg", "multiprocessing", "subprocess"})
 """Imports of modules whose tests start processes, commands, or Dagster."""
+
+
+@pytest.fixture(autouse=True)
+def restore_scratch() -> Iterator[None]:
+    """Undo `prepare`, which makes a storage's scratch the folder for all temporary files.
+
+    Otherwise later tests would use a private folder with a long path: other users cannot enter it,
+    and sockets cannot be created in it.
+    """
+    yield
+    tempfile.tempdir = None
+    for name, value in SCRATCH.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def kind_of(item: pytest.Item) -> str:

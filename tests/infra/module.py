@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTRACT = Path("spark_src") / "contract.json"
 
 _OFFLINE = PROJECT.parent / "shared" / "tools" / "terraform-offline" / "setup"
-_LOCK = PROJECT / ".cache" / "terraform.lock"
 
 
 class NoProviderError(Exception):
@@ -47,29 +44,13 @@ def init(module: Path) -> str:
         NoProviderError: neither is available.
     """
     if _OFFLINE.exists():
-        os.environ["TF_CLI_CONFIG_FILE"] = _stand_in()
+        made = subprocess.run([_OFFLINE], capture_output=True, text=True, check=True)
+        os.environ["TF_CLI_CONFIG_FILE"] = made.stdout.strip()
     try:
         terraform(module, "init", "-backend=false", "-input=false")
     except subprocess.CalledProcessError as error:
         raise NoProviderError(error.stderr) from error
     return "stand-in with the provider's schema" if _OFFLINE.exists() else "real provider"
-
-
-@cache
-def _stand_in() -> str:
-    """Set up the stand-in once for all processes of a test run: another process may be using it."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    _LOCK.parent.mkdir(exist_ok=True)
-    with _LOCK.open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        known_run, _, configuration = lock.read().partition(" ")
-        if known_run == run:
-            return configuration
-        made = subprocess.run([_OFFLINE], capture_output=True, text=True, check=True)
-        lock.truncate(0)
-        lock.write(f"{run} {made.stdout.strip()}")
-        return made.stdout.strip()
 
 
 def terraform(
@@ -79,9 +60,7 @@ def terraform(
     return subprocess.run(
         ["terraform", *arguments, "-no-color"],  # noqa: S607 - wherever it is installed
         cwd=module,
-        # A plugin listens on a socket in TMPDIR, whose path has at most 107 bytes. Spark's tests
-        # set it to a longer one.
-        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1", "TMPDIR": "/tmp"},  # noqa: S108
+        env=os.environ | {"AWS_REGION": "eu-west-1", "CHECKPOINT_DISABLE": "1"},
         capture_output=True,
         text=True,
         check=check,

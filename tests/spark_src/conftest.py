@@ -37,8 +37,7 @@ from tests.spark_src.vectors import VectorStorage, images
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder that every user can write to, unlike pytest's."""
-    # Spark's settings may have made a test's own folder the one for temporary files.
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     before = os.umask(0o022)  # the project's processes have one that closes what they make
     yield folder
