@@ -237,9 +237,7 @@ def _list_local(root: Location) -> Listing:
     return Listing(root, files.table(), refused.table(), dict(ignored))
 
 
-def _entries(
-    root: bytes,
-) -> Iterator[tuple[os.DirEntry[bytes] | bytes, OSError | None]]:
+def _entries(root: bytes) -> Iterator[tuple[os.DirEntry[bytes] | bytes, OSError | None]]:
     """All non-folders below a folder, and folders that cannot be opened with their error."""
     folders = [root]
     while folders:

@@ -25,6 +25,7 @@ from spark_src.io.locations import Location
 from spark_src.tables.artifacts import commit_artifact
 from spark_src.tables.delta import Snapshot, is_table
 from spark_src.tables.statistics import Statistics
+from tests.cluster_env import built_env
 from tests.fruits_assets.aws import Emulated, emulated
 from tests.pipeline import tables_in
 
@@ -239,3 +240,9 @@ def copy_pictures(sample: Path) -> Callable[..., Path]:
         return folder
 
     return fill
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """The real archive of the packed environment."""
+    return built_env()
