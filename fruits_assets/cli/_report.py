@@ -156,12 +156,10 @@ class RunReport:
 
     def _verdict(self, asset: str) -> str:
         results = [found for found in self.checks if found.asset == asset]
-        failed = [found.check for found in results if not found.passed]
-        return (
-            f"{len(failed)} of {len(results)}: see below"
-            if failed
-            else f"{len(results)} passed" * bool(results)
-        )
+        passed = sum(found.passed for found in results)
+        if passed < len(results):
+            return f"{passed} of {len(results)} passed: see below"
+        return f"{passed} passed" if results else ""
 
 
 def _progress(done: int, images: int, seconds: float) -> str:
