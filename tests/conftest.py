@@ -20,6 +20,7 @@ from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.delta import Snapshot, Tables
 from tests import java
+from tests.atomic_s3 import make_writes_atomic
 from tests.cluster_env import unpacked_env
 from tests.pipeline import featurize, ingest, tables_in
 
@@ -117,10 +118,12 @@ def aws_url() -> Iterator[str]:
         yield ANOTHER_S3
         return
     server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        make_writes_atomic(patch)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,6 @@ from moto.core.responses import ActionResult
 from moto.emr.models import Cluster, emr_backends
 from moto.emr.responses import ElasticMapReduceResponse
 from moto.s3.models import s3_backends
-from moto.s3.responses import S3Response
 
 from spark_src.io import aws
 from spark_src.io.locations import Location
@@ -160,9 +158,9 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
 
 
 def _patch_moto(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
-    """Patch moto to store the two policies, start clusters slowly, and put objects atomically."""
-    emr, one = ElasticMapReduceResponse, threading.Lock()
-    run_job_flow, put = emr.run_job_flow, S3Response.put_object
+    """Patch moto to store the two policies and to start clusters slowly."""
+    emr = ElasticMapReduceResponse
+    run_job_flow = emr.run_job_flow
 
     def run(self: ElasticMapReduceResponse) -> ActionResult:
         time.sleep(state.slow_seconds)
@@ -183,10 +181,6 @@ def _patch_moto(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
 
         return get
 
-    def put_object(self: S3Response) -> Any:
-        with one:  # like S3; moto's check and write are not atomic
-            return put(self)
-
     # moto does not know the region of requests to a local endpoint.
     monkeypatch.setattr(emr, "default_region", REGION)
     monkeypatch.setattr(emr, "run_job_flow", run)
@@ -195,4 +189,3 @@ def _patch_moto(monkeypatch: pytest.MonkeyPatch, state: Emulated) -> None:
         ("ManagedScalingPolicy", "get_managed_scaling_policy"),
     ):
         monkeypatch.setattr(emr, method, policy(name), raising=False)
-    monkeypatch.setattr(S3Response, "put_object", put_object)
