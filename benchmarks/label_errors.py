@@ -16,6 +16,7 @@ from fruits_assets.settings import Settings
 from spark_src.evaluation.head import Matrix
 from spark_src.evaluation.held_out import hold_out
 from spark_src.evaluation.label_issues import label_issues
+from spark_src.evaluation.neighbours import nearest
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.reading import read_rows
@@ -41,8 +42,9 @@ def main() -> None:
 
 def _round(images: pd.DataFrame, vectors: Matrix, share: float, number: int) -> list[str]:
     random = np.random.default_rng(number)
-    before = int(label_issues(images, hold_out(images, vectors), vectors)["issue"].sum())
     labelled = np.flatnonzero(images["label"].notna())
+    near = nearest(vectors[labelled])
+    before = int(label_issues(images, hold_out(images, vectors), near)["issue"].sum())
     planted = random.choice(labelled, round(share * len(labelled)), replace=False)
     labels = images["label"].to_numpy(object).copy()
     others = np.unique(labels[labelled].astype(str))
@@ -50,7 +52,7 @@ def _round(images: pd.DataFrame, vectors: Matrix, share: float, number: int) -> 
         labels[row] = random.choice(others[others != labels[row]])
     swapped = images.assign(label=labels)
     started = time.perf_counter()
-    found = label_issues(swapped, hold_out(swapped, vectors), vectors)
+    found = label_issues(swapped, hold_out(swapped, vectors), nearest(vectors[labelled]))
     seconds = time.perf_counter() - started
     right = dict(zip(images["path"], images["label"], strict=True))
     is_planted = found["path"].isin(images["path"].iloc[planted])

@@ -227,8 +227,8 @@ EMBEDDING_QUALITY = AssetDescription(
     Group.EVALUATION,
     RunsOn.HOST,
     PersonalData.NONE,
-    kinds=frozenset({"scikitlearn", "json"}),
-    libraries=("scikit-learn", "numpy"),
+    kinds=frozenset({"numpy", "json"}),
+    libraries=("numpy",),
     automated=True,
 )
 

@@ -38,7 +38,7 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
     digest = label_issue_files.digest_of(components)
     if label_issue_files.is_current(write, digest):
         return Change.none(write), {}
-    checked = label_issue_files.check_labels(components)
+    checked = label_issue_files.check_labels(components, write.before)
     statistics = label_issue_files.save(checked, write, digest)
     change = Change(write, statistics, images=len(checked.rows), started=started)
     found = checked.rows[checked.rows["issue"] & ~checked.rows["path"].map(is_photo).astype(bool)]

@@ -41,6 +41,19 @@ class Pairs:
         return len(self.first)
 
     @classmethod
+    def none(cls) -> Pairs:
+        """No pairs."""
+        no_rows = np.zeros(0, np.int64)
+        return cls(no_rows, no_rows, np.zeros(0, np.float32))
+
+    def with_others(self, others: Pairs) -> Pairs:
+        """These pairs and others, sorted."""
+        sides = ("first", "second", "cosine")
+        return Pairs.from_rows(
+            *(np.concatenate([getattr(self, side), getattr(others, side)]) for side in sides)
+        )
+
+    @classmethod
     def from_rows(
         cls, one: NDArray[np.int64], other: NDArray[np.int64], cosine: NDArray[np.float32]
     ) -> Pairs:
@@ -70,8 +83,7 @@ def near_pairs(
     exact = len(new_rows) * len(vectors) <= exact_pairs
     found = list((_by_blocks if exact else _by_index)(vectors, new_rows, threshold))
     if not found:
-        no_rows = np.zeros(0, np.int64)
-        return Pairs(no_rows, no_rows, np.zeros(0, np.float32))
+        return Pairs.none()
     one, other, cosine = (np.concatenate(column) for column in zip(*found, strict=True))
     return Pairs.from_rows(one, other, cosine)
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
-from spark_src.evaluation.duplicates import THRESHOLD, near_pairs
-from spark_src.evaluation.health import PAIR, Health, health
+from spark_src.evaluation.duplicates import THRESHOLD, Pairs, near_pairs
+from spark_src.evaluation.health import Health, health
 from spark_src.evaluation.whitening import Units, Whitening
 from spark_src.io.locations import Location
 from spark_src.pca.files import load_sums
@@ -88,20 +88,14 @@ def refresh(
     """
     whitening = whitening_of(pca_model)
     keys = read_rows(features, KEYS).to_pandas()
-    known, pairs = _known(before, whitening, threshold)
-    ids = np.unique(keys["image_id"].to_numpy(object))
-    is_new = ~pd.Index(ids).isin(known)  # hash-based; NumPy would compare all pairs
-    rows = np.flatnonzero(is_new)
-    present = [pairs[side].isin(ids) for side in ("first", "second")]
-    pairs = pairs[np.logical_and(*present)]
+    image_ids = np.unique(keys["image_id"].to_numpy(object))
+    known_ids, known_pairs = _known(before, whitening, threshold)
+    pairs = _renumber(known_pairs, known_ids, image_ids)
+    rows = np.flatnonzero(~pd.Index(image_ids).isin(known_ids))
     if len(rows):
-        vectors = _read_units(features, whitening, ids)
-        found = near_pairs(vectors, rows, threshold)
-        columns = (ids[found.first], ids[found.second], found.cosine)
-        new_pairs = pd.DataFrame(dict(zip(PAIR, columns, strict=True)))
-        pairs = pd.concat([pairs, new_pairs]) if len(pairs) else new_pairs
-    pairs = pairs.sort_values(["first", "second"], ignore_index=True)
-    return Refresh(health(keys, pairs), ids, len(rows), whitening.digest)
+        vectors = _read_units(features, whitening, image_ids)
+        pairs = pairs.with_others(near_pairs(vectors, rows, threshold))
+    return Refresh(health(keys, image_ids, pairs), image_ids, len(rows), whitening.digest)
 
 
 def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> HealthStatistics:
@@ -109,7 +103,7 @@ def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> He
     state = found.health
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     tables = {
-        PAIRS: _as_rows(state.pairs, found.image_ids),
+        PAIRS: _pairs_table(state.pairs),
         IMAGES: pd.DataFrame({"image_id": found.image_ids}),
         GROUPS: state.groups,
         FINDINGS: state.findings,
@@ -159,14 +153,9 @@ def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
 
 def _known(
     before: Snapshot | None, whitening: Whitening, threshold: float
-) -> tuple[NDArray[np.object_], pd.DataFrame]:
-    """The pictures compared before, and their pairs."""
-    empty = (
-        np.zeros(0, object),
-        pd.DataFrame({name: [] for name in PAIR}).astype(
-            {"first": object, "second": object, "cosine": np.float32}
-        ),
-    )
+) -> tuple[NDArray[np.object_], Pairs]:
+    """The ids of the pictures compared before, and their pairs by position."""
+    empty = np.zeros(0, object), Pairs.none()
     if before is None:
         return empty
     known = before.typed(HealthStatistics)
@@ -174,20 +163,25 @@ def _known(
     if (known.whitening, known.threshold, known.version) != current:
         return empty
     try:
-        images, pairs = load(before, IMAGES)["image_id"].to_numpy(object), load(before, PAIRS)
+        images, pairs = load(before, IMAGES), load(before, PAIRS)
     except UnreadableVersionError:
         return empty
-    sides = {side: images[pairs[side]] for side in ("first", "second")}
-    return images, pairs.assign(**sides)
+    first, second = (pairs[side].to_numpy(np.int64) for side in ("first", "second"))
+    return images["image_id"].to_numpy(object), Pairs(first, second, pairs["cosine"].to_numpy())
 
 
-def _as_rows(pairs: pd.DataFrame, image_ids: NDArray[np.object_]) -> pd.DataFrame:
-    """Replace ids by row numbers of `compared_images`, which take a sixth of the space."""
-    sides = {
-        side: np.searchsorted(image_ids, pairs[side]).astype(np.int32)
-        for side in ("first", "second")
-    }
-    return pairs.assign(**sides)
+def _renumber(pairs: Pairs, before: NDArray[np.object_], image_ids: NDArray[np.object_]) -> Pairs:
+    """The pairs of pictures that are still there, by their new positions."""
+    positions = pd.Index(image_ids).get_indexer(pd.Index(before)).astype(np.int64)
+    first, second = positions[pairs.first], positions[pairs.second]
+    kept = (first >= 0) & (second >= 0)
+    return Pairs(first[kept], second[kept], pairs.cosine[kept])
+
+
+def _pairs_table(pairs: Pairs) -> pd.DataFrame:
+    """The pairs as row numbers of `compared_images`, which take a sixth of the space of ids."""
+    first, second = (side.astype(np.int32) for side in (pairs.first, pairs.second))
+    return pd.DataFrame({"first": first, "second": second, "cosine": pairs.cosine})
 
 
 def _read_units(features: Snapshot, whitening: Whitening, ids: NDArray[np.object_]) -> Units:

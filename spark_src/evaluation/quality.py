@@ -1,4 +1,4 @@
-"""Measures how well the embedding separates held-out fruits. Uses scikit-learn on the host.
+"""Measures how well the embedding separates held-out fruits.
 
 The questions and folds are defined in `folds`.
 """
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spark_src.evaluation.folds import Folds, questions
+from spark_src.evaluation.neighbours import nearest_to
 from spark_src.pca.model import SHARES, PcaModel, components_for
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.reading import read_rows
@@ -196,10 +197,12 @@ def cross_validated_accuracy(
 
 
 def _by_neighbours(training: Matrix, names: Names, test: Matrix) -> Names:
-    from sklearn.neighbors import KNeighborsClassifier  # takes 1 s; not installed on clusters
-
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(training)), algorithm="brute")
-    predicted: Names = nearest.fit(training, names).predict(test)
+    """The most frequent class among the nearest, or the first of several in alphabetical order."""
+    classes, which = np.unique(names, return_inverse=True)
+    near = which[nearest_to(test, training, min(NEIGHBOURS, len(training)))]
+    votes = np.zeros((len(test), len(classes)), np.int64)
+    np.add.at(votes, (np.arange(len(test))[:, None], near), 1)
+    predicted: Names = classes[votes.argmax(axis=1)]
     return predicted
 
 

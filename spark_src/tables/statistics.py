@@ -257,8 +257,11 @@ class ClassifierStatistics(Statistics):
 
 
 class LabelIssuesStatistics(Statistics):
-    """Statistics of `label_issues`; the images are listed in its file."""
+    """Statistics of `label_issues`; the images are listed in its files."""
 
+    version: str = ""
+    """Version of the algorithm; empty for versions without the neighbours."""
+    pca_model: str = ""
     labelled: int
     """Images with a label; `rows` counts those that could be evaluated."""
     issues: int

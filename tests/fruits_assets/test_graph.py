@@ -22,7 +22,7 @@ asset csv_export <- pca_components, pca_model (group results, code 1)
 asset data_health <- mobilenet_features, pca_components, raw_images (group evaluation, code 1)
   numpy, parquet; team:data; personal_data=paths, runs_on=host
 asset embedding_quality <- mobilenet_features, pca_components, pca_model (group evaluation, code 1)
-  json, scikitlearn; team:data; personal_data=none, runs_on=host
+  json, numpy; team:data; personal_data=none, runs_on=host
 asset fruit_classifier <- mobilenet_features, mobilenet_model, pca_components, raw_images \
 (group evaluation, code 1)
   numpy, tflite; team:data; personal_data=derived, runs_on=host

@@ -101,6 +101,17 @@ def test_a_refresh_finds_what_comparing_everything_finds(planted: tuple[Path, Pa
     assert recomputed.health.groups["path"].tolist() == kept["path"].tolist()
 
 
+def test_refreshed_label_issues_equal_those_of_comparing_everything(
+    planted: tuple[Path, Path],
+) -> None:
+    tables = tables_in(planted[1])
+    refreshed = tables.current("label_issues")
+    recomputed = label_issue_files.check_labels(tables.current("pca_components"))
+    stored_rows = label_issue_files.load(refreshed)
+    assert stored_rows["path"].tolist() == recomputed.rows["path"].tolist()
+    assert stored_rows["neighbours"].tolist() == recomputed.rows["neighbours"].tolist()
+
+
 def test_the_checks_show_only_ids_of_the_copies(planted: tuple[Path, Path], check: Check) -> None:
     outcomes = check(planted[1])
     splits = outcomes["data_health:no_picture_in_two_splits"]

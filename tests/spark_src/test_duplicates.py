@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_src.evaluation.duplicates import NEIGHBOURS, near_pairs
-from spark_src.evaluation.health import health
+from spark_src.evaluation.duplicates import NEIGHBOURS, Pairs, near_pairs
+from spark_src.evaluation.health import Health, health
 from spark_src.evaluation.whitening import DIRECTIONS, Units, Whitening
 from spark_src.pca.model import Sums
 
@@ -82,16 +82,18 @@ def keys(*rows: tuple[str, str]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["path", "image_id", "split", "label"])
 
 
-def near(*rows: tuple[str, str, float]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=["first", "second", "cosine"])
+def health_of(images: pd.DataFrame, *near: tuple[str, str, float]) -> Health:
+    """The health of images with these near duplicates: two ids and their cosine."""
+    ids = np.unique(images["image_id"].to_numpy(object))
+    columns = zip(*near, strict=True) if near else ((), (), ())
+    one, other, cosine = (np.array(column) for column in columns)
+    rows = (np.searchsorted(ids, side.astype(object)) for side in (one, other))
+    return health(images, ids, Pairs.from_rows(*rows, cosine.astype(np.float32)))
 
 
 def test_a_picture_in_two_splits_or_under_two_labels_is_named_with_what_it_crosses() -> None:
-    found = health(
-        keys(
-            ("Test/Apple/1.jpg", "a"), ("Training/Apple/1.jpg", "a"), ("Training/Pear/2.jpg", "a")
-        ),
-        near(),
+    found = health_of(
+        keys(("Test/Apple/1.jpg", "a"), ("Training/Apple/1.jpg", "a"), ("Training/Pear/2.jpg", "a"))
     )
     rows = found.findings[["path", "other_path", "crosses", "exact"]].values.tolist()
     assert rows == [
@@ -105,7 +107,7 @@ def test_a_picture_in_two_splits_or_under_two_labels_is_named_with_what_it_cross
 
 def test_connected_near_duplicates_are_one_group() -> None:
     named = [(f"Training/Apple/{name}.jpg", name) for name in "abcde"]
-    found = health(keys(*named), near(("a", "b", 0.9), ("b", "c", 0.8)))
+    found = health_of(keys(*named), ("a", "b", 0.9), ("b", "c", 0.8))
     assert found.groups["image_id"].tolist() == ["a", "b", "c"]
     assert set(found.groups["group"]) == {0}
     assert found.findings.empty
@@ -113,14 +115,14 @@ def test_connected_near_duplicates_are_one_group() -> None:
 
 
 def test_two_persons_who_have_the_same_picture_are_a_finding() -> None:
-    found = health(
-        keys(("photos/4711/Fig/1.jpg", "a"), ("photos/4712/Fig/1.jpg", "b")), near(("a", "b", 0.9))
+    found = health_of(
+        keys(("photos/4711/Fig/1.jpg", "a"), ("photos/4712/Fig/1.jpg", "b")), ("a", "b", 0.9)
     )
     assert found.findings["crosses"].tolist() == ["person"]
 
 
 def test_without_duplicates_there_is_nothing_to_find() -> None:
-    found = health(keys(("Training/Apple/1.jpg", "a"), ("Test/Apple/2.jpg", "b")), near())
+    found = health_of(keys(("Training/Apple/1.jpg", "a"), ("Test/Apple/2.jpg", "b")))
     assert found.groups.empty and found.findings.empty
     assert found.labels == {"Apple": 2}
     assert found.near_share == {"Apple": 0.0}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from spark_src.errors import ClassifierError
 from spark_src.evaluation.head import ClassSums, fit_head, fit_temperature, softmax
 from spark_src.evaluation.held_out import hold_out
-from spark_src.evaluation.label_issues import label_issues, nearest, smallest
+from spark_src.evaluation.label_issues import label_issues
+from spark_src.evaluation.neighbours import nearest
 from spark_src.evaluation.picture_model import PictureClassifier, bytes_of, picture_model
 from spark_src.features.inference import Engine
 from spark_src.features.model import MobilenetModel
@@ -96,7 +97,7 @@ def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> No
     images, features, swapped = film_frames(wrong=8)
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
-    found = label_issues(images, hold_out(images, vectors), vectors)
+    found = label_issues(images, hold_out(images, vectors), nearest(vectors))
     assert set(found["path"][:8]) == swapped
     issues = found[found["issue"]]
     assert set(issues["path"]) <= swapped
@@ -109,28 +110,13 @@ def test_without_wrong_labels_there_are_no_issues() -> None:
     images, features, _ = film_frames()
     pca = fit_sums(Sums.from_features(features), 10, "model")
     vectors = pca.project(features)
-    assert not label_issues(images, hold_out(images, vectors), vectors)["issue"].any()
-
-
-@pytest.mark.parametrize("length", [5, 11, 320, 353, 1_003])
-def test_the_smallest_values_of_each_row_equal_those_from_sorting(length: int) -> None:
-    values = np.random.default_rng(length).random((40, length)).astype(np.float32)
-    few = min(10, length)
-    found = np.take_along_axis(values, smallest(values, few), axis=1)
-    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(values, axis=1)[:, :few])
-
-
-def test_the_index_finds_nearly_all_exact_neighbors() -> None:
-    vectors = np.random.default_rng(4).normal(size=(2_000, 8)).astype(np.float32)
-    exact, found = nearest(vectors), nearest(vectors, exact_pairs=0)
-    shared = [len({*one} & {*other}) for one, other in zip(exact, found, strict=True)]
-    assert np.mean(shared) > 9.8
+    assert not label_issues(images, hold_out(images, vectors), nearest(vectors))["issue"].any()
 
 
 def test_images_that_cannot_be_held_out_have_no_issues() -> None:
     images = pd.DataFrame({"path": ["1.jpg"], "label": [None], "image_id": ["a"]})
     vectors = np.ones((1, 5), np.float32)
-    assert label_issues(images, hold_out(images, vectors), vectors).empty
+    assert label_issues(images, hold_out(images, vectors), nearest(vectors)).empty
 
 
 @pytest.mark.parametrize("on_components", [True, False])
