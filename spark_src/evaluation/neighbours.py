@@ -12,14 +12,14 @@ from spark_src.evaluation.head import Matrix
 
 NEIGHBOURS = 10
 EXACT_PAIRS = 4_000_000_000
-"""Above this number of pairs, an index finds the nearest."""
+"""Above this number of pairs, an index finds the nearest rows."""
+UPDATED_PAIRS = 20_000_000_000
+"""Above this number of pairs, all rows are compared again: 1 % of a million is updated."""
 UNKNOWN = -1
 """In a list of neighbours: a row that was removed, or not compared yet."""
 
-_BLOCK = 128
-"""Rows compared at once: at most 32 MB of distances per thread."""
-_QUERIES = 1_024
-"""Queries compared at once."""
+_DISTANCES = 8_000_000
+"""Distances computed at once: 32 MB per thread."""
 _GROUP = 32
 
 Rows = NDArray[np.int64]
@@ -37,7 +37,7 @@ def nearest(vectors: Matrix, exact_pairs: int = EXACT_PAIRS) -> Rows:
     return _without_itself(index.search(vectors, count + 1).keys.astype(np.int64), count)
 
 
-def update(vectors: Matrix, known: Rows, exact_pairs: int = EXACT_PAIRS) -> Rows:
+def update(vectors: Matrix, known: Rows, most_pairs: int = UPDATED_PAIRS) -> Rows:
     """The nearest rows of each row, comparing only what changed.
 
     Rows without a known neighbour are new: they are compared with all others. Rows that lost a
@@ -46,7 +46,7 @@ def update(vectors: Matrix, known: Rows, exact_pairs: int = EXACT_PAIRS) -> Rows
     Args:
         vectors: (n, length)
         known: (n, neighbours): each row's nearest rows before the change, or `UNKNOWN`.
-        exact_pairs: above this number of pairs, everything is compared again.
+        most_pairs: above this number of pairs, everything is compared again.
 
     Returns:
         The same as `nearest`, except for the choice among equally near rows.
@@ -54,8 +54,8 @@ def update(vectors: Matrix, known: Rows, exact_pairs: int = EXACT_PAIRS) -> Rows
     count = _count(vectors)
     lost = known == UNKNOWN
     changed = np.flatnonzero(lost.any(axis=1))
-    if known.shape[1] != count or len(changed) * len(vectors) > exact_pairs:
-        return nearest(vectors, exact_pairs)
+    if known.shape[1] != count or len(changed) * len(vectors) > most_pairs:
+        return nearest(vectors)
     found = known.copy()
     found[changed] = _compare(vectors, changed, count)
     kept, new = np.flatnonzero(~lost.any(axis=1)), np.flatnonzero(lost.all(axis=1))
@@ -67,7 +67,8 @@ def update(vectors: Matrix, known: Rows, exact_pairs: int = EXACT_PAIRS) -> Rows
 def nearest_to(queries: Matrix, vectors: Matrix, count: int) -> Rows:
     """(queries, count): the nearest rows of `vectors` to each query, in any order."""
     offsets = _half_squares(vectors)
-    blocks = [queries[start : start + _QUERIES] for start in range(0, len(queries), _QUERIES)]
+    size = _block_size(vectors)
+    blocks = [queries[start : start + size] for start in range(0, len(queries), size)]
     found = [smallest(offsets - block @ vectors.T, count) for block in blocks]
     return np.concatenate(found) if found else np.empty((0, count), np.int64)
 
@@ -76,27 +77,31 @@ def _count(vectors: Matrix) -> int:
     return max(0, min(NEIGHBOURS, len(vectors) - 1))
 
 
+def _block_size(others: Matrix | Rows) -> int:
+    return max(1, min(1_024, _DISTANCES // max(len(others), 1)))
+
+
 def _compare(vectors: Matrix, rows: Rows, count: int) -> Rows:
     """(rows, count): the nearest of all rows."""
-    offsets = _half_squares(vectors)
+    offsets, size = _half_squares(vectors), _block_size(vectors)
 
     def nearest_of(start: int) -> Rows:
-        block = rows[start : start + _BLOCK]
+        block = rows[start : start + size]
         distances = offsets - vectors[block] @ vectors.T
         distances[np.arange(len(block)), block] = np.inf
         return smallest(distances, count)
 
     # NumPy uses one core here, but releases the GIL.
     with ThreadPoolExecutor(os.cpu_count(), "nearest") as pool:
-        blocks = list(pool.map(nearest_of, range(0, len(rows), _BLOCK)))
+        blocks = list(pool.map(nearest_of, range(0, len(rows), size)))
     return np.concatenate(blocks) if blocks else np.empty((0, count), np.int64)
 
 
 def _replace_by_nearer(near: Rows, vectors: Matrix, kept: Rows, new: Rows) -> None:
     """Replace neighbours of the kept rows by new rows that are nearer, in place."""
-    offsets, count = _half_squares(vectors[new]), near.shape[1]
-    for start in range(0, len(kept), _BLOCK):
-        rows = kept[start : start + _BLOCK]
+    offsets, count, size = _half_squares(vectors[new]), near.shape[1], _block_size(new)
+    for start in range(0, len(kept), size):
+        rows = kept[start : start + size]
         neighbours = vectors[near[rows]]
         before = np.einsum("ijk,ijk->ij", neighbours, neighbours) / 2
         before -= np.einsum("ijk,ik->ij", neighbours, vectors[rows])
