@@ -39,8 +39,8 @@ def _vectors_result(
 ) -> dg.AssetCheckResult:
     rows = snapshot.rows
     faults = [
-        (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
-        (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
+        (vectors.nulls, f"rows without a vector: {vectors.nulls:,}"),
+        (vectors.not_finite, f"rows with NaN or infinity: {vectors.not_finite:,}"),
         (
             (vectors.shortest, vectors.longest) != (length, length),
             f"vectors have {vectors.shortest} to {vectors.longest} numbers, not {length}",

@@ -120,8 +120,8 @@ def find_faults(found: Audit, length: int, model: str) -> list[str]:
     """
     vectors = found.vectors
     faults = [
-        (vectors.nulls, f"{vectors.nulls:,} rows have no vector"),
-        (vectors.not_finite, f"{vectors.not_finite:,} rows have NaN or infinity"),
+        (vectors.nulls, f"rows without a vector: {vectors.nulls:,}"),
+        (vectors.not_finite, f"rows with NaN or infinity: {vectors.not_finite:,}"),
         (
             {vectors.shortest, vectors.longest} - {None, length},
             f"vectors have {vectors.shortest} to {vectors.longest} numbers, not {length:,}",

@@ -1,179 +1,133 @@
-"""Runs that write invalid data: the audit finds it before the commit, and no table changes."""
+"""A version that would fail a blocking check is not committed, and the old one stays current."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from spark_src.features.plan import features_fingerprint
+import fruits_assets.assets.raw_images
+import spark_src.features.incremental
+import spark_src.pca.project
+from spark_src.images.refresh import IngestResult, read_new
+from spark_src.io.locations import Location
+from spark_src.tables.audit import audit_files
 from spark_src.tables.delta import Snapshot
-from spark_src.tables.schemas import KEYS, MOBILENET_FEATURES
-from spark_src.tables.statistics import MobilenetModelStatistics
 
 Run = Callable[..., dg.ExecuteInProcessResult]
 Current = Callable[[Path, str], Snapshot]
-Parts = Callable[[Path, str], list[Path]]
 Digests = Callable[[Path], dict[str, str]]
 ErrorText = Callable[[dg.ExecuteInProcessResult], str]
+Made = Callable[[dg.ExecuteInProcessResult], set[str]]
+Damage = Callable[[pa.Table], pa.Table]
 
-RECOMPUTE = {"mobilenet_features": {"recompute": True}}
-OTHER = hashlib.sha256(b"another model").hexdigest()
-
-
-@pytest.fixture
-def fails_and_changes_nothing(
-    run: Run, digests: Digests, error_text: ErrorText, made: Callable[..., set[str]]
-) -> Callable[..., str]:
-    """Require that a run fails without changing files or committing; return its error message."""
-
-    def attempt(root: Path, select: str, **options: Any) -> str:
-        before = digests(root)
-        result = run(root, select, raise_on_error=False, **options)
-        assert not result.success
-        assert made(result) == set()
-        after = digests(root)
-        assert before.items() <= after.items()
-        assert [name for name in after.keys() - before if "/part-" not in name] == []  # no commit
-        return error_text(result)
-
-    return attempt
+TABLES = ("raw_images", "rejected_images", "mobilenet_features", "pca_components")
+COLUMNS = {
+    "mobilenet_features": ("features", "model_sha256"),
+    "pca_components": ("pca", "pca_model"),
+}
+"""The column of vectors and that of the model's digest."""
 
 
-@pytest.fixture
-def damaged_model(copied: Path, current: Current, set_statistics: Callable[..., Snapshot]) -> Path:
-    """A storage root whose current model has NaN weights."""
-    file = Path(current(copied, "mobilenet_model").data_location.path)
-    content = bytearray(file.read_bytes())
-    middle = len(content) // 8 * 4
-    content[middle : middle + 400] = np.full(100, np.nan, np.float32).tobytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    file.with_name(f"{sha256}.tflite").write_bytes(content)
-    named = {"digest": sha256, "sha256": sha256, "files": (f"{sha256}.tflite",)}
-    set_statistics(copied, "mobilenet_model", **named)
-    return copied
+def lose_a_row(table: pa.Table) -> pa.Table:
+    return table.slice(1)
 
 
-def test_features_that_are_not_finite_are_not_committed(
-    damaged_model: Path, fails_and_changes_nothing: Callable[..., str]
-) -> None:
-    text = fails_and_changes_nothing(damaged_model, "mobilenet_features*")
-    assert "mobilenet_features: 240 rows have NaN or infinity" in text
-    assert "Nothing was committed, and the previous version is still current" in text
+def write_nan(table: pa.Table) -> pa.Table:
+    """The first vector is not a number; the others are unchanged."""
+    column = next(vector for vector, _ in COLUMNS.values() if vector in table.column_names)
+    vectors = table[column].to_pylist()
+    vectors[0] = [float("nan")] * len(vectors[0])
+    position = table.column_names.index(column)
+    return table.set_column(
+        position, table.field(position), pa.array(vectors, table.field(position).type)
+    )
 
 
-def test_incomplete_features_are_not_committed(
-    copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
-) -> None:
-    file = parts(copied, "raw_images")[0]
-    pq.write_table(pq.read_table(file).slice(1), file)
-    text = fails_and_changes_nothing(copied, "mobilenet_features*", ops=RECOMPUTE)
-    assert "mobilenet_features: 239 rows were written, 240 were expected" in text
-
-
-def spoil(rows: pa.Table, damage: str) -> pa.Table:
-    """Features with that damage in the first row."""
-    vectors = rows["features"].to_pylist()
-    models = rows["model_sha256"].to_pylist()
-    match damage:
-        case "a second model":
-            models[0] = OTHER
-        case "no number":
-            vectors[0][640] = float("nan")
-        case "no vector":
-            vectors[0] = None
-        case "a number too few":
-            vectors[0] = vectors[0][1:]
-    columns = [rows[name] for name in (*KEYS, "orientation")]
-    columns += [pa.array(vectors, pa.list_(pa.float32())), pa.array(models)]
-    return pa.table(columns, schema=MOBILENET_FEATURES)
+def name_another_model(table: pa.Table) -> pa.Table:
+    """The first row names a model that the others were not computed with."""
+    column = next(model for _, model in COLUMNS.values() if model in table.column_names)
+    models = ["0" * 64, *table[column].to_pylist()[1:]]
+    position = table.column_names.index(column)
+    return table.set_column(position, table.field(position), [models])
 
 
 @pytest.fixture
-def leave_behind(
-    copied: Path, sample: Path, tmp_path: Path, run: Run, current: Current, parts: Parts
-) -> Callable[[str], Path]:
-    """Write a file as left by a killed run, with features of eight new pictures."""
-    source = Path(shutil.copytree(sample, tmp_path / "input"))
-    run(copied, "key:raw_images or key:mobilenet_features", source=source)
-    known = set(parts(copied, "raw_images"))
-    (source / "Training" / "Pear").mkdir()
-    for picture in sorted(source.rglob("*.jpg"))[:8]:
-        shutil.copyfile(picture, source / "Training" / "Pear" / picture.name)
-    run(copied, "raw_images", source=source)
-    (new,) = set(parts(copied, "raw_images")) - known
-    sha256 = current(copied, "mobilenet_model").typed(MobilenetModelStatistics).sha256
+def damage_written(monkeypatch: pytest.MonkeyPatch) -> Callable[[Damage], None]:
+    """Change the first file that a run writes, before the real audit reads it."""
 
-    def put(damage: str) -> Path:
-        keys = pq.read_table(new, columns=[*KEYS, "orientation"])
-        features = pq.read_table(parts(copied, "mobilenet_features")[0])["features"].slice(0, 8)
-        columns = [*keys.columns, features, pa.array([sha256] * 8)]
-        rows = spoil(pa.table(columns, schema=MOBILENET_FEATURES), damage)
-        file = copied / "Results" / f"{new.stem}.{features_fingerprint(sha256)}.parquet"
-        pq.write_table(rows, file)
-        return file
+    def install(damage: Damage) -> None:
+        def audit(session: object, files: Sequence[Location], *columns: str) -> object:
+            file = files[0].path
+            pq.write_table(damage(pq.read_table(file)), file)
+            return audit_files(session, files, *columns)
 
-    return put
+        for module in (spark_src.features.incremental, spark_src.pca.project):
+            monkeypatch.setattr(module, "audit_files", audit)
+
+    return install
 
 
 @pytest.mark.parametrize(
-    ("damage", "text"),
+    ("damage", "fault"),
     [
-        ("a second model", "rows name 2 models"),
-        ("no number", "1 rows have NaN or infinity"),
-        ("no vector", "1 rows have no vector"),
-        ("a number too few", "vectors have 1279 to 1280 numbers, not 1,280"),
+        (lose_a_row, "239 rows were written, 240 were expected"),
+        (write_nan, "rows with NaN or infinity: 1"),
+        (name_another_model, "rows name 2 models"),
     ],
 )
-def test_invalid_features_of_a_killed_run_are_neither_committed_nor_reused(
+@pytest.mark.parametrize("asset", COLUMNS)
+def test_damaged_vectors_are_not_committed_and_every_table_keeps_its_bytes(
     *,
-    damage: str,
-    text: str,
+    asset: str,
+    damage: Damage,
+    fault: str,
     copied: Path,
-    leave_behind: Callable[[str], Path],
     run: Run,
+    made: Made,
     current: Current,
     digests: Digests,
     error_text: ErrorText,
+    damage_written: Callable[[Damage], None],
 ) -> None:
-    before = digests(copied)
-    file = leave_behind(damage)
-    result = run(copied, "mobilenet_features*", raise_on_error=False)
-    assert f"mobilenet_features: {text}" in error_text(result)
-    assert digests(copied) == before
-    assert run(copied, "mobilenet_features").success
-    assert file in [Path(known.path) for known in current(copied, "mobilenet_features").locations]
-    assert current(copied, "mobilenet_features").rows == 248
+    if asset == "pca_components":
+        run(copied, "pca_model", ops={"pca_model": {"n_components": 3}})
+    before = {name: current(copied, name) for name in TABLES}
+    files = digests(copied)
+    damage_written(damage)
+    ops = {"mobilenet_features": {"recompute": True}} if asset == "mobilenet_features" else None
+    result = run(copied, f"{asset}*", ops=ops, raise_on_error=False)
+    assert not result.success
+    assert fault in error_text(result)
+    assert made(result) == set()
+    assert {name: current(copied, name) for name in TABLES} == before
+    assert files.items() <= digests(copied).items()
 
 
-def test_components_of_features_that_are_not_finite_are_not_committed(
-    copied: Path, run: Run, parts: Parts, fails_and_changes_nothing: Callable[..., str]
+def test_pictures_with_a_lost_row_are_not_committed(
+    *,
+    copied: Path,
+    run: Run,
+    current: Current,
+    error_text: ErrorText,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run(copied, "pca_model", ops={"pca_model": {"n_components": 3}})
-    file = parts(copied, "mobilenet_features")[0]
-    pq.write_table(spoil(pq.read_table(file), "no number"), file)
-    text = fails_and_changes_nothing(copied, "pca_components+")
-    assert "pca_components: 1 rows have NaN or infinity" in text
+    before = current(copied, "raw_images")
 
+    def lose_one(*arguments: object) -> IngestResult:
+        result = read_new(*arguments)
+        first, *others = result.ingested
+        shorter = replace(first.written, rows=first.written.rows - 1)
+        return replace(result, ingested=(replace(first, written=shorter), *others))
 
-def test_pca_is_not_fitted_on_features_that_are_not_finite(
-    copied: Path, parts: Parts, fails_and_changes_nothing: Callable[..., str]
-) -> None:
-    file = parts(copied, "mobilenet_features")[0]
-    rows = pq.read_table(file)
-    training = rows.filter(pc.equal(rows["split"], "Training"))
-    others = rows.filter(pc.not_equal(rows["split"], "Training"))
-    pq.write_table(pa.concat_tables([spoil(training, "no number"), others]), file)
-    ops = {"pca_model": {"refit": True}}
-    text = fails_and_changes_nothing(copied, "pca_model+", ops=ops)
-    assert "Some features are not finite" in text
-    assert "Materialize mobilenet_features again" in text
+    monkeypatch.setattr(fruits_assets.assets.raw_images, "read_new", lose_one)
+    result = run(copied, "raw_images", source=sample.parent, raise_on_error=False)
+    assert not result.success
+    assert "raw_images: 241 files were listed, but 240 are accounted for" in error_text(result)
+    assert current(copied, "raw_images") == before

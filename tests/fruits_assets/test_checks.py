@@ -92,12 +92,12 @@ def test_a_line_lost_from_the_csv_file_is_found(copied: Path, check: Check) -> N
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"nulls": 2}, "2 rows have no vector"),
-        ({"not_finite": 3}, "3 rows have NaN or infinity"),
+        ({"nulls": 2}, "rows without a vector: 2"),
+        ({"not_finite": 3}, "rows with NaN or infinity: 3"),
         ({"shortest": 1279}, "vectors have 1279 to 1280 numbers, not 1280"),
         ({"longest": 1281}, "vectors have 1280 to 1281 numbers, not 1280"),
         ({"smallest_norm": 4.0, "largest_norm": 4.0}, "every image has the same vector"),
-        ({"nulls": 1, "not_finite": 1}, "1 rows have no vector; 1 rows have NaN or infinity"),
+        ({"nulls": 1, "not_finite": 1}, "rows without a vector: 1; rows with NaN or infinity: 1"),
     ],
     ids=str,
 )
@@ -114,7 +114,7 @@ def test_invalid_features_fail_only_their_check(
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"vectors": {"not_finite": 1}}, "1 rows have NaN or infinity"),
+        ({"vectors": {"not_finite": 1}}, "rows with NaN or infinity: 1"),
         ({"n_components": 49}, "vectors have 50 to 50 numbers, not 49"),
     ],
     ids=str,

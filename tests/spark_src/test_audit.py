@@ -157,9 +157,9 @@ def test_a_change_without_new_files_is_accepted_if_the_row_count_matches() -> No
 @pytest.mark.parametrize(
     ("vectors", "fault"),
     [
-        ([[1.0, 2.0], [NAN, 1.0], [1.0, INF]], "2 rows have NaN or infinity"),
-        ([[1.0, 2.0], [None, 1.0]], "1 rows have NaN or infinity"),
-        ([[1.0, 2.0], None], "1 rows have no vector"),
+        ([[1.0, 2.0], [NAN, 1.0], [1.0, INF]], "rows with NaN or infinity: 2"),
+        ([[1.0, 2.0], [None, 1.0]], "rows with NaN or infinity: 1"),
+        ([[1.0, 2.0], None], "rows without a vector: 1"),
         ([[1.0, 2.0], [1.0]], "vectors have 1 to 2 numbers, not 2"),
         ([[1.0, 2.0, 3.0]], "vectors have 3 to 3 numbers, not 2"),
         ([[]], "vectors have 0 to 0 numbers, not 2"),
@@ -172,7 +172,7 @@ def test_invalid_vectors_are_rejected_with_the_reason(
 
 
 def test_rows_without_any_vector_are_rejected(audit_of: AuditOf) -> None:
-    assert refusal(audit_of([None])) == "1 rows have no vector"
+    assert refusal(audit_of([None])) == "rows without a vector: 1"
 
 
 @pytest.mark.parametrize(

@@ -210,9 +210,12 @@ def rewritten(write: TableWrite, file: DataFile, **columns: pa.Array) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"features": float_lists(np.full((10, 1280), np.nan, np.float32))}, "10 rows have NaN"),
+        (
+            {"features": float_lists(np.full((10, 1280), np.nan, np.float32))},
+            "rows with NaN or infinity: 10",
+        ),
         ({"features": float_lists(np.ones((10, 1279), np.float32))}, "not 1,280"),
-        ({"features": pa.nulls(10, pa.list_(pa.float32()))}, "10 rows have no vector"),
+        ({"features": pa.nulls(10, pa.list_(pa.float32()))}, "rows without a vector: 10"),
         ({"model_sha256": pa.array(["another"] * 10)}, "models, but only"),
     ],
     ids=["not numbers", "too short", "none", "of another model"],

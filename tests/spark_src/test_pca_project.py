@@ -171,9 +171,9 @@ def without_vector(rows: pa.Table) -> pa.Table:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (with_number(float("nan")), AuditError, "pca_components: 1 rows have NaN or infinity"),
-        (with_number(float("inf")), AuditError, "pca_components: 1 rows have NaN or infinity"),
-        (with_number(None), AuditError, "pca_components: 1 rows have NaN or infinity"),
+        (with_number(float("nan")), AuditError, "pca_components: rows with NaN or infinity: 1"),
+        (with_number(float("inf")), AuditError, "pca_components: rows with NaN or infinity: 1"),
+        (with_number(None), AuditError, "pca_components: rows with NaN or infinity: 1"),
         (without_vector, PcaError, "^1 feature vectors do not have 1,280 numbers"),
         (
             lambda rows: rows.slice(2),
