@@ -41,12 +41,10 @@ def embed(
     from spark_src import embed as embedding
     from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
 
-    root = [] if storage is None else [Location.parse(str(storage))]
-    settings = settings_in_region(*root)
-    require_in_region([Location.parse(str(picture))], settings.region)
-    model, pca = current_models((*root, settings.storage_location)[0])
+    root = None if storage is None else Location.parse(str(storage))
+    settings = settings_in_region(root, also=[Location.parse(str(picture))])
+    model, pca = current_models(root or settings.storage_location)
     return embedding.embed(
         read_picture(str(picture)), model, pca, Limits(max_side=settings.max_side)
     )

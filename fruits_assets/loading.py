@@ -47,9 +47,9 @@ def load(
     convert = _CONVERSIONS.get(kind)
     if convert is None:
         raise ValueError(f"kind is {kind!r}, but must be one of {', '.join(_CONVERSIONS)}.")
-    root = [] if storage is None else [Location.parse(str(storage))]
-    settings = settings_in_region(*root)
-    tables = Tables(*root or [settings.storage_location])
+    root = None if storage is None else Location.parse(str(storage))
+    settings = settings_in_region(root)
+    tables = Tables(root or settings.storage_location)
     return convert(read_table(tables, asset, columns, filter))
 
 

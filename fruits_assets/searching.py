@@ -38,15 +38,13 @@ def search(
     from spark_src.evaluation.search import open_cached, state_of
     from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    root = [] if storage is None else [Location.parse(str(storage))]
+    root = None if storage is None else Location.parse(str(storage))
     named = [Location.parse(str(one)) for one in pictures if not isinstance(one, bytes)]
-    settings = settings_in_region(*root)
-    require_in_region(named, settings.region)
+    settings = settings_in_region(root, also=named)
     limits = Limits(max_side=settings.max_side)
-    (location,) = root or [settings.storage_location]
+    location = root or settings.storage_location
     state = state_of(Tables(location))
     searcher = open_cached(location.uri, state, settings.show_photos)
     found = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
@@ -143,6 +143,16 @@ class Settings(BaseSettings):
         """The .h5 file."""
         return Location.parse(str(IMAGENET_WEIGHTS) if self.pinned_weights else self.weights)
 
+    def require_in_region(self, locations: Sequence[Location]) -> None:
+        """Use this region in the process, and require that the buckets of these locations fit it.
+
+        Raises:
+            ResidencyError: a bucket is outside the region or not secure; nothing in it was read.
+            AwsError: a bucket could not be inspected.
+        """
+        use_region(self.region)
+        require_in_region(locations)
+
 
 def load_settings() -> Settings:
     """Read the settings from the environment.
@@ -184,8 +194,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}."
 
 
-def settings_in_region(*others: Location) -> Settings:
-    """The settings, after inspecting the bucket of the storage or of `others` instead.
+def settings_in_region(storage: Location | None = None, also: Iterable[Location] = ()) -> Settings:
+    """The settings, after inspecting the buckets that a command is about to read or write.
+
+    Args:
+        storage: the storage to use instead of FRUITS_STORAGE.
+        also: everything else that the command accesses, such as pictures.
 
     Raises:
         SettingsError: a value is invalid.
@@ -193,8 +207,7 @@ def settings_in_region(*others: Location) -> Settings:
         AwsError: a bucket could not be inspected.
     """
     settings = load_settings()
-    use_region(settings.region)
-    require_in_region(others or [settings.storage_location], settings.region)
+    settings.require_in_region([storage or settings.storage_location, *also])
     return settings
 
 

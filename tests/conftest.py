@@ -145,9 +145,9 @@ def bucket(aws: str) -> str:  # noqa: ARG001
     return new_bucket("eu-west-1")
 
 
-def new_bucket(region: str) -> str:
+def new_bucket(region: str, name: str | None = None) -> str:
     """Create a bucket like those of infra/ in that region."""
-    name = f"fruits-{uuid.uuid4().hex[:12]}"
+    name = name or f"fruits-{uuid.uuid4().hex[:12]}"
     s3 = client("s3", region)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
     if ANOTHER_S3:

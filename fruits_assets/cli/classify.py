@@ -34,11 +34,9 @@ def classify(
     from spark_src.evaluation.picture_model import PictureClassifier
     from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    settings = settings_in_region()
-    require_in_region([Location.parse(file) for file in files], settings.region)
+    settings = settings_in_region(also=map(Location.parse, files))
     limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     classifier = PictureClassifier(load_model(tables.current("fruit_classifier")))

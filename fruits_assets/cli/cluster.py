@@ -50,7 +50,7 @@ def start() -> None:
 
     Takes about eight minutes. Runs on EMR start it automatically.
     """
-    settings = load_settings()
+    settings = settings_in_region()
     found = cluster.ensure_ready(
         settings.cluster, settings.region, _say, storage=settings.storage_location
     )

@@ -31,7 +31,7 @@ def compare(
     from spark_src.tables.delta import Tables
 
     other = Location.parse(candidate)
-    roots = (settings_in_region(other).storage_location, other)
+    roots = (settings_in_region(also=[other]).storage_location, other)
     names = ("mobilenet_features", "pca_components")
     ours, theirs = (
         read(Tables(root).current(names[0]), Tables(root).current(names[1])) for root in roots

@@ -68,7 +68,7 @@ def doctor(
     settings = load_settings()
     if folder is not None:
         settings = settings.model_copy(update={"input": folder})
-    found = [*_machine(settings), *_pictures(settings)]
+    found = list(_findings(settings))
     table = Table("subject", "finding", "", title="fruits doctor")
     for finding in found:
         table.add_row(finding.subject, escape(finding.text), finding.level.name.lower())
@@ -85,16 +85,24 @@ def _next(worst: Level, folder: str | None) -> str:
     return f"next    {variable}uv run fruits run"
 
 
-def _machine(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield from _machine()
+    yield _scratch(settings)
+    if "s3" in {settings.input_location.scheme, settings.storage_location.scheme}:
+        aws = _guarded("AWS", lambda: _aws(settings))
+        yield aws
+        if aws.level is Level.ERROR:
+            return  # the pictures may be in a bucket that must not be read
+    yield from _pictures(settings)
+
+
+def _machine() -> Iterator[Finding]:
     yield Finding("Python", f"{platform.python_version()}, {platform.platform(terse=True)}")
     yield _guarded("Java", _java)
     yield _processor()
-    yield _scratch(settings)
     yield _locale()
     yield _host_name()
     yield _proxy()
-    if "s3" in {settings.input_location.scheme, settings.storage_location.scheme}:
-        yield _guarded("AWS", lambda: _aws(settings))
 
 
 def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
@@ -171,11 +179,7 @@ def _proxy() -> Finding:
 def _aws(settings: Settings) -> Finding:
     import boto3
 
-    from spark_src.io.aws import use_region
-    from spark_src.io.residency import require_in_region
-
-    use_region(settings.region)
-    require_in_region([settings.storage_location, settings.input_location], settings.region)
+    settings.require_in_region([settings.storage_location, settings.input_location])
     credentials = boto3.Session().get_credentials()
     method = credentials.method if credentials else "none"
     return Finding("AWS", f"{settings.region}, credentials: {method}")

@@ -59,12 +59,10 @@ def embed(
     from spark_src.embed import embedding
     from spark_src.images.rejection import Limits
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    settings = settings_in_region()
+    settings = settings_in_region(also=map(Location.parse, files))
     limits = Limits(max_side=settings.max_side)
-    require_in_region([Location.parse(file) for file in files], settings.region)
     model, pca = current_models(settings.storage_location)
     found: dict[str, Embedding] = {}
     for file in files:

@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from spark_src.errors import ErasureError
-from spark_src.io.aws import use_region
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -67,14 +66,12 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     from fruits_assets.settings import load_settings
     from spark_src.erasure.target import Target, subject_in_tables
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
     settings = load_settings()
-    use_region(settings.region)
     storage, source = settings.storage_location, settings.input_location
     listed = [Location.parse(erased_list)] if erased_list else []
-    require_in_region([storage, source, *listed], settings.region)
+    settings.require_in_region([storage, source, *listed])
     tables = Tables(storage)
     named = subject is not None or bool(image_ids)
     if subject is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fruits_assets.settings import ROOT, settings_in_region
+from fruits_assets.settings import ROOT, load_settings
 from spark_src.io.locations import Location
 
 COMMIT = "019ab6f4eec0f6b9bdae4efe8ee55f377bef8812"
@@ -31,7 +31,7 @@ def fetch_dataset(
     from fruits_assets.dataset.download import fetch
 
     target = Location.parse(to)
-    settings_in_region(target)
+    load_settings().require_in_region([target])
     fetched = fetch(url, target, sha256=sha256)
     added = f", {fetched.added:,} files added" if fetched.added else ""
     typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")

@@ -42,11 +42,9 @@ def search(
     from spark_src.images.rejection import Limits
     from spark_src.images.validate import clean_picture
     from spark_src.io.locations import Location
-    from spark_src.io.residency import require_in_region
     from spark_src.tables.delta import Tables
 
-    settings = settings_in_region()
-    require_in_region([Location.parse(file) for file in files], settings.region)
+    settings = settings_in_region(also=map(Location.parse, files))
     limits = Limits(max_side=settings.max_side)
     tables = Tables(settings.storage_location)
     searcher = Searcher.open(tables, settings.show_photos)

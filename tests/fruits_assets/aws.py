@@ -15,6 +15,7 @@ from moto.s3.models import s3_backends
 
 from spark_src.io import aws
 from spark_src.io.locations import Location
+from tests.conftest import new_bucket
 
 REGION = "eu-west-1"
 NAME = "fruits-features"
@@ -151,8 +152,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Emulated:
         buckets.pop("fruits-bucket", None)
     state = Emulated()
     _patch_moto(monkeypatch, state)
-    where = {"LocationConstraint": REGION}
-    aws.client("s3", REGION).create_bucket(Bucket="fruits-bucket", CreateBucketConfiguration=where)
+    new_bucket(REGION, "fruits-bucket")
     state.write_job_flow(json.dumps(WANTED).encode())
     return state
 

@@ -122,8 +122,16 @@ def test_a_bucket_elsewhere_is_refused_before_anything_in_it_is_read(
         ["embed", "photo.jpg"],
         ["history", "raw_images"],
         ["fetch-dataset"],
+        ["classify", "photo.jpg"],
+        ["search", "photo.jpg"],
+        ["label-next"],
+        ["compare", "candidate"],
+        ["cluster", "start"],
+        ["cluster", "notebook"],
+        ["run"],
+        ["erase", "--subject", "4711", "--dry-run"],
     ],
-    ids=lambda command: str(command[0]),
+    ids=" ".join,
 )
 def test_a_command_only_requests_the_region_of_a_bucket_elsewhere(
     command: list[str],
@@ -142,14 +150,29 @@ def test_a_command_only_requests_the_region_of_a_bucket_elsewhere(
     assert requests(american) - before == INSPECTED
 
 
-def test_embed_does_not_read_a_photo_in_a_bucket_elsewhere(
-    american: str, requests: Requests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("command", ["embed", "classify", "search", "compare"])
+def test_an_argument_in_a_bucket_elsewhere_is_not_read(
+    command: str,
+    american: str,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path / "data"))
     before = requests(american)
-    said = CliRunner().invoke(app, ["embed", f"s3://{american}/photo.jpg"])
+    said = CliRunner().invoke(app, [command, f"s3://{american}/photo.jpg"])
     assert said.exit_code == CANNOT_RUN
     assert f"s3://{american} is in us-east-1" in said.stderr
+    assert requests(american) - before == INSPECTED
+
+
+def test_doctor_does_not_list_a_folder_in_a_bucket_elsewhere(
+    american: str, requests: Requests
+) -> None:
+    before = requests(american)
+    said = CliRunner().invoke(app, ["doctor", f"s3://{american}/store"])
+    assert said.exit_code == CANNOT_RUN
+    assert "is in us-east-1" in " ".join(said.stdout.split())
     assert requests(american) - before == INSPECTED
 
 
