@@ -11,6 +11,7 @@ from pathlib import Path
 from fruits_assets.settings import PROJECT
 from spark_src.errors import ClusterError, SettingsError
 from spark_src.io.aws import aws_errors, client, error_code
+from spark_src.io.conditional import put_if
 from spark_src.io.locations import Location
 
 PACKAGES = ("fruits_assets", "spark_src")
@@ -74,18 +75,7 @@ def push(staging: Location, region: str, package: CodePackage | None = None) -> 
     location = staging / package.name
     if object_exists(location, region):
         return location
-    from botocore.exceptions import ClientError  # imported late: botocore takes 0.3 s
-
-    bucket, key = location.bucket_and_key
-    with aws_errors(f"uploading {location.uri}"):
-        try:
-            client("s3", region).put_object(
-                Bucket=bucket, Key=key, Body=package.content, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            # Another run has just uploaded the same bytes, as the name is the digest.
-            if error_code(error) != "PreconditionFailed":
-                raise
+    put_if(location, package.content, region)  # another run may have just uploaded it
     return location
 
 

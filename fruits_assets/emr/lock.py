@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 
 from spark_src.errors import AwsError
 from spark_src.io.aws import aws_errors, client
+from spark_src.io.conditional import put_if
 from spark_src.io.locations import Location
 
 LOCK_TTL = timedelta(minutes=15)
@@ -37,28 +38,15 @@ def acquire_lock(lock: Location | None, region: str) -> Iterator[str | None]:
 
 
 def _acquire(lock: Location, content: bytes, region: str) -> str | None:
-    if _put(lock, content, region, IfNoneMatch="*"):
+    if put_if(lock, content, region):
         return None
     current, etag, age = _read(lock, region)
-    if age > LOCK_TTL and _put(lock, content, region, IfMatch=etag):
+    if age > LOCK_TTL and put_if(lock, content, region, etag):
         return None
     try:
         return str(json.loads(current)["who"])
     except (ValueError, KeyError, TypeError):
         return "another run"
-
-
-def _put(lock: Location, content: bytes, region: str, **condition: str) -> bool:
-    s3, (bucket, key) = client("s3", region), lock.bucket_and_key
-    try:
-        with aws_errors(f"writing {lock}"):
-            s3.put_object(Bucket=bucket, Key=key, Body=content, **condition)
-    except AwsError as error:
-        if error.code not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
-            raise
-        # An attempt whose response was lost may have written it before the retry was refused.
-        return _read(lock, region)[0] == content
-    return True
 
 
 def _read(lock: Location, region: str) -> tuple[bytes, str, timedelta]:

@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from spark_src.errors import AwsError, SettingsError, StorageError
-from spark_src.io.aws import aws_errors, client, repeat, s3_files
+from spark_src.errors import SettingsError, StorageError
+from spark_src.io.aws import aws_errors, repeat, s3_files
+from spark_src.io.conditional import put_if
 from spark_src.io.padded import PaddedFile
 
 SCHEMES = ("file", "s3")
@@ -141,14 +142,8 @@ class Location:
             finally:
                 unfinished.unlink()
             return
-        bucket, key = self.bucket_and_key
-        try:
-            with aws_errors(f"writing {self}"):
-                client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-        except AwsError as error:
-            if error.code != "PreconditionFailed":
-                raise
-            raise FileExistsError(str(self)) from error
+        if not put_if(self, content):
+            raise FileExistsError(str(self))
 
     def make_folder(self) -> None:
         """Create the folder and its parents, if they do not exist.

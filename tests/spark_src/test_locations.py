@@ -148,6 +148,13 @@ def test_make_folder_writes_nothing_to_s3(bucket: str) -> None:
     assert client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
+def test_create_accepts_its_own_content_whose_response_was_lost(bucket: str) -> None:
+    client("s3").put_object(Bucket=bucket, Key="receipt.json", Body=b"same")
+    file = Location.parse(f"s3://{bucket}/receipt.json")
+    file.create(b"same")
+    assert file.read() == b"same"
+
+
 @pytest.mark.parametrize("scheme", ["file", "s3"])
 def test_create_never_overwrites(scheme: str, bucket: str, tmp_path: Path) -> None:
     folder = Location.parse(f"s3://{bucket}" if scheme == "s3" else str(tmp_path))
