@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import requests
+from filelock import FileLock, Timeout
 from requests import Response
 from requests import exceptions as faults
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from spark_src.errors import DatasetError
 from spark_src.io.locations import Location
@@ -173,43 +179,43 @@ class _Cached:
 def _exclusive(cache: Path) -> Iterator[Path]:
     """Lock the cache, because two fetches would write the same files."""
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DatasetError(
-                "Another `fruits fetch-dataset` is running: start this one when it has ended."
-            ) from error
+    try:
+        lock = FileLock(cache / "lock").acquire(timeout=0)
+    except Timeout as error:
+        raise DatasetError(
+            "Another `fruits fetch-dataset` is running: start this one when it has ended."
+        ) from error
+    with lock:
         yield cache
 
 
 def _download(url: str, cached: _Cached, pause: float) -> None:
     """Download the archive to the cache, resuming a partial one."""
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(min(pause * 2 ** (attempt - 1), LONGEST_PAUSE))
-            try:
-                return _receive(url, cached, bar)
-            except _BAD_URL as error:
-                raise DatasetError(f"--url {url} is not a valid URL: {error}.") from error
-            except requests.RequestException as error:
-                cause = error
-    length = cached.known.length
-    total = "" if length is None else f" of {length:,}"
-    raise DatasetError(
-        f"The download of {url} failed {TRIES} times, with {cached.size:,}{total} bytes received: "
-        f"{cause}. Run the same command again to resume it (from the start if the server does not "
-        "support ranges)."
-    ) from cause
+    attempts = Retrying(
+        retry=retry_if_exception_type(requests.RequestException),
+        wait=wait_exponential(multiplier=pause, max=LONGEST_PAUSE),
+        stop=stop_after_attempt(TRIES),
+    )
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            attempts(_receive, url, cached, bar)
+    except RetryError as error:
+        cause = error.last_attempt.exception()
+        length = cached.known.length
+        total = "" if length is None else f" of {length:,}"
+        raise DatasetError(
+            f"The download of {url} failed {TRIES} times, with {cached.size:,}{total} bytes "
+            f"received: {cause}. Run the same command again to resume it (from the start if the "
+            "server does not support ranges)."
+        ) from cause
 
 
 def _receive(url: str, cached: _Cached, bar: Progress) -> None:
     """One attempt; received bytes stay in the cache."""
     known = cached.known
     headers = {"Accept-Encoding": "identity"} | known.conditions(cached.size)
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
+    with _get(url, headers) as response:
         reported = _Known.from_headers(response)
         if known.whole and (response.status_code == 304 or known.is_same(reported)):
             return
@@ -225,6 +231,13 @@ def _receive(url: str, cached: _Cached, bar: Progress) -> None:
     if known.length is not None and cached.size != known.length:
         raise faults.ConnectionError("the size does not match Content-Length")
     cached.note(replace(known, whole=True))
+
+
+def _get(url: str, headers: dict[str, str]) -> Response:
+    try:
+        return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUTS)
+    except _BAD_URL as error:
+        raise DatasetError(f"--url {url} is not a valid URL: {error}.") from error
 
 
 def _continues(response: Response, have: int, known: _Known, reported: _Known) -> bool:

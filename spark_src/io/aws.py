@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -75,7 +74,7 @@ _SHORT = "Failed to flush response stream"
 """pyarrow's message if the error's text is longer than the file: see `padded.py`."""
 
 _ATTEMPTS = 8  # of boto3, for each call
-_TRIES, _FIRST_PAUSE_SECONDS = 6, 0.2
+_FIRST_PAUSE_SECONDS = 0.2  # of `repeat`
 
 T = TypeVar("T")
 
@@ -192,15 +191,20 @@ def repeat(attempt: Callable[[], T]) -> T:
     Args:
         attempt: must be able to detect that an earlier try succeeded without a response.
     """
-    for number in range(_TRIES):
-        try:
-            return attempt()
-        except OSError as error:
-            unanswered = _LOST in str(error) and " retries" not in str(error)
-            if not (unanswered or _SHORT in str(error)) or number == _TRIES - 1:
-                raise
-        time.sleep(_FIRST_PAUSE_SECONDS * 2**number)
-    raise AssertionError
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+    attempts = Retrying(
+        retry=retry_if_exception(_is_transient),
+        wait=wait_exponential(multiplier=_FIRST_PAUSE_SECONDS),
+        stop=stop_after_attempt(6),
+        reraise=True,
+    )
+    return attempts(attempt)
+
+
+def _is_transient(error: BaseException) -> bool:
+    unanswered = _LOST in str(error) and " retries" not in str(error)
+    return isinstance(error, OSError) and (unanswered or _SHORT in str(error))
 
 
 @contextmanager

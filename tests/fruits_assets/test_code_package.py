@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,9 @@ def test_a_missing_bucket_is_reported_with_the_remedy() -> None:
 def test_a_local_storage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="FRUITS_STORAGE"):
         push(Location.parse(str(tmp_path)), REGION)
+
+
+def test_the_libraries_of_the_cluster_have_the_bounds_of_the_project() -> None:
+    known = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    project, cluster = known["project"]["dependencies"], known["dependency-groups"]["cluster"]
+    assert set(cluster) < set(project)
