@@ -4,7 +4,7 @@ import os
 import uuid
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -25,7 +25,7 @@ from spark_src.spark.scratch import make_scratch
 from spark_src.spark.session import start_local
 from spark_src.tables.delta import Tables
 
-Launcher = dg.ResourceParam[Any]
+Launcher = dg.ResourceParam[dg.StepLauncher | None]
 """Assets that take it run on the cluster, if there is one: Dagster looks for step launchers."""
 
 
@@ -70,7 +70,7 @@ def count_cores(pyspark: LazyPySparkResource) -> int:
     return cores.count_cores(pyspark.spark_context)
 
 
-class AssetStorage(dg.ConfigurableResource[Any]):
+class AssetStorage(dg.ConfigurableResource["AssetStorage"]):
     """The storage of the assets. A run fails immediately if its bucket fails inspection."""
 
     root: str
@@ -86,7 +86,7 @@ class AssetStorage(dg.ConfigurableResource[Any]):
         return Tables(Location.parse(self.root))
 
 
-class InputFolder(dg.ConfigurableResource[Any]):
+class InputFolder(dg.ConfigurableResource["InputFolder"]):
     """The folder of pictures, which may be empty, for the sensor and the erase job."""
 
     uri: str
@@ -136,7 +136,7 @@ class ModelWeights(dg.ConfigurableResource[Location]):
         return location
 
 
-class Residency(dg.ConfigurableResource[Any]):
+class Residency(dg.ConfigurableResource["Residency"]):
     """All locations that a deployment reads or writes, for inspection of their buckets."""
 
     uris: list[str]
