@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -41,6 +42,9 @@ LONG = ("browser", "host", "emr")
 ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
 
 
+KINDS = ("fuzz", "integration", "state_machine")
+"""Markers that a test or its module may set itself."""
+
 FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
 """Folders whose tests get a marker of the same name."""
 
@@ -52,6 +56,9 @@ SLOW_FIXTURES = frozenset(
 
 SLOW_IMPORTS = frozenset({"CliRunner", "dg", "multiprocessing", "subprocess"})
 """Imports of modules whose tests start processes, commands, or Dagster."""
+
+SLOW_IMPORT = re.compile(rf"^(import|from) .*\b({'|'.join(SLOW_IMPORTS)})$", re.MULTILINE)
+"""The same in a module's source."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,10 +77,22 @@ def restore_scratch() -> Iterator[None]:
             os.environ[name] = value
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m unit`, skip modules without such tests: importing them would take longer."""
+    if config.getoption("markexpr") != "unit":
+        return None
+    if collection_path.is_dir():
+        return True if collection_path.name in FOLDERS else None
+    is_module = collection_path.suffix == ".py" and collection_path.name != "conftest.py"
+    return True if is_module and SLOW_IMPORT.search(collection_path.read_text()) else None
+
+
 def kind_of(item: pytest.Item) -> str:
-    """A test's marker, by folder or fixtures; `unit` tests need nothing but their process."""
+    """A test's marker, by folder, fixtures or its own; `unit` tests need only their process."""
     if item.path.parent.name in FOLDERS:
         return item.path.parent.name
+    if own := next((name for name in KINDS if item.get_closest_marker(name)), None):
+        return own
     fixtures = set(getattr(item, "fixturenames", ()))
     if fixtures & {"spark", "materialized", "run"}:
         return "spark"

@@ -153,17 +153,17 @@ def fit_sums(sums: Sums, n_components: int, model_sha256: str) -> PcaModel:
     if sums.n_images < 2:
         raise PcaError(
             f"PCA needs at least 2 images to fit on, but there is {sums.n_images or 'none'}: "
-            "components say how images differ. Add pictures to the input."
+            "components describe how images differ. Add pictures to the input."
         )
     require_valid_sums(sums)
     mean, covariance = sums.mean, sums.covariance
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    variances = np.clip(eigenvalues[::-1], 0, None)
     if covariance.trace() <= _rounding(sums):
         raise PcaError(
             f"All {sums.n_images} images have the same features, so there is no variance to "
             "explain. Are they all the same picture, or are the model's weights all zero?"
         )
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    variances = np.clip(eigenvalues[::-1], 0, None)
     n_kept = cap_components(n_components, sums.n_images)
     components = _with_fixed_signs(eigenvectors.T[::-1][:n_kept])
     ratio = variances / variances.sum()

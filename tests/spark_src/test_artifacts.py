@@ -19,7 +19,7 @@ ASSET = "mobilenet_model"
 OLD = (ORPHAN_DAYS + 1) * 24 * 60 * 60
 
 
-@pytest.fixture(params=["on disk", "in S3"])
+@pytest.fixture(params=["on disk", pytest.param("in S3", marks=pytest.mark.integration)])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
     if request.param == "on disk":
         return Tables(Location.parse(str(tmp_path / "a b")))

@@ -34,6 +34,8 @@ from tests.spark_src.erasure_storage import (
     statistics_of,
 )
 
+pytestmark = pytest.mark.state_machine
+
 
 @pytest.mark.parametrize("asset", PREFIXES)
 def test_a_run_that_began_before_an_erasure_is_refused_at_its_commit(

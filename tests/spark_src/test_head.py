@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from spark_src.pca.model import Sums, fit_sums
 LABELS = ("Apple", "Açaí", "Pear")
 
 
-def labeled_features(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[str]]:
+def labelled_features(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float32], list[str]]:
     """Features whose first value determines the label."""
     random = np.random.default_rng(seed)
     features = random.random((count, 1280)).astype(np.float32)
@@ -34,7 +35,7 @@ def labeled_features(count: int = 300, seed: int = 1) -> tuple[NDArray[np.float3
 
 def test_sums_after_subtraction_equal_those_of_the_remaining_images() -> None:
     """The head is equal as well, because the sums are exact."""
-    features, labels = labeled_features()
+    features, labels = labelled_features()
     is_removed = np.arange(300) % 3 == 2  # includes every image of one label
     is_removed[:40] = True
     kept = ClassSums.from_features(features[~is_removed], np.array(labels)[~is_removed].tolist())
@@ -57,10 +58,10 @@ def test_sums_after_subtraction_equal_those_of_the_remaining_images() -> None:
 
 
 def test_the_head_on_components_predicts_labels_as_well() -> None:
-    features, labels = labeled_features()
+    features, labels = labelled_features()
     sums = ClassSums.from_features(features, labels)
     pca = fit_sums(sums.sums, 10, "model")
-    test, right = labeled_features(60, seed=2)
+    test, right = labelled_features(60, seed=2)
     for head, vectors in ((fit_head(sums), test), (fit_head(sums, pca), pca.project(test))):
         predicted = head.probabilities(vectors)
         np.testing.assert_allclose(predicted.sum(axis=1), 1)
@@ -69,7 +70,7 @@ def test_the_head_on_components_predicts_labels_as_well() -> None:
 
 
 def test_a_single_label_is_refused_with_an_explanation() -> None:
-    features, _ = labeled_features(10)
+    features, _ = labelled_features(10)
     with pytest.raises(ClassifierError, match=r"at least two labels.*has 1\. Put pictures"):
         fit_head(ClassSums.from_features(features, ["Apple"] * 10))
 
@@ -81,22 +82,26 @@ def test_the_temperature_calibrates_overconfident_logits() -> None:
     assert fit_temperature(logits * 7, right) == pytest.approx(7, rel=0.15)
 
 
+@cache
+def film_components() -> tuple[NDArray[np.float32], list[str]]:
+    features, labels = labelled_features(360)
+    return fit_sums(Sums.from_features(features), 10, "model").project(features), labels
+
+
 def film_frames(wrong: int = 0) -> tuple[pd.DataFrame, NDArray[np.float32], set[str]]:
     """Three labels with three axes each. The first few images have a wrong label."""
-    features, labels = labeled_features(360)
+    vectors, labels = film_components()
     paths = [f"Training/{{}}/r{n // 3 % 3}_{n}_100.jpg" for n in range(360)]
     given = labels.copy()
     for number in range(wrong):
         given[number * 7] = LABELS[(LABELS.index(labels[number * 7]) + 1) % 3]
     paths = [path.format(label) for path, label in zip(paths, given, strict=True)]
     images = pd.DataFrame({"path": paths, "label": given, "image_id": paths})
-    return images, features, {paths[number * 7] for number in range(wrong)}
+    return images, vectors, {paths[number * 7] for number in range(wrong)}
 
 
 def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> None:
-    images, features, swapped = film_frames(wrong=8)
-    pca = fit_sums(Sums.from_features(features), 10, "model")
-    vectors = pca.project(features)
+    images, vectors, swapped = film_frames(wrong=8)
     found = label_issues(images, hold_out(images, vectors), nearest(vectors))
     assert set(found["path"][:8]) == swapped
     issues = found[found["issue"]]
@@ -107,9 +112,7 @@ def test_swapped_labels_are_the_first_issues_with_the_correct_suggestion() -> No
 
 
 def test_without_wrong_labels_there_are_no_issues() -> None:
-    images, features, _ = film_frames()
-    pca = fit_sums(Sums.from_features(features), 10, "model")
-    vectors = pca.project(features)
+    images, vectors, _ = film_frames()
     assert not label_issues(images, hold_out(images, vectors), nearest(vectors))["issue"].any()
 
 
@@ -123,7 +126,7 @@ def test_images_that_cannot_be_held_out_have_no_issues() -> None:
 def test_the_file_gives_labels_and_probabilities_of_a_picture(
     on_components: bool, mobilenet: MobilenetModel, sample_pictures: list[bytes]
 ) -> None:
-    features, labels = labeled_features()
+    features, labels = labelled_features()
     sums = ClassSums.from_features(features, labels)
     pca = fit_sums(sums.sums, 10, "model") if on_components else None
     head = fit_head(sums, pca)

@@ -40,7 +40,7 @@ parquet.write_whole(Location.parse(sys.argv[1]), b"new")
 """
 
 
-@pytest.fixture(params=["on disk", "in S3"])
+@pytest.fixture(params=["on disk", pytest.param("in S3", marks=pytest.mark.integration)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     if request.param == "on disk":
         return Location.parse(str(tmp_path / "a b#[1]"))

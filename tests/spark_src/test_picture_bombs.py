@@ -26,6 +26,8 @@ from tests.fuzz.containers import (
     zeros,
 )
 
+pytestmark = pytest.mark.fuzz
+
 PICTURE = encoded(gradient(), "PNG")
 PHOTO = encoded(gradient(), "JPEG")
 

@@ -15,6 +15,8 @@ from tests.small_tables import ASSET, add, paths_of, statistics_of, write_rows
 from tests.state_machine.crashes import crashing_operations
 from tests.state_machine.world import MODEL, plan_model
 
+pytestmark = pytest.mark.state_machine
+
 OPERATIONS = 40
 """More than the number of operations of one purge."""
 
