@@ -69,7 +69,7 @@ def _duplicates(count: int, new: int) -> list[list[str]]:
 
 
 def _units(count: int) -> tuple[Units, np.ndarray]:
-    """Vectors around a thousand centers. The last ones are near copies of the first ones."""
+    """Vectors around a thousand centres. The last ones are near copies of the first ones."""
     random = np.random.default_rng(2)
     centres = random.normal(size=(1_000, DIRECTIONS)).astype(np.float32)
     units = np.empty((count, DIRECTIONS), np.float16)

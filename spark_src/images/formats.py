@@ -10,7 +10,7 @@ from spark_src.images.png import PNG_SIGNATURE
 
 
 class Format(enum.StrEnum):
-    """The formats that are recognized."""
+    """The formats that are recognised."""
 
     JPEG = "JPEG"
     PNG = "PNG"

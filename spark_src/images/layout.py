@@ -1,6 +1,6 @@
 """Derives split, label and person from the folders of a picture's path.
 
-Labels, checks and previews all use these rules to recognize a person's photos.
+Labels, checks and previews all use these rules to recognise a person's photos.
 """
 
 from __future__ import annotations

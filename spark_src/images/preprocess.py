@@ -60,12 +60,12 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture in RGB, without transparency. 16-bit gray is reduced to its upper 8 bits."""
+    """A picture in RGB, without transparency. 16-bit grey is reduced to its upper 8 bits."""
     if picture.mode == "RGB":
         picture.load()  # the caller may close its file
         return picture  # `convert` would make a copy, up to 200 MB
     if not picture.mode.startswith("I"):
         return picture.convert("RGB")
-    # Pillow clips 16-bit gray to white instead of scaling it.
+    # Pillow clips 16-bit grey to white instead of scaling it.
     grey = (np.asarray(picture) >> 8).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

@@ -18,8 +18,9 @@ import pyarrow as pa
 from spark_src.errors import AwsError
 from spark_src.images.listing import bytes_of
 from spark_src.images.rejection import Reason
-from spark_src.io.aws import aws_errors, repeat
+from spark_src.io.aws import aws_errors
 from spark_src.io.locations import Location
+from spark_src.io.retries import repeat
 
 THREADS_LOCAL = 4
 THREADS_S3 = 48

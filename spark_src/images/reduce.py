@@ -60,7 +60,7 @@ def _target(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _averaged(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """Average blocks of 2, 4, … pixels per axis. The result is RGB, or gray if the image was.
+    """Average blocks of 2, 4, … pixels per axis. The result is RGB, or grey if the image was.
 
     If the target is a half, a quarter, …, this is the whole reduction. Otherwise it leaves twice
     the target's pixels for resizing, with the same quality in a tenth of the time.
