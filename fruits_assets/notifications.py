@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from spark_src.contract import EU_REGIONS
 from spark_src.errors import AwsError, SettingsError
 from spark_src.io.aws import aws_errors, client
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import DeleteMessageBatchRequestEntryTypeDef, MessageTypeDef
 
 RECEIVES = 100
 """Maximum receive calls per `drain`."""
@@ -91,7 +94,7 @@ class InputQueue:
         """
         self._delete(notices.handles)
 
-    def _messages(self, limit: int) -> Iterator[dict[str, Any]]:
+    def _messages(self, limit: int) -> Iterator[MessageTypeDef]:
         """Messages until none are left, or `limit` or the time limit is reached."""
         end = time.monotonic() + DRAIN_SECONDS
         for _ in range(limit):
@@ -100,9 +103,9 @@ class InputQueue:
             if not messages or time.monotonic() >= end:
                 return
 
-    def _receive(self) -> list[dict[str, Any]]:
+    def _receive(self) -> list[MessageTypeDef]:
         with self._queue_errors("Receiving messages from"):
-            answer: dict[str, Any] = client("sqs", self._region).receive_message(
+            answer = client("sqs", self._region).receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=WAIT_SECONDS
             )
         return answer.get("Messages") or []
@@ -125,7 +128,9 @@ class InputQueue:
         failed: dict[str, str] = {}
         for start in range(0, len(handles), BATCH):
             batch = handles[start : start + BATCH]
-            entries = [{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(batch)]
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(batch)
+            ]
             with self._queue_errors("Deleting messages from"):
                 answer = client("sqs", self._region).delete_message_batch(
                     QueueUrl=self._url, Entries=entries

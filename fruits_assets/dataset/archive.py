@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 from zipfile import ZipFile, ZipInfo
 
 from botocore.exceptions import ClientError
@@ -21,13 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fruits_assets.dataset import bounds
-from fruits_assets.settings import load_settings
 from spark_src.errors import AwsError, DatasetError
 from spark_src.io import aws
 from spark_src.io.locations import Location
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 Files = dict[str, ZipInfo]
 """Archive members by path in the data set."""
@@ -49,7 +44,7 @@ def is_incomplete(location: Location) -> bool:
     bucket, key = _marker(location)
     with aws.aws_errors(f"reading s3://{bucket}/{key}"):
         try:
-            _s3().head_object(Bucket=bucket, Key=key)
+            aws.client("s3").head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             if aws.error_code(error) != "404":
                 raise
@@ -203,11 +198,6 @@ def _extract(archive: ZipFile, member: ZipInfo, file: Path) -> None:
         shutil.copyfileobj(source, target)
 
 
-def _s3() -> S3Client:
-    client: S3Client = aws.client("s3", load_settings().region)
-    return client
-
-
 def _split(to: Location) -> tuple[str, str]:
     """Bucket and prefix, both without a slash at the end."""
     bucket, prefix = to.bucket_and_key
@@ -225,7 +215,11 @@ def _marker(to: Location) -> tuple[str, str]:
 def _objects(to: Location) -> dict[str, int]:
     bucket, prefix = _split(to)
     with aws.aws_errors(f"listing {to}"):
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        pages = (
+            aws.client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        )
         objects = [entry for page in pages for entry in page.get("Contents", [])]
     return {entry["Key"][len(prefix) + 1 :]: entry["Size"] for entry in objects}
 
@@ -236,15 +230,15 @@ def _to_bucket(archive: ZipFile, missing: Files, to: Location) -> None:
         return
     with aws.aws_errors(f"writing s3://{bucket}/{marker}"):
         content = json.dumps({"missing": len(missing)}).encode()
-        _s3().put_object(Bucket=bucket, Key=marker, Body=content)
+        aws.client("s3").put_object(Bucket=bucket, Key=marker, Body=content)
     _upload(archive, missing, to)
     with aws.aws_errors(f"deleting s3://{bucket}/{marker}"):
-        _s3().delete_object(Bucket=bucket, Key=marker)
+        aws.client("s3").delete_object(Bucket=bucket, Key=marker)
 
 
 def _upload(archive: ZipFile, missing: Files, to: Location) -> None:
     bucket, prefix = _split(to)
-    client = _s3()
+    client = aws.client("s3")
 
     def put(path: str, member: ZipInfo) -> None:
         with aws.aws_errors(f"writing {to}/{path}"):

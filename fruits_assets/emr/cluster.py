@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fruits_assets.emr import job_flow
 from fruits_assets.emr.lock import acquire_lock
@@ -19,8 +19,12 @@ from spark_src.errors import ClusterError
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 
+if TYPE_CHECKING:
+    from botocore.paginate import Paginator
+
 Say = Callable[[str], None]
 Fields = Mapping[str, Any]
+_Listing = Literal["list_clusters", "list_instances", "list_steps"]
 
 READY = ("RUNNING", "WAITING")
 LIVING = ("STARTING", "BOOTSTRAPPING", *READY)
@@ -178,17 +182,17 @@ def _newest(name: str, region: str, **which: Any) -> ClusterState | None:
     return ClusterState.from_response(named[-1]) if named else None
 
 
-def _every(operation: str, key: str, region: str, **which: Any) -> list[Fields]:
+def _every(operation: _Listing, key: str, region: str, **which: Any) -> list[Fields]:
     """All pages of a list operation; AwsError if EMR does not respond."""
     with aws_errors(f"calling EMR in {region} ({operation})"):
-        pages = client("emr", region).get_paginator(operation).paginate(**which)
+        paginator: Paginator[Any] = client("emr", region).get_paginator(operation)
+        pages = paginator.paginate(**which)
         return [item for page in pages for item in page.get(key, [])]
 
 
-def _described(cluster_id: str, region: str) -> dict[str, Any]:
+def _described(cluster_id: str, region: str) -> Fields:
     with aws_errors(f"describing cluster {cluster_id}"):
-        cluster: dict[str, Any] = client("emr", region).describe_cluster(ClusterId=cluster_id)
-        return dict(cluster["Cluster"])
+        return client("emr", region).describe_cluster(ClusterId=cluster_id)["Cluster"]
 
 
 def _until_listed(name: str, region: str, started: str, poll: float, until: float) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fruits_assets.emr import cluster, step_main, step_start
 from fruits_assets.emr.code_package import CodePackage
@@ -17,6 +17,9 @@ from spark_src.contract import ENVIRONMENT_PATH
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_emr.type_defs import StepConfigTypeDef
 
 ORDER_FILE = "order.json"
 STDERR_FILE = "stderr.txt"
@@ -94,7 +97,7 @@ def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
     package: CodePackage,
     region: str,
     spark_config: Mapping[str, str],
-) -> dict[str, Any]:
+) -> StepConfigTypeDef:
     """The EMR step definition: a Python program, passed as an argument, that runs spark-submit.
 
     Args:
@@ -142,7 +145,7 @@ def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
     }
 
 
-def add_step(cluster_id: str, definition: Mapping[str, Any], region: str) -> str | None:
+def add_step(cluster_id: str, definition: StepConfigTypeDef, region: str) -> str | None:
     """Add the step to the cluster.
 
     Returns:
@@ -154,7 +157,7 @@ def add_step(cluster_id: str, definition: Mapping[str, Any], region: str) -> str
     try:
         with aws_errors(f"adding a step to cluster {cluster_id}"):
             answer = client("emr", region).add_job_flow_steps(
-                JobFlowId=cluster_id, Steps=[dict(definition)]
+                JobFlowId=cluster_id, Steps=[definition]
             )
     except AwsError as error:
         if error.code in _REFUSED and has_ended(cluster_id, region):

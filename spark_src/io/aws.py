@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pyarrow import fs
 
 from spark_src.errors import AwsError, SettingsError
+from spark_src.io.retries import NO_RESPONSE
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from mypy_boto3_emr import EMRClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
     from spark_src.io.locations import Location
 
@@ -60,27 +64,21 @@ _CODES = (
 
 _COLOURS = re.compile(r"\x1b\[\d+m")
 
-_LOST, _LOST_CODE = "error sending request", "NetworkConnection"
-"""delta-rs's message if there was no response, and pyarrow's code for it."""
+_LOST_CODE = "NetworkConnection"
+"""pyarrow's code if there was no response."""
 
 _SIGNS = {
-    _LOST: _LOST_CODE,
+    NO_RESPONSE: _LOST_CODE,
     "error decoding response body": _LOST_CODE,
     "redirect without LOCATION": "PermanentRedirect",
 }
 """delta-rs's messages without a code from S3."""
 
-_SHORT = "Failed to flush response stream"
-"""pyarrow's message if the error's text is longer than the file: see `padded.py`."""
-
 _ATTEMPTS = 8  # of boto3, for each call
-_FIRST_PAUSE_SECONDS = 0.2  # of `repeat`
-
-T = TypeVar("T")
 
 _DELTA_RETRIES = {"max_retries": "7", "backoff_config.init_backoff": "500ms"}
 """As many retries as in the other libraries. delta-rs does not retry a commit or a delete whose
-response was lost; the callers do that with `repeat`."""
+response was lost: see `retries.py`."""
 
 
 def use_region(region: str) -> None:
@@ -104,13 +102,21 @@ def configured_region() -> str:
     return region
 
 
+@overload
+def client(service: Literal["s3"], region: str | None = None) -> S3Client: ...
+@overload
+def client(service: Literal["emr"], region: str | None = None) -> EMRClient: ...
+@overload
+def client(service: Literal["sqs"], region: str | None = None) -> SQSClient: ...
+
+
 def client(service: str, region: str | None = None) -> Any:
     """A boto3 client with retries and a short connect timeout.
 
     boto3's variables (`AWS_ENDPOINT_URL`) set a custom endpoint.
 
     Args:
-        service: `s3`, `emr`, …
+        service: `s3`, `emr` or `sqs`.
         region: by default the process's region at the time of the call (see `use_region`).
     """
     return _client(service, region or configured_region())
@@ -184,29 +190,6 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
-def repeat(attempt: Callable[[], T]) -> T:
-    """Retry operations that the libraries do not: delta-rs's commit or delete without a response,
-    and pyarrow's read of a tiny file.
-
-    Args:
-        attempt: must be able to detect that an earlier try succeeded without a response.
-    """
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
-    attempts = Retrying(
-        retry=retry_if_exception(_is_transient),
-        wait=wait_exponential(multiplier=_FIRST_PAUSE_SECONDS),
-        stop=stop_after_attempt(6),
-        reraise=True,
-    )
-    return attempts(attempt)
-
-
-def _is_transient(error: BaseException) -> bool:
-    unanswered = _LOST in str(error) and " retries" not in str(error)
-    return isinstance(error, OSError) and (unanswered or _SHORT in str(error))
-
-
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
     """Turn errors of boto3, pyarrow, delta-rs and Spark's S3A into `AwsError` with a remedy.
@@ -276,7 +259,7 @@ def _message_for(text: str, code: str) -> str:
     if message := re.search(r"<Message>([^<]+)</Message>", text):
         return message[1]
     lines = [line.strip(" ↳") for line in text.splitlines() if line.strip()]
-    if code == _LOST_CODE and _LOST in text:
+    if code == _LOST_CODE and NO_RESPONSE in text:
         return lines[-1]
     return next((line for line in lines if code in (line, code_in(line))), "")
 

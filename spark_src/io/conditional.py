@@ -31,10 +31,13 @@ def put_if(
         AwsError: S3 refused the write for another reason.
     """
     bucket, key = location.bucket_and_key
-    condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+    s3 = client("s3", region)
     try:
         with aws_errors(f"writing {location}"):
-            client("s3", region).put_object(Bucket=bucket, Key=key, Body=content, **condition)
+            if etag is None:
+                s3.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+            else:
+                s3.put_object(Bucket=bucket, Key=key, Body=content, IfMatch=etag)
     except AwsError as error:
         if error.code not in _REFUSED:
             raise

@@ -12,9 +12,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from spark_src.errors import SettingsError, StorageError
-from spark_src.io.aws import aws_errors, repeat, s3_files
+from spark_src.io.aws import aws_errors, s3_files
 from spark_src.io.conditional import put_if
 from spark_src.io.padded import PaddedFile
+from spark_src.io.retries import repeat
 
 SCHEMES = ("file", "s3")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from spark_src.errors import ErasureError
 from spark_src.io.aws import aws_errors, client, error_code
 from spark_src.io.locations import Location
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _AT_ONCE = 1000
 """Maximum number of objects that S3 deletes in one call."""
@@ -87,7 +90,7 @@ def _ignore_missing_upload() -> Iterator[None]:
             raise
 
 
-def _uploads(location: Location) -> Iterator[dict[str, Any]]:
+def _uploads(location: Location) -> Iterator[Mapping[str, Any]]:
     bucket, prefix = location.bucket_and_key
     with aws_errors(f"listing the uploads under {location}"):
         pages = client("s3").get_paginator("list_multipart_uploads")
@@ -95,11 +98,11 @@ def _uploads(location: Location) -> Iterator[dict[str, Any]]:
             yield from page.get("Uploads", [])
 
 
-def _is_current(item: dict[str, Any]) -> bool:
+def _is_current(item: Mapping[str, Any]) -> bool:
     return bool(item["IsLatest"]) and "ETag" in item  # a delete marker has no content
 
 
-def _versions(location: Location) -> Iterator[dict[str, Any]]:
+def _versions(location: Location) -> Iterator[Mapping[str, Any]]:
     bucket, prefix = location.bucket_and_key
     with aws_errors(f"listing the versions under {location}"):
         pages = client("s3").get_paginator("list_object_versions")
@@ -112,7 +115,7 @@ def _purge(location: Location, wanted: Any) -> int:
     bucket, key = location.bucket_and_key
     items = [item for item in _versions(location) if wanted(item, key)]
     for start in range(0, len(items), _AT_ONCE):
-        objects = [
+        objects: list[ObjectIdentifierTypeDef] = [
             {"Key": item["Key"], "VersionId": item["VersionId"]}
             for item in items[start : start + _AT_ONCE]
         ]

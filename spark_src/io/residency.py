@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +131,8 @@ def require_in_region(locations: Sequence[Location], region: str | None = None) 
 
 
 def _query(
-    bucket: str, action: str, call: Callable[..., dict[str, Any]], absent: str | None = None
-) -> dict[str, Any]:
+    bucket: str, action: str, call: Callable[..., Mapping[str, Any]], absent: str | None = None
+) -> Mapping[str, Any]:
     """Call S3; return an empty result for the error code `absent` (nothing is configured)."""
     from botocore.exceptions import ClientError
 

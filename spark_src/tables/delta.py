@@ -13,8 +13,8 @@ from contextlib import suppress
 from itertools import islice
 
 from spark_src.errors import NothingStoredError
-from spark_src.io.aws import repeat
 from spark_src.io.locations import Location
+from spark_src.io.retries import repeat
 from spark_src.tables.log import Commit
 from spark_src.tables.opening import (
     delta_errors,

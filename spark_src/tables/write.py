@@ -19,8 +19,9 @@ from spark_src.errors import (
     StorageError,
     UnreadableVersionError,
 )
-from spark_src.io.aws import delta_options, repeat
+from spark_src.io.aws import delta_options
 from spark_src.io.locations import Location, unwritable_error
+from spark_src.io.retries import repeat
 from spark_src.tables.log import KEY, CommitRecord, commits, is_untouched
 from spark_src.tables.opening import (
     delta_errors,

@@ -13,6 +13,7 @@ import pytest
 
 from spark_src.errors import AwsError, ConcurrentWriteError, NothingStoredError
 from spark_src.io import aws as aws_module
+from spark_src.io import retries
 from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
@@ -32,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Permanent failures are retried a few times only, without a pause."""
     few = {"max_retries": "4", "backoff_config.init_backoff": "1ms"}
     monkeypatch.setattr(aws_module, "_DELTA_RETRIES", few)
-    monkeypatch.setattr(aws_module, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE_SECONDS", 0.001)
 
 
 @pytest.fixture
