@@ -24,7 +24,7 @@ def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetad
     rows = findings[named].head(_MAX_PAIRS)
     names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
     cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
-    columns = {"image": "string", "the same, or nearly": "string", "cosine": "float"}
+    columns = {"image": "string", "duplicate": "string", "cosine": "float"}
     found = [
         dict(zip(columns, (one, other, round(float(cosine), 4)), strict=True))
         for one, other, cosine in cells
@@ -77,7 +77,7 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(labels):,} labels, from {few:,} images ({smallest}) to {many:,} "
         f"({largest})",
-        metadata={"labels": len(labels), "smallest": few, "greatest": many},
+        metadata={"labels": len(labels), "smallest": few, "largest": many},
     )
 
 

@@ -212,9 +212,9 @@ def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: flo
         called = f"cluster {now.name} ({cluster_id})"
         if now.state not in LIVING:
             raise ClusterError(
-                f"C{called[1:]} did not start, it is {now.state}: "
-                f"{now.reason or 'EMR gives no reason'}."
-                " See its logs in S3 (LogUri), fix the problem and start it again."
+                f"C{called[1:]} did not start. It is {now.state}: "
+                f"{now.reason or 'EMR gives no reason'}. "
+                "See its logs in S3 (LogUri), fix the problem and start it again."
             )
         say(f"{called} is {now.state.lower()} since {now.since:%H:%M} UTC; {USUALLY} in total")
         _pause(poll, until, f"C{called[1:]} is still {now.state}. Look at it in EMR's console.")

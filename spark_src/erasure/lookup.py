@@ -181,7 +181,7 @@ def require_trace(found: Found, target: Target, tables: Tables, source: Location
     raise ErasureError(
         f"{no_trace} Is it spelled exactly as the folder? For data erased before, see the "
         "receipts. If an earlier refresh removed the rows, the PCA may still have been fitted on "
-        "them: materialize pca_model with `refit: true`."
+        "them: uv run fruits run --select 'pca_model+' --set pca_model.refit=true"
     )
 
 

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
-from spark_src.pca.files import StoredSums
+from spark_src.pca.files import StoredSums, unreadable_error
 from spark_src.pca.model import PcaModel, Sums, fit_sums
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import open_parquet, read_columns, run_tasks, write_whole
@@ -135,10 +135,7 @@ def load(folder: Location) -> Reference | None:
     try:
         row = pq.read_table(io.BytesIO(file.read())).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
-            "materialize --select 'pca_model+', with `refit: true` in the run's config."
-        ) from error
+        raise unreadable_error(file, error) from error
     return Reference(np.array(row["residuals"]), np.array(row["deviations"]))
 
 

@@ -74,16 +74,21 @@ def load(folder: Location) -> PcaModel:
         table = pq.read_table(content, page_checksum_verification=True)
         row = table.select(SCHEMA.names).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError, KeyError) as error:
-        raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
-            "materialize --select 'pca_model+', with `refit: true` in the run's config."
-        ) from error
+        raise unreadable_error(file, error) from error
     return PcaModel(
         mean=np.array(row["mean"]),
         components=np.array(row["components"]),
         explained_variance_ratio=np.array(row["explained_variance_ratio"]),
         n_images=row["n_images"],
         model_sha256=row["model_sha256"],
+    )
+
+
+def unreadable_error(file: Location, error: Exception) -> UnreadableVersionError:
+    """The error to raise if a file of `pca_model` is missing or damaged."""
+    return UnreadableVersionError(
+        f"{file} cannot be read ({error}). Fit PCA again with: uv run fruits run "
+        "--select 'pca_model+' --set pca_model.refit=true"
     )
 
 
@@ -116,10 +121,7 @@ def load_sums(file: Location) -> StoredSums:
             split = next((str(name) for name in stored["split"]), None)
             return StoredSums(sums, frozenset(map(str, stored["files"])), split)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableVersionError(
-            f"{file} cannot be read ({error}). Create a new one with: uv run dagster asset "
-            "materialize --select 'pca_model+', with `refit: true` in the run's config."
-        ) from error
+        raise unreadable_error(file, error) from error
 
 
 def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:

@@ -126,8 +126,8 @@ def _commit(folder: Location, number: int, content: bytes) -> Commit | None:
     record = json.loads(info[KEY])
     if record["format"] > FORMAT:
         raise UnreadableVersionError(
-            f"{folder}: version {number} has format {record['format']}, this code reads up to "
-            f"{FORMAT}. Use the newer release of this project that wrote it."
+            f"{folder}: version {number} has format {record['format']}, but this release "
+            f"reads formats up to {FORMAT}. Use the newer release that wrote it."
         )
     at = datetime.fromtimestamp(info["timestamp"] / 1000, UTC)
     return Commit(number, at, CommitRecord.model_validate(record))

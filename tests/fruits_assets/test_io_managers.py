@@ -85,7 +85,7 @@ def test_a_version_of_newer_code_is_refused(copied: Path) -> None:
     text = log.read_text()
     assert '\\"format\\":2' in text
     log.write_text(text.replace('\\"format\\":2', '\\"format\\":3'))
-    with pytest.raises(dg.Failure, match="format 3, this code reads up to 2"):
+    with pytest.raises(dg.Failure, match="format 3, but this release reads formats up to 2"):
         load(copied, "raw_images")
 
 

@@ -47,7 +47,7 @@ def test_a_missing_file_is_named_with_its_remedy(folder: Location) -> None:
     with pytest.raises(UnreadableVersionError, match=r"pca_model\.parquet cannot be read") as error:
         load(folder)
     assert str(folder) in str(error.value)
-    assert "uv run dagster asset materialize" in str(error.value)
+    assert "uv run fruits run --select 'pca_model+' --set pca_model.refit=true" in str(error.value)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 2000, -9])
@@ -98,7 +98,7 @@ def test_sums_that_cannot_be_read_are_named_with_their_remedy(
 ) -> None:
     if content is not None:
         Path(folder.path, "sums.npz").write_bytes(content)
-    with pytest.raises(UnreadableVersionError, match=r"sums\.npz cannot be read .*refit: true"):
+    with pytest.raises(UnreadableVersionError, match=r"sums\.npz cannot be read .*pca_model\.refit=true"):
         load_sums(folder / "sums.npz")
 
 
