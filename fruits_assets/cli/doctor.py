@@ -115,7 +115,7 @@ def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
 
 
 def _java() -> Finding:
-    from spark_src.spark.environment import find_java, remove_foreign_variables
+    from spark_src.spark.variables import find_java, remove_foreign_variables
 
     others = sorted(remove_foreign_variables(dict(os.environ)))
     text = find_java()
@@ -123,7 +123,7 @@ def _java() -> Finding:
 
 
 def _processor() -> Finding:
-    from spark_src.spark.resources import this_machine
+    from spark_src.spark.machine import this_machine
 
     machine = this_machine()
     text = f"{machine.cores} cores, {machine.memory / 1e9:.1f} GB: {machine.workers} workers"
@@ -146,7 +146,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _locale() -> Finding:
-    from spark_src.spark.environment import is_utf8_locale
+    from spark_src.spark.variables import is_utf8_locale
 
     name = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
     text = name or "none"
@@ -251,7 +251,7 @@ def estimate(n_files: int, n_bytes: int, cores: int) -> tuple[float, int]:
 
 
 def _estimate(paths: list[str], listing: Listing, settings: Settings) -> Finding:
-    from spark_src.spark.resources import this_machine
+    from spark_src.spark.machine import this_machine
 
     seconds, size = estimate(len(paths), listing.bytes, this_machine().workers)
     text = f"about {seconds:,.0f} s and {size / 1e6:,.0f} MB"

@@ -15,7 +15,9 @@ from spark_src.errors import InputError
 
 
 def label_next(
-    most: Annotated[int, typer.Option("-n", "--photos", min=1, help="How many photos to list.")] = 50,
+    most: Annotated[
+        int, typer.Option("-n", "--photos", min=1, help="How many photos to list.")
+    ] = 50,
     csv: Annotated[
         Path | None,
         typer.Option(

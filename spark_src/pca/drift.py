@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.pca.files import StoredSums, unreadable_error
 from spark_src.pca.model import PcaModel, Sums, fit_sums

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_src.io.aws import endpoint
-from spark_src.spark.environment import prepare_environment
-from spark_src.spark.resources import this_machine
+from spark_src.spark.machine import this_machine
+from spark_src.spark.variables import prepare_environment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

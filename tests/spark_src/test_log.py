@@ -109,7 +109,9 @@ def test_a_commit_of_a_newer_format_is_refused(tables: Tables, four_commits: Pat
     info[KEY] = json.dumps(json.loads(info[KEY]) | {"format": FORMAT + 1})
     file.write_text("\n".join(json.dumps(line) for line in lines))
     for read in (tables.current, tables.history, lambda asset: tables.begin(asset, "run-4")):
-        with pytest.raises(UnreadableVersionError, match=r"has format 3, but this release reads formats up to 2"):
+        with pytest.raises(
+            UnreadableVersionError, match=r"has format 3, but this release reads formats up to 2"
+        ):
             read(ASSET)
 
 

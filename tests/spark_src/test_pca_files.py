@@ -98,7 +98,9 @@ def test_sums_that_cannot_be_read_are_named_with_their_remedy(
 ) -> None:
     if content is not None:
         Path(folder.path, "sums.npz").write_bytes(content)
-    with pytest.raises(UnreadableVersionError, match=r"sums\.npz cannot be read .*pca_model\.refit=true"):
+    with pytest.raises(
+        UnreadableVersionError, match=r"sums\.npz cannot be read .*pca_model\.refit=true"
+    ):
         load_sums(folder / "sums.npz")
 
 

@@ -15,7 +15,7 @@ CALIBRATION = 0.1
 
 
 @dg.asset_check(asset="fruit_classifier")
-def classifier_is_of_these_models(storage: AssetStorage) -> dg.AssetCheckResult:
+def classifier_uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
     """The file contains the current backbone and PCA, and reproduces the tables' results."""
     tables = storage.tables
     known = tables.current("fruit_classifier").typed(ClassifierStatistics)
@@ -51,4 +51,4 @@ def probabilities_are_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-CLASSIFIER_CHECKS = [classifier_is_of_these_models, probabilities_are_calibrated]
+CLASSIFIER_CHECKS = [classifier_uses_current_models, probabilities_are_calibrated]

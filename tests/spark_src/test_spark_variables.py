@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_src.spark.environment import is_utf8_locale, remove_foreign_variables
-from spark_src.spark.resources import Machine, available_cores, available_memory
+from spark_src.spark.machine import Machine, available_cores, available_memory
+from spark_src.spark.variables import is_utf8_locale, remove_foreign_variables
 
 GIB = 2**30
 
