@@ -32,14 +32,14 @@ def csv_export(
     step_launcher: Launcher,
     storage: AssetStorage,
     pca_components: Snapshot,
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """The components as one CSV file for people and spreadsheets; no asset reads it.
 
     A header, then one row per image.
     """
     write = storage.tables.begin(CSV_EXPORT, context.run.run_id, [pca_components])
     change = csv_change(write, pca_components, config.byte_order_mark)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest))
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 def csv_change(

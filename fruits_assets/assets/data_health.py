@@ -38,14 +38,16 @@ class HealthConfig(dg.Config):
 @catalog.DATA_HEALTH.asset(deps=[RAW_IMAGES, MOBILENET_FEATURES, PCA_COMPONENTS])
 def data_health(
     context: dg.AssetExecutionContext, config: HealthConfig, storage: AssetStorage
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """Exact and near duplicates, and conflicts between them.
 
     Duplicates in two splits are a leak; duplicates under two labels or persons are a conflict. Only
     new pictures are compared with all others.
     """
     change, metadata = health_change(storage.tables, context.run_id, config.threshold)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+    return dg.MaterializeResult(
+        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
+    )
 
 
 def health_change(

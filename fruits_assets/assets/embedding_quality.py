@@ -36,13 +36,15 @@ class QualityConfig(dg.Config):
 )
 def embedding_quality(
     context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """How well components, compared with features, distinguish fruits.
 
     Evaluated only on fruits, rotation axes and people that were held out of training.
     """
     change, metadata = quality_change(storage.tables, context.run.run_id, config.most_images)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+    return dg.MaterializeResult(
+        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
+    )
 
 
 def quality_change(

@@ -39,7 +39,7 @@ class ClassifierConfig(dg.Config):
 )
 def fruit_classifier(
     context: dg.AssetExecutionContext, config: ClassifierConfig, storage: AssetStorage
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
 
     A linear head trained on the split `Training` (on all images if there is none) from exact sums,
@@ -47,7 +47,9 @@ def fruit_classifier(
     fruits.
     """
     change, metadata = classifier_change(storage.tables, context.run_id, config.most_images)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+    return dg.MaterializeResult(
+        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
+    )
 
 
 def classifier_change(

@@ -20,14 +20,18 @@ INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
 @catalog.LABEL_ISSUES.asset(
     deps=INPUTS,
 )
-def label_issues(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
+def label_issues(
+    context: dg.AssetExecutionContext, storage: AssetStorage
+) -> dg.MaterializeResult[Change]:
     """Each label's out-of-fold probability, the most doubtful labels first.
 
     A CSV file to review. Save the corrected file as `labels.csv` under the input, and `raw_images`
     applies it.
     """
     change, metadata = label_issues_change(storage.tables, context.run_id)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest), metadata=metadata)
+    return dg.MaterializeResult(
+        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
+    )
 
 
 def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, Any]]:

@@ -38,7 +38,7 @@ def mobilenet_features(
     storage: AssetStorage,
     raw_images: Snapshot,
     mobilenet_model: Snapshot,
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """The 1,280 MobileNetV2 features of each picture.
 
     Only new pictures are computed; features of the same model are reused.
@@ -46,7 +46,7 @@ def mobilenet_features(
     inputs = (raw_images, mobilenet_model)
     write = storage.tables.begin(MOBILENET_FEATURES, context.run.run_id, inputs)
     change = features_change(write, *inputs, pyspark, context.log.info, config.recompute)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest))
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 def features_change(

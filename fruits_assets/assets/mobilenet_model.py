@@ -20,7 +20,7 @@ from spark_src.tables.registry import MOBILENET_MODEL
 @catalog.MOBILENET_MODEL.asset()
 def mobilenet_model(
     context: dg.AssetExecutionContext, storage: AssetStorage, weights: dg.ResourceParam[Location]
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """MobileNetV2 without its top as one LiteRT file, which workers and phones run.
 
     Converted from the Keras weights set by FRUITS_WEIGHTS and compared with Keras. The file is
@@ -29,7 +29,9 @@ def mobilenet_model(
     write = storage.tables.begin(MOBILENET_MODEL, context.run.run_id)
     change = model_change(write, weights, partial(_require_no_failure, context))
     version = dg.DataVersion(change.digest)
-    return dg.Output(change, data_version=version, metadata={"weights": str(weights)})
+    return dg.MaterializeResult(
+        value=change, data_version=version, metadata={"weights": str(weights)}
+    )
 
 
 def _require_no_failure(context: dg.AssetExecutionContext) -> None:

@@ -44,7 +44,7 @@ def pca_model(
     step_launcher: Launcher,
     storage: AssetStorage,
     mobilenet_features: Snapshot,
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """PCA fitted on the features of the split `Training`, or of all images if there is none.
 
     Mean, components and explained variance; centred, not standardised. New pictures update the
@@ -57,7 +57,7 @@ def pca_model(
         config.n_components, config.min_explained_variance, config.refit, config.refit_share
     )
     change = pca_model_change(write, mobilenet_features, settings, pyspark, context.log.info)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest))
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 @catalog.PCA_COMPONENTS.asset()
@@ -68,7 +68,7 @@ def pca_components(
     storage: AssetStorage,
     mobilenet_features: Snapshot,
     pca_model: Snapshot,
-) -> dg.Output[Change]:
+) -> dg.MaterializeResult[Change]:
     """`n_components` (50) numbers for each image of every split.
 
     The image's features minus the mean, projected on the components of `pca_model`. Rows of the
@@ -77,7 +77,7 @@ def pca_components(
     inputs = (mobilenet_features, pca_model)
     write = storage.tables.begin(PCA_COMPONENTS, context.run.run_id, inputs)
     change = components_change(write, *inputs, pyspark, context.log.info)
-    return dg.Output(change, data_version=dg.DataVersion(change.digest))
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 def pca_model_change(

@@ -42,12 +42,16 @@ DESCRIPTION = AssetDescription(
 
 
 @DESCRIPTION.asset()
-def image_sizes(context: dg.AssetExecutionContext, storage: AssetStorage) -> dg.Output[Change]:
+def image_sizes(
+    context: dg.AssetExecutionContext, storage: AssetStorage
+) -> dg.MaterializeResult[Change]:
     """The width of each image, as an example of a new asset."""
     write = storage.tables.begin(NAME, context.run.run_id)
     table = pa.table({"width": [100, 224]}, SCHEMA)
     file = write_file([table], write.folder, new_name(0), SCHEMA)
-    return dg.Output(Change(write, SizesStatistics(digest="d", rows=2, widest=224), (file,)))
+    return dg.MaterializeResult(
+        value=Change(write, SizesStatistics(digest="d", rows=2, widest=224), (file,))
+    )
 
 
 def test_an_asset_that_is_described_once_is_stored_shown_and_listed(
