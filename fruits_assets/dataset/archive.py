@@ -63,8 +63,7 @@ def sizes(to: Location) -> dict[str, int]:
         return _objects(to)
     if to.exists() and not to.is_folder():
         raise DatasetError(f"{to} is a file; pass a folder as --to, which need not exist yet.")
-    start = len(to.path.rstrip("/")) + 1
-    return {file.path[start:]: file.size for file in to.files()}
+    return {to.relative(file.path): file.size for file in to.files()}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Health:
 
 
 def health(keys: pd.DataFrame, image_ids: NDArray[np.object_], pairs: Pairs) -> Health:
-    """Analyze the duplicates.
+    """Find duplicates and conflicts between them.
 
     Args:
         keys: path, image_id, split and label of each image.

@@ -22,6 +22,7 @@ from spark_src.pca.files import load_sums
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.parquet import ROWS_PER_BLOCK, open_parquet, write_whole
 from spark_src.tables.reading import read_rows
+from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, joint_digest
 from spark_src.tables.vectors import to_matrix
 
@@ -29,7 +30,6 @@ VERSION = "2"
 """Version of the algorithm. Increase it if the same features give different pairs."""
 
 PAIRS, IMAGES, GROUPS, FINDINGS = "pairs", "compared_images", "groups", "findings"
-KEYS = ["path", "image_id", "split", "label"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def refresh(
         UnreadableVersionError: a feature file is damaged or missing.
     """
     whitening = whitening_of(pca_model)
-    keys = read_rows(features, KEYS).to_pandas()
+    keys = read_rows(features, [*KEYS]).to_pandas()
     image_ids = np.unique(keys["image_id"].to_numpy(object))
     known_ids, known_pairs = _known(before, whitening, threshold)
     pairs = _renumber(known_pairs, known_ids, image_ids)

@@ -11,6 +11,7 @@ from spark_src.evaluation.label_next import choose
 from spark_src.pca.sums import fit_split
 from spark_src.tables.delta import Tables
 from spark_src.tables.reading import read_rows
+from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import ClassifierStatistics, ComponentsStatistics
 from spark_src.tables.vectors import float_matrix
 
@@ -29,14 +30,14 @@ def unlabelled(tables: Tables, most: int = 50) -> pd.DataFrame:
             "The classifier uses another PCA model than the components. Update it with: "
             "uv run dagster asset materialize --select fruit_classifier"
         )
-    table = read_rows(components, ["path", "image_id", "split", "label", "pca"])
-    is_unlabeled = pc.is_null(table["label"])
-    is_training = pc.invert(is_unlabeled)
+    table = read_rows(components, [*KEYS, "pca"])
+    is_unlabelled = pc.is_null(table["label"])
+    is_training = pc.invert(is_unlabelled)
     split = fit_split(tables.current("mobilenet_features"))
     if split is not None:
         in_split = pc.fill_null(pc.equal(table["split"], split), False)
         is_training = pc.and_(is_training, in_split)
-    candidates = table.filter(is_unlabeled)
+    candidates = table.filter(is_unlabelled)
     vectors, training = (
         float_matrix(rows["pca"], known.n_components)
         for rows in (candidates, table.filter(is_training))

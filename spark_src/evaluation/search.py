@@ -27,7 +27,7 @@ from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.reading import read_rows
 from spark_src.tables.vectors import float_matrix
 
-KEYS = ["path", "split", "label", "image_id"]
+RESULT_COLUMNS = ["path", "split", "label", "image_id"]
 MATCHES = 12
 
 
@@ -66,17 +66,17 @@ class Searcher:
         cls, components: Snapshot, model: MobilenetModel, pca: PcaModel, show_photos: bool
     ) -> Searcher:
         """Read a version of `pca_components`."""
-        rows = read_rows(components, [*KEYS, "pca"])
+        rows = read_rows(components, [*RESULT_COLUMNS, "pca"])
         if not show_photos:
             rows = rows.filter(pc.invert(are_photos(rows["path"])))
         matrix = float_matrix(rows["pca"], pca.n_components)
         squares = np.einsum("ij,ij->i", matrix, matrix)
-        return cls(rows.select(KEYS).combine_chunks(), matrix, squares, model, pca)
+        return cls(rows.select(RESULT_COLUMNS).combine_chunks(), matrix, squares, model, pca)
 
     def search(
         self, content: bytes, matches: int = MATCHES, limits: Limits = DEFAULT_LIMITS
     ) -> pd.DataFrame:
-        """The images nearest to a picture, in order of distance: `KEYS` and `distance`.
+        """The images nearest to a picture, in order of distance: `RESULT_COLUMNS` and `distance`.
 
         Args:
             content: a picture file's bytes.

@@ -30,7 +30,7 @@ def test_one_of_many_similar_photos_comes_before_the_others() -> None:
     assert {"photos/4711/30.jpg", "photos/4711/31.jpg"} <= set(found["path"])
 
 
-def test_without_unlabeled_photos_the_list_is_empty() -> None:
+def test_without_unlabelled_photos_the_list_is_empty() -> None:
     no_photos = pd.DataFrame({"path": [], "image_id": []}), np.zeros((0, 2), np.float32)
     found = choose(*no_photos, KNOWN, HEAD)
     assert found.empty
