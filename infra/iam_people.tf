@@ -226,6 +226,13 @@ resource "aws_iam_role_policy" "erasure" {
         Resource = concat([for folder in local.asset_folders : "${local.data}/${folder}/*"], ["${local.data}/${local.erasures}/pending-*"])
       },
       {
+        # Without the person's rows. No other file of the input can be written.
+        Sid      = "WriteLabels"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${local.data}/${local.input}/labels.csv"
+      },
+      {
         # A receipt is written once: with `If-None-Match`, S3 refuses to overwrite it.
         Sid       = "WriteReceiptsOnce"
         Effect    = "Allow"

@@ -198,6 +198,8 @@ def _show(found: Found, title: str) -> None:
     table.add_row("files under the input", f"{found.files:,}")
     if found.earlier:
         table.add_row("earlier versions of those files", f"{found.earlier:,}")
+    if found.labels:
+        table.add_row("rows of labels.csv", f"{found.labels:,}")
     for asset, count in found.rows.items():
         table.add_row(f"rows of {asset}", f"{count:,}")
     if found.uncommitted:

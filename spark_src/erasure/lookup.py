@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spark_src.contract import FOLDERS
 from spark_src.erasure import inputs, rows
+from spark_src.erasure.label_rows import count_labels
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import Scan, scan
 from spark_src.erasure.target import Target
@@ -29,6 +30,8 @@ class Found:
     """Files of the input."""
     earlier: int
     """Earlier versions of the person's files in a versioned bucket, including deleted files."""
+    labels: int
+    """Rows of `labels.csv`."""
     rows: dict[str, int]
     """Table -> number of the target's rows in the current version."""
     uncommitted: int
@@ -63,7 +66,7 @@ class Found:
     @property
     def is_empty(self) -> bool:
         """Whether no data was found."""
-        counts = (self.files, self.earlier, self.uncommitted, self.other_files)
+        counts = (self.files, self.earlier, self.labels, self.uncommitted, self.other_files)
         return not (any(counts) or any(self.rows.values()))
 
 
@@ -96,18 +99,21 @@ def find(
     require_same_input(tables, source)
     files = inputs.find_traces(source, target)
     known = rows.find_traces(tables, target, image_ids)
+    paths = frozenset({*target.paths, *files.files, *known.paths})
+    labels = count_labels(source, replace(target, paths=paths))
     other_files = 0
-    if not (files.files or files.folders or files.earlier or known.has_rows):
+    if not (files.files or files.folders or files.earlier or labels or known.has_rows):
         needles = Needles.from_target(target, source, known.image_ids)
         other_files = scan(tables.root, needles, pending_prefix(tables)).n_hits
         other_files += records(needles).n_hits if records else 0
     return Found(
         files=len(files.files) + files.folders * (not files.files),
         earlier=files.earlier,
+        labels=labels,
         rows=known.rows,
         uncommitted=known.uncommitted,
         other_files=other_files,
-        paths=frozenset({*target.paths, *files.files, *known.paths}),
+        paths=paths,
         image_ids=frozenset(known.image_ids),
         shared=known.shared,
         several_owners=known.several_owners,

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from spark_src.contract import FOLDERS
 from spark_src.erasure import inputs, rows
+from spark_src.erasure.label_rows import remove_labels
 from spark_src.erasure.lookup import (
     PENDING,
     Found,
@@ -178,6 +179,8 @@ def receipts(tables: Tables, names: list[str]) -> list[Location]:
 def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
     """Record the target's pictures, then delete them from the input with all object versions.
 
+    Their rows in `labels.csv` are removed as well.
+
     Raises:
         ErasureError: a picture has several owners, or a file cannot be deleted.
     """
@@ -195,7 +198,8 @@ def erase_inputs(tables: Tables, source: Location, request: Request) -> int:
         request, target=target, image_ids=found.image_ids, done=request.done | counts
     ).save()
     removed = inputs.remove_inputs(source, target)
-    request.record_stage("inputs", started, files=removed)
+    labels = remove_labels(source, target)
+    request.record_stage("inputs", started, files=removed, labels=labels)
     return removed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -48,9 +49,11 @@ def read_labels(root: Location) -> Labels:
 
     Raises:
         InputError: the file is not a CSV file with the columns `path` and `label`, or a path has
-            two different labels.
+            two different labels, or it is a symbolic link.
     """
     file = root / FILE
+    if file.scheme == "file" and os.path.islink(file.path):
+        raise _unusable(file, "it is a symbolic link, and links in the input are not followed")
     try:
         text = file.read().decode("utf-8-sig")
     except FileNotFoundError:

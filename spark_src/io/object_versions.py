@@ -41,6 +41,13 @@ def delete_earlier(folder: Location) -> int:
     )
 
 
+def delete_earlier_of(file: Location) -> int:
+    """In S3: delete all noncurrent versions and delete markers of a file."""
+    if file.scheme != "s3":
+        return 0
+    return _purge(file, lambda item, key: item["Key"] == key and not _is_current(item))
+
+
 def leftovers(folder: Location) -> list[str]:
     """In S3: the remaining noncurrent versions and delete markers."""
     if folder.scheme != "s3":

@@ -225,11 +225,15 @@ def test_dagsters_host_runs_the_assets_in_process(account: Account) -> None:
 
 
 def test_erasure_erases_with_every_version(account: Account) -> None:
+    labels = b"path,label\nphotos/ada/0.jpg,Apple\n"
+    account.client("s3").put_object(Bucket=BUCKET, Key="input/labels.csv", Body=labels)
     done = account.run("erasure", "fruits", "erase", "--subject", "ada", "--yes")
     assert account.refused("erasure") == []
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     found = account.client("s3").list_object_versions(Bucket=BUCKET, Prefix="input/photos/ada")
     assert "Versions" not in found and "DeleteMarkers" not in found
+    found = account.client("s3").list_object_versions(Bucket=BUCKET, Prefix="input/labels.csv")
+    assert [(item["Size"], item["IsLatest"]) for item in found["Versions"]] == [(11, True)]
 
 
 FORBIDDEN = [
