@@ -92,18 +92,31 @@ resource "aws_iam_role_policy" "dagster" {
         Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
       },
       {
+        # RunJobFlow has no resource types: with an ARN, AWS would refuse it.
         Sid       = "StartClusters"
         Effect    = "Allow"
-        Action    = ["elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags"]
-        Resource  = local.clusters_arn
-        Condition = { StringEquals = { "aws:RequestTag/project" = var.name } }
+        Action    = "elasticmapreduce:RunJobFlow"
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestTag/project" = var.name, "aws:RequestedRegion" = var.region } }
+      },
+      {
+        # This and the next are part of RunJobFlow. `IfExists`: AWS does not document whether a cluster that
+        # is being created has its tags. Clusters of other projects are refused by their tag.
+        Sid      = "TagThem"
+        Effect   = "Allow"
+        Action   = "elasticmapreduce:AddTags"
+        Resource = local.clusters_arn
+        Condition = {
+          StringEquals         = { "aws:RequestTag/project" = var.name }
+          StringEqualsIfExists = { "aws:ResourceTag/project" = var.name }
+        }
       },
       {
         Sid       = "GiveThemTheirPolicies"
         Effect    = "Allow"
         Action    = ["elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"]
         Resource  = local.clusters_arn
-        Condition = { StringEquals = { "aws:ResourceTag/project" = var.name } }
+        Condition = { StringEqualsIfExists = { "aws:ResourceTag/project" = var.name } }
       },
       {
         Sid       = "PassTheServicesRole"

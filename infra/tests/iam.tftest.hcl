@@ -35,7 +35,7 @@ run "defaults" {
   }
 
   assert {
-    condition     = alltrue(flatten([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : [for s in jsondecode(policy).Statement : contains(flatten([s.Resource]), "*") ? contains(["SessionManager", "FindClusters"], try(s.Sid, "")) : true]]))
+    condition     = alltrue(flatten([for policy in [aws_iam_role_policy.service.policy, aws_iam_role_policy.node.policy, aws_iam_role_policy.dagster[0].policy, aws_iam_role_policy.erasure[0].policy, aws_iam_role_policy.ci[0].policy, aws_iam_role_policy.trail.policy] : [for s in jsondecode(policy).Statement : contains(flatten([s.Resource]), "*") ? contains(["SessionManager", "FindClusters", "StartClusters"], try(s.Sid, "")) : true]]))
     error_message = "A role has a permission on every resource."
   }
 
@@ -91,7 +91,7 @@ run "defaults" {
   # Dagster's host has exactly the permissions that the launcher needs.
 
   assert {
-    condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "elasticmapreduce:")]) ? anytrue([can(s.Condition.StringEquals["aws:ResourceTag/project"]), can(s.Condition.StringEquals["aws:RequestTag/project"]), can(s.Condition.StringEquals["aws:RequestedRegion"])]) : true])
+    condition     = alltrue([for s in jsondecode(aws_iam_role_policy.dagster[0].policy).Statement : anytrue([for action in flatten([s.Action]) : startswith(action, "elasticmapreduce:")]) ? anytrue([can(s.Condition.StringEquals["aws:ResourceTag/project"]), can(s.Condition.StringEqualsIfExists["aws:ResourceTag/project"]), can(s.Condition.StringEquals["aws:RequestTag/project"]), can(s.Condition.StringEquals["aws:RequestedRegion"])]) : true])
     error_message = "Dagster's host may use other clusters."
   }
 

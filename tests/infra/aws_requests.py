@@ -139,12 +139,13 @@ def _emr(operation: str, body: Mapping[str, object], tags: Mapping[str, str]) ->
         return
     asked = {str(t["Key"]): str(t["Value"]) for t in body.get("Tags", [])}  # type: ignore[attr-defined]
     requested = {f"aws:RequestTag/{key}": value for key, value in asked.items()}
-    created = {f"aws:ResourceTag/{key}": value for key, value in asked.items()}
-    yield Request(action, f"{clusters}*", {**_ALWAYS, **requested})
+    # RunJobFlow has no resource type: a statement for cluster/* does not apply to it.
+    yield Request(action, "*", {**_ALWAYS, **requested})
     yield Request("elasticmapreduce:AddTags", f"{clusters}*", {**_ALWAYS, **requested})
+    # AWS does not document whether a cluster that is being created has its tags: assume it has not.
     for policy in ("AutoTerminationPolicy", "ManagedScalingPolicy"):
         if policy in body:
-            yield Request(f"elasticmapreduce:Put{policy}", f"{clusters}*", {**_ALWAYS, **created})
+            yield Request(f"elasticmapreduce:Put{policy}", f"{clusters}*", _ALWAYS)
     nodes = str(body["JobFlowRole"]).rsplit("/", 1)[-1]
     for role, service in ((body["ServiceRole"], "elasticmapreduce"), (nodes, "ec2")):
         arn = str(role) if ":" in str(role) else f"arn:aws:iam::{ACCOUNT}:role/{role}"

@@ -22,6 +22,7 @@ import yaml
 from tests import java
 from tests.infra import planned
 from tests.infra.module import PROJECT
+from tests.infra.policies import Request, decide
 
 ROLES = ("node", "dagster", "erasure", "ci")
 REGION = "eu-west-1"
@@ -234,6 +235,16 @@ def test_erasure_erases_with_every_version(account: Account) -> None:
     assert "Versions" not in found and "DeleteMarkers" not in found
     found = account.client("s3").list_object_versions(Bucket=BUCKET, Prefix="input/labels.csv")
     assert [(item["Size"], item["IsLatest"]) for item in found["Versions"]] == [(11, True)]
+
+
+@pytest.mark.parametrize(
+    "action", ["AddJobFlowSteps", "AddTags", "PutManagedScalingPolicy", "TerminateJobFlows"]
+)
+def test_dagsters_host_cannot_take_over_a_cluster_of_another_project(action: str) -> None:
+    context = {"aws:ResourceTag/project": "other", "aws:RequestTag/project": NAME}
+    cluster = f"arn:aws:elasticmapreduce:{REGION}:123456789012:cluster/j-OTHER"
+    request = Request(f"elasticmapreduce:{action}", cluster, context)
+    assert not decide(request, rules()["dagster"]["statements"], {}).allowed
 
 
 FORBIDDEN = [
