@@ -27,9 +27,9 @@ locals {
   ondemand_nodes = var.spot_bid_usd == null ? var.max_nodes : var.core_count
 
   bootstrap_actions = [
-    { name = "environment", script = "bootstrap.sh", args = [local.environment_uri] },
+    { name = "environment", script = "bootstrap.sh", args = [var.region, local.environment_uri] },
     { name = "session manager", script = "session-manager.sh", args = [] },
-    { name = "JupyterHub", script = "jupyterhub.sh", args = ["install", local.password_hash_uri] },
+    { name = "JupyterHub", script = "jupyterhub.sh", args = ["install", var.region, local.password_hash_uri] },
   ]
 
   # JupyterHub's container uses the nodes' role, like every program on the cluster.

@@ -46,6 +46,16 @@ def on_a_node(environment: Path, code: Path, program: str) -> str:
     return done.stdout.strip()
 
 
+FROM_NO_OTHER_REGION = f"""
+[[ "$*" == *"--region {REGION} "* ]] ||
+    {{ echo "Connect timeout on endpoint URL: https://bucket.s3.amazonaws.com/" >&2; exit 255; }}
+"""
+"""For stand-ins of the AWS CLI on a node: it reaches only its own region's S3.
+
+Without a region, the CLI uses S3's global endpoint, which answers for a new bucket from us-east-1.
+"""
+
+
 class Node:
     """A machine that runs the bootstrap action; its `aws` copies a local file."""
 
@@ -59,9 +69,13 @@ class Node:
         (self._tools / "python3.11").symlink_to(packed_env.SYSTEM_PYTHON)
 
     def boot(self, archive: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the bootstrap action; every URI returns the archive."""
+        """Run the bootstrap action; every URI in the region returns the archive."""
         fake = self._tools / "aws"
-        fake.write_text(f'#!/bin/sh\necho "$4" >> "{self._log}"\ncp "{archive}" "$5"\n')
+        fake.write_text(
+            "#!/usr/bin/env bash\n"
+            f"{FROM_NO_OTHER_REGION}\n"
+            f'echo "${{@: -2:1}}" >>"{self._log}"\ncp "{archive}" "${{@: -1}}"\n'
+        )
         fake.chmod(0o755)
         variables = {
             "PATH": f"{self._tools}:/usr/bin:/bin",

@@ -2,9 +2,10 @@
 # EMR bootstrap action for every node: unpacks the Python environment that `fruits cluster-env push`
 # uploaded. Nothing is installed from the internet.
 #
-#   bootstrap.sh s3://bucket/…/environments/env-<sha256>.tar.gz
+#   bootstrap.sh <region> s3://bucket/…/environments/env-<sha256>.tar.gz
 #
-# The name comes from Terraform. An archive with a different digest is not unpacked.
+# The name comes from Terraform. An archive with a different digest is not unpacked. Without a region, the
+# AWS CLI could use S3's global endpoint, which for a new bucket is in us-east-1: out of the nodes' reach.
 #
 # FRUITS_ENV_PATH (default /opt/fruits/env) and SUDO (default sudo; empty: none) are for tests.
 set -euo pipefail
@@ -15,10 +16,11 @@ fail() {
     exit 1
 }
 
-[[ $# -eq 1 && $1 =~ ^s3://.+/env-[0-9a-f]{64}\.tar\.gz$ ]] \
-    || fail "expected one argument, the s3:// URI of env-<sha256>.tar.gz; got: $*"
+[[ $# -eq 2 && $1 =~ ^[a-z]+(-[a-z]+)+-[0-9]+$ && $2 =~ ^s3://.+/env-[0-9a-f]{64}\.tar\.gz$ ]] \
+    || fail "expected two arguments, the region and the s3:// URI of env-<sha256>.tar.gz; got: $*"
 
-uri=$1
+region=$1
+uri=$2
 key=$(basename "$uri" .tar.gz)
 target=${FRUITS_ENV_PATH:-/opt/fruits/env}
 fresh=$target.new
@@ -42,7 +44,7 @@ python=$(python3.11 -c "import sys; print(sys.base_prefix + '/bin/python3.11')")
 
 download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
-aws s3 cp --only-show-errors "$uri" "$download/env.tar.gz" \
+aws s3 cp --only-show-errors --region "$region" "$uri" "$download/env.tar.gz" \
     || fail "cannot download $uri: does it exist, and may this cluster's role read it?"
 [[ env-$(sha256sum <"$download/env.tar.gz" | cut -d " " -f 1) == "$key" ]] \
     || fail "the digest of $uri differs from its name: delete it and run \`fruits cluster-env push\` again"

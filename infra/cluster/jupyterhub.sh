@@ -2,9 +2,9 @@
 # EMR bootstrap action: keeps JupyterHub's port on the primary node closed, also to the node itself and
 # to Session Manager, until the well-known default password has been replaced.
 #
-#   jupyterhub.sh install s3://bucket/…/jupyterhub-password.hash    bootstrap: both units, port closed
-#   jupyterhub.sh close                                             first unit, before Docker starts
-#   jupyterhub.sh open s3://bucket/…/jupyterhub-password.hash       second unit, retried until it succeeds
+#   jupyterhub.sh install <region> s3://bucket/….hash    bootstrap: both units, port closed
+#   jupyterhub.sh close                                  first unit, before Docker starts
+#   jupyterhub.sh open <region> s3://bucket/….hash       second unit, retried until it succeeds
 #
 # It is a systemd unit rather than a step, so that it runs on every cluster and after every restart. If
 # it fails, the port stays closed. Nodes get the password's hash, so no program on them can read the
@@ -79,7 +79,7 @@ Requires=fruits-jupyterhub-closed.service
 StartLimitIntervalSec=0
 [Service]
 Type=oneshot
-ExecStart=$here open $1
+ExecStart=$here open $1 $2
 Restart=on-failure
 RestartSec=15
 [Install]
@@ -111,11 +111,11 @@ PYTHON
 }
 
 open() {
-    local hash until
-    hash=$(aws s3 cp --only-show-errors "$1" -) \
-        || fail "cannot read $1: does it exist (infra/commands/jupyterhub-password), and may this role read it?"
+    local hash until uri=$2
+    hash=$(aws s3 cp --only-show-errors --region "$1" "$uri" -) \
+        || fail "cannot read $uri: does it exist (infra/commands/jupyterhub-password), and may this role read it?"
     [[ $hash =~ ^\$6\$[./A-Za-z0-9]{8,16}\$[./A-Za-z0-9]{86}$ ]] \
-        || fail "$1 is not a SHA-512 password hash: run infra/commands/jupyterhub-password"
+        || fail "$uri is not a SHA-512 password hash: run infra/commands/jupyterhub-password"
 
     until=$((SECONDS + ${FRUITS_WAIT_SECONDS:-300}))
     until as_root docker exec jupyterhub id jovyan >/dev/null 2>&1; do
@@ -124,7 +124,7 @@ open() {
     done
     as_root docker exec -i jupyterhub chpasswd --encrypted <<<"jovyan:$hash" \
         || fail "JupyterHub's container did not accept the password"
-    echo "jupyterhub.sh: set jovyan's password to the one with the hash $1"
+    echo "jupyterhub.sh: set jovyan's password to the one with the hash $uri"
     configure_sparkmagic \
         || echo "jupyterhub.sh: sparkmagic is not configured: notebooks cannot connect to Livy" >&2
 
@@ -139,9 +139,9 @@ open() {
 
 case "${1:-} $#" in
     "close 1") close ;;
-    "install 2" | "open 2")
-        [[ $2 == s3://*/*.hash ]] || fail "expected the s3:// URI of the password's hash; got: $2"
+    "install 3" | "open 3")
+        [[ $3 == s3://*/*.hash ]] || fail "expected the s3:// URI of the password's hash; got: $3"
         "$@"
         ;;
-    *) fail "expected install <uri>, close, or open <uri>; got: $*" ;;
+    *) fail "expected install <region> <uri>, close, or open <region> <uri>; got: $*" ;;
 esac

@@ -116,7 +116,7 @@ run "defaults" {
   }
 
   assert {
-    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args[0] == "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"
+    condition     = aws_emr_cluster.this[0].bootstrap_action[0].args == tolist(["eu-west-1", "s3://fruits-features-123456789012-eu-west-1-data/data/environments/env-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.tar.gz"])
     error_message = "Nodes unpack another environment than the uploaded one."
   }
 

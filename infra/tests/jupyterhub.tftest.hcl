@@ -29,7 +29,7 @@ run "defaults" {
   assert {
     condition = (
       aws_emr_cluster.this[0].bootstrap_action[2].path == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub.sh"
-      && aws_emr_cluster.this[0].bootstrap_action[2].args == tolist(["install", "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"])
+      && aws_emr_cluster.this[0].bootstrap_action[2].args == tolist(["install", "eu-west-1", "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"])
     )
     error_message = "The port is open with the default password."
   }

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from fruits_assets.emr import packed_env
-from tests.cluster_env import BOOTSTRAP, Node, on_a_node
+from tests.cluster_env import BOOTSTRAP, REGION, Node, on_a_node
+
+URI = f"s3://fruits-env/env-{'0' * 64}.tar.gz"
 
 
 @pytest.fixture
@@ -29,12 +31,12 @@ def test_the_bootstrap_action_is_valid_bash() -> None:
 
 def test_a_node_unpacks_it_once(archive: Path, code: Path, node: Node) -> None:
     uri = f"s3://fruits-env/{archive.name}"
-    first = node.boot(archive, uri)
+    first = node.boot(archive, REGION, uri)
     assert first.returncode == 0, first.stderr
     assert on_a_node(node.target, code, "import sys; print(sys.prefix)") == str(node.target)
     assert (node.target / ".key").read_text().strip() == archive.name.removesuffix(".tar.gz")
 
-    again = node.boot(archive, uri)
+    again = node.boot(archive, REGION, uri)
     assert again.returncode == 0 and "already" in again.stdout
     assert node.downloads == [uri]
     assert list(node.temporary.iterdir()) == []
@@ -49,7 +51,7 @@ def test_a_node_reports_a_damaged_archive_and_keeps_its_environment(
     with archive.open("rb") as stream:
         damaged.write_bytes(stream.read(2_000_000))
     uri = f"s3://fruits-env/{packed_env.archive_name(damaged)}"
-    done = node.boot(damaged, uri)
+    done = node.boot(damaged, REGION, uri)
     assert done.returncode == 1
     assert f"bootstrap.sh: {uri} is damaged" in done.stderr
     assert [file.name for file in node.target.iterdir()] == ["kept"]
@@ -60,7 +62,7 @@ def test_a_node_unpacks_only_an_archive_that_matches_its_digest(node: Node, tmp_
     planted = tmp_path / "planted.tar.gz"
     with tarfile.open(planted, "w:gz") as packed:
         packed.add(tmp_path / "bin", "bin")
-    done = node.boot(planted, f"s3://fruits-env/env-{'0' * 64}.tar.gz")
+    done = node.boot(planted, REGION, URI)
     assert done.returncode == 1
     assert "differs from its name" in done.stderr
     assert not node.target.exists() and not Path(f"{node.target}.new").exists()
@@ -74,23 +76,22 @@ def test_a_node_reports_that_the_libraries_do_not_run(node: Node, tmp_path: Path
         for name in ("bin", "pyvenv.cfg"):
             packed.add(tmp_path / name, name)
     name = packed_env.archive_name(hollow)
-    done = node.boot(hollow, f"s3://fruits-env/{name}")
+    done = node.boot(hollow, REGION, f"s3://fruits-env/{name}")
     assert done.returncode == 1
     assert f"{name.removesuffix('.tar.gz')} does not run with" in done.stderr
     assert not node.target.exists()
 
 
 def test_a_node_reports_a_failed_download(node: Node, tmp_path: Path) -> None:
-    uri = f"s3://fruits-env/env-{'0' * 64}.tar.gz"
-    done = node.boot(tmp_path / "absent", uri)
+    done = node.boot(tmp_path / "absent", REGION, URI)
     assert done.returncode == 1
-    assert f"cannot download {uri}" in done.stderr
+    assert f"cannot download {URI}" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("env.tar.gz",), ("s3://a/env-1.tar.gz",), ("s3://a/b", "more")]
+    "arguments", [(), (URI,), (REGION, "s3://a/env-1.tar.gz"), (URI, REGION), (REGION, URI, "more")]
 )
 def test_a_node_prints_the_usage(node: Node, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = node.boot(tmp_path, *arguments)
     assert done.returncode == 1
-    assert "expected one argument" in done.stderr
+    assert "expected two arguments" in done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster_env import FROM_NO_OTHER_REGION, REGION
 from tests.infra.module import PROJECT
 
 HASH = "$6$cjUdkIN1TkOHYUZs$" + "x" * 86
@@ -25,7 +26,7 @@ class Node:
         self.bin.mkdir()
         self.rules.touch()
         self.calls.touch()
-        self.program("aws", f"echo '{HASH}'")
+        self.program("aws", f"{FROM_NO_OTHER_REGION}\necho '{HASH}'")
         self.program("docker", f'[[ $* != *chpasswd* ]] || {{ echo "$*"; cat; }} >>"{self.calls}"')
         self.program("systemctl", f'echo "systemctl $*" >>"{self.calls}"')
         # -C checks for a rule, -I adds it, -D removes it.
@@ -80,7 +81,7 @@ def node(tmp_path: Path) -> Node:
 def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     node: Node,
 ) -> None:
-    code, output = node.run("jupyterhub.sh", "install", URI)
+    code, output = node.run("jupyterhub.sh", "install", REGION, URI)
     assert code == 0, output
     wanted = [
         f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
@@ -89,7 +90,7 @@ def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
     ]
     assert node.drop_rules() == wanted
     assert "! -i lo" not in node.rules.read_text()
-    code, output = node.run("jupyterhub.sh", "open", URI)
+    code, output = node.run("jupyterhub.sh", "open", REGION, URI)
     assert code == 0, output
     assert node.drop_rules() == []
     recorded, given = node.calls.read_text().splitlines()[-2:]
@@ -98,13 +99,13 @@ def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
 
 
 def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> None:
-    assert node.run("jupyterhub.sh", "install", URI)[0] == 0
+    assert node.run("jupyterhub.sh", "install", REGION, URI)[0] == 0
     folder = node.root / "system" / "etc" / "systemd" / "system"
     closed, password = ((folder / unit).read_text() for unit in UNITS)
     installed = node.root / "system" / "opt" / "fruits" / "jupyterhub.sh"
     assert f"ExecStart={installed} close" in closed
     assert "Before=docker.service" in closed and "RequiredBy=docker.service" in closed
-    assert f"ExecStart={installed} open {URI}" in password
+    assert f"ExecStart={installed} open {REGION} {URI}" in password
     assert "Restart=on-failure" in password and "StartLimitIntervalSec=0" in password
     assert f"Requires={UNITS[0]}" in password
     started = [line for line in node.calls.read_text().splitlines() if " start " in line]
@@ -114,23 +115,23 @@ def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> No
 
 def test_both_units_are_idempotent(node: Node) -> None:
     for _ in range(2):
-        assert node.run("jupyterhub.sh", "install", URI)[0] == 0
+        assert node.run("jupyterhub.sh", "install", REGION, URI)[0] == 0
         assert node.run("jupyterhub.sh", "close")[0] == 0
     assert len(node.drop_rules()) == 2 * len(CHAINS)
     for _ in range(2):
-        assert node.run("jupyterhub.sh", "open", URI)[0] == 0
+        assert node.run("jupyterhub.sh", "open", REGION, URI)[0] == 0
     assert node.drop_rules() == []
 
 
 def test_only_the_primary_node_closes_the_port(node: Node) -> None:
-    assert node.run("jupyterhub.sh", "install", URI, primary=False)[0] == 0
+    assert node.run("jupyterhub.sh", "install", REGION, URI, primary=False)[0] == 0
     assert node.drop_rules() == [] and node.calls.read_text() == ""
 
 
 @pytest.mark.parametrize("command", ["iptables", "ip6tables"])
 def test_the_bootstrap_fails_if_the_port_cannot_be_closed(node: Node, command: str) -> None:
     node.program(command, "exit 1")
-    code, output = node.run("jupyterhub.sh", "install", URI)
+    code, output = node.run("jupyterhub.sh", "install", REGION, URI)
     assert code == 1
     assert "cannot close port 9443" in output
 
@@ -148,9 +149,9 @@ def test_the_bootstrap_fails_if_the_port_cannot_be_closed(node: Node, command: s
 def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_closed(
     node: Node, program: str, body: str, why: str
 ) -> None:
-    node.run("jupyterhub.sh", "install", URI)
+    node.run("jupyterhub.sh", "install", REGION, URI)
     node.program(program, body)
-    code, output = node.run("jupyterhub.sh", "open", URI)
+    code, output = node.run("jupyterhub.sh", "open", REGION, URI)
     assert code == 1
     assert why in output
     assert len(node.drop_rules()) == 2 * len(CHAINS)
@@ -165,7 +166,7 @@ def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
     (home / "config.json").write_text(json.dumps(config))
     here = f"s|/home/|{node.root}/home/|; s|/etc/|{node.root}/etc/|"
     node.program("docker", f'[[ $* != *python3* ]] || sed "{here}" | python3 -')
-    code, output = node.run("jupyterhub.sh", "open", URI)
+    code, output = node.run("jupyterhub.sh", "open", REGION, URI)
     assert code == 0, output
     recorded = json.loads((home / "config.json").read_text())
     assert recorded["kernel_python_credentials"]["url"].startswith("https://ip-10-0-0-1.")
@@ -173,7 +174,16 @@ def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("install",), ("open",), ("open", "s3://b/x"), ("close", URI), ("fail", URI)]
+    "arguments",
+    [
+        (),
+        ("install",),
+        ("open",),
+        ("open", URI),
+        ("open", REGION, "s3://b/x"),
+        ("close", URI),
+        ("fail", REGION, URI),
+    ],
 )
 def test_invalid_arguments_are_refused(node: Node, arguments: tuple[str, ...]) -> None:
     code, output = node.run("jupyterhub.sh", *arguments)
