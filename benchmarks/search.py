@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from benchmarks._common import show
 from spark_src.evaluation.duplicates import near_pairs
-from spark_src.evaluation.search import KEYS, Searcher
+from spark_src.evaluation.search import Searcher
 from spark_src.evaluation.whitening import DIRECTIONS, Units
+from spark_src.tables.schemas import KEYS
 
 COMPONENTS = 50
 COPIES = 0.01
@@ -42,7 +43,7 @@ def _search(count: int) -> list[str]:
     random = np.random.default_rng(1)
     matrix = random.normal(size=(count, COMPONENTS)).astype(np.float32)
     numbers = pa.array(np.arange(count)).cast(pa.string())
-    keys = pa.table([numbers] * len(KEYS), names=KEYS)
+    keys = pa.table([numbers] * len(KEYS), names=[*KEYS])
     squares = np.einsum("ij,ij->i", matrix, matrix)
     searcher = Searcher(keys, matrix, squares, None, None)  # type: ignore[arg-type]
     queries = range(0, count, count // 20)

@@ -6,6 +6,7 @@ umask, so that files written by Dagster, Spark's JVM and the workers are private
 """
 
 import os
+import site
 import sys
 import warnings
 
@@ -37,27 +38,68 @@ OWNER_ONLY = 0o077
 
 
 def set_defaults() -> None:
-    """Set the umask and all unset variables, and drop other Spark installations from the path."""
+    """Set the umask and all unset variables, and undo settings of other Python projects."""
+    _drop_shadowing_entries()  # first: every import below could find another module
     os.umask(OWNER_ONLY)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # The libraries' deprecation warnings must not become errors, here or in Spark's workers.
+    if os.environ.pop("PYTHONWARNINGS", ""):
+        warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error"]
     # Dagster's commands warn that they are superseded; the lock file pins the version.
     warnings.filterwarnings("ignore", r"Function `\w+` is superseded")
-    _drop_other_sparks()
 
 
-def _drop_other_sparks() -> None:
-    """Remove entries with `pyspark` or `py4j` from PYTHONPATH and `sys.path`."""
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [entry for entry in entries if not _has_spark(entry)]
+def _drop_shadowing_entries() -> None:
+    """Remove PYTHONPATH entries that shadow Python's own modules or this project's libraries.
+
+    Another Spark's folder would do so, or a folder of scripts with a `types.py`.
+    """
+    if not os.environ.get("PYTHONPATH"):
+        return
+    entries = os.environ["PYTHONPATH"].split(os.pathsep)
+    installed = _installed_modules()
+    kept = [entry for entry in entries if not _shadows(entry, installed)]
     if kept == entries:
         return
-    sys.path[:] = [entry for entry in sys.path if entry in kept or entry not in entries]
+    dropped = {os.path.abspath(entry) for entry in entries if entry not in kept}
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in dropped]
     os.environ["PYTHONPATH"] = os.pathsep.join(kept)
 
 
-def _has_spark(entry: str) -> bool:
+def _installed_modules() -> set[str]:
+    """Names of Python's own modules and of those in this environment's `site-packages`."""
+    return set(sys.stdlib_module_names).union(*map(_module_names, _site_packages()))
+
+
+def _site_packages() -> list[str]:
+    return site.getsitepackages([sys.prefix])  # `site` knows the environment only after start-up
+
+
+def _shadows(entry: str, installed: set[str]) -> bool:
     if entry.endswith(".zip"):
         return os.path.basename(entry).startswith(("py4j", "pyspark"))
-    is_own = os.path.abspath(entry).startswith(sys.prefix + os.sep)
-    return bool(entry) and not is_own and os.path.isdir(os.path.join(entry, "pyspark"))
+    return not _is_own(entry) and not installed.isdisjoint(_module_names(entry))
+
+
+def _is_own(entry: str) -> bool:
+    """Whether a folder is in the running Python's library or in its `site-packages`."""
+    folders = (os.path.dirname(os.__file__), *_site_packages())
+    return f"{os.path.abspath(entry)}/".startswith(tuple(f"{folder}/" for folder in folders))
+
+
+def _module_names(folder: str) -> set[str]:
+    """Top-level modules and packages in a folder; an empty name is the working directory."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {
+                entry.name.partition(".")[0]
+                for entry in entries
+                if entry.name.endswith((".py", ".so")) or _is_package(entry)
+            }
+    except OSError:
+        return set()
+
+
+def _is_package(entry: "os.DirEntry[str]") -> bool:
+    return os.path.isfile(os.path.join(entry.path, "__init__.py"))

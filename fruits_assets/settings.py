@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
@@ -161,6 +162,7 @@ def load_settings() -> Settings:
         SettingsError: a value is invalid; the message lists each variable with the reason.
     """
     _require_known(os.environ)
+    _require_docstrings()
     try:
         return Settings()
     except ValidationError as error:
@@ -184,6 +186,19 @@ def _require_known(names: Iterable[str]) -> None:
                 f"There is no setting {name}: {did_you_mean(name.upper(), known)} Correct the "
                 "variable, or unset it."
             )
+
+
+def _require_docstrings() -> None:
+    """Refuse `PYTHONOPTIMIZE=2`, because Spark's Python library reads docstrings when imported.
+
+    Raises:
+        SettingsError: this process has no docstrings.
+    """
+    if sys.flags.optimize > 1:
+        raise SettingsError(
+            f"PYTHONOPTIMIZE={os.environ.get('PYTHONOPTIMIZE', '2')} removes docstrings, which "
+            "Spark needs: unset it, or set it to 1."
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import locale
 import logging
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,12 @@ OWN = (
 
 JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")
 """Options that Java reads: `-D` properties (a proxy, certificates) are kept, others removed."""
+
+FOREIGN_PROPERTIES = re.compile(
+    r"-D(spark\.|hadoop\.|log4j|java\.(io\.tmpdir|class\.path|security\.manager)|file\.encoding"
+    r"|sun\.jnu\.encoding|user\.)"
+)
+"""Properties that are removed, too: they would override those set here."""
 
 JAVA_VERSION = "17"
 
@@ -76,13 +83,27 @@ def remove_foreign_variables(environment: MutableMapping[str, str]) -> Iterator[
     for name in JAVA_OPTIONS:
         if name not in environment:
             continue
-        words = environment[name].split()
-        kept = [word for word in words if word.startswith("-D")]
+        words = _words(environment[name])
+        kept = [
+            word for word in words if word.startswith("-D") and not FOREIGN_PROPERTIES.match(word)
+        ]
         if kept != words:
             yield f"a part of {name}"
-            environment[name] = " ".join(kept)
+            environment[name] = " ".join(map(_quoted, kept))
         if not kept:
             del environment[name]
+
+
+def _words(text: str) -> list[str]:
+    """The options in a variable, which may be quoted. Java would refuse an unmatched quote."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return [""]
+
+
+def _quoted(option: str) -> str:
+    return f'"{option}"' if re.search(r"[\s']", option) else option
 
 
 def find_java() -> str:

@@ -53,6 +53,63 @@ def test_an_existing_variable_takes_precedence(name: str, tmp_path: Path) -> Non
     assert value_in_fresh_python(name, tmp_path, **{name: "own"}) == "own"
 
 
+def python_path(folder: Path, *entries: Path | str) -> tuple[str, list[str]]:
+    """PYTHONPATH and `sys.path` of a new process that was started with these entries."""
+    value = os.pathsep.join(map(str, entries))
+    command = [sys.executable, "-c", "import os, sys, typing; print(os.environ['PYTHONPATH'])"]
+    command[-1] += "; print(*sys.path, sep=os.pathsep)"
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": value},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    variable, found = done.stdout.splitlines()
+    return variable, found.split(os.pathsep)
+
+
+@pytest.mark.parametrize(
+    "module", ["types.py", "random.py", "numpy.py", "yaml/__init__.py", "pyspark/__init__.py"]
+)
+def test_a_folder_that_shadows_a_library_is_removed_from_the_path(
+    module: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "stray" / module
+    file.parent.mkdir(parents=True)
+    file.write_text("raise ImportError('a stray module')")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "helpers.py").touch()
+    variable, found = python_path(tmp_path, tmp_path / "stray", tmp_path / "own")
+    assert variable == str(tmp_path / "own")
+    assert str(tmp_path / "own") in found and str(tmp_path / "stray") not in found
+
+
+def test_an_empty_entry_is_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "types.py").write_text("raise ImportError('a stray module')")
+    assert python_path(tmp_path, "", "/usr/share")[0] == "/usr/share"
+
+
+def test_the_environments_own_folders_stay_on_the_path(tmp_path: Path) -> None:
+    own = [entry for entry in sys.path if entry.endswith(("site-packages", "python3.11"))]
+    assert python_path(tmp_path, *own)[0] == os.pathsep.join(own)
+
+
+def test_warnings_of_libraries_are_not_errors(tmp_path: Path) -> None:
+    program = "import os, warnings; warnings.warn('old', DeprecationWarning); "
+    program += "print('PYTHONWARNINGS' in os.environ)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
+
+
 def test_python_starts_without_loading_the_project(tmp_path: Path) -> None:
     check = "import sys; print(sorted({'dagster', 'pyspark', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run(

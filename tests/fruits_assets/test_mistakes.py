@@ -101,6 +101,11 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
         "--set pca_components.n_components=20: pca_components has no n_components: it has no "
         "settings.",
     ),
+    "Python without docstrings": (
+        ("run",),
+        {"PYTHONOPTIMIZE": "2"},
+        "PYTHONOPTIMIZE=2 removes docstrings, which Spark needs: unset it, or set it to 1.",
+    ),
     "a value of another type": (
         ("run", "--set", "pca_model.n_components=many"),
         {},

@@ -49,6 +49,25 @@ def test_java_properties_are_kept_and_other_java_options_removed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ('-Dname="a b" -Xmx1g', '"-Dname=a b"'),
+        ('"-Dname=it\'s" -Xmx1g', '"-Dname=it\'s"'),
+        ("-Da=b -Dspark.master=yarn", "-Da=b"),
+        ("-Da=b -Djava.io.tmpdir=/missing -Dfile.encoding=US-ASCII", "-Da=b"),
+        ("-Dlog4j2.configurationFile=other.xml", None),
+        ('-Da="unfinished', None),
+    ],
+)
+def test_quoted_java_properties_are_kept_whole_and_those_of_other_programs_removed(
+    given: str, kept: str | None
+) -> None:
+    environment = {"JAVA_TOOL_OPTIONS": given}
+    assert list(remove_foreign_variables(environment)) == ["a part of JAVA_TOOL_OPTIONS"]
+    assert environment.get("JAVA_TOOL_OPTIONS") == kept
+
+
+@pytest.mark.parametrize(
     ("variables", "utf8"),
     [
         ({}, False),
