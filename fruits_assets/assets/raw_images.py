@@ -31,7 +31,7 @@ from spark_src.images.refresh import (
 )
 from spark_src.images.rejection import Limits
 from spark_src.images.summary import Summary, summarize
-from spark_src.spark.progress import report_progress
+from spark_src.spark.progress import report_message, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import discard
@@ -84,10 +84,12 @@ def ingest(
 
 
 def _report(context: dg.AssetExecutionContext, summary: Summary) -> None:
-    """Log the layout found in the input, before any file is read."""
+    """Log and show the layout found in the input, before any file is read."""
     context.log.info(str(summary))
+    report_message(str(summary))
     if summary.warning:
         context.log.warning(summary.warning)
+        report_message(f"warning: {summary.warning}")
 
 
 def ingest_changes(

@@ -89,6 +89,10 @@ class RunReport:
                 self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
             self._printed = now
 
+    def message(self, text: str) -> None:
+        """Print a message of the running step."""
+        self._print(text)
+
     def handle_event(self, event: dg.DagsterEvent) -> None:
         """Record an event and print it if it matters to the user."""
         if event.event_type == dg.DagsterEventType.STEP_START:

@@ -184,7 +184,7 @@ def _execute(
         run_events,
     )
     from fruits_assets.definitions import defs
-    from spark_src.spark.progress import progress_listener
+    from spark_src.spark.progress import message_listener, progress_listener
 
     graph = defs.resolve_asset_graph()
     keys = _selection.select(graph, selection)
@@ -204,6 +204,7 @@ def _execute(
         with (
             report.live(),
             progress_listener(report.progress),
+            message_listener(report.message),
             _canceling(instance, created.run_id),
         ):
             for event in run_events(job, created, instance):

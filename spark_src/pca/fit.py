@@ -21,6 +21,7 @@ from spark_src.pca.model import (
 )
 from spark_src.pca.refit import FitSettings, Refresh, refit_reason
 from spark_src.pca.sums import SumsUpdate, update_sums
+from spark_src.spark.progress import report_message
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.statistics import DriftStatistics, FeaturesStatistics, PcaModelStatistics
 
@@ -87,7 +88,9 @@ def fit_or_keep(
     model = fit_sums(sums, settings.n_components, model_sha256)
     text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
     if model.n_components < settings.n_components:
-        text = f"{few_images_note(settings.n_components, model.n_components)}; {text}"
+        few = few_images_note(settings.n_components, model.n_components)
+        report_message(few)
+        text = f"{few}; {text}"
     return Fit(model, update, True, text, 0, measured, note)
 
 

@@ -31,6 +31,7 @@ Listener = Callable[[int, int, float], None]
 """Called with images done, images in total, and seconds since the start."""
 
 _listeners: list[Listener] = []
+_message_listeners: list[Log] = []
 
 
 @contextmanager
@@ -41,6 +42,22 @@ def progress_listener(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def message_listener(listener: Log) -> Iterator[None]:
+    """Pass all messages of this process for the user to `listener` inside the block."""
+    _message_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _message_listeners.remove(listener)
+
+
+def report_message(text: str) -> None:
+    """Show a message to the user who waits for this process, who does not see the run's log."""
+    for listener in _message_listeners:
+        listener(text)
 
 
 class ProgressLog:

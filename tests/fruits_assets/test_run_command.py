@@ -62,6 +62,14 @@ def test_the_first_command_prints_a_summary_in_less_than_40_lines(
     assert lines[-2].startswith("next    uv run dagster dev")
 
 
+def test_the_layout_found_in_the_folder_is_printed_first(
+    first: tuple[int, str, str, Path],
+) -> None:
+    lines = first[1].splitlines()
+    (found,) = (number for number, line in enumerate(lines) if line.startswith("24 pictures: "))
+    assert not any("rows" in line for line in lines[:found])
+
+
 def test_a_failing_check_is_named_with_its_remedy(first: tuple[int, str, str, Path]) -> None:
     output = first[1]
     assert "FAILS pca_components: variance_is_explained: 3 components explain 0." in output
@@ -87,13 +95,15 @@ def test_unchanged_assets_are_reported_and_need_no_spark(
 def test_a_failing_run_ends_with_the_error_message(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
+    (pictures / "mine" / "Training").mkdir(parents=True)
     for number in range(60):
-        (pictures / f"{number}.jpg").write_bytes(b"no picture")
+        (pictures / "mine" / "Training" / f"{number}.jpg").write_bytes(b"no picture")
     process = start(tmp_path / "data", tmp_path / "home", pictures)
     output, errors = process.communicate()
     assert process.returncode == 1
     assert "60 of 60 files" in output.splitlines()[-1], output + errors
     assert output.splitlines()[-1].startswith("error: ")
+    assert f"Set FRUITS_INPUT to {pictures}/mine." in output
     assert len(output.splitlines()) < 40
     assert [word for word in NOISE if word in output + errors] == []
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
