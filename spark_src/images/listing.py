@@ -5,12 +5,13 @@ Symbolic links are not followed. File names are preserved, even if they are not 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,8 +89,7 @@ class Listing:
         text = f"{self.n_pictures:,} files, {self.bytes:,} bytes under {self.root}"
         if not self.ignored:
             return text
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.ignored.items()))
-        return f"{text}; {sum(self.ignored.values()):,} ignored ({kinds})"
+        return f"{text}; {sum(self.ignored.values()):,} ignored ({_counts(self.ignored)})"
 
 
 def list_files(root: Location) -> Listing:
@@ -101,7 +101,7 @@ def list_files(root: Location) -> Listing:
     """
     listing = _list_s3(root) if root.scheme == "s3" else _list_local(root)
     if not listing.n_pictures:
-        raise _empty_input_error(root)
+        raise _empty_input_error(root, listing.ignored)
     return listing
 
 
@@ -126,15 +126,20 @@ def require_some_file(root: Location) -> None:
         raise _empty_input_error(root)
 
 
-def _empty_input_error(root: Location) -> InputError:
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in sorted(kinds.items()))
+
+
+def _empty_input_error(root: Location, ignored: Mapping[str, int] | None = None) -> InputError:
     if not root.exists():
         return InputError(
             f"The input {root} does not exist. Set FRUITS_INPUT to a folder of pictures."
         )
     if not root.is_folder():
         return InputError(f"The input {root} is a file. Set FRUITS_INPUT to a folder of pictures.")
+    content = f"pictures, only ignored files ({_counts(ignored)})" if ignored else "files"
     return InputError(
-        f"The input {root} contains no files. Set FRUITS_INPUT to a folder of JPEG or PNG pictures."
+        f"The input {root} contains no {content}. Set FRUITS_INPUT to a folder of pictures."
     )
 
 
@@ -265,6 +270,8 @@ def _refusal(mode: int) -> tuple[str, str] | None:
 
 
 def _unreadable_detail(error: OSError | None) -> str:
+    if error is not None and error.errno == errno.ENAMETOOLONG:
+        return "the path of the folder is longer than the system can open: move it further up"
     cause = error.strerror if error else None
     return f"the folder cannot be opened ({cause}): grant read and execute permission on it"
 

@@ -30,13 +30,16 @@ class Summary:
     """Folders that contain split folders: one of them may be the intended input."""
     root: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def layout(self) -> str:
+        """The splits, and how many labels and photos of persons there are."""
         parts = [f"{count:,} {noun}" for count, noun in self._counts() if count]
         splits = _listed(self.splits)
+        return "; ".join([f"splits {splits}" if splits else "no splits", *parts])
+
+    def __str__(self) -> str:
         noun = "picture" if self.n_pictures == 1 else "pictures"
-        text = f"{self.n_pictures:,} {noun}: " + "; ".join(
-            [f"splits {splits}" if splits else "no splits", *parts]
-        )
+        text = f"{self.n_pictures:,} {noun}: {self.layout}"
         if self.ignored:
             text += f"; {sum(self.ignored.values()):,} ignored ({_listed(self.ignored)})"
         return text

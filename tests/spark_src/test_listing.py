@@ -159,6 +159,21 @@ def test_a_folder_that_cannot_be_opened_is_refused_and_the_others_listed(
     assert all("Permission denied" in text for text in listing.refused["detail"].to_pylist())
 
 
+def test_a_folder_whose_path_is_too_long_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    fill(tmp_path, "1.jpg")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=folder)
+        folder, parent = os.open("d" * 200, os.O_RDONLY, dir_fd=folder), folder
+        os.close(parent)
+    os.close(folder)
+    listing = listed(tmp_path)
+    assert paths_in(listing) == ["1.jpg"]
+    assert listing.refused["detail"].to_pylist() == [
+        "the path of the folder is longer than the system can open: move it further up"
+    ]
+
+
 @pytest.mark.parametrize("check", [list_files, require_some_file])
 def test_an_input_that_cannot_be_opened_is_named_with_the_cause(
     public_folder: Path, check: object
