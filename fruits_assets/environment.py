@@ -23,8 +23,28 @@ ROOT = CHECKOUT if IS_CHECKOUT else os.getcwd()
 BUNDLED = CHECKOUT if IS_CHECKOUT else os.path.join(_PACKAGE, "_bundled")
 """The folder of the sample and the weights."""
 
+HOME = os.path.join(ROOT, ".dagster")
+"""Dagster's home for the default storage. Another storage has its own home beside it."""
+
+
+def home_of(storage: str) -> str:
+    """Dagster's home for a storage, so that the UI never mixes the records of two storages.
+
+    Args:
+        storage: the value of FRUITS_STORAGE; empty for the default.
+    """
+    path = storage.strip().removeprefix("file://").rstrip("/")
+    if "://" not in path:
+        path = os.path.abspath(os.path.join(ROOT, os.path.expanduser(path or "data")))
+    if path == os.path.join(ROOT, "data"):
+        return HOME
+    from zlib import crc32  # rarely needed
+
+    return f"{HOME}-{os.path.basename(path)}-{crc32(path.encode()):08x}"
+
+
 DEFAULTS = {
-    "DAGSTER_HOME": os.path.join(ROOT, ".dagster"),
+    "DAGSTER_HOME": home_of(os.environ.get("FRUITS_STORAGE", "")),
     "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_ASSET_LIST_MODULE_NAME": _MODULE,
     "DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME": _MODULE,
@@ -41,13 +61,31 @@ def set_defaults() -> None:
     """Set the umask and all unset variables, and undo settings of other Python projects."""
     _drop_shadowing_entries()  # first: every import below could find another module
     os.umask(OWNER_ONLY)
+    if "DAGSTER_HOME" not in os.environ:
+        _make_home(DEFAULTS["DAGSTER_HOME"])
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     # The libraries' deprecation warnings must not become errors, here or in Spark's workers.
     if os.environ.pop("PYTHONWARNINGS", ""):
-        warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error"]
+        kept = [entry for entry in warnings.filters if entry[0] != "error"]
+        warnings.filters[:] = kept  # type: ignore[index] # a list, declared as a sequence
     # Dagster's commands warn that they are superseded; the lock file pins the version.
     warnings.filterwarnings("ignore", r"Function `\w+` is superseded")
+
+
+def _make_home(home: str) -> None:
+    """Create the home of another storage with the configuration of the default home."""
+    if home == HOME or os.path.isdir(home):
+        return
+    try:
+        os.makedirs(home)
+        with (
+            open(os.path.join(HOME, "dagster.yaml"), encoding="utf-8") as source,
+            open(os.path.join(home, "dagster.yaml"), "w", encoding="utf-8") as target,
+        ):
+            target.write(source.read())
+    except OSError:
+        return  # Dagster reports a missing home; its configuration is optional
 
 
 def _drop_shadowing_entries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,21 @@ def test_dagster_lists_the_assets_without_flags(tmp_path: Path) -> None:
         "raw_images",
         "rejected_images",
     ]
+
+
+def test_each_storage_has_records_of_its_own(tmp_path: Path) -> None:
+    default, one, two = (
+        value_in_fresh_python("DAGSTER_HOME", tmp_path, FRUITS_STORAGE=storage)
+        for storage in (f"{REPOSITORY}/data/", str(tmp_path / "one"), "s3://bucket/one")
+    )
+    try:
+        assert default == str(REPOSITORY / ".dagster")
+        assert len({default, one, two}) == 3
+        for home in (one, two):
+            assert home.startswith(str(REPOSITORY / ".dagster-one-"))
+            assert (Path(home) / "dagster.yaml").read_text() == (
+                REPOSITORY / ".dagster" / "dagster.yaml"
+            ).read_text()
+    finally:
+        for home in {one, two} - {default}:
+            shutil.rmtree(home)
