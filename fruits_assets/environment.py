@@ -35,7 +35,7 @@ def home_of(storage: str) -> str:
     """
     path = storage.strip().removeprefix("file://").rstrip("/")
     if "://" not in path:
-        path = os.path.abspath(os.path.join(ROOT, os.path.expanduser(path or "data")))
+        path = os.path.abspath(os.path.expanduser(path or os.path.join(ROOT, "data")))
     if path == os.path.join(ROOT, "data"):
         return HOME
     from zlib import crc32  # rarely needed
