@@ -40,6 +40,10 @@ ELSEWHERE = {
     ),
     "pip install uv && uv run --group dev pytest": (".ci/run", "uv run --group dev pytest"),
     "uv run pytest -m unit -q": (".github/workflows/ci.yaml", "marker: unit"),
+    'uv run pytest -m "unit or integration or fuzz or state_machine" --cov': (
+        ".github/workflows/ci.yaml",
+        '"unit or integration or fuzz or state_machine", packages: "", options: "--cov"',
+    ),
     "uv run lint-imports": (".ci/run", "uv run lint-imports"),
     "uv run pytest -n 0 -m yarn": ("tests/emr/test_yarn.py", "`uv run pytest -m yarn` runs"),
     "uv run pytest -n 0 -m yarn_whole": (
