@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -18,6 +19,8 @@ EMR_LOG_SECONDS = 360.0
 """How long to wait for EMR to copy a log, which it does every five minutes."""
 
 _POLL_SECONDS = 10.0
+
+_NOISE = re.compile(r" INFO |^\t(at |\.\.\. \d+ more)")
 
 _EXECUTOR_SIGNS = (
     "has not accepted any resources",
@@ -50,8 +53,8 @@ class ExecutorWarnings:
 
 
 def last_lines(text: str) -> str:
-    """The last lines above INFO level."""
-    lines = [line for line in text.strip().splitlines() if " INFO " not in line]
+    """The last lines above INFO level, without Java's stack frames: Spark prints many at its end."""
+    lines = [line for line in text.strip().splitlines() if not _NOISE.search(line)]
     return "\n".join(lines[-LAST_LINES:])
 
 

@@ -39,6 +39,9 @@ NAME = "fruits-yarn"
 FEATURES = "raw_images,rejected_images,mobilenet_model,mobilenet_features"
 PROGRAM = Path(__file__).with_name("allocation.py")
 
+HANGS = 1800
+"""Seconds after which a test that still waits has failed, also on a busy machine."""
+
 
 @pytest.fixture(scope="module")
 def yarn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yarn]:
@@ -88,7 +91,7 @@ def materialize(
     run.start()
     if disturb is not None:
         wait_for(
-            lambda: done or len(account.cluster.begun - before) > step, 240, "the step's beginning"
+            lambda: done or len(account.cluster.begun - before) > step, HANGS, "the step's beginning"
         )
         assert not done, done[0].stderr[-6000:]
         disturb()
@@ -120,7 +123,7 @@ def kill_a_busy_executor(yarn: Yarn) -> Callable[[], object]:
     """Kill an executor whose Python worker has been running for a moment."""
 
     def kill() -> None:
-        wait_for(yarn.executors, 90, "an executor")
+        wait_for(yarn.executors, HANGS, "an executor")
         time.sleep(4)
         yarn.kill_executor()
 
@@ -188,7 +191,7 @@ def test_the_whole_graph_equals_that_of_one_machine_after_a_node_manager_stopped
     yarn_account: Account, yarn: Yarn, sample: Path, mobilenet: MobilenetModel
 ) -> None:
     def end_a_node() -> None:
-        wait_for(yarn.executors, 90, "an executor")
+        wait_for(yarn.executors, HANGS, "an executor")
         time.sleep(4)
         yarn.kill_node_with_an_executor()
 
