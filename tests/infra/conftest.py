@@ -49,7 +49,8 @@ class Machine:
         self.calls_file = root / "calls.txt"
         self.bin.mkdir()
         self.calls_file.touch()
-        shutil.copytree(PROJECT / "infra" / "commands", root / "infra" / "commands")
+        for folder in ("commands", "cluster"):
+            shutil.copytree(PROJECT / "infra" / folder, root / "infra" / folder)
         self.outputs = outputs["everything"]
         self.program("terraform", _terraform(root, outputs))
         self.program("uv", '[[ "$*" != *"cluster-env build"* ]] || echo .cache/env-0123.tar.gz')
