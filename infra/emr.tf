@@ -20,8 +20,10 @@ locals {
   disk            = { type = "gp3", size = 64, volumes_per_instance = 1 }
 
   # An xlarge has 4 vCPUs, a 2xlarge 8, and so on.
-  size           = regex("\\.([0-9]*)xlarge$", var.instance_type)[0]
-  vcpus_at_start = (1 + var.core_count) * 4 * (local.size == "" ? 1 : tonumber(local.size))
+  size                = regex("\\.([0-9]*)xlarge$", var.instance_type)[0]
+  vcpus_of_node       = 4 * (local.size == "" ? 1 : tonumber(local.size))
+  vcpus_at_start      = (1 + var.core_count) * local.vcpus_of_node
+  spot_vcpus_at_start = var.spot_bid_usd == null ? 0 : local.vcpus_of_node
 
   # With a spot bid, all nodes beyond the initial core nodes are spot nodes.
   ondemand_nodes = var.spot_bid_usd == null ? var.max_nodes : var.core_count

@@ -94,6 +94,11 @@ output "quota_vcpus" {
   value       = terraform_data.storage.output.quota_vcpus
 }
 
+output "quota_spot_vcpus" {
+  description = "vCPUs of spot instances that the cluster needs at its start; 0 without spot nodes."
+  value       = terraform_data.storage.output.quota_spot_vcpus
+}
+
 output "jupyterhub" {
   description = "How to open JupyterHub without an open port."
   value       = "infra/commands/jupyterhub, then https://localhost:9443 as jovyan"

@@ -237,6 +237,7 @@ resource "terraform_data" "storage" {
     jupyterhub_secret = local.secret_name
     jupyterhub_hash   = local.password_hash_uri
     quota_vcpus       = tostring(local.vcpus_at_start)
+    quota_spot_vcpus  = tostring(local.spot_vcpus_at_start)
     region            = var.region
     settings          = local.settings
   }

@@ -53,7 +53,14 @@ terminate_clusters() { # <region> <name>: clusters started by `fruits` are not i
     done
 }
 
-require_credentials() {
-    aws sts get-caller-identity --query Account --output text >/dev/null 2>&1 \
+# Prints the id of a cluster that accepts steps or will; nothing if there is none. `--active` would include
+# clusters that are terminating.
+find_cluster() { # <region> <name>
+    aws emr list-clusters --region "$1" --cluster-states STARTING BOOTSTRAPPING RUNNING WAITING \
+        --query "Clusters[?Name=='$2'] | [0].Id" --output text
+}
+
+require_credentials() { # STS gives the same answer in each region that every account has
+    aws sts get-caller-identity --region eu-west-1 --query Account --output text >/dev/null 2>&1 \
         || fail "no AWS credentials: \`aws sso login\`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID"
 }

@@ -75,6 +75,7 @@ run "outputs_that_make_up_reads" {
       && run.storage_first.jupyterhub_hash_uri == "s3://fruits-features-123456789012-eu-west-1-data/cluster/jupyterhub-password.hash"
       && run.storage_first.data_key == "arn:aws:kms:eu-west-1:123456789012:key/da7a0000-0000-0000-0000-000000000000"
       && run.storage_first.quota_vcpus == "12"
+      && run.storage_first.quota_spot_vcpus == "0"
     )
     error_message = "make up stops after the buckets because an output that it reads is missing."
   }

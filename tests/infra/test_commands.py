@@ -79,7 +79,7 @@ def test_up_reports_a_small_quota_before_anything_is_billed(settled: Machine) ->
     settled.program("aws", f"{EVERYTHING_THERE}\n{QUOTA}5.0")
     code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 1
-    assert "may run 5 vCPUs in eu-west-1, and the cluster needs 12" in output
+    assert "may run 5 vCPUs of on-demand instances in eu-west-1, and the cluster needs 12" in output
     assert "request-service-quota-increase" in output and "L-1216C47A" in output
     assert all("-target" in call for call in settled.called(" apply "))
 
@@ -90,6 +90,47 @@ def test_up_continues_if_the_quota_is_sufficient_or_unknown(settled: Machine, an
     code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
     assert code == 0, output
     assert ("cannot be read" in output) == (answer == "None")
+
+
+@pytest.mark.parametrize("vcpus", ["0", "4"])
+def test_up_prepares_an_account_for_spot_nodes_only_if_there_are_any(
+    settled: Machine, vcpus: str
+) -> None:
+    (settled.root / "outputs" / "storage_first" / "quota_spot_vcpus").write_text(vcpus)
+    settled.program("aws", f'{EVERYTHING_THERE}\n[[ "$*" != *"iam get-role"* ]] || exit 254')
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
+    roles = settled.called("create-service-linked-role")
+    quotas = settled.called("L-34B43A08")
+    assert len(roles) == len(quotas) == (vcpus != "0")
+    assert all("--aws-service-name spot.amazonaws.com" in call for call in roles)
+
+
+def test_up_reports_a_small_quota_of_spot_nodes(settled: Machine) -> None:
+    (settled.root / "outputs" / "storage_first" / "quota_spot_vcpus").write_text("4")
+    quota = '[[ "$*" != *L-34B43A08* || "$*" != *get-service-quota* ]] || echo 0.0'
+    settled.program("aws", f"{EVERYTHING_THERE}\n{quota}")
+    code, output = settled.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 1
+    assert "may run 0 vCPUs of spot instances in eu-west-1, and the cluster needs 4" in output
+    assert all("-target" in call for call in settled.called(" apply "))
+
+
+def test_every_call_of_aws_names_a_region(settled: Machine) -> None:
+    """A machine may have credentials and no region, and a new bucket is known in its own first."""
+    settled.program("openssl", 'exec /usr/bin/openssl "$@"')
+    settled.program("session-manager-plugin", "exit 0")
+    for command in ("up", "certificates", "jupyterhub-password", "status", "pause", "down"):
+        settled.run(
+            f"infra/commands/{command}", AUTO_APPROVE="yes", CONFIRM=settled.outputs["bucket"]
+        )
+    settled.program("aws", LIVING)
+    settled.run("infra/commands/jupyterhub")
+    calls = settled.called("aws ")
+    assert {"sts", "s3", "emr", "ssm", "secretsmanager", "service-quotas"} <= {
+        call.split()[1] for call in calls
+    }
+    assert [call for call in calls if " --region " not in call] == []
 
 
 def test_up_without_settings_names_the_file_to_copy(machine: Machine) -> None:
@@ -246,7 +287,7 @@ def test_an_ssh_key_is_created_once_and_private_to_its_owner(machine: Machine) -
     assert "PRIVATE" not in json.dumps(public)
 
 
-SMOKE = ["up", "data", "graph", "checks", "pca", "notebook", "spot", "erasure", "restart", "down"]
+SMOKE = ["up", "data", "spot", "graph", "checks", "pca", "notebook", "erasure", "restart", "down"]
 
 
 def test_the_smoke_test_runs_its_steps_and_reports_failures(settled: Machine) -> None:
