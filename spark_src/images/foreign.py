@@ -24,7 +24,8 @@ READERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 }
 # These integer and float modes do not define a white value.
 UNKNOWN_SCALE = frozenset({"I", "F"})
-SUBFILE_TYPE, REDUCED = 254, 1  # a smaller copy of the page before
+SUBFILE_TYPE, REDUCED = 254, 1  # a smaller copy of another page
+DNG_VERSION = 50706
 MOST_COPIES = 8
 # Share of the pixel limit. Pillow's WebP decoder makes several copies: 926 MB for 52 megapixels.
 PIXEL_SHARES = {Format.WEBP: 0.5}
@@ -65,6 +66,7 @@ def open_picture(data: bytes, file_format: Format) -> OpenedPicture:
         return OpenedPicture(heif[0].size, heif[0])
     image = READERS[file_format](io.BytesIO(data))
     if file_format is Format.TIFF:
+        _reject_raw(image)
         if _has_pages(image):
             _reject_pages(file_format)
         # Seeking to other pages has changed the state of the reader.
@@ -73,6 +75,14 @@ def open_picture(data: bytes, file_format: Format) -> OpenedPicture:
         detail = f"This is an animated {file_format}; save one frame of it as JPEG or PNG."
         raise PictureRejected(Reason.ANIMATED, detail)
     return OpenedPicture(image.size, image)
+
+
+def _reject_raw(image: Image.Image) -> None:
+    """Reject raw files, which are TIFF files whose first picture is a small preview."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if DNG_VERSION in tags or int(tags.get(SUBFILE_TYPE, 0)) & REDUCED:
+        detail = "This is a camera's raw file, which starts with a preview; save it as JPEG."
+        raise PictureRejected(Reason.UNSUPPORTED_FORMAT, detail)
 
 
 def _has_pages(image: Image.Image) -> bool:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_src.errors import InputError
-from spark_src.images.litter import litter_kind
+from spark_src.images.litter import LIVE_VIDEOS, are_live_videos, litter_kind
 from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
@@ -239,7 +239,16 @@ def _list_local(root: Location) -> Listing:
             continue
         raw = None if path.encode() == relative else relative
         files.add(path, raw, found.st_size, modified, None)
-    return Listing(root, files.table(), refused.table(), dict(ignored))
+    return _listing(root, files.table(), refused.table(), ignored)
+
+
+def _listing(root: Location, files: pa.Table, refused: pa.Table, ignored: Counter[str]) -> Listing:
+    is_live = are_live_videos(files["path"])
+    count = pc.sum(is_live).as_py() or 0
+    if count:
+        files = files.filter(pc.invert(is_live)).combine_chunks()
+        ignored[LIVE_VIDEOS] += count
+    return Listing(root, files, refused, dict(ignored))
 
 
 def _entries(root: bytes) -> Iterator[tuple[os.DirEntry[bytes] | bytes, OSError | None]]:
@@ -300,7 +309,7 @@ def _list_s3(root: Location) -> Listing:
                     ignored[kind] += 1
                     continue
                 files.add(path, None, item["Size"], item["LastModified"], item["ETag"].strip('"'))
-    return Listing(root, files.table(), REFUSED.empty_table(), dict(ignored))
+    return _listing(root, files.table(), REFUSED.empty_table(), ignored)
 
 
 def _bucket_and_prefix(root: Location) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from spark_src.tables.parquet import READING_THREADS, new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
-RULES = "2"
+RULES = "3"
 """Version of the rules by which files are accepted. A change reads every file again."""
 
 MIN_ROWS, MAX_ROWS, FILES_PER_RUN = 128, 1024, 32

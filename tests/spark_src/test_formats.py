@@ -122,6 +122,15 @@ def test_a_tiff_with_a_smaller_copy_of_itself_is_one_picture() -> None:
     assert np.array_equal(pixels(clean_picture(data).content), np.asarray(COLOURS))
 
 
+@pytest.mark.parametrize("tag", [{254: 1}, {50706: b"\x01\x04\x00\x00"}])
+def test_a_raw_file_of_a_camera_is_rejected_and_its_preview_not_taken_for_the_photo(
+    tag: dict[int, int | bytes],
+) -> None:
+    found = rejection(encoded(COLOURS, "TIFF", tiffinfo=tag))
+    assert found.reason is Reason.UNSUPPORTED_FORMAT
+    assert "raw file" in found.detail
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_a_tiff_of_integers_or_floats_is_rejected(mode: str) -> None:
     assert rejection(encoded(gradient("L").convert(mode), "TIFF")).reason is (

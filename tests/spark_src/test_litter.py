@@ -11,7 +11,13 @@ from pyspark.sql import SparkSession
 
 from spark_src.errors import InputError
 from spark_src.images.listing import list_files
-from spark_src.images.litter import SIDECARS, SYSTEM_FILES, SYSTEM_FOLDERS, litter_kind
+from spark_src.images.litter import (
+    EXPORT_FILES,
+    SIDECARS,
+    SYSTEM_FILES,
+    SYSTEM_FOLDERS,
+    litter_kind,
+)
 from spark_src.images.refresh import require_few_rejections
 from spark_src.io.locations import Location
 from spark_src.tables.statistics import RawImagesStatistics
@@ -36,6 +42,15 @@ LITTER = {
     "Apple/1.xmp": "sidecars",
     "Apple/IMG_0001.AAE": "sidecars",
     "Apple/MVI_0001.THM": "sidecars",
+    "Apple/.trashed-1700000000-PXL_1.jpg": "deleted files",
+    "Apple/.pending-1700000000-PXL_1.jpg": "deleted files",
+    "Apple/.nfs000000000a1b2c3d": "deleted files",
+    "#recycle/1.jpg": "system folders",
+    "Apple/.@__thumb/1.jpg": "system folders",
+    "Apple/.ipynb_checkpoints/1-checkpoint.jpg": "system folders",
+    "Apple/.gitkeep": "Git",
+    "Apple/metadata.json": "sidecars",
+    "Apple/1.avif.json": "sidecars",
     "Apple/1.jpg.json": "sidecars",
     "Apple/1.jpg.supplemental-metadata.json": "sidecars",
     "Apple/1.jpg.supplemental-met(2).json": "sidecars",
@@ -52,6 +67,9 @@ PICTURES = [
     "DS_Store/1.jpg",
     ".trash/1.jpg",
     "Apple/1.crc",
+    "Apple/.trashed.jpg",
+    "Apple/.IMG_0001.HEIC.icloud",
+    "recycle/1.jpg",
     "Apple/notes.json",
     "Apple/no extension",
     "git/1.jpg",
@@ -75,7 +93,7 @@ def test_possible_pictures_are_not_litter(path: str) -> None:
 
 
 def test_names_in_the_lists_are_in_lower_case_as_they_are_compared() -> None:
-    for names in (SYSTEM_FILES, SYSTEM_FOLDERS, SIDECARS):
+    for names in (SYSTEM_FILES, SYSTEM_FOLDERS, SIDECARS, EXPORT_FILES):
         assert all(name == name.lower() for name in names)
 
 
@@ -91,6 +109,19 @@ def test_litter_is_counted_and_in_no_table(spark: SparkSession, tmp_path: Path) 
     assert known.ignored["Thumbs.db"] == 3 and known.ignored["sidecars"] == 6
     assert known.n_listed == len(LITTER) + 3
     assert "ignored (.DS_Store 1, .nomedia 1," in str(found.plan.listing)
+
+
+def test_the_video_of_a_live_photo_is_a_sidecar_and_any_other_is_not(tmp_path: Path) -> None:
+    names = ["a/IMG_1.HEIC", "a/IMG_1.mov", "a/IMG_2.MOV", "b/IMG_1.MOV", "a/IMG_3.jpg"]
+    names += ["a/img_3.MP4", "a/PXL_4.MP.jpg", "a/PXL_4.MP", "a/IMG_5.MOV", "a/IMG_5.mp4"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"content")
+    listing = list_files(Location.parse(str(tmp_path)))
+    assert listing.ignored == {"videos of live photos": 3}
+    assert listing.files["path"].to_pylist() == sorted(
+        set(names) - {"a/IMG_1.mov", "a/img_3.MP4", "a/PXL_4.MP"}
+    )
 
 
 def test_litter_does_not_count_in_the_rejected_share(tmp_path: Path) -> None:
