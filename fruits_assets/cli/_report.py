@@ -59,6 +59,8 @@ class RunReport:
     _live: Progress | None = None
     _task: TaskID | None = None
     _printed: float = 0.0
+    _has_waited: bool = False
+    """Whether this step has printed that it waits for Spark: once is enough."""
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -85,8 +87,9 @@ class RunReport:
             return
         now = time.monotonic()
         if self._live is None and now - self._printed >= PLAIN_SECONDS and done < images:
-            if self._printed:
+            if self._printed and (done or not self._has_waited):
                 self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
+                self._has_waited = True
             self._printed = now
 
     def message(self, text: str) -> None:
@@ -110,6 +113,7 @@ class RunReport:
 
     def _on_step_start(self, step: str) -> None:
         self._step, self._started, self._printed = step, time.monotonic(), 0.0
+        self._has_waited = False
         if self._live is None or step not in self.assets:
             return
         if self._task is not None:
