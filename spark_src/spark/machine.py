@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 WORKER_BYTES = 600 * 2**20
 """Peak memory of a Python worker: libraries, model, a picture of maximum size."""
@@ -16,6 +17,7 @@ HOST_BYTES = 700 * 2**20
 """Memory of this process: Dagster, Arrow, plots."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,37 @@ def available_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota() or cores))
+    return max(1, min(cores, cpu_quota() or cores))
 
 
-def available_memory(root: Path = _CGROUPS, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Memory in bytes: the machine's, or the container's limit if that is lower."""
+def available_memory(
+    root: Path = _CGROUPS, meminfo: Path = Path("/proc/meminfo"), groups: Path = _OWN_GROUPS
+) -> int:
+    """Memory in bytes: the machine's, or the lowest limit of a container or service."""
     limits = [_total(meminfo)]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int((root / name).read_text()))
-        except (OSError, ValueError):  # another cgroups version, or "max"
-            continue
+    for folder in _group_folders("memory", root, groups):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                limits.append(int((folder / name).read_text()))
+            except (OSError, ValueError):  # another cgroups version, or "max"
+                continue
     return min(limits)
+
+
+def _group_folders(controller: str, root: Path, groups: Path) -> Iterator[Path]:
+    """The control groups that limit this process: its own and their parents, in both versions."""
+    yield from (root, root / controller)
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:  # macOS
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        own = PurePosixPath(path.lstrip("/"))
+        for group in (own, *own.parents):
+            yield root / (controller if controllers else "") / group
 
 
 def _total(meminfo: Path) -> int:
@@ -72,9 +93,20 @@ def _total(meminfo: Path) -> int:
     return int(text.split("MemTotal:")[1].split()[0]) * 1024
 
 
-def _quota(root: Path = _CGROUPS) -> int | None:
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-        return max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
+def cpu_quota(root: Path = _CGROUPS, groups: Path = _OWN_GROUPS) -> int | None:
+    """The number of cores that control groups allow, rounded down; None if they set no quota."""
+    quotas = (_quota_of(folder) for folder in _group_folders("cpu", root, groups))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_of(folder: Path) -> int | None:
+    """Cores that a control group may use, rounded down; None if it has no quota."""
+    files = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # the second: version 1
+    for names in files:
+        try:
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            if int(quota) > 0:
+                return max(1, int(quota) // int(period))
+        except (OSError, ValueError):  # another version, or "max"
+            continue
+    return None

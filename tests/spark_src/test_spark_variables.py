@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_src.spark.machine import Machine, available_cores, available_memory
+from spark_src.spark.machine import Machine, available_cores, available_memory, cpu_quota
 from spark_src.spark.variables import is_utf8_locale, remove_foreign_variables
 
 GIB = 2**30
@@ -135,4 +135,44 @@ def test_the_containers_memory_limit_is_used_if_it_is_lower(
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(value)
-    assert available_memory(tmp_path, meminfo) == expected
+    assert available_memory(tmp_path, meminfo, tmp_path / "none") == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "file"),
+    [
+        ("0::/user.slice/fruits.service\n", "user.slice/fruits.service/memory.max"),
+        ("0::/user.slice/fruits.service\n", "user.slice/memory.max"),
+        ("3:cpu:/a\n4:memory:/b/c\n", "memory/b/c/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_the_processs_own_control_group_is_used(
+    groups: str, file: str, tmp_path: Path
+) -> None:
+    own, meminfo = tmp_path / "groups", tmp_path / "meminfo"
+    own.write_text(groups)
+    meminfo.write_text(f"MemTotal:       {8 * 2**20} kB\n")
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(str(GIB))
+    assert available_memory(tmp_path, meminfo, own) == GIB
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "250000 100000"}, 2),
+        ({"a/cpu.max": "50000 100000", "cpu.max": "max 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+    ],
+)
+def test_the_cpu_quota_of_a_container_or_service_is_used(
+    files: dict[str, str], cores: int | None, tmp_path: Path
+) -> None:
+    own = tmp_path / "groups"
+    own.write_text("0::/a\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path, own) == cores
