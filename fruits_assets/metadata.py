@@ -37,10 +37,15 @@ Metadata = dict[str, Any]
 def raw_images(known: RawImagesStatistics) -> Metadata:
     """The accounting of the input."""
     ignored = {"ignored files by kind": counts_table(known.ignored, "kind", "files")}
+    corrections = {
+        "labels corrected": known.n_corrected,
+        "corrections of missing files": known.n_unknown_corrections,
+    }
     return {
         "files listed": known.n_listed,
         "files read": known.n_read,
         **(ignored if known.ignored else {}),
+        **(corrections if any(corrections.values()) else {}),
         "images by split": counts_table(known.splits, "split", "images"),
         "images by label": counts_table(known.labels, "label", "images"),
     }
@@ -128,8 +133,12 @@ def fruit_classifier(known: ClassifierStatistics) -> Metadata:
 
 
 def label_issues(known: LabelIssuesStatistics) -> Metadata:
-    """The number of labels judged, and of those that may be wrong."""
-    return {"images judged": known.rows, "labels that may be wrong": known.issues}
+    """The number of labels judged, of those that may be wrong, and of photos to label next."""
+    return {
+        "images judged": known.rows,
+        "labels that may be wrong": known.issues,
+        "photos to label next": known.to_label,
+    }
 
 
 def column_schema(snapshot: Snapshot) -> dg.TableSchema:

@@ -108,7 +108,11 @@ def ingest_changes(
     require_separate(source.root, tables.root)
     listing = source.listing()
     _report(context, summarize(listing))
-    labels = read_labels(source.root)
+    labels = read_labels(source.root).among(listing.files["path"])
+    if labels.n_unknown:
+        context.log.warning(
+            f"{labels.n_unknown:,} rows of labels.csv name files that are not in the input."
+        )
     plan = plan_ingest(listing, limits, raw.before, rejected.before, labels)
     context.log.info(str(plan))
     with report_progress(plan.to_read.num_rows, context.log.info) as progress:

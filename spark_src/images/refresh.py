@@ -162,6 +162,7 @@ def raw_statistics(
         n_read=plan.to_read.num_rows,
         labels_digest=str(plan.labels.digest),
         n_corrected=len(plan.labels.by_path),
+        n_unknown_corrections=plan.labels.n_unknown,
     )
 
 

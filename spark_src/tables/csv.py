@@ -5,9 +5,11 @@ File names that a spreadsheet would run as formulas are escaped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pa_csv
@@ -113,6 +115,24 @@ def escape_formulas(texts: pa.StringArray) -> pa.StringArray:
     """Prefix strings that a spreadsheet would evaluate with an apostrophe."""
     marked = pc.binary_join_element_wise("'", texts, "")
     return pc.if_else(pc.match_substring_regex(texts, _FORMULA), marked, texts)
+
+
+def unescape_formula(text: str) -> str:
+    """Undo `escape_formulas` for one string."""
+    is_escaped = text.startswith("'") and re.match(_FORMULA, text[1:])
+    return text[1:] if is_escaped else text
+
+
+def for_spreadsheets(rows: pd.DataFrame) -> bytes:
+    """A small table as CSV, for people to edit: formulas are escaped."""
+    texts = {
+        name: escape_formulas(pa.array(rows[name], pa.string())).to_pylist()
+        for name in rows
+        if rows[name].dtype == object
+    }
+    edited = rows.assign(**texts)
+    content: str = edited.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    return content.encode()
 
 
 def has_byte_order_mark(file: Location) -> bool:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spark_src.tables.model_comparison import Comparison
+
 Counts = dict[str, int]
 
 N = TypeVar("N", int, float)
@@ -61,7 +63,9 @@ class RawImagesStatistics(Statistics):
     labels_digest: str = "0"
     """Digest of the corrected labels."""
     n_corrected: int = 0
-    """Pictures whose corrected label differs from their folder."""
+    """Files whose label in `labels.csv` differs from their folder."""
+    n_unknown_corrections: int = 0
+    """Rows of `labels.csv` whose path is not in the input."""
 
 
 class RejectedImagesStatistics(Statistics):
@@ -225,6 +229,9 @@ class HealthStatistics(Statistics):
     near_duplicates: int
     groups: int
     crossing: Counts = Field(default_factory=dict)
+    """Kind and attribute -> number of pairs that differ in it."""
+    crossing_groups: Counts = Field(default_factory=dict)
+    """Attribute -> number of groups with several values of it."""
     labels: Counts = Field(default_factory=dict)
     near_share: dict[str, float] = Field(default_factory=dict)
     """Label -> share of its images that have a near duplicate with the same label."""
@@ -254,6 +261,8 @@ class ClassifierStatistics(Statistics):
     """Time per picture on one core."""
     reason: str = ""
     """Why there is no classifier, if `classes` is 0."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Comparisons with the candidate, if there is one."""
 
 
 class LabelIssuesStatistics(Statistics):
@@ -265,6 +274,8 @@ class LabelIssuesStatistics(Statistics):
     labelled: int
     """Images with a label; `rows` counts those that could be evaluated."""
     issues: int
+    to_label: int = 0
+    """Unlabelled photos that were selected to be labelled next."""
 
 
 def joint_digest(*digests: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from spark_src.errors import InputError
 from spark_src.images.labels import Labels, read_labels
 from spark_src.io.locations import Location
+from spark_src.tables.csv import for_spreadsheets
 
 
 def read(folder: Path, content: str) -> Labels:
@@ -38,11 +41,49 @@ def test_a_label_overrides_its_folder_and_other_columns_are_ignored(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\r\n1.jpg,Pear\r\n2.jpg,\r\n\r\n1.jpg,Pear\r\n",
+        "\ufeffpath;label\n1.jpg;Pear\n",
+        "label\tscore\tpath\nPear\t0,5\t1.jpg\n",
+        '"Path" , "Label"\n"1.jpg" , Pear\n',
+    ],
+    ids=["Windows", "semicolons and a byte order mark", "tabs", "spaces and capitals"],
+)
+def test_files_as_spreadsheets_save_them_are_read(content: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(content.encode())
+    assert read_labels(Location.parse(str(tmp_path))).by_path == {"1.jpg": "Pear"}
+
+
+def test_a_list_for_spreadsheets_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "path": ["photos/4711/=1+1.jpg", "=2.jpg", "'3.jpg", 'a, "b".jpg', "-4.jpg"],
+            "score": np.linspace(0, 1, 5),
+            "label": ["Fig", "@home", "'Fig", "", "+"],
+        }
+    )
+    content = for_spreadsheets(rows)
+    assert b"\n'=2.jpg," in content
+    (tmp_path / "labels.csv").write_bytes(content)
+    found = read_labels(Location.parse(str(tmp_path))).by_path
+    filled = rows[rows["label"] != ""]
+    assert found == dict(zip(filled["path"], filled["label"], strict=True))
+
+
+def test_corrections_of_files_that_are_not_in_the_input_are_counted(tmp_path: Path) -> None:
+    labels = read(tmp_path, "path,label\n1.jpg,Fig\n2.jpg,Fig\n")
+    found = labels.among(pa.chunked_array([["0.jpg", "2.jpg"]]))
+    assert (found.by_path, found.n_unknown) == ({"2.jpg": "Fig"}, 1)
+    assert found.digest != labels.digest
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("", "does not have the columns"),
-        ("path;label\na;b\n", "does not have the columns"),
-        ("path,label\n1.jpg,\n", "line 2 has no path or no label"),
+        ("path,labels\na,b\n", "does not have the columns"),
+        ("path,label\n,Fig\n", "line 2 has a label but no path"),
         ("path,label\n1.jpg,Fig\n1.jpg,Pear\n", "line 3 has a second label for the same path"),
     ],
 )
