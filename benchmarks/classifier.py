@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 
 SHRINKAGES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6)
+
+STRENGTHS = (0.001, 0.1, 1)
+"""Inverse strengths of regularization of logistic regression."""
 
 Matrix = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -64,24 +69,21 @@ def _discriminant(vectors: Vectors) -> Iterator[list[str]]:
 
 def _logistic(vectors: Vectors) -> Iterator[list[str]]:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    def predict(training: Matrix, names: Names, test: Matrix) -> Names:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+    def predict(strength: float, training: Matrix, names: Names, test: Matrix) -> Names:
+        model = LogisticRegression(C=strength, max_iter=500)
         predicted: Names = model.fit(training, names).predict(test)
         return predicted
 
-    for matrix in (vectors.features, vectors.components):
-        for folds in questions(vectors.images):
-            if folds.reason_not_asked is None:
-                started = time.perf_counter()
-                share = cross_validated_accuracy(folds, matrix[folds.rows], predict)
-                seconds = time.perf_counter() - started
-                shown = [f"{share:.4f}", "", "", f"{seconds:.1f}"]
-                images = f"{(folds.fold >= 0).sum():,}"
-                name = f"logistic regression of {matrix.shape[1]:,}"
-                yield [name, folds.question, images, *shown]
+    asked = [folds for folds in questions(vectors.images) if folds.reason_not_asked is None]
+    for matrix, strength in product((vectors.components, vectors.features), STRENGTHS):
+        for folds in asked:
+            started = time.perf_counter()
+            share = cross_validated_accuracy(folds, matrix[folds.rows], partial(predict, strength))
+            seconds = time.perf_counter() - started
+            name = f"logistic regression of {matrix.shape[1]:,}, C = {strength:g}"
+            images = f"{(folds.fold >= 0).sum():,}"
+            yield [name, folds.question, images, f"{share:.4f}", "", "", f"{seconds:.1f}"]
 
 
 if __name__ == "__main__":

@@ -38,17 +38,20 @@ def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.Asset
     exact, near = (
         known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near")
     )
+    groups = known.crossing_groups.get(what, 0)
     text = (
         f"{exact:,} exact and {near:,} near duplicates (cosine {known.threshold:g}) in two {what}s"
+        f", in {groups:,} groups"
     )
+    counts = {"exact": exact, "near": near, "groups": groups}
     severity = (
         dg.AssetCheckSeverity.ERROR if exact and exact_is_error else dg.AssetCheckSeverity.WARN
     )
     return dg.AssetCheckResult(
-        passed=not exact and not near,
+        passed=not exact and not near and not groups,
         severity=severity,
         description=text,
-        metadata={"exact": exact, "near": near, **_pairs(snapshot, what, storage.show_photos)},
+        metadata={**counts, **_pairs(snapshot, what, storage.show_photos)},
     )
 
 

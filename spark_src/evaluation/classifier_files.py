@@ -27,7 +27,7 @@ from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.parquet import write_whole
 from spark_src.tables.statistics import ClassifierStatistics, FeaturesStatistics, joint_digest
 
-VERSION = "1"
+VERSION = "2"
 """Version of the training. Increase it if the same features give a different classifier."""
 
 MODEL, HEAD, SUMS, EVALUATION = "classifier.tflite", "head.npz", "sums.npz", "evaluation.json"
@@ -101,7 +101,7 @@ def save(
             "held_out": found.held_out,
             "images": len(found.rows),
             "accuracy": found.accuracy,
-            "expected_calibration_error": found.calibration_error(trained.head.temperature),
+            "expected_calibration_error": found.calibration_error(),
             "per_class": found.per_class(),
             "confusions": found.confusions(),
         }

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spark_src.images.layout import person_of
+from spark_src.images.layout import person_of, split_and_label
 
 FOLDS = 5
 
@@ -36,6 +36,8 @@ class Folds:
     """(n,): the class of each image."""
     fold: NDArray[np.int64]
     """(n,): fold of the image; -1 for training only, if no other fold has its class."""
+    group: NDArray[np.object_]
+    """(n,): the image's group, all of which is in one fold: its fruit, film or person."""
 
     @property
     def reason_not_asked(self) -> str | None:
@@ -54,22 +56,27 @@ def questions(images: pd.DataFrame) -> list[Folds]:
         images: columns path and label, one row per image, indexed 0 to n - 1.
     """
     rows = images.assign(
-        subject=images["path"].map(person_of), axis=images["path"].map(_axis)
+        subject=images["path"].map(person_of),
+        axis=images["path"].map(_axis),
+        fruit=images["path"].map(lambda path: split_and_label(path)[1]),
     ).dropna(subset="label")
+    # A corrected label does not move a frame to another film: its folder names the fruit.
+    rows["fruit"] = rows["fruit"].fillna(rows["label"])
+    rows["film"] = rows["fruit"].astype(str) + "/" + rows["axis"].astype(str)
     rows["kind"] = rows["label"].map(_first_word)
-    dataset_rows = rows[rows["subject"].isna()]
-    films = dataset_rows.dropna(subset="axis")
+    rows["family"] = rows["fruit"].map(_first_word)
+    fruits = rows[rows["subject"].isna()]
+    films = fruits.dropna(subset="axis")
     photos = rows.dropna(subset="subject")
+    fruit_rank = _ranks(fruits, "fruit", within="family")
+    film_rank, person_rank = _ranks(films, "axis", within="fruit"), _ranks(photos, "subject")
+    fruits = fruits.assign(target=fruits["kind"], group=fruits["fruit"], rank=fruit_rank)
+    films = films.assign(target=films["label"], group=films["film"], rank=film_rank)
+    photos = photos.assign(target=photos["label"], group=photos["subject"], rank=person_rank)
     return [
-        _folds(
-            "kind of fruit",
-            "fruits",
-            dataset_rows,
-            "kind",
-            _ranks(dataset_rows, "label", within="kind"),
-        ),
-        _folds("fruit", "rotation axes", films, "label", _ranks(films, "axis", within="label")),
-        _folds("label of a photo", "people", photos, "label", _ranks(photos, "subject")),
+        _folds("kind of fruit", "fruits", fruits),
+        _folds("fruit", "rotation axes", films),
+        _folds("label of a photo", "people", photos),
     ]
 
 
@@ -91,15 +98,15 @@ def _ranks(rows: pd.DataFrame, column: str, within: str | None = None) -> pd.Ser
     return rows.groupby(within)[column].rank(method="dense").sub(1)
 
 
-def _folds(
-    question: str, held_out: str, rows: pd.DataFrame, target: str, ranks: pd.Series
-) -> Folds:
-    fold = ranks.astype(np.int64) % FOLDS
-    known = fold.groupby(rows[target]).transform("nunique") > 1
+def _folds(question: str, held_out: str, rows: pd.DataFrame) -> Folds:
+    """The folds of images with a target, a group, and the group's rank in its class."""
+    fold = rows["rank"].astype(np.int64) % FOLDS
+    known = fold.groupby(rows["target"]).transform("nunique") > 1
     return Folds(
         question,
         held_out,
         rows.index.to_numpy(np.int64),
-        rows[target].to_numpy(object),
+        rows["target"].to_numpy(object),
         fold.where(known, -1).to_numpy(np.int64),
+        rows["group"].to_numpy(object),
     )

@@ -70,6 +70,15 @@ class Health:
         ]
         return found[found["crosses"].isin(named) & (found["exact"] == exact)]
 
+    def n_groups_crossing(self, attribute: str) -> int:
+        """Number of groups with several values of this attribute.
+
+        A group can cross without any of its pairs: through a picture that has no label.
+        """
+        persons = self.groups["path"].map(person_of)
+        values = persons if attribute == "person" else self.groups[attribute]
+        return int((values.groupby(self.groups["group"]).nunique() > 1).sum())
+
 
 def health(keys: pd.DataFrame, image_ids: NDArray[np.object_], pairs: Pairs) -> Health:
     """Find duplicates and conflicts between them.
@@ -83,8 +92,8 @@ def health(keys: pd.DataFrame, image_ids: NDArray[np.object_], pairs: Pairs) -> 
     keys["person"] = keys["path"].map(person_of)
     # Joins by number take a tenth of the time of joins by id.
     keys["picture"] = pd.Index(image_ids).get_indexer(keys["image_id"])
-    firsts = np.unique(keys["picture"], return_index=True)[1]
-    findings = pd.concat([_exact_findings(keys, firsts), _near_findings(keys, firsts, pairs)])
+    shown = _representatives(keys)
+    findings = pd.concat([_exact_findings(keys, shown), _near_findings(keys, shown, pairs)])
     findings["order"] = ~findings["crosses"].str.contains("label")
     findings = findings.sort_values(
         ["exact", "order", "cosine", "path", "other_path"],
@@ -118,17 +127,41 @@ def _groups(keys: pd.DataFrame, pairs: Pairs, pictures: int) -> pd.DataFrame:
     return grouped.sort_values(["group", "path"], ignore_index=True)[GROUPED]
 
 
-def _exact_findings(keys: pd.DataFrame, firsts: Rows) -> pd.DataFrame:
-    """Paths of a picture that differ from its first path in split, label or person."""
-    first = firsts[keys["picture"]]
-    others = np.flatnonzero(first != np.arange(len(keys)))
-    return _crossing(keys, first[others], others, np.ones(len(others))).assign(exact=True)
+def _representatives(keys: pd.DataFrame) -> Rows:
+    """(pictures, at most 4): the first row of each picture, and the first with each attribute.
+
+    The first row alone may have no label, and would hide a conflict between the others.
+    """
+    first = np.unique(keys["picture"], return_index=True)[1]
+    columns = [first]
+    for attribute in CROSSINGS:
+        known = keys[keys[attribute].notna()].drop_duplicates("picture")
+        rows = first.copy()
+        rows[known["picture"]] = known.index
+        columns.append(rows)
+    return np.unique(np.stack(columns), axis=0).T
 
 
-def _near_findings(keys: pd.DataFrame, firsts: Rows, pairs: Pairs) -> pd.DataFrame:
-    """Near duplicates whose first paths differ in split, label or person."""
-    one, other = firsts[pairs.first], firsts[pairs.second]
-    return _crossing(keys, one, other, pairs.cosine.astype(np.float64)).assign(exact=False)
+def _exact_findings(keys: pd.DataFrame, shown: Rows) -> pd.DataFrame:
+    """Paths of a picture that differ in split, label or person."""
+    others = np.arange(len(keys))
+    found = []
+    for ones in shown[keys["picture"]].T:
+        rows = np.flatnonzero(ones < others)
+        found.append(_crossing(keys, ones[rows], others[rows], np.ones(len(rows))))
+    return pd.concat(found).drop_duplicates(["path", "other_path"]).assign(exact=True)
+
+
+def _near_findings(keys: pd.DataFrame, shown: Rows, pairs: Pairs) -> pd.DataFrame:
+    """Near duplicates that differ, each with the paths that differ in most attributes."""
+    cosine = pairs.cosine.astype(np.float64)
+    found = pd.concat(
+        _crossing(keys, ones[pairs.first], others[pairs.second], cosine)
+        for ones in shown.T
+        for others in shown.T
+    )
+    found = found.iloc[(-found["crosses"].str.count(",")).argsort(kind="stable")]
+    return found.drop_duplicates(["image_id", "other_image_id"]).assign(exact=False)
 
 
 def _crossing(
@@ -143,8 +176,8 @@ def _crossing(
     found = np.flatnonzero(bits)
     columns = {"cosine": cosine[found], "crosses": _CROSSES[bits[found]]}
     for name in ("path", "image_id"):
-        values = keys[name].to_numpy(object)
-        columns |= {name: values[one[found]], f"other_{name}": values[other[found]]}
+        texts = keys[name].to_numpy(object)
+        columns |= {name: texts[one[found]], f"other_{name}": texts[other[found]]}
     return pd.DataFrame(columns)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.duplicates import THRESHOLD, Pairs, near_pairs
-from spark_src.evaluation.health import Health, health
+from spark_src.evaluation.health import CROSSINGS, Health, health
 from spark_src.evaluation.whitening import Units, Whitening
 from spark_src.io.locations import Location
 from spark_src.pca.files import load_sums
@@ -26,7 +26,7 @@ from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, joint_digest
 from spark_src.tables.vectors import to_matrix
 
-VERSION = "2"
+VERSION = "3"
 """Version of the algorithm. Increase it if the same features give different pairs."""
 
 PAIRS, IMAGES, GROUPS, FINDINGS = "pairs", "compared_images", "groups", "findings"
@@ -115,7 +115,7 @@ def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> He
             state.crossing(attribute, exact)
         )
         for exact in (True, False)
-        for attribute in ("split", "label", "person")
+        for attribute in CROSSINGS
     }
     return HealthStatistics(
         digest=digest,
@@ -130,6 +130,7 @@ def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> He
         near_duplicates=state.near_duplicates,
         groups=state.n_groups,
         crossing=crossing,
+        crossing_groups={name: state.n_groups_crossing(name) for name in CROSSINGS},
         labels=state.labels,
         near_share=state.near_share,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,24 @@ class HeldOut:
     classes: tuple[str, ...]
     logits: Numbers
     """(n, classes), before the temperature."""
+    fold: NDArray[np.int64]
+    """(n,): the fold of each."""
+    group: NDArray[np.object_]
+    """(n,): the group of each, which was held out as a whole."""
     temperature: float
+    """Fitted on all predictions, for the exported classifier."""
+
+    @cached_property
+    def held_out_temperatures(self) -> Numbers:
+        """(n, 1): each fold's temperature, fitted on the other folds.
+
+        Calibration measured with `temperature` would be measured on the images it was fitted on.
+        """
+        found = np.empty((len(self.given), 1))
+        for number in np.unique(self.fold):
+            is_test = self.fold == number
+            found[is_test] = fit_temperature(self.logits[~is_test], self.given[~is_test])
+        return found
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -53,8 +71,8 @@ class HeldOut:
         return float((self.predicted == self.given).mean())
 
     def probabilities(self, temperature: float | None = None) -> Numbers:
-        """(n, classes), with the fitted or another temperature."""
-        return softmax(self.logits / (temperature or self.temperature))
+        """(n, classes), with the temperatures of the other folds, or the given one."""
+        return softmax(self.logits / (temperature or self.held_out_temperatures))
 
     def calibration_error(self, temperature: float | None = None) -> float:
         """Expected calibration error: mean gap between confidence and accuracy over `BINS`."""
@@ -146,5 +164,14 @@ def _answers(folds: Folds, vectors: Matrix, shrinkage: float) -> HeldOut:
     kept = folds.fold >= 0
     given = np.asarray(which[kept], np.int64)
     rows, answers = folds.rows[kept], logits[kept]
-    temperature = fit_temperature(answers, given)
-    return HeldOut(folds.question, folds.held_out, rows, given, names, answers, temperature)
+    return HeldOut(
+        folds.question,
+        folds.held_out,
+        rows,
+        given,
+        names,
+        answers,
+        folds.fold[kept],
+        folds.group[kept],
+        fit_temperature(answers, given),
+    )

@@ -91,7 +91,9 @@ def materialize(
     run.start()
     if disturb is not None:
         wait_for(
-            lambda: done or len(account.cluster.begun - before) > step, HANGS, "the step's beginning"
+            lambda: done or len(account.cluster.begun - before) > step,
+            HANGS,
+            "the step's beginning",
         )
         assert not done, done[0].stderr[-6000:]
         disturb()

@@ -74,8 +74,8 @@ def keys(*rows: tuple[str, str]) -> pd.DataFrame:
         (
             path,
             image_id,
-            None if path.startswith("photos") else path.split("/")[0],
-            path.split("/")[-2],
+            None if path.startswith("photos") or "/" not in path else path.split("/")[0],
+            path.split("/")[-2] if "/" in path else None,
         )
         for path, image_id in rows
     ]
@@ -103,6 +103,28 @@ def test_a_picture_in_two_splits_or_under_two_labels_is_named_with_what_it_cross
     assert (found.exact_duplicates, found.n_groups) == (2, 1)
     assert len(found.crossing("label", exact=True)) == 1
     assert not len(found.crossing("split", exact=False))
+
+
+def unlabelled_first() -> list[tuple[str, str]]:
+    """A picture whose first path has neither split nor label, and two labelled ones."""
+    return [("0.jpg", "a"), ("Training/Apple/1.jpg", "a"), ("Test/Pear/2.jpg", "b")]
+
+
+def test_a_contradiction_is_found_although_the_first_path_has_no_label() -> None:
+    rows = unlabelled_first()
+    exact = [*rows[:2], ("Test/Pear/2.jpg", "a")]
+    for images, near, is_exact in ((exact, [], True), (rows, [("a", "b", 0.9)], False)):
+        found = health_of(keys(*images), *near)
+        assert found.findings["crosses"].tolist() == ["split, label"]
+        assert found.findings["path"].tolist() == ["Test/Pear/2.jpg" if is_exact else rows[1][0]]
+        assert len(found.crossing("label", exact=is_exact)) == 1
+
+
+def test_a_group_that_crosses_only_through_an_unlabelled_picture_is_counted() -> None:
+    images = keys(("Training/Apple/1.jpg", "a"), ("0.jpg", "b"), ("Training/Pear/2.jpg", "c"))
+    found = health_of(images, ("a", "b", 0.9), ("b", "c", 0.9))
+    assert found.findings.empty
+    assert [found.n_groups_crossing(name) for name in ("split", "label", "person")] == [0, 1, 0]
 
 
 def test_connected_near_duplicates_are_one_group() -> None:

@@ -45,6 +45,31 @@ def test_frames_of_training_and_test_that_are_of_one_film_stay_together() -> Non
     assert len(film) == 1
 
 
+def test_a_frame_with_a_corrected_label_stays_in_the_fold_of_its_film() -> None:
+    paths = films("Apple 1", "r0_", "r2_") + films("Pear 1", "r0_", "r1_", "r2_")
+    paths += films("Cherry 1", "r0_", "r1_")
+    frames = images(*paths)
+    frames.loc[frames["path"] == "Training/Apple 1/r2_1_100.jpg", "label"] = "Pear 1"
+    for folds in questions(frames)[:2]:
+        found = by_path(folds, paths)
+        film = {found[path] for path in films("Apple 1", "r2_")}
+        assert len(film - {-1}) <= 1
+        of_film = [path.startswith("Training/Apple 1/r2") for path in np.array(paths)[folds.rows]]
+        assert len(set(folds.group[of_film])) == 1
+
+
+def test_no_group_is_in_two_folds() -> None:
+    paths = [path for n in range(7) for path in films(f"Apple {n}", "", "r_", "r2_")]
+    paths += [path for n in range(3) for path in films(f"Pear {n}", "r0_", "r1_")]
+    paths += [f"photos/{person}/apple/{n}.jpg" for person in "abc" for n in range(2)]
+    paths += [f"photos/{person}/pear/{n}.jpg" for person in "abc" for n in range(2)]
+    found = folds_by_question(*paths)
+    assert [len(set(folds.group)) for folds in found.values()] == [10, 27, 3]
+    for folds in found.values():
+        for group in set(folds.group):
+            assert len(set(folds.fold[folds.group == group]) - {-1}) == 1
+
+
 def test_a_fruit_with_one_axis_is_only_used_for_training() -> None:
     paths = films("Apple 1", "", "r_") + films("Apple 2", "", "r_") + films("Cherry Wax 2", "r0_")
     folds = folds_by_question(*paths)["fruit"]

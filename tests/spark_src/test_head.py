@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from spark_src.errors import ClassifierError
+from spark_src.evaluation.classifier import classify
 from spark_src.evaluation.head import ClassSums, fit_head, fit_temperature, softmax
 from spark_src.evaluation.held_out import hold_out
 from spark_src.evaluation.label_issues import label_issues
@@ -82,6 +85,17 @@ def test_the_temperature_calibrates_overconfident_logits() -> None:
     assert fit_temperature(logits * 7, right) == pytest.approx(7, rel=0.15)
 
 
+def test_calibration_is_measured_on_images_the_temperature_was_not_fitted_on() -> None:
+    images, vectors, _ = film_frames(wrong=30)
+    (answer,) = [one for one in hold_out(images, vectors[:, :5]) if one.question == "fruit"]
+    for number in set(answer.fold):
+        is_test = answer.fold == number
+        others = fit_temperature(answer.logits[~is_test], answer.given[~is_test])
+        expected = softmax(answer.logits[is_test] / others)
+        np.testing.assert_allclose(answer.probabilities()[is_test], expected, atol=1e-9)
+    assert len(set(answer.held_out_temperatures.ravel())) == len(set(answer.fold)) > 1
+
+
 @cache
 def film_components() -> tuple[NDArray[np.float32], list[str]]:
     features, labels = labelled_features(360)
@@ -138,6 +152,34 @@ def test_the_file_gives_labels_and_probabilities_of_a_picture(
         vector = Engine(mobilenet.content).features(pixels[None])
         wanted = head.probabilities(vector if pca is None else pca.project(vector))[0]
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "kind"),
+    [("RGB", (640, 48), "JPEG"), ("L", (31, 400), "JPEG"), ("RGBA", (5, 3), "PNG")],
+    ids=["wide", "grey and tall", "tiny with transparency"],
+)
+def test_odd_pictures_are_classified_as_by_the_tables(
+    mode: str, size: tuple[int, int], kind: str, mobilenet: MobilenetModel
+) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (*size[::-1], len(mode)), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise.squeeze(), mode).save(content, kind)
+    head = fit_head(ClassSums.from_features(*labelled_features()))
+    classifier = PictureClassifier(picture_model(mobilenet.content, head, None))
+    found = classify(content.getvalue(), classifier)
+    vector = Engine(mobilenet.content).features(model_input(content.getvalue())[None])
+    expected = dict(zip(head.classes, head.probabilities(vector)[0], strict=True))
+    assert list(found) == sorted(expected, key=lambda label: -expected[label])
+    assert found == pytest.approx(expected, rel=0, abs=1e-4)
+
+
+def test_pixels_that_are_not_bytes_are_refused(mobilenet: MobilenetModel) -> None:
+    """A float picture would have to be scaled, which the file does itself."""
+    head = fit_head(ClassSums.from_features(*labelled_features()))
+    classifier = PictureClassifier(picture_model(mobilenet.content, head, None))
+    with pytest.raises(ValueError, match="UINT8"):
+        classifier.probabilities(np.zeros((224, 224, 3), np.float32))  # type: ignore[arg-type]
 
 
 def test_bytes_of_preprocessed_pixels_equal_the_picture() -> None:
