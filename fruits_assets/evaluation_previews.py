@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from fruits_assets.metadata import Metadata
 from fruits_assets.previews import Gallery, hidden, image, table_of
@@ -11,6 +12,9 @@ from spark_src.images.layout import split_and_label
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.pictures import read_pictures
 from spark_src.tables.registry import RAW_IMAGES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAIRS, CONFUSED, ISSUES = 24, 10, 50
 """Maximum number of duplicate pairs, labels and doubtful images shown."""
@@ -62,22 +66,52 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
 
 
 def label_issues(gallery: Gallery, snapshot: Snapshot) -> Metadata:
-    """The labels that are most likely wrong, as pictures and as a table."""
+    """The labels that are most likely wrong, and the photos to label next, as pictures."""
+    every = label_issue_files.load(snapshot)
+    found = _doubtful(gallery, every) if len(every) else {}
+    to_label = label_issue_files.load(snapshot, label_issue_files.TO_LABEL)
+    return found | (_photos_to_label(gallery, to_label) if len(to_label) else {})
+
+
+def _doubtful(gallery: Gallery, every: pd.DataFrame) -> Metadata:
     from spark_src import plots  # Matplotlib takes 0.7 s
 
-    every = label_issue_files.load(snapshot).to_dict("records")
-    rows = list(islice((row for row in every if _may_show(gallery, row["path"])), ISSUES))
-    images = gallery.tables.find(RAW_IMAGES)
-    if not rows or images is None:
-        return {"doubtful labels": hidden()} if every else {}
-    found = read_pictures(images, [row["path"] for row in rows])
+    rows, pictures = _shown(gallery, every)
+    if not pictures:
+        return {"doubtful labels": hidden()}
     columns = ("path", "label", "suggested", "score", "probability", "neighbours")
     sheet = [
         (row["label"], row["suggested"], picture["content"], picture["orientation"])
         for row in rows
-        if (picture := found.get(row["path"]))
+        if (picture := pictures.get(row["path"]))
     ]
     return {
         "doubtful labels": image(plots.labelled_sheet(sheet), "label and suggested label"),
         "list": table_of([{name: row[name] for name in columns} for row in rows]),
     }
+
+
+def _photos_to_label(gallery: Gallery, every: pd.DataFrame) -> Metadata:
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    rows, pictures = _shown(gallery, every)
+    if not pictures:
+        return {"photos to label": hidden()}
+    sheet = [
+        (f"{row['suggested']}?", picture["content"], picture["orientation"])
+        for row in rows
+        if (picture := pictures.get(row["path"]))
+    ]
+    return {"photos to label": image(plots.contact_sheet(sheet, 10), "with the likeliest label")}
+
+
+def _shown(
+    gallery: Gallery, every: pd.DataFrame
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The first rows that may be shown, and their pictures by path."""
+    records = every.to_dict("records")
+    rows = list(islice((row for row in records if _may_show(gallery, row["path"])), ISSUES))
+    images = gallery.tables.find(RAW_IMAGES)
+    if not rows or images is None:
+        return rows, {}
+    return rows, read_pictures(images, [row["path"] for row in rows])

@@ -1,50 +1,72 @@
-"""`label_issues`: likely label errors, found by comparing pictures. Runs on the host."""
+"""`label_issues`: likely label errors, and photos to label next. Runs on the host."""
 
 import time
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from fruits_assets import catalog
 from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import label_issue_files
+from spark_src.evaluation.label_next import MOST
 from spark_src.images.layout import is_photo
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
-from spark_src.tables.registry import LABEL_ISSUES, PCA_COMPONENTS, RAW_IMAGES
-
-INPUTS = (RAW_IMAGES, PCA_COMPONENTS)
-
-
-@catalog.LABEL_ISSUES.asset(
-    deps=INPUTS,
+from spark_src.tables.registry import (
+    FRUIT_CLASSIFIER,
+    LABEL_ISSUES,
+    MOBILENET_FEATURES,
+    PCA_COMPONENTS,
+    RAW_IMAGES,
 )
+
+INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_COMPONENTS)
+
+
+class LabelConfig(dg.Config):
+    """How many photos to select for labelling."""
+
+    photos_to_label: int = Field(
+        MOST, ge=0, description="How many unlabelled photos to select for labelling."
+    )
+
+
+@catalog.LABEL_ISSUES.asset(deps=[RAW_IMAGES, PCA_COMPONENTS, FRUIT_CLASSIFIER])
 def label_issues(
-    context: dg.AssetExecutionContext, storage: AssetStorage
+    context: dg.AssetExecutionContext, config: LabelConfig, storage: AssetStorage
 ) -> dg.MaterializeResult[Change]:
     """Each label's out-of-fold probability, the most doubtful labels first.
 
     A CSV file to review. Save the corrected file as `labels.csv` under the input, and `raw_images`
-    applies it.
+    applies it. A second CSV file lists the unlabelled photos that are most worth labelling.
     """
-    change, metadata = label_issues_change(storage.tables, context.run_id)
+    change, metadata = label_issues_change(storage.tables, context.run_id, config.photos_to_label)
     return dg.MaterializeResult(
         value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
     )
 
 
-def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, Any]]:
-    """The issues of the current labels, and their UI metadata."""
+def label_issues_change(
+    tables: Tables, run_id: str, photos: int = MOST
+) -> tuple[Change, dict[str, Any]]:
+    """The issues of the current labels and the photos to label, and their UI metadata."""
     started = time.monotonic()
-    raw, components = (tables.current(name) for name in INPUTS)
-    write = tables.begin(LABEL_ISSUES, run_id, [raw, components])
-    digest = label_issue_files.digest_of(components)
+    raw, features, components = (tables.current(name) for name in INPUTS)
+    classifier = tables.find(FRUIT_CLASSIFIER)
+    inputs = [raw, features, components, *([classifier] if classifier else [])]
+    write = tables.begin(LABEL_ISSUES, run_id, inputs)
+    digest = label_issue_files.digest_of(components, classifier, photos)
     if label_issue_files.is_current(write, digest):
         return Change.none(write), {}
-    checked = label_issue_files.check_labels(components, write.before)
+    checked = label_issue_files.check_labels(
+        features, components, classifier, photos, before=write.before
+    )
     statistics = label_issue_files.save(checked, write, digest)
-    change = Change(write, statistics, images=len(checked.rows), started=started)
+    note = checked.reason
+    images = len(checked.rows)
+    change = Change(write, statistics, note=note, images=images, started=started)
     found = checked.rows[checked.rows["issue"] & ~checked.rows["path"].map(is_photo).astype(bool)]
     pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
     rows: list[dict[str, str | int]] = [
@@ -52,4 +74,5 @@ def label_issues_change(tables: Tables, run_id: str) -> tuple[Change, dict[str, 
         for (given, other), count in pairs.items()
     ]
     columns = {"label": "string", "suggested": "string", "images": "int"}
-    return change, {"labels in doubt": rows_table(rows, columns)}
+    shown = {"labels in doubt": rows_table(rows, columns)}
+    return change, shown | ({"no photos to label": note} if note else {})

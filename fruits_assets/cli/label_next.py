@@ -31,13 +31,13 @@ def label_next(
     They are uncertain, unlike the training images, and unlike each other.
     """
     from fruits_assets.settings import settings_in_region
-    from spark_src.evaluation.label_next_files import unlabelled
+    from spark_src.evaluation.label_next_files import list_content, unlabelled
     from spark_src.tables.delta import Tables
 
     found = unlabelled(Tables(settings_in_region().storage_location), most)
     if csv is not None:
         try:
-            found.assign(label="").to_csv(csv, index=False, float_format="%.4f")
+            csv.write_bytes(list_content(found))
         except OSError as error:
             raise InputError(f"{csv} cannot be written ({error}); choose another file") from error
     table = Table("path", "score", "uncertainty", "novelty", "suggested")

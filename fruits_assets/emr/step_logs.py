@@ -53,7 +53,7 @@ class ExecutorWarnings:
 
 
 def last_lines(text: str) -> str:
-    """The last lines above INFO level, without Java's stack frames: Spark prints many at its end."""
+    """The last lines above INFO level, without Java's stack frames, which Spark prints last."""
     lines = [line for line in text.strip().splitlines() if not _NOISE.search(line)]
     return "\n".join(lines[-LAST_LINES:])
 

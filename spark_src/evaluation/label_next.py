@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from spark_src.evaluation.head import Head, Matrix
 
+MOST = 50
+"""How many photos are selected by default."""
+
 COLUMNS = ["path", "image_id", "score", "uncertainty", "novelty", "suggested"]
 
 _BLOCK = 4_096
@@ -16,7 +19,7 @@ _MINI_BATCH_ABOVE = 20_000
 
 
 def choose(
-    images: pd.DataFrame, vectors: Matrix, known: Matrix, head: Head, most: int = 50
+    images: pd.DataFrame, vectors: Matrix, known: Matrix, head: Head, most: int = MOST
 ) -> pd.DataFrame:
     """Select the most useful photos, starting with the best of each cluster.
 

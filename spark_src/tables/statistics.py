@@ -268,9 +268,8 @@ class ClassifierStatistics(Statistics):
 class LabelIssuesStatistics(Statistics):
     """Statistics of `label_issues`; the images are listed in its files."""
 
-    version: str = ""
-    """Version of the algorithm; empty for versions without the neighbours."""
-    pca_model: str = ""
+    neighbours: str = ""
+    """Digest of what must not change for an update of the neighbours."""
     labelled: int
     """Images with a label; `rows` counts those that could be evaluated."""
     issues: int

@@ -49,6 +49,10 @@ def erased(
     shutil.copy(
         next((source / "Cherry 2").iterdir()), source / "photos" / SUBJECT / "Fig" / "c.jpg"
     )
+    for person in (SUBJECT, "another"):
+        unlabelled = source / "photos" / person / "unlabelled.jpg"
+        unlabelled.parent.mkdir(exist_ok=True)
+        shutil.copy(next((source / "Apple Golden 1").iterdir()), unlabelled)
     run(root, "*", source=source, ops={"pca_model": {"n_components": 5}})
     tables = tables_in(root)
     before = load_sums(
@@ -85,7 +89,10 @@ def test_no_duplicate_or_doubtful_label_is_of_the_person(erased: tuple[Tables, i
     health = tables.current("data_health")
     assert health.typed(HealthStatistics).images == tables.current("raw_images").rows
     groups = health_files.load(health, health_files.GROUPS)
-    issues = label_issue_files.load(tables.current("label_issues"))
+    labels = tables.current("label_issues")
+    issues = label_issue_files.load(labels)
+    to_label = label_issue_files.load(labels, label_issue_files.TO_LABEL)
+    assert to_label["path"].tolist() == ["photos/another/unlabelled.jpg"]
     paths = [*groups["path"], *issues["path"]]
     assert paths
     assert not [path for path in paths if SUBJECT in path]

@@ -26,7 +26,7 @@ asset embedding_quality <- mobilenet_features, pca_components, pca_model (group 
 asset fruit_classifier <- mobilenet_features, mobilenet_model, pca_components, raw_images \
 (group evaluation, code 1)
   numpy, tflite; team:data; personal_data=derived, runs_on=host
-asset label_issues <- pca_components, raw_images (group evaluation, code 1)
+asset label_issues <- fruit_classifier, pca_components, raw_images (group evaluation, code 1)
   csv, numpy; team:data; personal_data=paths, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
 (group features, code pillow-rgb-upright-bicubic-224-reduced-v2)
@@ -46,6 +46,7 @@ check data_health:classes_are_balanced (not blocking)
 check data_health:labels_are_varied (not blocking)
 check data_health:no_picture_in_two_splits (not blocking)
 check data_health:no_picture_under_two_labels (not blocking)
+check fruit_classifier:candidate_is_not_worse (not blocking)
 check fruit_classifier:classifier_uses_current_models (not blocking)
 check fruit_classifier:probabilities_are_calibrated (not blocking)
 check mobilenet_features:features_have_1280_finite_numbers (blocking)

@@ -19,6 +19,8 @@ from PIL import Image, ImageOps
 from fruits_assets import search
 from fruits_assets.checks.run_checks import Outcome
 from fruits_assets.cli.main import main
+from fruits_assets.materialization import preview
+from fruits_assets.previews import Gallery
 from spark_src.contract import PREFIXES
 from spark_src.errors import ClassifierError
 from spark_src.evaluation import classifier_files, health_files, label_issue_files
@@ -28,6 +30,7 @@ from spark_src.tables.statistics import (
     ClassifierStatistics,
     FeaturesStatistics,
     HealthStatistics,
+    LabelIssuesStatistics,
     RawImagesStatistics,
 )
 from tests.pipeline import tables_in
@@ -106,7 +109,8 @@ def test_refreshed_label_issues_equal_those_of_comparing_everything(
 ) -> None:
     tables = tables_in(planted[1])
     refreshed = tables.current("label_issues")
-    recomputed = label_issue_files.check_labels(tables.current("pca_components"))
+    names = ("mobilenet_features", "pca_components", "fruit_classifier")
+    recomputed = label_issue_files.check_labels(*map(tables.current, names))
     stored_rows = label_issue_files.load(refreshed)
     assert stored_rows["path"].tolist() == recomputed.rows["path"].tolist()
     assert stored_rows["neighbours"].tolist() == recomputed.rows["neighbours"].tolist()
@@ -237,14 +241,22 @@ def test_search_in_python_returns_one_row_per_match(stored: Path, original: Path
 def corrected(
     sample: Path, original: Path, stored: Path, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """Input and storage: the sample with a corrected label, refreshed."""
+    """Input and storage: the sample and seven unlabelled photos, refreshed with a corrected label.
+
+    The list also has a row for a file that does not exist.
+    """
     folder = tmp_path_factory.mktemp("corrected")
     source = Path(shutil.copytree(sample, folder / "input"))
+    (source / "photos" / "4711").mkdir(parents=True)
+    for number, turn in enumerate(Image.Transpose):
+        with Image.open(original) as picture:
+            picture.transpose(turn).save(source / "photos" / "4711" / f"{number}.jpg")
     root = Path(shutil.copytree(stored, folder / "data"))
     run(root, "raw_images*", source=source)
     rows = label_issue_files.load(tables_in(root).current("label_issues"))
     rows.loc[rows["path"].str.endswith(f"Apple Golden 1/{original.name}"), "label"] = "Apple 99"
-    rows.to_csv(source / "labels.csv", index=False)
+    rows.loc[len(rows), ["path", "label"]] = ["Training/Apple 99/gone.jpg", "Apple 100"]
+    rows.to_csv(source / "labels.csv", index=False, sep=";")
     run(root, "raw_images*", source=source)
     return source, root
 
@@ -254,7 +266,8 @@ def test_a_corrected_list_under_the_input_changes_the_labels_of_the_tables(
 ) -> None:
     tables = tables_in(corrected[1])
     raw = tables.current("raw_images").typed(RawImagesStatistics)
-    assert (raw.rows, raw.n_read, raw.n_corrected) == (240, 1, 1)
+    assert (raw.rows, raw.n_read, raw.n_corrected) == (247, 1, 1)
+    assert raw.n_unknown_corrections == 1
     assert raw.ignored == {"labels.csv": 1}
     assert raw.labels["Apple 99"] == 1
     for asset in ("raw_images", "mobilenet_features", "pca_components"):
@@ -265,6 +278,23 @@ def test_a_corrected_list_under_the_input_changes_the_labels_of_the_tables(
     assert features.computed == 0
 
 
+def test_unlabelled_photos_are_listed_to_be_labelled_and_shown_only_if_allowed(
+    corrected: tuple[Path, Path], run: Run
+) -> None:
+    source, root = corrected
+    snapshot = tables_in(root).current("label_issues")
+    found = label_issue_files.load(snapshot, label_issue_files.TO_LABEL)
+    assert set(found["path"]) == {f"photos/4711/{number}.jpg" for number in range(7)}
+    assert set(found["label"]) == {""}
+    for show, text in ((False, "not shown"), (True, "data:image/webp")):
+        shown = preview(Gallery(tables_in(root), show_photos=show), snapshot)
+        assert text in shown["photos to label"].value
+    run(root, "label_issues", source=source, ops={"label_issues": {"photos_to_label": 2}})
+    fewer = tables_in(root).current("label_issues")
+    assert fewer.typed(LabelIssuesStatistics).to_label == 2
+    assert len(label_issue_files.load(fewer, label_issue_files.TO_LABEL)) == 2
+
+
 def test_without_the_list_the_labels_are_the_folders_again(
     corrected: tuple[Path, Path], run: Run
 ) -> None:
@@ -272,7 +302,7 @@ def test_without_the_list_the_labels_are_the_folders_again(
     (source / "labels.csv").unlink()
     run(root, "raw_images*", source=source)
     raw = tables_in(root).current("raw_images").typed(RawImagesStatistics)
-    assert (raw.rows, raw.n_read, raw.n_corrected) == (240, 1, 0)
+    assert (raw.rows, raw.n_read, raw.n_corrected) == (247, 1, 0)
     assert "Apple 99" not in raw.labels
 
 
