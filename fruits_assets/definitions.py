@@ -19,10 +19,12 @@ from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager
 from fruits_assets.resources import (
     AssetStorage,
+    CandidateStorage,
     ClusterSpark,
     InputFolder,
     LocalSpark,
     ModelWeights,
+    PcaDefaults,
     PictureSource,
     Residency,
 )
@@ -46,13 +48,16 @@ def resources(settings: Settings, overrides: Mapping[str, Any] | None = None) ->
     input_uri, storage_uri = settings.input_location.uri, settings.storage_location.uri
     weights_uri, queue = settings.weights_location.uri, settings.input_queue
     storage = AssetStorage(root=storage_uri, show_photos=settings.show_photos)
+    others = [settings.candidate_uri] if settings.candidate_uri else []
     found: dict[str, Any] = {
         "pyspark": _spark(settings),
         "step_launcher": _launcher(settings),
         "storage": storage,
+        "candidate": CandidateStorage(root=settings.candidate_uri),
         "source": PictureSource(uri=input_uri, queue_url=queue, max_side=settings.max_side),
         "weights": ModelWeights(uri=weights_uri),
-        "residency": Residency(uris=[storage_uri, input_uri, weights_uri]),
+        "pca_defaults": PcaDefaults(n_components=settings.components),
+        "residency": Residency(uris=[storage_uri, input_uri, weights_uri, *others]),
         "delta": DeltaIOManager(storage=storage),
     }
     found |= overrides or {}

@@ -19,6 +19,7 @@ from spark_src.images.rejection import Limits
 from spark_src.io.aws import configured_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import Finding, inspect_buckets, require_in_region
+from spark_src.pca.refit import N_COMPONENTS
 from spark_src.spark import cores
 from spark_src.spark.progress import FileCounter
 from spark_src.spark.scratch import make_scratch
@@ -86,6 +87,21 @@ class AssetStorage(dg.ConfigurableResource["AssetStorage"]):
         return Tables(Location.parse(self.root))
 
 
+class CandidateStorage(dg.ConfigurableResource["CandidateStorage"]):
+    """The storage of another model's assets, to compare with the current ones, if there is one."""
+
+    root: str | None = None
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        if self.tables is not None:
+            require_in_region([self.tables.root])
+
+    @cached_property
+    def tables(self) -> Tables | None:
+        """The tables under the root; None without a candidate."""
+        return None if self.root is None else Tables(Location.parse(self.root))
+
+
 class InputFolder(dg.ConfigurableResource["InputFolder"]):
     """The folder of pictures, which may be empty, for the sensor and the erase job."""
 
@@ -122,6 +138,12 @@ class PictureSource(InputFolder):
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         super().setup_for_execution(context)
         require_some_file(self.root)
+
+
+class PcaDefaults(dg.ConfigurableResource["PcaDefaults"]):
+    """Defaults of the configuration of `pca_model`, from the settings."""
+
+    n_components: int = N_COMPONENTS
 
 
 class ModelWeights(dg.ConfigurableResource[Location]):

@@ -23,7 +23,9 @@ from spark_src.images.rejection import Limits
 from spark_src.io.aws import use_region
 from spark_src.io.locations import Location
 from spark_src.io.residency import require_in_region
+from spark_src.pca.refit import N_COMPONENTS
 from spark_src.spark.scratch import FOLDER
+from spark_src.tables.vectors import FEATURES
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROOT = Path(environment.ROOT)
@@ -56,21 +58,27 @@ class Settings(BaseSettings):
     """Whether Dagster's metadata may show pictures and paths that may be personal."""
     max_side: int = Field(default=Limits.max_side, ge=448)
     """Maximum side length of stored pictures in pixels; larger ones are scaled down."""
+    components: int = Field(default=N_COMPONENTS, ge=1, le=FEATURES)
+    """k of runs whose configuration does not set it."""
+    candidate: str | None = None
+    """Storage of another model's assets, to compare with the current ones."""
     input_queue: str | None = None
     """URL of the SQS queue that receives S3's event notifications of the input."""
     poll_seconds: float = Field(default=15, gt=0)
     """Maximum seconds between two polls of a step on the cluster."""
 
-    @field_validator("input", "storage", "weights", "cluster")
+    @field_validator("input", "storage", "weights", "cluster", "candidate")
     @classmethod
-    def _not_empty(cls, value: str) -> str:
-        if not value.strip():
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
             raise ValueError("is empty; unset it to use the default")
         return value
 
-    @field_validator("input", "storage", "weights")
+    @field_validator("input", "storage", "weights", "candidate")
     @classmethod
-    def _location(cls, value: str) -> str:
+    def _location(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         try:
             Location.parse(value)
         except SettingsError as error:
@@ -126,6 +134,11 @@ class Settings(BaseSettings):
     def storage_location(self) -> Location:
         """The folder that holds the assets' versions."""
         return Location.parse(self.storage)
+
+    @property
+    def candidate_uri(self) -> str | None:
+        """The storage of the candidate's assets."""
+        return None if self.candidate is None else Location.parse(self.candidate).uri
 
     @property
     def scratch(self) -> Path:

@@ -1,6 +1,7 @@
 """`embedding_quality`: how useful the components are. Runs on the host and reads a sample."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,8 +9,9 @@ from pydantic import Field
 
 from fruits_assets import catalog
 from fruits_assets.metadata import rows_table
-from fruits_assets.resources import AssetStorage
+from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.evaluation import quality_files
+from spark_src.evaluation.comparison import digests_of
 from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
 from spark_src.pca.fit import load_current
 from spark_src.tables.change import Change
@@ -22,6 +24,8 @@ from spark_src.tables.registry import (
 )
 from spark_src.tables.statistics import joint_digest
 
+INPUTS = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
+
 
 class QualityConfig(dg.Config):
     """How many images are compared."""
@@ -32,36 +36,45 @@ class QualityConfig(dg.Config):
 
 
 @catalog.EMBEDDING_QUALITY.asset(
-    deps=[MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS],
+    deps=INPUTS,
 )
 def embedding_quality(
-    context: dg.AssetExecutionContext, config: QualityConfig, storage: AssetStorage
+    context: dg.AssetExecutionContext,
+    config: QualityConfig,
+    storage: AssetStorage,
+    candidate: CandidateStorage,
 ) -> dg.MaterializeResult[Change]:
     """How well components, compared with features, distinguish fruits.
 
-    Evaluated only on fruits, rotation axes and people that were held out of training.
+    Evaluated only on fruits, rotation axes and people that were held out of training. With
+    FRUITS_CANDIDATE, another model is evaluated as well.
     """
-    change, metadata = quality_change(storage.tables, context.run.run_id, config.most_images)
+    change, metadata = quality_change(
+        storage.tables, context.run.run_id, config.most_images, candidate.tables
+    )
     return dg.MaterializeResult(
         value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
     )
 
 
 def quality_change(
-    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+    tables: Tables,
+    run_id: str,
+    most_images: int = MOST_IMAGES,
+    candidate: Tables | None = None,
 ) -> tuple[Change, dict[str, Any]]:
     """The results of every evaluation, and their UI metadata."""
     started = time.monotonic()
-    names = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
-    features, model, components = (tables.current(name) for name in names)
+    features, model, components = (tables.current(name) for name in INPUTS)
     write = tables.begin(EMBEDDING_QUALITY, run_id, [features, model, components])
-    digest = joint_digest(components.statistics.digest, str(most_images))
+    digest = joint_digest(components.statistics.digest, str(most_images), *digests_of(candidate))
     if quality_files.is_current(write, digest):
         return Change.none(write), {}
     quality = measure(read(features, components, most_images), load_current(model))
     statistics = quality_files.save(quality, write.location, digest)
+    other = {} if candidate is None else {"candidate": _quality(candidate, most_images)}
     metadata = {
-        "accuracy": _accuracy_table(quality),
+        "accuracy": _accuracy_table({"current": quality} | other),
         "questions not asked": _skipped_table(quality),
         "explained variance by components": _variance_table(quality),
         "images compared": quality.sampled,
@@ -69,10 +82,16 @@ def quality_change(
     return Change(write, statistics, images=quality.sampled, started=started), metadata
 
 
-def _accuracy_table(quality: Quality) -> dg.TableMetadataValue:
-    """The share of held-out images that are classified correctly, per evaluation question."""
-    k = f"{quality.n_components} components"
+def _quality(tables: Tables, most_images: int) -> Quality:
+    features, model, components = (tables.current(name) for name in INPUTS)
+    return measure(read(features, components, most_images), load_current(model))
+
+
+def _accuracy_table(models: Mapping[str, Quality]) -> dg.TableMetadataValue:
+    """The share of held-out images that are classified correctly, per model and question."""
+    k = f"{' or '.join(sorted({str(one.n_components) for one in models.values()}))} components"
     columns = {
+        **dict.fromkeys(_model("model", models), "string"),
         "question": "string",
         "held out together": "string",
         "images": "int",
@@ -84,11 +103,17 @@ def _accuracy_table(quality: Quality) -> dg.TableMetadataValue:
         f"linear, {k}": "string",
     }
     rows = [
-        dict(zip(columns, _cells(answer, answer.scores), strict=True))
+        dict(zip(columns, [*_model(name, models), *_cells(answer, answer.scores)], strict=True))
+        for name, quality in models.items()
         for answer in quality.answers
         if answer.scores
     ]
     return rows_table(rows, columns)
+
+
+def _model(name: str, models: Mapping[str, Quality]) -> list[str]:
+    """The cell that names the model, if there are several."""
+    return [name] if len(models) > 1 else []
 
 
 def _cells(answer: Answer, scores: Scores) -> list[str | int]:

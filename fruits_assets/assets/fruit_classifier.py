@@ -1,6 +1,7 @@
 """`fruit_classifier`: one file that maps a picture to label probabilities. Built on the host."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,14 +9,16 @@ from pydantic import Field
 
 from fruits_assets import catalog
 from fruits_assets.metadata import MAX_TABLE_ROWS, rows_table
-from fruits_assets.resources import AssetStorage
+from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.errors import ClassifierError
 from spark_src.evaluation import classifier_files
 from spark_src.evaluation.classifier import Inputs, train
+from spark_src.evaluation.comparison import compare_tables, digests_of
 from spark_src.evaluation.held_out import HeldOut
 from spark_src.evaluation.quality import MOST_IMAGES
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.model_comparison import Comparison
 from spark_src.tables.registry import (
     FRUIT_CLASSIFIER,
     MOBILENET_FEATURES,
@@ -23,6 +26,7 @@ from spark_src.tables.registry import (
     PCA_COMPONENTS,
     RAW_IMAGES,
 )
+from spark_src.tables.statistics import joint_digest
 
 
 class ClassifierConfig(dg.Config):
@@ -38,30 +42,37 @@ class ClassifierConfig(dg.Config):
     deps=[RAW_IMAGES, MOBILENET_MODEL, MOBILENET_FEATURES, PCA_COMPONENTS]
 )
 def fruit_classifier(
-    context: dg.AssetExecutionContext, config: ClassifierConfig, storage: AssetStorage
+    context: dg.AssetExecutionContext,
+    config: ClassifierConfig,
+    storage: AssetStorage,
+    candidate: CandidateStorage,
 ) -> dg.MaterializeResult[Change]:
     """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
 
     A linear head trained on the split `Training` (on all images if there is none) from exact sums,
     so that images can be added and erased without retraining on the rest. Evaluated on held-out
-    fruits.
+    fruits, and compared with FRUITS_CANDIDATE if that is set.
     """
-    change, metadata = classifier_change(storage.tables, context.run_id, config.most_images)
+    change, metadata = classifier_change(
+        storage.tables, context.run_id, config.most_images, candidate.tables
+    )
     return dg.MaterializeResult(
         value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
     )
 
 
 def classifier_change(
-    tables: Tables, run_id: str, most_images: int = MOST_IMAGES
+    tables: Tables,
+    run_id: str,
+    most_images: int = MOST_IMAGES,
+    candidate: Tables | None = None,
 ) -> tuple[Change, dict[str, Any]]:
     """The classifier of the current images, and its UI metadata."""
     started = time.monotonic()
     inputs = Inputs.current(tables)
     write = tables.begin(FRUIT_CLASSIFIER, run_id, inputs.all())
-    digest = classifier_files.digest_of(
-        inputs.mobilenet_features, inputs.pca_components, most_images
-    )
+    own = classifier_files.digest_of(inputs.mobilenet_features, inputs.pca_components, most_images)
+    digest = joint_digest(own, *digests_of(candidate))
     if classifier_files.is_current(write, digest):
         return Change.none(write), {}
     try:
@@ -70,15 +81,25 @@ def classifier_change(
         reason = str(error)
         none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
         return Change(write, none, note=reason, started=started), {"no classifier": reason}
+    comparisons = compare_tables(tables, candidate, most_images) if candidate else []
     statistics = classifier_files.save(
         trained.trained_head,
         trained.model,
         trained.evaluations,
         write,
-        {"digest": digest, **trained.statistics},
+        {"digest": digest, "comparisons": tuple(comparisons), **trained.statistics},
     )
-    images = statistics.images
-    return Change(write, statistics, images=images, started=started), _metadata(trained.evaluations)
+    change = Change(write, statistics, images=statistics.images, started=started)
+    return change, _metadata(trained.evaluations) | _comparison_table(comparisons)
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """The accuracies of the current model and of the candidate; empty without a candidate."""
+    rows = [one.cells() for one in comparisons]
+    if not rows:
+        return {}
+    columns = {name: "int" if name in {"images", "groups"} else "string" for name in rows[0]}
+    return {"candidate": rows_table(rows, columns)}
 
 
 def _metadata(evaluations: list[HeldOut]) -> dict[str, Any]:

@@ -7,20 +7,31 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.resources import AssetStorage, Launcher, count_cores, picture_counter
+from fruits_assets.resources import (
+    AssetStorage,
+    Launcher,
+    PcaDefaults,
+    count_cores,
+    picture_counter,
+)
 from spark_src.pca import fit, project
 from spark_src.pca.refit import REFIT_SHARE, FitSettings
 from spark_src.spark.progress import Log, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
+from spark_src.tables.vectors import FEATURES
 
 
 class PcaConfig(dg.Config):
     """Number of components, required variance, and when to refit."""
 
-    n_components: int = Field(
-        50, ge=1, le=1280, description="How many components to keep. n images allow at most n - 1."
+    n_components: int | None = Field(
+        None,
+        ge=1,
+        le=FEATURES,
+        description="How many components to keep. n images allow at most n - 1. By default, "
+        "FRUITS_COMPONENTS (50).",
     )
     min_explained_variance: float = Field(
         0.9, gt=0, le=1, description="The share of the variance that the check requires."
@@ -43,6 +54,7 @@ def pca_model(
     pyspark: LazyPySparkResource,
     step_launcher: Launcher,
     storage: AssetStorage,
+    pca_defaults: PcaDefaults,
     mobilenet_features: Snapshot,
 ) -> dg.MaterializeResult[Change]:
     """PCA fitted on the features of the split `Training`, or of all images if there is none.
@@ -54,7 +66,10 @@ def pca_model(
     """
     write = storage.tables.begin(PCA_MODEL, context.run.run_id, [mobilenet_features])
     settings = FitSettings(
-        config.n_components, config.min_explained_variance, config.refit, config.refit_share
+        config.n_components or pca_defaults.n_components,
+        config.min_explained_variance,
+        config.refit,
+        config.refit_share,
     )
     change = pca_model_change(write, mobilenet_features, settings, pyspark, context.log.info)
     return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))

@@ -57,12 +57,12 @@ def picture_findings(settings: Settings) -> Iterator[Finding]:
         return
     paths: list[str] = listing.files["path"].to_pylist()
     yield Finding("pictures", f"{len(paths):,} files, {listing.bytes / 1e6:,.1f} MB")
-    yield from _layout(paths, listing)
+    yield from _layout(paths, listing, settings.components)
     yield _collisions(paths)
     yield _estimate(paths, listing, settings)
 
 
-def _layout(paths: list[str], listing: Listing) -> Iterator[Finding]:
+def _layout(paths: list[str], listing: Listing, k: int) -> Iterator[Finding]:
     from spark_src.images.summary import summarize
 
     found = summarize(listing)
@@ -75,7 +75,7 @@ def _layout(paths: list[str], listing: Listing) -> Iterator[Finding]:
     refused = listing.refused.num_rows
     text += f"; {_refused(listing)}" if refused else ""
     yield Finding("litter", text, Level.WARNING if refused else Level.GOOD)
-    yield _components(found.splits.get("Training", len(paths)))
+    yield _components(found.splits.get("Training", len(paths)), k)
 
 
 def _formats(suffixes: Counter[str]) -> Finding:
@@ -99,8 +99,7 @@ def _refused(listing: Listing) -> str:
     return f"{listing.refused.num_rows:,} to be rejected ({_counts(reasons)})"
 
 
-def _components(n_fitted: int) -> Finding:
-    k = 50
+def _components(n_fitted: int, k: int) -> Finding:
     if n_fitted > k:
         return Finding("PCA", f"k = {k}, fitted on at most {n_fitted:,} pictures")
     if n_fitted < 2:

@@ -9,58 +9,45 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from spark_src.errors import StorageError
+from spark_src.errors import SettingsError
 from spark_src.io.locations import Location
 
 if TYPE_CHECKING:
-    from spark_src.evaluation.comparison import Comparison
+    from spark_src.tables.model_comparison import Comparison
 
 WORSE = 1
 
 
 def compare(
-    candidate: Annotated[str, typer.Argument(help="Storage with the assets of the other model.")],
+    candidate: Annotated[
+        str | None,
+        typer.Argument(
+            help="Storage with the assets of the other model; FRUITS_CANDIDATE by default."
+        ),
+    ] = None,
 ) -> None:
     """Compare another model with the current one: accuracy on held-out images, with intervals.
 
     Exits with 1 when the candidate is significantly worse.
     """
-    from fruits_assets.settings import settings_in_region
-    from spark_src.evaluation.comparison import compare as compare_models
-    from spark_src.evaluation.quality import read
+    from fruits_assets.settings import load_settings
+    from spark_src.evaluation.comparison import compare_tables
     from spark_src.tables.delta import Tables
 
-    other = Location.parse(candidate)
-    roots = (settings_in_region(also=[other]).storage_location, other)
-    names = ("mobilenet_features", "pca_components")
-    ours, theirs = (
-        read(Tables(root).current(names[0]), Tables(root).current(names[1])) for root in roots
-    )
-    shared = ours.images.reset_index().merge(theirs.images.reset_index(), on=["path", "label"])
-    if shared.empty:
-        raise StorageError(
-            f"{other} and {roots[0]} have no image in common. Materialize both from the same input."
-        )
-    images = shared[["path", "label"]]
-    found = compare_models(
-        images, ours.components[shared["index_x"]], theirs.components[shared["index_y"]]
-    )
+    settings = load_settings()
+    named = candidate or settings.candidate
+    if named is None:
+        raise SettingsError("Name the storage of the other model, or set FRUITS_CANDIDATE to it.")
+    current, other = settings.storage_location, Location.parse(named)
+    settings.require_in_region([current, other])
+    found = compare_tables(Tables(current), Tables(other))
     _print(found)
     raise typer.Exit(WORSE if any(answer.is_worse for answer in found) else 0)
 
 
 def _print(found: list[Comparison]) -> None:
-    columns = ["predicted", "held out together", "images", "groups"]
-    table = Table(*columns, "current", "candidate", "difference (95 % interval)", "candidate is")
-    for answer in found:
-        table.add_row(
-            answer.question,
-            answer.held_out,
-            f"{answer.images:,}",
-            f"{answer.groups:,}",
-            f"{answer.current:.1%}",
-            f"{answer.candidate:.1%}",
-            f"{answer.low:+.1%} to {answer.high:+.1%}",
-            answer.verdict,
-        )
+    rows = [answer.cells() for answer in found]
+    table = Table(*(rows[0] if rows else ()))
+    for row in rows:
+        table.add_row(*map(str, row.values()))
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,55 +1,49 @@
-"""Compares two models on the same held-out images, with confidence intervals. No files."""
+"""Compares two models on the same held-out images, with confidence intervals."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spark_src.errors import StorageError
 from spark_src.evaluation.head import Matrix
 from spark_src.evaluation.held_out import HeldOut, hold_out
-from spark_src.images.layout import person_of
+from spark_src.evaluation.quality import MOST_IMAGES, read
+from spark_src.tables.delta import Tables
+from spark_src.tables.model_comparison import Comparison
+from spark_src.tables.registry import MOBILENET_FEATURES, PCA_COMPONENTS
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The accuracies of both models on one question."""
+def digests_of(candidate: Tables | None) -> tuple[str, ...]:
+    """Digest of everything of the candidate that a comparison depends on; none without one."""
+    return () if candidate is None else (candidate.current(PCA_COMPONENTS).statistics.digest,)
 
-    question: str
-    held_out: str
-    images: int
-    groups: int
-    """Films or persons, resampled as units because their images are not independent."""
-    current: float
-    """Accuracy of the current model."""
-    candidate: float
-    """Accuracy of the candidate."""
-    low: float
-    """Lower bound of the confidence interval of the difference, candidate minus current."""
-    high: float
-    """Upper bound."""
 
-    @property
-    def difference(self) -> float:
-        """Accuracy of the candidate minus that of the current model."""
-        return self.candidate - self.current
+def compare_tables(
+    current: Tables, candidate: Tables, most_images: int = MOST_IMAGES
+) -> list[Comparison]:
+    """Compare the models of two storages on the images that both have, by their components.
 
-    @property
-    def is_worse(self) -> bool:
-        """Whether the candidate is significantly worse."""
-        return self.high < 0
-
-    @property
-    def verdict(self) -> str:
-        """The result in words."""
-        if self.is_worse:
-            return "worse"
-        return "better" if self.low > 0 else "no significant difference"
+    Raises:
+        StorageError: the storages have no image in common.
+        NothingStoredError: an asset was never materialized.
+    """
+    ours, theirs = (
+        read(tables.current(MOBILENET_FEATURES), tables.current(PCA_COMPONENTS), most_images)
+        for tables in (current, candidate)
+    )
+    shared = ours.images.reset_index().merge(theirs.images.reset_index(), on=["path", "label"])
+    if shared.empty:
+        raise StorageError(
+            f"{candidate.root} and {current.root} have no image in common. Materialize both from "
+            "the same input."
+        )
+    vectors = ours.components[shared["index_x"]], theirs.components[shared["index_y"]]
+    return compare(shared[["path", "label"]], *vectors)
 
 
 def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Comparison]:
@@ -61,23 +55,22 @@ def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Co
         candidate: (n, other length): vectors of the candidate.
     """
     both = zip(hold_out(images, current), hold_out(images, candidate), strict=True)
-    return [_compared(images, *answers) for answers in both]
+    return [_compared(*answers) for answers in both]
 
 
-def _compared(images: pd.DataFrame, current: HeldOut, candidate: HeldOut) -> Comparison:
-    rows = images.iloc[current.rows]
-    groups = pd.factorize(rows["path"].map(_group))[0]
+def _compared(current: HeldOut, candidate: HeldOut) -> Comparison:
+    groups = pd.factorize(current.group)[0]
     right = [answer.predicted == answer.given for answer in (current, candidate)]
     low, high = interval(right[1].astype(float) - right[0], groups)
     return Comparison(
-        current.question,
-        current.held_out,
-        len(rows),
-        int(groups.max()) + 1,
-        current.accuracy,
-        candidate.accuracy,
-        low,
-        high,
+        question=current.question,
+        held_out=current.held_out,
+        images=len(groups),
+        groups=int(groups.max()) + 1,
+        current=current.accuracy,
+        candidate=candidate.accuracy,
+        low=low,
+        high=high,
     )
 
 
@@ -96,13 +89,3 @@ def interval(differences: NDArray[np.float64], groups: NDArray[np.int64]) -> tup
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _group(path: str) -> str:
-    """The film or person of a picture."""
-    person = person_of(path)
-    if person is not None:
-        return f"photos/{person}"
-    folder, _, name = path.rpartition("/")
-    label = folder.rpartition("/")[2]
-    return f"{label} {name.partition('_')[0] if name.startswith('r') else 'r0'}"

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from spark_src.pca.model import MIN_EXPLAINED_VARIANCE, cap_components
 from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 
+N_COMPONENTS = 50
+"""k, unless the settings or the configuration of a run set another."""
+
 REFIT_SHARE = 0.1
 """The model is refitted when more than this share of the images are new."""
 
@@ -18,7 +21,7 @@ REFIT_SHARE = 0.1
 class FitSettings:
     """Settings of the PCA fit."""
 
-    n_components: int = 50
+    n_components: int = N_COMPONENTS
     min_explained_variance: float = MIN_EXPLAINED_VARIANCE
     """Threshold of the check; it does not affect the fit."""
     refit: bool = False

@@ -72,7 +72,7 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
     """Materialize a selection in this process, as Dagster's UI would.
 
     It uses the running Spark session. `io_managers` replaces IO managers by key; the project's key
-    is `delta`.
+    is `delta`. `options` are further settings.
     """
 
     def execute(
@@ -84,9 +84,11 @@ def run(spark: SparkSession, sample: Path) -> Callable[..., dg.ExecuteInProcessR
         io_managers: Mapping[str, type[dg.ConfigurableIOManager]] | None = None,
         instance: dg.DagsterInstance | None = None,
         raise_on_error: bool = True,
+        options: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         assert spark.getActiveSession() is not None
-        settings = Settings(storage=str(storage), input=str(source), weights="imagenet")
+        common = {"storage": str(storage), "input": str(source), "weights": "imagenet"}
+        settings = Settings(**common, **(options or {}))
         own = resources(settings)
         overrides = {
             name: kind(storage=own["storage"]) for name, kind in (io_managers or {}).items()

@@ -237,7 +237,7 @@ def test_check_exits_with_1_if_too_little_variance_is_explained(
     assert code == 1
     assert " FAILS " in line
     assert "3 components explain 0." in line
-    assert " FAILS " in next(x for x in output.splitlines() if "classifier_is_of_these" in x)
+    assert " FAILS " in next(x for x in output.splitlines() if "classifier_uses_current" in x)
     assert output.count(" passes ") == 17  # the classifier still contains the previous PCA
 
 

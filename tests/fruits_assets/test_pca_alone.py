@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
 
+from fruits_assets.checks.run_checks import Outcome
 from spark_src.contract import PREFIXES
 from spark_src.pca import files as pca_files
 from spark_src.pca.fit import load_current
@@ -112,6 +113,26 @@ def test_too_little_variance_fails_its_check_but_does_not_block(alone: Alone) ->
 
 def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> None:
     assert read(alone[0], "pca_components", 0) == read(stored, "pca_components")
+
+
+def test_the_classifier_of_the_earlier_pca_is_outdated_and_not_wrong(
+    alone: Alone, check: Callable[[Path], dict[str, Outcome]]
+) -> None:
+    outcome = check(alone[0])["fruit_classifier:classifier_uses_current_models"]
+    assert (outcome.verdict, outcome.exit_code) == ("warns", 0)
+    assert outcome.text.endswith("uv run fruits run --select fruit_classifier")
+
+
+def test_k_of_the_settings_applies_to_every_run_that_does_not_set_it(
+    copied: Path, run: Run, current: Current
+) -> None:
+    kept = []
+    for ops in ({"pca_model": {"n_components": 5}}, {}, {}):
+        run(copied, "pca_model", ops=ops, options={"components": 10})
+        snapshot = current(copied, "pca_model")
+        kept.append((snapshot.typed(PcaModelStatistics).n_components, snapshot.version))
+    assert [k for k, _ in kept] == [5, 10, 10]
+    assert kept[1] == kept[2]
 
 
 @pytest.mark.parametrize("select", ["pca_model+", "pca_components+", "pca_model", "*raw_images"])

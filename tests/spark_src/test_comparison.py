@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_src.evaluation.comparison import Comparison, compare, interval
+from spark_src.evaluation.comparison import compare, interval
+from spark_src.tables.model_comparison import Comparison
 
 LABELS = [f"{kind} {number}" for kind in ("Apple", "Pear") for number in range(4)]
 
@@ -44,6 +45,12 @@ def test_the_verdict_matches_the_constructed_vectors(
     assert (found.images, found.groups) == (240, 24)
     assert found.verdict == verdict
     assert found.low <= found.difference <= found.high
+
+
+def test_the_groups_that_are_resampled_are_those_that_were_held_out() -> None:
+    """Varieties for kinds of fruit: the frames of a held-out variety are not independent."""
+    found = compare(film_frames(), vectors(0.3), vectors(0.3, seed=2))
+    assert {one.question: one.groups for one in found} == {"kind of fruit": 8, "fruit": 24}
 
 
 def test_images_of_one_group_count_as_one_observation() -> None:
