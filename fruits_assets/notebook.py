@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 from functools import partial
@@ -9,8 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from fruits_assets.materialization import preview
 from fruits_assets.previews import Gallery
 from spark_src.errors import FruitsError, SettingsError
 from spark_src.tables.delta import Snapshot
@@ -81,6 +83,18 @@ def _matplot(shell: Any, name: str) -> None:
     shell.user_ns[name].gcf().savefig(file, format="png")
     untyped: Any = display  # IPython has no type annotations here
     untyped.display(untyped.Image(file.getvalue()))
+
+
+def preview_picture(gallery: Gallery, snapshot: Snapshot, name: str) -> Picture:
+    """A picture of an asset's preview in Dagster's UI; if there is none, a text that says so."""
+    shown = getattr(preview(gallery, snapshot).get(name), "value", "")
+    _, found, data = str(shown).partition("base64,")
+    if found:
+        return Picture(base64.b64decode(data.removesuffix(")")))
+    image, file = Image.new("RGB", (300, 30), "white"), io.BytesIO()
+    ImageDraw.Draw(image).text((8, 8), f"{snapshot.asset}: no {name} to show", "black")
+    image.save(file, "PNG")
+    return Picture(file.getvalue())
 
 
 def pictures_to_show(gallery: Gallery, images: Snapshot) -> list[dict[str, Any]]:

@@ -107,6 +107,11 @@ def test_run_all_reaches_the_end_and_shows_each_steps_output(
     assert "(240, 1280) became (240, 50)" in texts["components"]
     assert re.search(r"rotation axes: \d\d.\d% right", texts["classifier"])
     assert "pca_0" in texts["csv"]
+    assert "0 exact duplicates" in texts["health"]
+    assert " of 240 labels may be wrong" in texts["labels"]
+    assert re.search(r"^fruit: accuracy \d\d.\d%, ECE 0\.\d+$", texts["classify"], re.MULTILINE)
+    assert re.search(r"the example is (.+); \1 has \d\d", texts["classify"])
+    assert re.search(r"^ +1 .* 0\.0+$", texts["search"], re.MULTILINE)
 
 
 def test_what_it_computes_is_what_is_stored(
