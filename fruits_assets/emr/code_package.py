@@ -15,6 +15,8 @@ from spark_src.io.conditional import put_if
 from spark_src.io.locations import Location
 
 PACKAGES = ("fruits_assets", "spark_src")
+HOST_ONLY = ("fruits_assets/cli", "fruits_assets/host")
+"""Packages that no step imports."""
 
 _READ_BY_SOURCES = ("contract.json", "log4j2.properties")
 
@@ -112,6 +114,8 @@ def _sources(root: Path) -> list[Path]:
                 f"There is no package {package} in {root}: start from a checkout of the project."
             )
         found += filter(_is_packaged, (root / package).rglob("*"))
+    left_out = [root / package for package in HOST_ONLY]
+    found = [file for file in found if not any(map(file.is_relative_to, left_out))]
     return sorted(found, key=lambda file: file.relative_to(root).as_posix())
 
 

@@ -59,9 +59,9 @@ def test_a_folder_of_links_is_an_error_that_names_them(tmp_path: Path) -> None:
 
 def test_other_files_are_named_with_the_setting_that_lets_the_run_pass(tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(48)]
-    finding = findings(tmp_path, *names, "1.MOV", "2.mov", "notes.txt")["formats"]
+    finding = findings(tmp_path, *names, "1.pdf", "2.PDF", "notes.txt")["formats"]
     assert finding.level is Level.WARNING
-    assert "not pictures: .mov 2, .txt 1" in finding.text
+    assert "not pictures: .pdf 2, .txt 1" in finding.text
     assert finding.text.endswith("add --set ingest.max_rejected_share=0.06)")
 
 

@@ -148,7 +148,7 @@ def test_possibly_personal_pictures_are_not_shown_by_default(stored: Path) -> No
 
 def test_a_picture_stands_alone_in_its_cell_because_livy_drops_the_text_beside_it() -> None:
     shown = [source for source in code_of(notebook()).values() if "%" in source.split(" ")[0]]
-    assert len(shown) == 4
+    assert len(shown) == 7
     assert all(re.fullmatch(r"%matplot \w+", source) for source in shown)
 
 
@@ -218,7 +218,7 @@ print(said)
 """
     said = on_a_node(environment, code, program).splitlines()[-1]
     names = ast.literal_eval(said)
-    assert len(names) == 4
+    assert len(names) == 7
     assert {(kind, text[:20]) for kind, text in names} == {("FruitsError", "There is no picture ")}
 
 
@@ -236,4 +236,4 @@ print("images:", [image[:4] for image in images if image])
 """
     said = on_a_node(environment, code, program)
     assert "the same model: True" in said
-    assert said.endswith(f"images: {[PNG] * 4}")
+    assert said.endswith(f"images: {[PNG] * 7}")
