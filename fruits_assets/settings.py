@@ -36,6 +36,9 @@ IMAGENET = "imagenet"
 IMAGENET_WEIGHTS = BUNDLED / "weights" / "mobilenet_v2_1.0_224_no_top.h5"
 
 
+PREFIX = "FRUITS_"
+
+
 class Deployment(StrEnum):
     """Where Spark runs."""
 
@@ -46,7 +49,7 @@ class Deployment(StrEnum):
 class Settings(BaseSettings):
     """The settings from the environment variables `FRUITS_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="FRUITS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     deployment: Deployment = Deployment.LOCAL
     input: str = str(BUNDLED / "sample" / "fruits-360")
@@ -182,8 +185,8 @@ def load_settings() -> Settings:
         raise SettingsError("; ".join(map(_problem, error.errors()))) from error
 
 
-OTHER_VARIABLES = ("FRUITS_TRACEBACK", "FRUITS_REMOTE_STEP")
-"""Variables that are not settings."""
+OTHER_VARIABLES = ("TRACEBACK", "REMOTE_STEP")
+"""Variables that are not settings, without the prefix."""
 
 
 def _require_known(names: Iterable[str]) -> None:
@@ -192,11 +195,12 @@ def _require_known(names: Iterable[str]) -> None:
     Raises:
         SettingsError: a setting does not exist.
     """
-    known = [*(f"FRUITS_{name.upper()}" for name in Settings.model_fields), *OTHER_VARIABLES]
+    known = [name.upper() for name in Settings.model_fields] + [*OTHER_VARIABLES]
     for name in sorted(names):
-        if name.upper().startswith("FRUITS_") and name.upper() not in known:
+        short = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and short not in known:
             raise SettingsError(
-                f"There is no setting {name}: {did_you_mean(name.upper(), known)} Correct the "
+                f"There is no setting {name}: {did_you_mean(short, known, PREFIX)} Correct the "
                 "variable, or unset it."
             )
 
@@ -214,12 +218,20 @@ def _require_docstrings() -> None:
         )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests the closest known name, or lists all names if none is close."""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A sentence that suggests the closest known name, or lists all names if none is close.
+
+    Args:
+        name: the unknown name.
+        known: the names that exist.
+        prefix: begins all names in the sentence; compared, it would make all of them similar.
+    """
     names = sorted(known)
     near = get_close_matches(name, names, 1)
     near = near or sorted((known for known in names if known.startswith(name)), key=len)
-    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}."
+    if near:
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose from {', '.join(prefix + name for name in names)}."
 
 
 def settings_in_region(storage: Location | None = None, also: Iterable[Location] = ()) -> Settings:

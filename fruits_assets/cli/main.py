@@ -1,5 +1,6 @@
 """The `fruits` command: features that Dagster's own commands do not offer."""
 
+import os
 import sys
 import traceback as tracebacks
 from typing import Annotated, Any, NoReturn
@@ -93,7 +94,21 @@ def fruits(
     """
 
 
+def _open_standard_streams() -> None:
+    """Replace standard streams that are closed, as under some schedulers, by /dev/null.
+
+    Otherwise the next files that are opened would become this process's output.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 def main() -> NoReturn:
     """Run a command; errors print one line and exit with 2."""
+    _open_standard_streams()
     set_defaults()  # for an installed wheel; a checkout does it when Python starts
     sys.exit(app())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -223,8 +224,15 @@ def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) 
     is_checked = listing.n_pictures >= MIN_FILES_FOR_SHARE
     if n_rejected < listing.n_pictures and not (is_checked and share > max_share):
         return
+    text = f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected"
+    if n_rejected == listing.n_pictures:
+        raise InputError(
+            f"{text}, so there is no picture. The table rejected_images lists the reason for each. "
+            "Set FRUITS_INPUT to a folder of pictures."
+        )
     raise InputError(
-        f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected "
+        f"{text} "
         f"({share:.1%}); the limit is {max_share:.1%}. The table rejected_images lists the reason "
-        "for each. Fix the input, or raise max_rejected_share in the run's config."
+        "for each. Fix the input, or accept it with "
+        f"`fruits run --set ingest.max_rejected_share={math.ceil(share * 100) / 100}`."
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,21 @@ def test_the_next_command_can_be_pasted_into_a_shell(
     if variable is not None:
         monkeypatch.setenv("FRUITS_INPUT", variable)
     assert next_command(worst, folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("closed", "is_shown"), [("<&-", True), ("2>&-", True), (">&-", False), ("<&- >&- 2>&-", False)]
+)
+def test_closed_standard_streams_do_not_change_the_result(
+    closed: str, is_shown: bool, tmp_path: Path
+) -> None:
+    command = str(Path(sys.executable).with_name("fruits"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" doctor "$1" {closed}', command, str(tmp_path / "missing")],
+        env=os.environ | {"FRUITS_STORAGE": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert ("next    fix the lines" in done.stdout) is is_shown

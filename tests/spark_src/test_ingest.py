@@ -226,8 +226,11 @@ def listing_of(folder: Path, n_files: int) -> Listing:
 def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
     listing = listing_of(tmp_path, 60)
     require_few_rejections(3, listing, 0.05)
+    require_few_rejections(6, listing, 0.1)
     with pytest.raises(InputError, match=r"6 of 60 files under .* \(10\.0%\); the limit is 5\.0%"):
         require_few_rejections(6, listing, 0.05)
+    with pytest.raises(InputError, match=r"--set ingest\.max_rejected_share=0\.12`"):
+        require_few_rejections(7, listing, 0.05)
 
 
 def test_the_rejected_share_is_checked_from_50_files_on(tmp_path: Path) -> None:
@@ -237,7 +240,7 @@ def test_the_rejected_share_is_checked_from_50_files_on(tmp_path: Path) -> None:
 
 
 def test_an_input_without_any_picture_is_stopped_whatever_the_share(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"3 of 3 files under .* were rejected"):
+    with pytest.raises(InputError, match=r"3 of 3 files under .* so there is no picture"):
         require_few_rejections(3, listing_of(tmp_path, 3), 1.0)
 
 

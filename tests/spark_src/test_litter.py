@@ -106,7 +106,7 @@ def test_litter_is_counted_and_in_no_table(spark: SparkSession, tmp_path: Path) 
     assert set(rows_by_path(found.raw)) == {"Apple/1.jpg", "Apple/_2.jpg"}
     assert set(rows_by_path(found.rejected)) == {"Apple/broken.jpg"}
     assert sum(known.ignored.values()) == len(LITTER)
-    assert known.ignored["Thumbs.db"] == 3 and known.ignored["sidecars"] == 6
+    assert known.ignored["Thumbs.db"] == 3 and known.ignored["sidecars"] == 8
     assert known.n_listed == len(LITTER) + 3
     assert "ignored (.DS_Store 1, .nomedia 1," in str(found.plan.listing)
 
