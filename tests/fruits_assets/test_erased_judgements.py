@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from PIL import Image
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.erasure_job import JOB
@@ -49,10 +50,11 @@ def erased(
     shutil.copy(
         next((source / "Cherry 2").iterdir()), source / "photos" / SUBJECT / "Fig" / "c.jpg"
     )
-    for person in (SUBJECT, "another"):
+    for turn, person in zip(Image.Transpose, (SUBJECT, "another"), strict=False):
         unlabelled = source / "photos" / person / "unlabelled.jpg"
         unlabelled.parent.mkdir(exist_ok=True)
-        shutil.copy(next((source / "Apple Golden 1").iterdir()), unlabelled)
+        with Image.open(next((source / "Apple Golden 1").iterdir())) as picture:
+            picture.transpose(turn).save(unlabelled)
     run(root, "*", source=source, ops={"pca_model": {"n_components": 5}})
     tables = tables_in(root)
     before = load_sums(
