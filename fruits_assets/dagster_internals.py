@@ -21,6 +21,7 @@ from dagster._core.execution.plan.external_step import (
 )
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from spark_src.errors import SettingsError
 
@@ -35,6 +36,7 @@ __all__ = [
     "DagsterExecutionInterruptedError",
     "InstigatorState",
     "InstigatorStatus",
+    "NoOpComputeLogManager",
     "WorkerStatus",
     "automates_without_sensors",
     "cli_instance",

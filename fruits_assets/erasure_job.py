@@ -40,6 +40,7 @@ def erase_inputs(
     switched_off = pause(context.instance)
     if switched_off:
         context.log.info(f"paused during the erasure: {', '.join(switched_off)}")
+    Records(context.instance).require_supported()
     require_no_run(context.instance)
     for request in requests.pending(storage.tables):
         try:
@@ -120,7 +121,8 @@ def _prove(
     records = Records(context.instance, (tables.root, source))
     subjects = tuple(name for request in pending for name in request.target.names)
     merged = Needles.merge(needles.values())
-    redacted = records.redact(Redaction(merged, subjects))
+    files = frozenset[str]().union(*(request.target.paths for request in pending))
+    redacted = records.redact(Redaction(merged, subjects, files))
     counts = {"purged_files": purged, "redacted_records": redacted}
     found = proof.scan_all(tables, source, merged, records.scan)
     failures = []

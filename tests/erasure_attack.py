@@ -23,7 +23,8 @@ from pathlib import Path
 import dagster as dg
 
 from spark_src.erasure import requests
-from spark_src.erasure.target import Target
+from spark_src.erasure.target import Target, subject_in_tables
+from spark_src.io.locations import Location
 from spark_src.tables.parquet import read_columns
 from tests.erasure_scanner import files_with
 from tests.fruits_assets.erasure.odd_people import MARKER, ODD_NAMES, STAYING, write_photos
@@ -75,9 +76,9 @@ class Attack:
         return self._run(["fruits", "erase", *arguments], kill_after)
 
     def ask_for_the_others(self) -> None:
-        tables = tables_in(self.folder / "data")
+        tables, source = tables_in(self.folder / "data"), Location.parse(str(self.folder / "input"))
         for name in ODD_NAMES:
-            target = Target.from_names(name)
+            target = Target.from_names(subject_in_tables(name, source))
             if name not in BY_COMMAND and not requests.is_pending(tables, target):
                 requests.store(tables, target)
 
@@ -114,15 +115,17 @@ def main() -> None:
     chance = random.Random(options.seed)  # noqa: S311 - has to be repeatable
     with tempfile.TemporaryDirectory(prefix="erasure-attack-") as parent:
         attack = Attack(Path(tempfile.mkdtemp(dir=parent)))
+        started = time.monotonic()
         attack.materialize("*")
-        attack.materialize("*", kill_after=chance.uniform(8, 20))
+        whole = time.monotonic() - started  # an erasure takes about as long on the same machine
+        attack.materialize("*", kill_after=whole * chance.uniform(0.2, 0.5))
         _say(f"before: {len(attack.hits())} files and names have the marker")
         for name in BY_COMMAND:
-            attack.erase("--subject", name, "--yes", kill_after=chance.uniform(8, 25))
+            attack.erase("--subject", name, "--yes", kill_after=whole * chance.uniform(0.2, 0.6))
         attack.ask_for_the_others()
         started = time.monotonic()
         for number in range(options.kills):
-            code = attack.erase(kill_after=chance.uniform(6, 45))
+            code = attack.erase(kill_after=whole * chance.uniform(0.2, 1.2))
             _say(f"kill {number + 1}: exit code {code}, {len(attack.hits())} hits left")
         for name in BY_COMMAND:
             attack.erase("--subject", name, "--yes")

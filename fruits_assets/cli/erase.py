@@ -146,6 +146,7 @@ class _EraseCommand:
         with paused(self.instance) as switched_off:
             if switched_off:
                 typer.echo(f"paused during the erasure: {', '.join(switched_off)}")
+            self.records.require_supported()
             require_no_run(self.instance)
             for target in targets:
                 if not requests.is_pending(self.tables, target):

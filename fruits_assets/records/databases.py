@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from fruits_assets.records.redaction import Redaction
+from fruits_assets.records.redaction import COLUMNS_WITH_NAMES, Redaction
 from spark_src.erasure.decode import texts_of_value
 from spark_src.erasure.needles import Needles
 from spark_src.errors import ErasureError
@@ -51,15 +51,15 @@ class Database:
             ErasureError: the database cannot be changed.
         """
         try:
-            changed = {table: self._redact_table(table, redaction) for table in self._tables()}
-            self._wipe([table for table, count in changed.items() if count])
+            changed = [self._redact_table(table, redaction) for table in self._tables()]
+            self._wipe()
         except SQLAlchemyError as error:
             raise ErasureError(
                 f"The records in {self.name} cannot be changed ({type(error).__name__}). The "
                 "database may be locked by other processes, or not writable for this user. Stop "
                 "Dagster's daemon and webserver, and run `fruits erase` again."
             ) from error
-        return sum(changed.values())
+        return sum(changed)
 
     def hits(self, needles: Needles) -> int:
         """The number of rows that contain data of a target.
@@ -108,7 +108,10 @@ class Database:
     def _redact_table(self, table: str, redaction: Redaction) -> int:
         changes = []
         for row_id, values in self._rows(table):
-            redacted = {name: redaction.value(value) for name, value in values.items()}
+            redacted = {
+                name: redaction.value(value, name in COLUMNS_WITH_NAMES)
+                for name, value in values.items()
+            }
             changed = {name: new for name, new in redacted.items() if new != values[name]}
             if changed:
                 changes.append((row_id, changed))
@@ -136,15 +139,18 @@ class Database:
             delete = f"delete from {table} where {where}"  # noqa: S608 - of the schema
             connection.execute(sa.text(delete), {"row": row_id})
 
-    def _wipe(self, tables: list[str]) -> None:
-        """Rewrite the pages, because free pages and gaps still contain deleted data."""
+    def _wipe(self) -> None:
+        """Rewrite the pages, because free pages and gaps still contain deleted data.
+
+        Also of tables without changes: their rows may have been deleted before.
+        """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if self.is_sqlite:
                 connection.execute(sa.text("vacuum"))
                 connection.execute(sa.text("pragma wal_checkpoint(truncate)"))
                 return
             connection.execute(sa.text(f"set lock_timeout = '{_WAIT_SECONDS}s'"))
-            for table in tables:
+            for table in self._tables():
                 connection.execute(sa.text(f"vacuum full {table}"))
 
     def close(self) -> None:

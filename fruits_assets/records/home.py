@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
+from fruits_assets.dagster_internals import NoOpComputeLogManager
 from fruits_assets.records.databases import Database, closing_database
 from fruits_assets.records.redaction import Redaction
 from spark_src.erasure.decode import SQLITE
@@ -29,6 +31,8 @@ _SIDE_FILES = (b"-wal", b"-shm", b"-journal")
 
 _POSTGRES = "Dagster's PostgreSQL"
 
+_SQLITE_URL = "sqlite:///"
+
 
 @dataclass(frozen=True)
 class Records:
@@ -37,6 +41,28 @@ class Records:
     instance: dg.DagsterInstance
     excluded: tuple[Location, ...] = field(default=())
     """Storage and input, which may be inside Dagster's home and are erased separately."""
+
+    def require_supported(self) -> None:
+        """Refuse to erase if Dagster keeps records where they cannot be scanned.
+
+        Raises:
+            ErasureError: another class than SQLite's, PostgreSQL's or that of local logs is
+                configured.
+        """
+        if not self.instance.is_persistent:
+            return
+        logs = self.instance.compute_log_manager
+        known = [part for part in self._storages() if _folder_of(part) or _postgres_url(part)]
+        if _folder_of(logs) or isinstance(logs, NoOpComputeLogManager):
+            known.append(logs)
+        others = [part for part in (*self._storages(), logs) if part not in known]
+        if others:
+            raise ErasureError(
+                f"Dagster keeps its records with {type(others[0]).__name__}, where they cannot be "
+                "scanned for a person's data. Configure SQLite or PostgreSQL, and "
+                "LocalComputeLogManager, as in infra/host/dagster.yaml. Delete the earlier "
+                "records, and run `fruits erase` again."
+            )
 
     def redact(self, redaction: Redaction) -> int:
         """Redact a person; return how many rows and files were changed or deleted.
@@ -85,8 +111,10 @@ class Records:
                     yield closing_database(_sqlite_url(entry), str(entry.location))
 
     def _redact_entry(self, entry: Entry, redaction: Redaction) -> int:
-        if entry.kind is Kind.OTHER or entry.raw.endswith(_SIDE_FILES):
+        if entry.kind is Kind.OTHER:
             return 0
+        if entry.raw.endswith(_SIDE_FILES):
+            return _delete_without_database(entry)
         if _is_sqlite(entry):
             with closing_database(_sqlite_url(entry), str(entry.location)) as database:
                 return database.redact(redaction)
@@ -125,34 +153,58 @@ class Records:
         ]
 
     def _roots(self) -> list[Location]:
-        """Dagster's home and folders configured elsewhere, without folders inside another one."""
-        found: list[str] = []
-        folders = {self.instance.root_directory, *self._configured_folders()}
-        for folder in sorted(os.path.abspath(one) for one in folders):
-            inside_another = any(folder.startswith(f"{known}/") for known in found)
-            if os.path.isdir(folder) and not inside_another:
-                found.append(folder)
-        return [Location("file", folder) for folder in found]
+        """Dagster's home and folders configured elsewhere."""
+        return _outermost(self._homes() | self._configured_folders())
 
     def _own_folders(self) -> list[Location]:
-        home = [os.path.join(self.instance.root_directory, name) for name in DAGSTER_FOLDERS]
-        folders = {os.path.abspath(one) for one in (*home, *self._configured_folders())}
-        return [Location("file", folder) for folder in sorted(folders) if os.path.isdir(folder)]
+        """Folders that only Dagster writes."""
+        inside = {os.path.join(home, name) for home in self._homes() for name in DAGSTER_FOLDERS}
+        return _outermost(inside | self._configured_folders())
+
+    def _homes(self) -> set[str]:
+        """Dagster's home, and the folder of its artifacts, which `dagster.yaml` can move."""
+        homes = {self.instance.root_directory}
+        if self.instance.is_persistent and "DAGSTER_HOME" in os.environ:
+            homes.add(os.environ["DAGSTER_HOME"])
+        return {os.path.abspath(home) for home in homes}
 
     def _configured_folders(self) -> set[str]:
         """Folders of compute logs and SQLite files that `dagster.yaml` configures."""
-        parts = (self.instance.compute_log_manager, self.instance.event_log_storage)
-        found = (getattr(part, "_base_dir", None) for part in parts)
-        return {str(folder) for folder in found if folder}
+        parts = (self.instance.compute_log_manager, *self._storages())
+        return {os.path.abspath(folder) for folder in map(_folder_of, parts) if folder}
+
+    def _storages(self) -> list[Any]:
+        """Dagster's storages of runs, events, and schedules and sensors."""
+        instance = self.instance
+        found = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+        return [part for part in found if part is not None]
 
     def _postgres_urls(self) -> set[str]:
-        parts = (
-            self.instance.run_storage,
-            self.instance.event_log_storage,
-            self.instance.schedule_storage,
-        )
-        found = (getattr(part, "postgres_url", None) for part in parts)
-        return {_for_psycopg2(str(url)) for url in found if url}
+        return {url for url in map(_postgres_url, self._storages()) if url}
+
+
+def _outermost(folders: set[str]) -> list[Location]:
+    """The existing folders that are not inside another one."""
+    found: list[str] = []
+    for folder in sorted(filter(os.path.isdir, folders)):
+        if not any(folder.startswith(f"{known}/") for known in found):
+            found.append(folder)
+    return [Location("file", folder) for folder in found]
+
+
+def _folder_of(part: Any) -> str | None:
+    """The folder of local logs or of a SQLite file."""
+    folder = getattr(part, "_base_dir", None)
+    if folder:
+        return str(folder)
+    url = str(getattr(part, "_conn_string", ""))
+    return os.path.dirname(url.removeprefix(_SQLITE_URL)) if url.startswith(_SQLITE_URL) else None
+
+
+def _postgres_url(part: Any) -> str | None:
+    """The URL with an explicit driver, because SQLAlchemy 2.1 defaults to psycopg 3."""
+    url = getattr(part, "postgres_url", None)
+    return str(url).replace("postgresql://", "postgresql+psycopg2://", 1) if url else None
 
 
 def _rewrite(entry: Entry, redaction: Redaction) -> int:
@@ -183,6 +235,15 @@ def _rewrite(entry: Entry, redaction: Redaction) -> int:
     return 1
 
 
+def _delete_without_database(entry: Entry) -> int:
+    """Delete a side file whose database is gone, which nothing can decode."""
+    path = os.path.join(os.fsencode(entry.root.path), entry.raw)
+    if os.path.lexists(path.rpartition(b"-")[0]):
+        return 0
+    entry.delete()
+    return 1
+
+
 def _is_sqlite(entry: Entry) -> bool:
     if entry.kind is not Kind.FILE or entry.size < len(SQLITE):
         return False
@@ -194,9 +255,4 @@ def _is_sqlite(entry: Entry) -> bool:
 
 
 def _sqlite_url(entry: Entry) -> str:
-    return f"sqlite:///{quote(str(entry.location))}"
-
-
-def _for_psycopg2(url: str) -> str:
-    """The URL with an explicit driver, because SQLAlchemy 2.1 defaults to psycopg 3."""
-    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    return f"{_SQLITE_URL}{quote(str(entry.location))}"

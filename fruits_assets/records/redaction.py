@@ -12,7 +12,7 @@ from typing import Any
 
 from fruits_assets.materialization import PHOTOS_SHOWN
 from spark_src.erasure.decode import texts_of_value
-from spark_src.erasure.needles import Needles
+from spark_src.erasure.needles import Needles, spellings
 
 ERASED = "(erased)"
 NO_PICTURE = "An erasure removed this picture because it could show a person's photo."
@@ -21,10 +21,20 @@ _PLOTS = frozenset({"activations", "throughput", "variance"})
 """Metadata labels of plots that contain only numbers."""
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
-_FIELDS_WITH_NAMES = frozenset({"metadata", "metadata_entries", "run_config"})
+_FIELDS_WITH_NAMES = frozenset(
+    {"metadata", "metadata_entries", "run_config", "tags", "partition", "partition_key"}
+)
 """JSON fields in which a text equal to a person's name is treated as that person."""
 
-_REST_OF_PATH = rb"[^\n\r\"'|,;<>)\]]*"
+COLUMNS_WITH_NAMES = frozenset({"key", "value", "partition"})
+"""The same for columns of Dagster's databases: tags and partitions."""
+
+_REST_OF_PATH = re.compile(rb"[^\n\r\"'|,;<>)\]]*")
+"""The rest of a path in a text, if the name of the file is not known."""
+
+_WHOLE_PATH = rb"(?:(?!photos/)[^\n])*\.\w{2,4}\Z"
+"""The rest of a path that is a whole value."""
+
 _BEFORE = rb"(?<![\w\x80-\xff-])"
 _RUN = re.compile(rb"[A-Za-z0-9]+")
 
@@ -35,20 +45,27 @@ class Redaction:
 
     needles: Needles
     subjects: tuple[str, ...] = ()
+    files: frozenset[str] = frozenset()
+    """Known paths of the target's files, which may contain any character."""
 
-    def value(self, value: Any) -> Any:
-        """Redact a value of a database row; return the same object if nothing matches."""
+    def value(self, value: Any, names: bool = False) -> Any:
+        """Redact a value of a database row; return the same object if nothing matches.
+
+        Args:
+            value: of any type; only texts and bytes are redacted.
+            names: whether a text equal to a person's name is treated as that person.
+        """
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value, names)
         if isinstance(value, (bytes, memoryview)):
             return self.blob(bytes(value))
         return value
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, names: bool = False) -> str:
         """Redact a text, JSON or not."""
         if not self._may_match(text.encode("utf-8", "surrogatepass")):
             return text
-        return self._text(text, names=False, pictures=False)
+        return self._text(text, names, pictures=False)
 
     def blob(self, content: bytes) -> bytes:
         """Redact JSON (also compressed) and text; blank matches in other bytes, keeping length."""
@@ -142,6 +159,16 @@ class Redaction:
         return (b"data:image/", *dict.fromkeys(runs), *sorted(self.needles.image_ids))
 
     @cached_property
+    def _names_below(self) -> dict[bytes, list[bytes]]:
+        """Spelled folder -> spelled names of the known files below it, longest first."""
+        found: dict[bytes, set[bytes]] = {folder: set() for folder in self.needles.folders}
+        for path in (spelled for file in self.files for spelled in spellings(file)):
+            for folder, names in found.items():
+                if path.startswith(folder):
+                    names.add(path.removeprefix(folder))
+        return {folder: sorted(names, key=len, reverse=True) for folder, names in found.items()}
+
+    @cached_property
     def _pattern(self) -> re.Pattern[bytes]:
         return re.compile(b"|".join([rb"(?!)", *self._alternatives(_BEFORE)]))
 
@@ -155,8 +182,14 @@ class Redaction:
             for path in sorted(paths, key=len, reverse=True):
                 yield before + re.escape(root + path)
         for folder in sorted(self.needles.folders, key=len, reverse=True):
-            rest = _REST_OF_PATH if before else b""
-            yield before + re.escape(folder) + rest
+            start = re.escape(folder)
+            if before:
+                yield rb"\A" + start + _WHOLE_PATH
+            names = self._names_below[folder]
+            if before:  # the others match anyway
+                names = [name for name in names if not _REST_OF_PATH.fullmatch(name)]
+            rests = [*map(re.escape, names), _REST_OF_PATH.pattern if before else b""]
+            yield before + start + b"(?:" + b"|".join(rests) + b")"
         for image_id in sorted(self.needles.image_ids):
             yield re.escape(image_id)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
-import lzma
+import os
 import sqlite3
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
@@ -21,63 +19,60 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-_MAX_CELL = 2**31 - 1
-_LINES_AT_ONCE = 4096
-_CHUNK = 8 * 2**20
-
+from spark_src.erasure.decompress import (
+    DAMAGED,
+    OVERLAP,
+    Budget,
+    UndecodableError,
+    blocks,
+    decompressor,
+    read_parts,
+)
 
 SQLITE = b"SQLite format 3\0"
 """Signature of a database file."""
 
-
-class UndecodableError(Exception):
-    """The file does not have the format that its signature or name indicates."""
-
-
-def _zstd(stream: BinaryIO) -> Any:
-    return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+_MAX_CELL = 2**31 - 1
+_LINES_AT_ONCE = 4096
+_INNER_BYTES = 32 * 2**20
+"""Compressed files up to this size are decoded by the format of their content, too."""
 
 
-def _zlib(stream: BinaryIO) -> Any:
-    return io.BytesIO(zlib.decompress(stream.read()))
-
-
-_COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zX": lzma.open,
-    b"\x28\xb5\x2f\xfd": _zstd,
-    **dict.fromkeys((b"x\1", b"x\x5e", b"x\x9c", b"x\xda"), _zlib),
-}
-
-
-def decode(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
+def decode(
+    stream: BinaryIO, name: str, budget: Budget | None = None, layers: int = 4
+) -> Iterator[bytes] | None:
     """The texts of a file, or None if its raw bytes should be searched.
 
     Args:
         stream: the file, at its start.
         name: the name of the file.
+        budget: limits how much is decompressed.
+        layers: how many compressed files may be inside each other.
 
     Raises:
         UndecodableError: now or while iterating, if the file is damaged or has another format.
     """
-    texts = _by_first_bytes(stream) or _by_name(stream, name)
+    budget = Budget() if budget is None else budget
+    texts = _by_first_bytes(stream, name, budget, layers) or _by_name(stream, name)
     return _decoded(texts) if texts else None
 
 
-def _by_first_bytes(stream: BinaryIO) -> Iterator[bytes] | None:
+def _by_first_bytes(
+    stream: BinaryIO, name: str, budget: Budget, layers: int
+) -> Iterator[bytes] | None:
     head = stream.read(len(SQLITE))
     stream.seek(0)
-    if head.startswith(b"PAR1"):
-        return _parquet(stream)
-    if head.startswith(b"PK\3\4"):
-        return _zip(stream)
-    if head == SQLITE:
-        return _sqlite(stream)
-    for magic, opener in _COMPRESSED.items():
+    for magic, texts in _FORMATS.items():
         if head.startswith(magic):
-            return _decompressed(opener, stream)
-    return None
+            return texts(stream)
+    if not layers:
+        return None
+    if head.startswith(b"PK\3\4"):
+        return _zip(stream, budget, layers)
+    decompress = decompressor(head)
+    if decompress is None:
+        return None
+    return _inner(decompress(stream), os.path.splitext(name)[0], budget, layers)
 
 
 def _by_name(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
@@ -89,19 +84,27 @@ def _by_name(stream: BinaryIO, name: str) -> Iterator[bytes] | None:
 def _decoded(texts: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from texts
-    except (
-        OSError,
-        ValueError,  # raised by JSON, Unicode, NumPy and Arrow
-        pa.ArrowException,
-        csv.Error,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        sqlite3.Error,
-        EOFError,
-        NotImplementedError,
-    ) as error:
+    except (*DAMAGED, csv.Error, sqlite3.Error) as error:
         raise UndecodableError(str(error)) from error
+
+
+def _inner(parts: Iterator[bytes], name: str, budget: Budget, layers: int) -> Iterator[bytes]:
+    """The raw bytes of a compressed file, and its texts by the format of its content."""
+    before, whole = b"", io.BytesIO()
+    for block in blocks(parts):
+        budget.spend(len(block))
+        yield before + block
+        before = block[-OVERLAP:]
+        if whole.tell() <= _INNER_BYTES:
+            whole.write(block)
+    is_small = whole.tell() <= _INNER_BYTES
+    whole.seek(0)
+    texts = decode(whole, name, budget, layers - 1)
+    if texts is None:
+        return
+    if not is_small:
+        raise UndecodableError("too large to be decoded")
+    yield from texts
 
 
 def _parquet(stream: BinaryIO) -> Iterator[bytes]:
@@ -153,23 +156,20 @@ def _joined(texts: pa.Array) -> bytes:
     return bytes(pc.binary_join(row, "\n")[0].as_buffer())
 
 
-def _zip(stream: BinaryIO) -> Iterator[bytes]:
-    """Member names, strings in NumPy arrays, and the raw bytes of other members."""
+def _zip(stream: BinaryIO, budget: Budget, layers: int) -> Iterator[bytes]:
+    """Names and contents of the members."""
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
-            yield member.filename.encode()
+            yield member.filename.encode("utf-8", "surrogateescape")
             with archive.open(member) as content:
-                if not member.filename.endswith(".npy"):
-                    yield from _chunks(content)
-                    continue
-                array = np.lib.format.read_array(content, allow_pickle=False)
-                if array.dtype.kind in "US":
-                    yield "\n".join(map(str, array.ravel().tolist())).encode()
+                yield from _inner(read_parts(content), member.filename, budget, layers)
 
 
-def _decompressed(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterator[bytes]:
-    with opener(stream) as content:
-        yield from _chunks(content)
+def _numpy(stream: BinaryIO) -> Iterator[bytes]:
+    """The strings of an array."""
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.dtype.kind in "US":
+        yield "\n".join(map(str, array.ravel().tolist())).encode("utf-8", "surrogatepass")
 
 
 def _sqlite(stream: BinaryIO) -> Iterator[bytes]:
@@ -203,13 +203,6 @@ def texts_of_value(value: bytes) -> Iterator[bytes]:
             return
 
 
-def _chunks(content: Any) -> Iterator[bytes]:
-    before = b""
-    while chunk := content.read(_CHUNK):
-        yield before + chunk
-        before = chunk[-16 * 2**10 :]
-
-
 def _json(stream: BinaryIO) -> Iterator[bytes]:
     """All keys and strings, including JSON in strings. Supports JSON and JSON Lines files."""
     text = stream.read().decode("utf-8")
@@ -241,7 +234,7 @@ def _texts_of(value: Any) -> Iterator[str]:
 def _ignore_invalid() -> Iterator[None]:
     try:
         yield
-    except ValueError:
+    except (ValueError, RecursionError):
         return
 
 
@@ -255,3 +248,6 @@ def _csv(stream: BinaryIO) -> Iterator[bytes]:
             yield "\n".join(cell for row in block for cell in row).encode()
     finally:
         lines.detach()
+
+
+_FORMATS = {b"PAR1": _parquet, b"\x93NUMPY": _numpy, SQLITE: _sqlite}

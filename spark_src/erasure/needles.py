@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from spark_src.erasure.target import Target
 from spark_src.images.layout import PHOTOS
@@ -20,6 +20,11 @@ _WORD = frozenset(
     byte for byte in range(256) if byte >= 128 or chr(byte).isalnum() or byte in b"_-"
 )
 
+
+_ESCAPE = re.compile(rb"(?:%[0-9A-Fa-f]{2}|\\[nrt]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})\Z")
+"""An escaped character, such as a line break in JSON, at the end. It is not part of a word."""
+
+_ESCAPE_BYTES = 6
 
 PERSON = re.compile(rb"(?<![\w-])photos/([^/]{1,255})/")
 """A person's folder in a text. Names may contain any character except a slash."""
@@ -58,12 +63,12 @@ class Needles:
         for path in sorted(target.paths):
             if target.is_below_folder(path):
                 continue
-            for spelled in _spellings(path):
-                folder = spelled.rpartition(b"/")[0]
+            for spelled in spellings(path):
+                folder = spelled.rpartition(b"/" if b"/" in spelled else b"%2F")[0]
                 paths[folder] = (*paths.get(folder, ()), spelled)
         folders = () if target.prefix is None else _own_spellings(target.prefix, others)
         ids = frozenset(name.encode() for name in image_ids)
-        return cls(folders, paths, _spellings(source.path), ids)
+        return cls(folders, paths, spellings(source.path), ids)
 
     @classmethod
     def merge(cls, several: Iterable[Needles]) -> Needles:
@@ -115,15 +120,16 @@ class Needles:
         end = start + len(path)
         if content[end : end + 1] and content[end] in _WORD:
             return False
-        if content[start - 1 : start] != b"/":
-            return _is_name_at(content, start)
-        return any(content.endswith(root + b"/", 0, start) for root in self.roots)
+        for slash in (b"/", b"%2F"):
+            if content.endswith(slash, 0, start):
+                return any(content.endswith(root + slash, 0, start) for root in self.roots)
+        return _is_name_at(content, start)
 
 
-def _spellings(path: str) -> tuple[bytes, ...]:
+def spellings(path: str) -> tuple[bytes, ...]:
     r"""Spellings of a path in texts: unchanged, and quoted as in URLs, JSON, Python, CSV and HTML.
 
-    >>> [form.decode() for form in _spellings('a"b')]
+    >>> [form.decode() for form in spellings('a"b')]
     ['a"b', 'a%22b', 'a\\"b', 'a\\\\\\"b', 'a""b', 'a&quot;b']
     """
     raw = name_of(path)
@@ -136,14 +142,14 @@ def _spellings(path: str) -> tuple[bytes, ...]:
 
 def _own_spellings(prefix: str, others: Iterable[str]) -> tuple[bytes, ...]:
     """Spellings that are not another person's folder: CSV turns `photos/a"b/` into `a""b`."""
-    plain, *forms = _spellings(prefix)
+    plain, *forms = spellings(prefix)
     if not forms:
         return (plain,)
     taken = {
         form
         for name in others
         if name and f"{PHOTOS}/{name}/" != prefix
-        for form in _spellings(f"{PHOTOS}/{name}/")
+        for form in spellings(f"{PHOTOS}/{name}/")
     }
     return (plain, *(form for form in forms if form not in taken))
 
@@ -151,6 +157,9 @@ def _own_spellings(prefix: str, others: Iterable[str]) -> tuple[bytes, ...]:
 def _forms(text: str) -> Iterator[str]:
     yield text
     yield quote(text, errors="surrogateescape")
+    yield quote(text, safe="", errors="surrogateescape")
+    for safe in ("/", ""):  # as in forms, and in the notifications of S3
+        yield quote_plus(text, safe, errors="surrogateescape")
     for once in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         yield once
         yield json.dumps(once)[1:-1]  # JSON inside a JSON string, as Dagster stores it
@@ -169,7 +178,9 @@ def _positions(content: bytes, needles: Iterable[bytes]) -> Iterator[int]:
 
 def _is_name_at(content: bytes, start: int) -> bool:
     """Whether a name begins at this position: `photos/` does not match in `myphotos/`."""
-    return start == 0 or content[start - 1] not in _WORD
+    if start == 0 or content[start - 1] not in _WORD:
+        return True
+    return _ESCAPE.search(content, max(0, start - _ESCAPE_BYTES), start) is not None
 
 
 def _is_text(content: bytes) -> bool:

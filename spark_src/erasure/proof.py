@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -39,9 +39,10 @@ class ProofScan:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no data of the targets was found, and every stored file could be read."""
+        """Whether nothing of the targets was found, and all but the input could be read."""
         found = (self.stored, self.supplied, self.recorded)
-        return not (self.earlier or self.stored.unreadable or any(scan.n_hits for scan in found))
+        unreadable = self.stored.unreadable or self.recorded.unreadable
+        return not (self.earlier or unreadable or any(scan.n_hits for scan in found))
 
 
 Records = Callable[[Needles], Scan]
@@ -95,7 +96,7 @@ def prove(
     started = time.monotonic()
     if found is None:
         found = scan_all(tables, source, needles_of(tables, source, [request])[request.name])
-    _require_readable(found.stored, tables)
+    _require_readable(found.stored + found.recorded)
     if not found.is_clean:
         raise ErasureError(_left_over(found, request))
     erased.record(tables, request.name, request.target)
@@ -118,27 +119,25 @@ def _own_image_ids(tables: Tables, request: Request) -> set[str]:
     return set(request.image_ids) - set(rows.intersect(others, request.image_ids))
 
 
-def _require_readable(found: Scan, tables: Tables) -> None:
+def _require_readable(found: Scan) -> None:
     if found.unreadable:
         raise ErasureError(
-            f"{len(found.unreadable)} files or folders under {tables.root} cannot be opened, so "
-            f"their contents are unknown: {', '.join(found.unreadable[:_SHOWN])}. Grant this "
-            "user read permission, or delete them, and run `fruits erase` again."
+            f"{len(found.unreadable)} files or folders of the storage or of Dagster's records "
+            f"cannot be opened, so their contents are unknown: {_listed(found.unreadable)}. Grant "
+            "this user read permission, or delete them, and run `fruits erase` again."
         )
 
 
 def _left_over(found: ProofScan, request: Request) -> str:
     """The error message. File names that may identify a person are only counted."""
     parts = [f"Data of request {request.name} is left:"]
-    if found.stored.hits:
-        more = len(found.stored.hits) - _SHOWN
-        parts.append(
-            f"in {', '.join(found.stored.hits[:_SHOWN])}" + f" and {more} more" * (more > 0)
-        )
+    hits = tuple(dict.fromkeys(found.stored.hits + found.recorded.hits))
+    if hits:
+        parts.append(f"in {_listed(hits)}")
     for count, where in (
         (found.stored.named_hits, "under the storage in {} of the names"),
         (found.supplied.n_hits, "under the input in {} of the files or names"),
-        (found.recorded.n_hits, "in {} of Dagster's records"),
+        (found.recorded.named_hits, "in {} of the names of Dagster's files"),
         (found.earlier, "in {} of the objects' earlier versions or incomplete uploads"),
     ):
         if count:
@@ -147,6 +146,11 @@ def _left_over(found: ProofScan, request: Request) -> str:
         f"{parts[0]} {'; '.join(parts[1:])}. Delete files that no asset has written, make sure "
         "that no run is in progress, and run `fruits erase` again."
     )
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = len(files) - _SHOWN
+    return ", ".join(files[:_SHOWN]) + f" and {more} more" * (more > 0)
 
 
 def _receipt(tables: Tables, request: Request, found: Scan) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import BinaryIO
 
-from spark_src.erasure.decode import UndecodableError, decode
+from spark_src.erasure.decode import decode
+from spark_src.erasure.decompress import UndecodableError
 from spark_src.erasure.files import Entry, Kind, walk
 from spark_src.erasure.needles import Needles
 from spark_src.io import object_versions

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
+import functools
 import gzip
 import html
 import io
@@ -10,6 +12,8 @@ import json
 import lzma
 import os
 import sqlite3
+import tracemalloc
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -166,12 +170,20 @@ def test_objects_are_deleted_with_every_version_whatever_their_keys_are(bucket: 
 
 ODD = 'an"na, \\ the\n2nd é'
 PATH = f"photos/{ODD}/1.jpg"
+LETTERS = base64.b64encode(os.urandom(60_000)).decode()
 
 
 def npz() -> bytes:
     content = io.BytesIO()
     np.savez_compressed(content, files=np.array(["a", PATH]), n=np.zeros(3))
     return content.getvalue()
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr(name, content)
+    return archive.getvalue()
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -209,6 +221,18 @@ FORMATS = {
     "footer.parquet": parquet(pa.table({"a": [1]}).replace_schema_metadata({"seen": PATH})),
     "broken.parquet": b"PAR1\0" + PATH.encode(),
     "broken.json": b"{" + PATH.encode(),
+    "query.txt": b"?path=photos%2Fan%22na%2C%20%5C%20the%0A2nd%20%C3%A9%2F1.jpg",
+    "form.txt": b"s3%3A%2F%2Fb%2Fphotos%2Fan%22na%2C+%5C+the%0A2nd+%C3%A9%2F1.jpg",
+    "notice.txt": b'"key":"input/photos/an%22na%2C+%5C+the%0A2nd+%C3%A9/1.jpg"',
+    "escaped.txt": b"first" + json.dumps(f"\n{PATH}").encode(),
+    "cut-off.gz": gzip.compress(f"{PATH} {LETTERS}".encode())[:-99],
+    "cut-off.bz2": bz2.compress(f"{PATH} {LETTERS}".encode() * 20)[:-99],
+    "cut-off.zlib": zlib.compress(f"{PATH} {LETTERS}".encode())[:-99],
+    "two.json.gz": gzip.compress(json.dumps({"a": "\u0070hotos/" + ODD + "/"}).encode()),
+    "members.gz": gzip.compress(b"first ") + gzip.compress(PATH.encode()),
+    "inner.zip": zipped("a.parquet", parquet(pa.table({"path": [PATH]}))),
+    "inner.npz": gzip.compress(npz()),
+    "inner.gz": gzip.compress(zipped("b.gz", gzip.compress(PATH.encode()))),
     "ids.txt": b"0123" + b"c" * 64 + b"0123",
 }
 
@@ -236,6 +260,47 @@ def test_the_scan_decodes_each_format_in_a_bucket(
     assert len(scan(root, needles).hits) == 2 * len(FORMATS)
 
 
+def encrypted() -> bytes:
+    """A zip file with a member for which a password would be needed."""
+    content = bytearray(zipped("secret.txt", b"secret"))
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(header) + flags] |= 1
+    return bytes(content)
+
+
+def huge_array() -> bytes:
+    header = io.BytesIO()
+    fields = {"descr": "<U9", "fortran_order": False, "shape": (10**13,)}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return zipped("a.npy", header.getvalue())
+
+
+HOSTILE = {
+    "encrypted.zip": encrypted(),
+    "huge.npz": huge_array(),
+    "deep.json": b"[" * 200_000,
+    "deep.db": sqlite(b"[" * 200_000),
+    "endless.gz": functools.reduce(lambda inner, _: gzip.compress(inner), range(50), b"end"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_does_not_stop_the_scan(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(HOSTILE[name])
+    (tmp_path / "plain.txt").write_bytes(PATH.encode())
+    needles = Needles.from_target(Target.from_names(ODD), location(tmp_path), [])
+    assert scan(location(tmp_path), needles).hits == (str(tmp_path / "plain.txt"),)
+
+
+def test_a_compressed_file_is_not_decompressed_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "bomb").write_bytes(zlib.compress(bytes(150 * 2**20)))
+    needles = Needles.from_target(ANNA, location(tmp_path), [])
+    tracemalloc.start()
+    assert scan(location(tmp_path), needles).n_hits == 0
+    assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    tracemalloc.stop()
+
+
 def test_the_scan_reads_names_of_files_and_folders_and_targets_of_links(tmp_path: Path) -> None:
     (tmp_path / "photos/anna").mkdir(parents=True)
     (tmp_path / "link").symlink_to("/somewhere/photos/anna/1.jpg")
@@ -254,7 +319,9 @@ def test_the_scan_reads_names_of_files_and_folders_and_targets_of_links(tmp_path
         ("seen in Apple/1.jpg.", True),
         ("/the input/Apple/1.jpg", True),
         ("file:///the%20input/Apple/1.jpg", True),
+        ("file=%2Fthe%20input%2FApple%2F1.jpg", True),
         ("Training/Apple/1.jpg", False),
+        ("Training%2FApple%2F1.jpg", False),
         ("Crab-Apple/1.jpg", False),
         ("Apple/1.jpgx", False),
         ("Apple/11.jpg", False),
@@ -272,6 +339,9 @@ def test_only_whole_paths_match(text: str, is_found: bool) -> None:
         ("x photos/anna/", True),
         ("/b/photos/anna/1", True),
         ("myphotos/anna/1", False),
+        (r"first\nphotos/anna/1", True),  # JSON or repr in a text
+        (r"first\u0009photos/anna/1", True),
+        ("%2Fphotos%2Fanna%2F1", True),
         ("\0\0Aphotos/anna/1", True),  # in binary data, the letter may be a length
     ],
 )

@@ -70,7 +70,7 @@ def own(before: Path, tmp_path: Path, copy: Callable[[Path, Path], Path]) -> Pat
 def erase(own: Path, spark: SparkSession) -> Erase:
     """Run the job on the test's copy."""
     assert spark.getActiveSession() is not None
-    return lambda target=None: run_job(own, target)
+    return lambda target=None, instance=None: run_job(own, target, instance)
 
 
 @pytest.fixture(scope="session")

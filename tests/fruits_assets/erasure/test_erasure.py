@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from fruits_assets.erasure_downstream import SOURCES
 from spark_src.contract import PREFIXES
-from spark_src.erasure import proof, requests
+from spark_src.erasure import proof, requests, scan
 from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
@@ -131,6 +132,24 @@ def test_remaining_data_is_reported_and_no_receipt_is_written(own: Path, erase: 
     assert "notes.txt; under the input in 1 of the files or names" in error_of(result)
     assert "somebody" not in error_of(result)
     assert [file.name[:8] for file in (own / "data" / "erasures").iterdir()] == ["pending-"]
+
+
+def test_unreadable_records_of_dagster_prevent_a_receipt(tmp_path: Path) -> None:
+    tables, source = tables_in(tmp_path / "data"), Location.parse(str(tmp_path / "input"))
+    (tmp_path / "input" / "photos" / SUBJECT).mkdir(parents=True)
+    requests.add(tables, source, Target.from_names(SUBJECT))
+    [request] = requests.pending(tables)
+    unreadable = scan.Scan(unreadable=("/home/.dagster/logs/event.log",))
+    found = proof.ProofScan(scan.Scan(), scan.Scan(), unreadable, 0)
+    with pytest.raises(ErasureError, match=r"cannot be opened.*event\.log"):
+        proof.prove(tables, source, request, None, found)
+
+
+def test_records_that_still_name_the_person_are_listed(erase: Erase) -> None:
+    home = Path(os.environ["DAGSTER_HOME"])
+    (home / "notes.txt").write_text(f"seen in photos/{SUBJECT}/1.jpg")
+    result = erase(Target.from_names(SUBJECT), dg.DagsterInstance.get())
+    assert str(home / "notes.txt") in error_of(result)
 
 
 def test_a_person_without_data_gets_no_receipt(own: Path, erase: Erase) -> None:

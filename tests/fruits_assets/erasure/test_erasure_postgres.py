@@ -55,8 +55,11 @@ def instance(postgres: Postgres, tmp_path: Path) -> Iterator[dg.DagsterInstance]
     (tmp_path / "dagster_home" / "dagster.yaml").write_text(yaml.safe_dump(config))
     with dg.DagsterInstance.get() as instance:
         ended = dg.DagsterRunStatus.SUCCESS
-        run = dg.DagsterRun("job", status=ended, tags={"path": PATH}, run_config={"subject": NAME})
+        run = dg.DagsterRun(
+            "job", status=ended, tags={"path": PATH, "of": NAME}, run_config={"subject": NAME}
+        )
         instance.add_run(run)
+        instance.add_dynamic_partitions("people", [NAME])
         labels = dg.MetadataValue.md(f"| label | rows |\n| --- | ---: |\n| {NAME} | 40 |")
         shown = {"worst": PATH, "labels": labels, "other": "photos/ben-22c/1.jpg"}
         instance.report_runless_asset_event(
@@ -95,6 +98,19 @@ def test_redacted_postgresql_records_contain_no_person(
     event = instance.get_latest_materialization_event(dg.AssetKey("raw_images"))
     assert event and event.asset_materialization
     assert event.asset_materialization.metadata["other"].value == "photos/ben-22c/1.jpg"
+
+
+def test_rows_deleted_before_are_wiped_from_postgresqls_pages(
+    instance: dg.DagsterInstance, postgres: Postgres
+) -> None:
+    run = dg.DagsterRun("job", tags={"path": "photos/zq7-emil/1.jpg"})
+    instance.add_run(run)
+    instance.delete_run(run.run_id)
+    needles = Needles.from_target(Target.from_names("zq7-emil"), Location("file", "/input"), [])
+    Records(instance).redact(Redaction(needles, ("zq7-emil",)))
+    postgres.query("checkpoint")
+    tables = [path for path in (postgres.data / "base").rglob("*") if path.is_file()]
+    assert not [path for path in tables if is_in(path.read_bytes(), "zq7-emil", depth=4)]
 
 
 def test_a_restored_dump_is_erased_again(

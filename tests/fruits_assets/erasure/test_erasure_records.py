@@ -11,12 +11,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from fruits_assets.materialization import PHOTOS_SHOWN
 from fruits_assets.records.home import Records
 from fruits_assets.records.redaction import NO_PICTURE, Redaction
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.target import Target
+from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from tests.erasure_scanner import files_with
 
@@ -184,6 +186,88 @@ def test_spill_files_of_a_killed_spark_in_dagsters_home_are_deleted(
     assert len(list((home / "_scratch").iterdir())) == 1
     Records(instance).redact(redaction)
     assert list((home / "_scratch").iterdir()) == []
+
+
+def test_databases_and_logs_outside_dagsters_home_are_redacted_too(
+    tmp_path: Path, home: Path, redaction: Redaction
+) -> None:
+    folders = [str(tmp_path / name) for name in ("databases", "artifacts")]
+    root = {"module": "dagster._core.storage.root", "class": "LocalArtifactStorage"}
+    config = {
+        "storage": {"sqlite": {"base_dir": folders[0]}},
+        "local_artifact_storage": {**root, "config": {"base_dir": folders[1]}},
+    }
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    (home / "logs").mkdir()
+    (home / "logs" / "event.log").write_text(f"read {PATH}\n")
+    with dg.DagsterInstance.get() as instance:
+        instance.add_run(dg.DagsterRun("job", tags={"path": PATH}))
+        instance.daemon_cursor_storage.set_cursor_values({"cursor": PATH})
+        stored = Path(instance.storage_directory()) / "run-0"
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_text(PATH)
+        records = Records(instance)
+        assert records.scan(redaction.needles).n_hits >= 3
+        assert records.redact(redaction) >= 4
+        assert files_with("zq7-anna", home, *folders) == []
+        assert records.scan(redaction.needles).n_hits == 0
+
+
+def test_a_name_in_tags_and_partitions_is_redacted(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path
+) -> None:
+    instance.add_run(dg.DagsterRun("job", tags={"person": NAME, "dagster/partition": NAME}))
+    instance.add_dynamic_partitions("people", [NAME, "ben-22c"])
+    instance.report_runless_asset_event(dg.AssetMaterialization("a", partition=NAME))
+    Records(instance).redact(redaction)
+    assert files_with("zq7-anna", home) == []
+    assert "ben-22c" in instance.get_dynamic_partitions("people")
+
+
+@pytest.mark.parametrize(
+    "file", ["it's, me|<b>.jpg", "a;b)c].jpg", 'say "x".jpg', "two\nlines.jpg"]
+)
+def test_no_part_of_a_file_name_is_left(file: str) -> None:
+    path = f"photos/{NAME}/{file}"
+    target = Target(NAME, frozenset(), frozenset({path}))
+    needles = Needles.from_target(target, Location("file", "/input"), [])
+    redaction = Redaction(needles, (NAME,), target.paths)
+    event = {"metadata": {"worst": path, "text": f"see {path} and {OTHERS}"}}
+    texts = (path, f"read {path}, {OTHERS} too", json.dumps(event), repr([path]))
+    for text in texts:
+        redacted = redaction.text(text)
+        assert file.rpartition(".")[0][-3:] not in redacted
+        assert (OTHERS in redacted) == (OTHERS in text)
+    stored = pickle.dumps({"path": path, "rest": "stays"})
+    blanked = pickle.loads(redaction.blob(stored))
+    assert blanked == {"path": "x" * len(path.encode()), "rest": "stays"}
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", "-shm"])
+def test_a_side_file_without_its_database_is_deleted(
+    instance: dg.DagsterInstance, redaction: Redaction, home: Path, suffix: str
+) -> None:
+    orphan = home / "history" / "runs" / f"gone.db{suffix}"
+    orphan.write_bytes(b"page" + PATH.encode())
+    records = Records(instance)
+    assert records.redact(redaction) >= 1
+    assert not orphan.exists()
+    assert records.scan(redaction.needles).n_hits == 0
+
+
+class _LogsElsewhere:
+    """Stands for S3ComputeLogManager: the logs are not on this machine."""
+
+
+def test_records_that_cannot_be_scanned_are_refused(
+    instance: dg.DagsterInstance,
+) -> None:
+    records = Records(instance)
+    records.require_supported()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instance, "_compute_log_manager", _LogsElsewhere())
+        with pytest.raises(ErasureError, match=r"_LogsElsewhere, .* LocalComputeLogManager"):
+            records.require_supported()
 
 
 @pytest.mark.parametrize(
