@@ -87,7 +87,7 @@ def test_one_click_materializes_the_whole_graph(
 ) -> None:
     assert page.url == whole_run
     expect(page.get_by_text("11 assets")).to_be_visible()
-    expect(page.get_by_text("20 checks")).to_be_visible()
+    expect(page.get_by_text("21 checks")).to_be_visible()
     page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
     expect(page.get_by_text("ingest", exact=True).first).to_be_visible()
