@@ -234,5 +234,5 @@ def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) 
         f"{text} "
         f"({share:.1%}); the limit is {max_share:.1%}. The table rejected_images lists the reason "
         "for each. Fix the input, or accept it with "
-        f"`fruits run --set ingest.max_rejected_share={math.ceil(share * 100) / 100}`."
+        f"`uv run fruits run --set ingest.max_rejected_share={math.ceil(share * 100) / 100}`."
     )
