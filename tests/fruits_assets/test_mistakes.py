@@ -56,10 +56,10 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
     "a variable that resembles no setting": (
         ("run",),
         {"FRUITS_K": "3"},
-        "There is no setting FRUITS_K: choose from FRUITS_CLUSTER, FRUITS_DEPLOYMENT, "
-        "FRUITS_INPUT, FRUITS_INPUT_QUEUE, FRUITS_MAX_SIDE, FRUITS_POLL_SECONDS, FRUITS_REGION, "
-        "FRUITS_REMOTE_STEP, FRUITS_SHOW_PHOTOS, FRUITS_STORAGE, FRUITS_TRACEBACK, "
-        "FRUITS_WEIGHTS. Correct the variable, or unset it.",
+        "There is no setting FRUITS_K: choose from FRUITS_CANDIDATE, FRUITS_CLUSTER, "
+        "FRUITS_COMPONENTS, FRUITS_DEPLOYMENT, FRUITS_INPUT, FRUITS_INPUT_QUEUE, FRUITS_MAX_SIDE, "
+        "FRUITS_POLL_SECONDS, FRUITS_REGION, FRUITS_REMOTE_STEP, FRUITS_SHOW_PHOTOS, "
+        "FRUITS_STORAGE, FRUITS_TRACEBACK, FRUITS_WEIGHTS. Correct the variable, or unset it.",
     ),
     "London": (
         ("check",),

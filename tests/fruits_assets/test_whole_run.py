@@ -167,7 +167,7 @@ def test_every_check_of_the_graph_passes_on_the_sample(
     whole_run: dg.ExecuteInProcessResult,
 ) -> None:
     evaluations = whole_run.get_asset_check_evaluations()
-    assert len(evaluations) == 20
+    assert len(evaluations) == 21
     # The sample has neighbouring frames of films in both splits.
     failing = [evaluation.check_name for evaluation in evaluations if not evaluation.passed]
     assert failing == ["no_picture_in_two_splits"]
