@@ -5,6 +5,7 @@ complete pipeline on 24 pictures in a new process.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -179,7 +180,8 @@ def test_doctor_shows_the_environment_of_a_run(tmp_path: Path, pictures: Path) -
     assert "not used: SPARK_HOME" in text
     assert "25 files" in text
     assert "pictures to fit on allow at most" in text and "of 50 components" in text
-    assert done.stdout.splitlines()[-1] == f"next    FRUITS_INPUT={pictures} uv run fruits run"
+    quoted = shlex.quote(str(pictures))
+    assert done.stdout.splitlines()[-1] == f"next    FRUITS_INPUT={quoted} uv run fruits run"
 
 
 def test_doctor_reports_a_missing_folder(tmp_path: Path) -> None:
