@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,9 @@ class Yarn:
 
     def executors(self) -> dict[int, Path]:
         """Executors by process id, with the folder of their container."""
-        found = {}
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                folder = (process / "cwd").readlink()
-            except OSError:
-                continue  # the process has ended
-            is_executor = b"org.apache.spark.executor.YarnCoarseGrainedExecutorBackend" in words
-            if is_executor and folder.is_relative_to(self._folder):
-                found[int(process.name)] = folder
-        return found
+        backend = b"org.apache.spark.executor.YarnCoarseGrainedExecutorBackend"
+        running = _processes_in(self._folder)
+        return {pid: folder for pid, (folder, words) in running.items() if backend in words}
 
     def kill_executor(self, application: str = "") -> int:
         """Kill one executor without a notice, as in a spot interruption; its process id.
@@ -126,6 +116,22 @@ class Yarn:
                         os.kill(pid, signal.SIGKILL)
                 return number
         raise AssertionError("no node runs an executor")
+
+
+def _processes_in(folder: Path) -> dict[int, tuple[Path, list[bytes]]]:
+    """Processes that run in a container's folder, with that folder and their command line."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            where = (process / "cwd").readlink()
+        except OSError:
+            continue  # the process has ended
+        if folder in where.parents:
+            found[int(process.name)] = where, words
+    return found
 
 
 @contextmanager
@@ -171,6 +177,9 @@ def running(folder: Path) -> Iterator[Yarn]:
         gateway.shutdown()
         process.kill()  # an orderly shutdown takes half a minute
         process.wait()
+        for pid in _processes_in(folder):  # of containers, which would wait for their application
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         log.close()
 
 

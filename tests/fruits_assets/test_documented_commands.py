@@ -1,6 +1,6 @@
 """Every documented command is run here, or in the place that the table names.
 
-A block that begins with `# needs AWS` or `# needs Docker` is not run.
+A block that begins with `# needs AWS`, `# needs Docker` or `# needs Go` is not run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOCUMENTS = [
     REPOSITORY / "infra" / "README.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-MARKERS = ("# needs AWS\n", "# needs Docker\n")
+MARKERS = ("# needs AWS\n", "# needs Docker\n", "# needs Go\n")
 OWN = ("fruits", "dagster asset materialize")
 """Commands that are run in this process, where Spark and TensorFlow are already loaded."""
 
