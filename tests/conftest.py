@@ -34,10 +34,10 @@ os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of all Spark sessions and star
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core runs one test process
 
 
-DEAR = ("spark", "environment")
+EXPENSIVE_FIXTURES = ("spark", "environment")
 """Fixtures that are created in only one of the test processes."""
 
-LONG = ("browser", "host", "emr")
+SLOW_FOLDERS = ("browser", "host", "emr")
 
 ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
 
@@ -105,12 +105,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Distribute the tests to two processes by expensive fixture or file, longest first."""
 
     def expensive_or_file(item: pytest.Item) -> str | None:
-        return next((name for name in DEAR if name in getattr(item, "fixturenames", ())), None)
+        return next(
+            (name for name in EXPENSIVE_FIXTURES if name in getattr(item, "fixturenames", ())), None
+        )
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(expensive_or_file(item) or item.path.stem))
         item.add_marker(kind_of(item))
-    items.sort(key=lambda item: (not expensive_or_file(item), item.path.parent.name not in LONG))
+    items.sort(
+        key=lambda item: (not expensive_or_file(item), item.path.parent.name not in SLOW_FOLDERS)
+    )
 
 
 @pytest.fixture(scope="session")
