@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -321,6 +320,6 @@ def _list(value: Any) -> list[str]:
 
 def _keep_table(role: str, requests: int, allowed: int, unused: list[str]) -> None:
     """Append a summary line of the role to .cache/roles.txt."""
-    shutil.os.makedirs(PROJECT / ".cache", exist_ok=True)  # type: ignore[attr-defined]
+    (PROJECT / ".cache").mkdir(exist_ok=True)
     with (PROJECT / ".cache" / "roles.txt").open("a") as file:
         file.write(f"{role}: {requests} requests, {allowed} actions allowed, unused {unused}\n")
