@@ -107,10 +107,13 @@ def _replace_by_nearer(near: Rows, vectors: Matrix, kept: Rows, new: Rows) -> No
         before -= np.einsum("ijk,ik->ij", neighbours, vectors[rows])
         distances = offsets - vectors[rows] @ vectors[new].T
         nearer = distances.min(axis=1) < before.max(axis=1)
-        candidates = np.hstack([near[rows], np.broadcast_to(new, (len(rows), len(new)))])[nearer]
+        rows, before, distances = rows[nearer], before[nearer], distances[nearer]
+        nearest_new = smallest(distances, min(count, len(new)))
+        candidates = np.hstack([near[rows], new[nearest_new]])
         # Stable, so that an old neighbour stays if a new row is equally near.
-        order = np.argsort(np.hstack([before, distances])[nearer], axis=1, kind="stable")
-        near[rows[nearer]] = np.take_along_axis(candidates, order[:, :count], axis=1)
+        both = np.hstack([before, np.take_along_axis(distances, nearest_new, axis=1)])
+        order = np.argsort(both, axis=1, kind="stable")
+        near[rows] = np.take_along_axis(candidates, order[:, :count], axis=1)
 
 
 def _half_squares(vectors: Matrix) -> Matrix:
