@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
+import pyspark
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructField, StructType
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.pca.model import PcaModel, Sums
 from spark_src.tables.parquet import write_whole
 from spark_src.tables.vectors import FEATURES
-
-if TYPE_CHECKING:
-    from pyspark.ml.feature import PCAModel as SparkPCAModel
 
 FILE = "pca_model.parquet"
 SPARK_ML = "spark_ml"
@@ -124,26 +124,40 @@ def load_sums(file: Location) -> StoredSums:
         raise unreadable_error(file, error) from error
 
 
-def save_spark_ml(spark: SparkSession, pca: PcaModel, folder: Location) -> None:
-    """Write the model in the format that `pyspark.ml.feature.PCAModel.load` reads."""
-    spark_ml_model(spark, pca).write().overwrite().save((folder / SPARK_ML).hadoop)
+def save_spark_ml(pca: PcaModel, folder: Location) -> None:
+    """Write the model in the format that `pyspark.ml.feature.PCAModel.load` reads.
 
-
-def spark_ml_model(spark: SparkSession, pca: PcaModel) -> SparkPCAModel:
-    """Convert the model to a `pyspark.ml.feature.PCAModel`.
-
-    Its `transform` does not subtract the mean: subtract `PcaModel.mean` first.
+    Its `transform` does not subtract the mean: subtract `PcaModel.mean` first. PyArrow writes the
+    file, because the first query of a new JVM takes 5 s.
     """
-    from pyspark.ml.common import _py2java  # importing Spark ML takes 0.5 s
-    from pyspark.ml.feature import PCAModel as SparkPCAModel
-    from pyspark.ml.linalg import DenseMatrix, DenseVector
+    from pyspark.ml.linalg import DenseMatrix, DenseVector, MatrixUDT, VectorUDT  # takes 0.5 s
 
-    context = spark.sparkContext
     loadings = DenseMatrix(FEATURES, pca.n_components, pca.components.ravel())
     variance = DenseVector(pca.explained_variance_ratio[: pca.n_components])
-    kind = context._jvm.org.apache.spark.ml.feature.PCAModel  # type: ignore[union-attr]
-    java_model = kind("fruits_pca", _py2java(context, loadings), _py2java(context, variance))
-    model = SparkPCAModel(java_model)
-    model._transfer_params_from_java()
-    model._set(k=pca.n_components)
-    return model.setInputCol("features").setOutputCol("pca")
+    values = {"pc": (MatrixUDT(), loadings), "explainedVariance": (VectorUDT(), variance)}
+    schema = StructType([StructField(name, kind) for name, (kind, _) in values.items()])
+    columns = to_arrow_schema(schema)
+    row = {
+        name: dict(zip(_fields(columns, name), kind.serialize(value), strict=True))
+        for name, (kind, value) in values.items()
+    }
+    # Spark takes the columns' types from this key of the file.
+    types = {"org.apache.spark.sql.parquet.row.metadata": schema.json()}
+    table = pa.Table.from_pylist([row], columns.with_metadata(types))
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    write_whole(folder / SPARK_ML / "data" / "part-00000.snappy.parquet", content.getvalue())
+    description = {
+        "class": "org.apache.spark.ml.feature.PCAModel",
+        "timestamp": time.time_ns() // 1_000_000,
+        "sparkVersion": pyspark.__version__,
+        "uid": "fruits_pca",
+        "paramMap": {"k": pca.n_components, "inputCol": "features", "outputCol": "pca"},
+        "defaultParamMap": {"outputCol": "fruits_pca__output"},
+    }
+    metadata = folder / SPARK_ML / "metadata" / "part-00000"
+    write_whole(metadata, f"{json.dumps(description)}\n".encode())
+
+
+def _fields(schema: pa.Schema, column: str) -> list[str]:
+    return [field.name for field in schema.field(column).type]

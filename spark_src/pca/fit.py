@@ -98,10 +98,9 @@ def save(spark: Callable[[], SparkSession], fit: Fit, write: TableWrite, feature
     """Write the files of a fit next to the current ones; return the name of the new sums."""
     folder = write.location / folder_of(fit.model)
     if fit.is_new:
-        session = spark()
         files.save(fit.model, folder)
-        files.save_spark_ml(session, fit.model, folder)
-        reference = drift.reference(session, features, fit.model, fit.update.stored)
+        files.save_spark_ml(fit.model, folder)
+        reference = drift.reference(spark(), features, fit.model, fit.update.stored)
         drift.save(reference, folder)
     sums = f"sums-{uuid.uuid4().hex}.npz"
     files.save_sums(fit.update.stored, write.location / sums)

@@ -138,13 +138,12 @@ def test_sparks_own_pca_is_the_same_up_to_signs(
 
 
 def test_the_saved_spark_ml_model_gives_the_same_projections_of_centred_features(
-    spark: SparkSession,
     features: DataFrame,
     fitted: PcaModel,
     projected: dict[str, list[float]],
     tmp_path: Path,
 ) -> None:
-    pca_files.save_spark_ml(spark, fitted, Location.parse(str(tmp_path / "a b#c%20")))
+    pca_files.save_spark_ml(fitted, Location.parse(str(tmp_path / "a b#c%20")))
     model = PCAModel.load(f"{tmp_path}/a b#c%20/{pca_files.SPARK_ML}")
     mean = F.array(*[F.lit(float(value)) for value in fitted.mean])
     centred = F.zip_with(features.features, mean, lambda value, centre: value - centre)
