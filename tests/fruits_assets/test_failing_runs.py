@@ -191,7 +191,7 @@ def test_a_run_can_allow_more_rejected_files(with_junk: Path, tmp_path: Path, ru
     result = run(tmp_path / "data", "raw_images", source=with_junk, ops=ops)
     evaluations = result.get_asset_check_evaluations()
     assert sorted(str(e.description) for e in evaluations) == [
-        "1 of 1 files read, every page matches its checksum",
+        "1 of 1 file read, every page matches its checksum",
         "48 raw_images + 8 rejected_images = 56 files under the input",
         "all data is on this machine",
     ]
