@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import ErasureError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _EraseCommand:
             typer.echo(f"resumed: {', '.join(switched_off)}")
         for receipt in requests.receipts(self.tables, wanted):
             _show_receipt(receipt)
-        typer.echo("next    uv run fruits check  # the results without the erased data")
+        say_next("check", "the results without the erased data")
 
 
 def _ask_again(target: Target, source: Location) -> None:

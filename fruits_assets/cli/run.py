@@ -234,12 +234,13 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     """Print the summary; return the exit code."""
+    from fruits_assets.cli._next import example_picture
     from fruits_assets.failures import UNEXPECTED
 
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     if report.canceled:
         say("canceled: finished work is kept, and the next run continues from there.")
-        say("next: uv run fruits run")
+        say("next    uv run fruits run")
         return CANCELED
     if report.failures:
         for step, sentence in report.failures[:1]:
@@ -253,6 +254,6 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     if csv is not None:
         say(f"CSV     {csv.uri.removeprefix('file://')}")
     say(f"tables  {settings.storage} (`uv run fruits path pca_components`; docs/reading.md)")
-    say("next    uv run dagster dev                      # the graph, http://localhost:3000")
-    say("        uv run fruits embed YOUR_PHOTO.jpg      # the numbers of one picture")
+    say("next    uv run dagster dev  # the graph, http://localhost:3000")
+    say(f"        uv run fruits embed {example_picture()}  # the numbers of one picture")
     return 0
