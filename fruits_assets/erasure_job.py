@@ -48,7 +48,7 @@ def erase_inputs(
         except FruitsError as error:  # a failed request must not block others
             context.log.error(f"request {request.name}: {error}")
         else:
-            context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
+            context.log.info(f"request {request.name}: files and versions deleted: {removed:,}")
 
 
 @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
@@ -87,7 +87,7 @@ def prove_erasure(
     tables = storage.tables
     rebuild_on_host(context, tables, delta)
     purged = purge(tables, context.run_id)
-    context.log.info(f"{purged:,} files outside the current versions deleted")
+    context.log.info(f"files outside the current versions deleted: {purged:,}")
     failures = _prove(context, tables, input_folder.root, purged)
     requests.require_all_done(tables, failures)
     resume(context.instance)
@@ -99,8 +99,15 @@ def resume_automation(context: dg.HookContext) -> None:
     resume(context.instance)
 
 
+@dg.config_mapping(config_schema={})
+def no_options(_: object) -> dict[str, object]:
+    """No options, so that the launchpad does not list those of the resources."""
+    return {}
+
+
 @dg.job(
     name=JOB,
+    config=no_options,
     hooks={resume_automation},
     description="Erases the data of every request created by `fruits erase`: pictures and all "
     "data derived from them. Then scans every file.",

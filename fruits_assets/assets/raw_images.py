@@ -65,6 +65,7 @@ class IngestConfig(dg.Config):
             "scaled down.",
         ),
     },
+    deps=[catalog.INPUT_PICTURES],
     can_subset=True,
 )
 @one_sentence
