@@ -15,6 +15,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from fruits_assets.dagster_internals import DagsterExecutionInterruptedError
+from fruits_assets.metadata import counts_table
 from fruits_assets.settings import did_you_mean, load_settings
 from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError, SettingsError
@@ -101,9 +102,15 @@ def _cancel(context: Any) -> None:
 
 
 def _failure(sentence: str, error: BaseException) -> dg.Failure:
-    details: Mapping[str, object] = getattr(error, "details", {})
-    metadata = {"error": type(error).__name__, **details}
-    return dg.Failure(sentence, metadata, allow_retries=False)  # type: ignore[arg-type]
+    details = error.details if isinstance(error, FruitsError) else {}
+    shown = {name: _shown(value) for name, value in details.items()}
+    return dg.Failure(sentence, {"error": type(error).__name__, **shown}, allow_retries=False)
+
+
+def _shown(value: object) -> dg.MetadataValue[Any]:
+    if isinstance(value, Mapping):
+        return counts_table(value, "name", "count")
+    return dg.MetadataValue.text(str(value))
 
 
 def is_disk_full(error: BaseException | None) -> bool:

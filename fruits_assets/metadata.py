@@ -53,6 +53,7 @@ def raw_images(known: RawImagesStatistics) -> Metadata:
         "corrections of missing files": known.n_unknown_corrections,
     }
     return {
+        "input": known.input,
         "files listed": known.n_listed,
         "files read": known.n_read,
         **(ignored if known.ignored else {}),
@@ -64,9 +65,10 @@ def raw_images(known: RawImagesStatistics) -> Metadata:
 
 def rejected_images(known: RejectedImagesStatistics) -> Metadata:
     """Rejected files by reason."""
-    if not known.reasons:
-        return {}
-    return {"rejected files by reason": counts_table(known.reasons, "reason", "files")}
+    found: Metadata = {"input": known.input}
+    if known.reasons:
+        found["rejected files by reason"] = counts_table(known.reasons, "reason", "files")
+    return found
 
 
 def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:

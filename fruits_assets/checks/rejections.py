@@ -27,5 +27,5 @@ def few_files_rejected(storage: AssetStorage) -> dg.AssetCheckResult:
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         description=text if passed else f"{text}. docs/data.md explains each reason",
-        metadata={"files rejected by reason": counts_table(known.reasons, "reason", "files")},
+        metadata={"rejected files by reason": counts_table(known.reasons, "reason", "files")},
     )
