@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from fruits_assets.metadata import Metadata, rows_table
 from spark_src.evaluation.folds import rotation_axis
-from spark_src.images.layout import may_be_personal
+from spark_src.images.layout import may_be_personal, split_and_label
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
@@ -155,32 +155,36 @@ def _neighbours(
         sheet.append(_captioned(rows[query], "query", framed=True))
         sheet += [
             _captioned(rows[index], f"cosine {cosines[index]:.3f}")
-            for index in _nearest(int(query), cosines, rows)
+            for index in nearest_of_each_film(int(query), cosines, rows)
         ]
     return image(plots.captioned_sheet(sheet, NEIGHBOURS + 1), "a query and its neighbours")
 
 
-def _nearest(
+def nearest_of_each_film(
     query: int, cosines: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]
 ) -> list[int]:
-    """The most similar picture of each of the nearest series.
+    """The nearest picture of each of the nearest films.
 
-    Frames of the query's own rotation video are always similar, so they come last.
+    Frames of the query's own film are always similar, so they come last.
     """
     order = [int(index) for index in np.argsort(-cosines, kind="stable") if index != query]
-    seen = {series_of(rows[query])}
+    seen = {film_of(rows[query]["path"])}
     first: list[int] = []
     others: list[int] = []
     for index in order:
-        series = series_of(rows[index])
-        (others if series in seen else first).append(index)
-        seen.add(series)
+        film = film_of(rows[index]["path"])
+        (others if film in seen else first).append(index)
+        seen.add(film)
     return (first + others)[:NEIGHBOURS]
 
 
-def series_of(row: dict[str, Any]) -> tuple[str, str]:
-    """The rotation video that a picture is a frame of; without one, the picture itself."""
-    return row["label"] or "", rotation_axis(row["path"]) or row["path"]
+def film_of(path: str) -> tuple[str, str]:
+    """The film of a fruit on a turntable that a picture is a frame of; otherwise the picture.
+
+    Its folder names the fruit: a corrected label does not move a frame to another film.
+    """
+    _, fruit = split_and_label(path)
+    return fruit or "", rotation_axis(path) or path
 
 
 def _captioned(row: dict[str, Any], text: str, framed: bool = False) -> plots.Captioned:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from fruits_assets.definitions import resources
 from fruits_assets.materialization import preview
-from fruits_assets.previews import Gallery, _nearest
+from fruits_assets.previews import Gallery, nearest_of_each_film
 from fruits_assets.settings import Settings
 from spark_src import plots as drawing
 from spark_src.spark.progress import rates
@@ -172,13 +172,14 @@ def test_an_unchanged_asset_shows_nothing_of_another_storage(
     )
 
 
-def test_the_neighbours_of_a_picture_are_of_other_series() -> None:
+def test_the_neighbours_of_a_picture_are_of_other_films() -> None:
     paths = [f"Training/A/{number}_100.jpg" for number in range(4)]
     paths += [f"Training/A/r_{number}_100.jpg" for number in range(3)]
     paths += ["Training/B/0_100.jpg", "Training/C/photo.jpg", "Training/C/other.jpg"]
     rows = [{"path": path, "label": path.split("/")[1]} for path in paths]
+    rows[1]["label"] = "corrected"
     cosines = np.linspace(1, 0.1, len(rows))
-    assert _nearest(0, cosines, rows) == [4, 7, 8, 9, 1]
+    assert nearest_of_each_film(0, cosines, rows) == [4, 7, 8, 9, 1]
 
 
 def test_an_unchanged_asset_hides_photos_after_the_setting_is_unset(
