@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -83,9 +84,24 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     with _instance() as instance:
         command = _EraseCommand(tables, source, instance)
         targets = command.find_restored(erased_list) if replay else [target] if target else []
-        if (replay and not targets) or not command.confirm(targets, dry_run, yes, replay):
+        if replay and not targets:
+            return
+        if not command.confirm(targets, dry_run, yes, replay):
+            options = _options(subject, image_ids or [], all_owners, erased_list)
+            say_next(shlex.join(["erase", *options]), "erases it, after asking once more")
             return
         command.run(targets, lambda: build_defs(settings))
+
+
+def _options(
+    subject: str | None, image_ids: list[str], all_owners: bool, erased_list: str | None
+) -> list[str]:
+    """The options of the command without --dry-run."""
+    if subject is None and not image_ids:
+        return ["--replay", *(["--erased-list", erased_list] if erased_list else [])]
+    named = ["--subject", subject] if subject else []
+    ids = [text for image_id in image_ids for text in ("--image-id", image_id)]
+    return named + ids + ["--all-owners"] * all_owners
 
 
 @dataclass(frozen=True)

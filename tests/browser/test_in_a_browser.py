@@ -36,13 +36,13 @@ SAID = {
     "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {
-    "raw_images": "pictures",
+    "raw_images": "one picture of each label",
     "mobilenet_features": "nearest neighbours",
-    "pca_model": "variance",
-    "pca_components": "map",
-    "data_health": "worst pairs",
-    "fruit_classifier": "confusions",
-    "label_issues": "doubtful labels",
+    "pca_model": "explained variance by component",
+    "pca_components": "map of the first two components",
+    "data_health": "duplicates, side by side",
+    "fruit_classifier": "most confused labels",
+    "label_issues": "doubtful labels and suggestions",
 }
 """Assets with pictures, and the metadata that has one."""
 
@@ -87,7 +87,7 @@ def test_one_click_materializes_the_whole_graph(
 ) -> None:
     assert page.url == whole_run
     expect(page.get_by_text("11 assets")).to_be_visible()
-    expect(page.get_by_text("21 checks")).to_be_visible()
+    expect(page.get_by_text("24 checks")).to_be_visible()
     page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
     expect(page.get_by_text("ingest", exact=True).first).to_be_visible()

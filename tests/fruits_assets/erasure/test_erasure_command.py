@@ -24,6 +24,7 @@ def test_a_dry_run_shows_the_counts_and_shared_pictures(
     for said in ("files under the input │ 42", "rows of raw_images │ 41", SUBJECT.upper()):
         assert said in text
     assert "also supplied by others (their copies stay) │ 1" in text
+    assert f"next uv run fruits erase --subject {SUBJECT} # erases it" in text
     assert (own / "input/photos" / SUBJECT / "1.jpg").exists()
     assert not (own / "data" / "erasures").exists()
 
