@@ -15,7 +15,6 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from fruits_assets.dagster_internals import DagsterExecutionInterruptedError
-from fruits_assets.metadata import counts_table
 from fruits_assets.settings import did_you_mean, load_settings
 from spark_src.contract import PREFIXES
 from spark_src.errors import FruitsError, SettingsError
@@ -109,7 +108,8 @@ def _failure(sentence: str, error: BaseException) -> dg.Failure:
 
 def _shown(value: object) -> dg.MetadataValue[Any]:
     if isinstance(value, Mapping):
-        return counts_table(value, "name", "count")
+        rows = [dg.TableRecord({"name": name, "count": count}) for name, count in value.items()]
+        return dg.MetadataValue.table(rows)
     return dg.MetadataValue.text(str(value))
 
 
