@@ -32,9 +32,12 @@ CHECKS = [
 ]
 
 
-@dg.config_mapping(config_schema={"log_level": dg.Field(str, default_value="INFO")})
+@dg.config_mapping(config_schema={"log_level": dg.Field(str, default_value="DEBUG")})
 def _check_config(config: dict[str, str]) -> dict[str, Any]:
-    """The only option of the job, so that the launchpad does not list those of its resources."""
+    """The only option of the job, so that the launchpad does not list those of its resources.
+
+    Its default is Dagster's; the project's dagster.yaml raises it to INFO.
+    """
     return {"loggers": {"console": {"config": config}}}
 
 

@@ -214,7 +214,8 @@ def test_check_lists_every_check_and_exits_with_0_if_none_fails(
     assert len(keys) == 24
     verdicts = ["warns" if name in FILMS else "passes" for _, name in keys]
     expected = [[*key, verdict] for key, verdict in zip(keys, verdicts, strict=True)]
-    assert sorted(row for row in cells if row) == sorted(expected)
+    # A long text continues in a row with empty cells.
+    assert sorted(row for row in cells if any(row)) == sorted(expected)
     assert digests(stored) == before
 
 
