@@ -9,6 +9,7 @@ from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets.erasure_downstream import Downstream, rebuild_on_host, report_sources
 from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.launchpad import only_log_level
 from fruits_assets.records.home import Records
 from fruits_assets.records.pause import CODE_LOCATION, pause, resume
 from fruits_assets.records.redaction import Redaction
@@ -99,15 +100,9 @@ def resume_automation(context: dg.HookContext) -> None:
     resume(context.instance)
 
 
-@dg.config_mapping(config_schema={})
-def no_options(_: object) -> dict[str, object]:
-    """No options, so that the launchpad does not list those of the resources."""
-    return {}
-
-
 @dg.job(
     name=JOB,
-    config=no_options,
+    config=only_log_level,
     hooks={resume_automation},
     description="Erases the data of every request created by `fruits erase`: pictures and all "
     "data derived from them. Then scans every file.",
