@@ -18,6 +18,9 @@ from fruits_assets.failures import sentence_of
 from spark_src.spark.progress import progress_line
 from spark_src.text import counted
 
+INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+"""The errors with which a step ends after Ctrl-C."""
+
 PLAIN_SECONDS = 5.0
 """Seconds before the first progress line when the output is not a terminal. The interval doubles
 with each line, so that the log of a long run stays short."""
@@ -145,6 +148,9 @@ class RunReport:
 
     def _on_failure(self, event: dg.DagsterEvent) -> None:
         data = event.step_failure_data
+        if data.error is not None and data.error.cls_name in INTERRUPTIONS:
+            self.canceled = True
+            return
         user = data.user_failure_data
         text = (user.description if user else None) or sentence_of(data.error)
         self.failures.append((event.step_key or "", text))
@@ -155,7 +161,7 @@ class RunReport:
 
     def table(self) -> None:
         """Print the materialized assets and the failing checks."""
-        table = Table("asset", title="Materialized assets")
+        table = Table("asset")
         table.add_column("rows", justify="right")
         table.add_column("seconds", justify="right")
         table.add_column("checks")
