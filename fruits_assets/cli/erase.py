@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fruits_assets.cli._next import say_next
+from fruits_assets.cli._output import LOG, native_output_to
 from spark_src.errors import ErasureError
 
 if TYPE_CHECKING:
@@ -170,6 +172,7 @@ class _EraseCommand:
                     requests.store(self.tables, target)
             wanted = [request.name for request in requests.pending(self.tables)]
             requests.require_pending(self.tables)
+            typer.echo("erasing files and rows, then scanning every file: this takes minutes")
             _run(JOB, definitions(), self.instance)
         if switched_off:
             typer.echo(f"resumed: {', '.join(switched_off)}")
@@ -202,12 +205,23 @@ def _instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
     """Run the job in this process. The request is in the storage, not in the recorded config."""
+    from fruits_assets.failures import sentence_of
+    from fruits_assets.settings import load_settings
+
     resolved = definitions.resolve_job_def(job)
-    result = resolved.execute_in_process(instance=instance, raise_on_error=False)
+    with native_output_to(load_settings().scratch / LOG):
+        result = resolved.execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"log_level": "CRITICAL"}
+        )
+    for entry in instance.all_logs(result.run_id):
+        if not entry.is_dagster_event and entry.level >= logging.WARNING:
+            typer.echo(entry.user_message)
+    (load_settings().scratch / LOG).unlink(missing_ok=True)  # it may contain names of pictures
     if not result.success:
+        reasons = [sentence_of(e.step_failure_data.error) for e in result.get_step_failure_events()]
         raise ErasureError(
-            f"Run {result.run_id} did not finish; see Dagster's UI and the log above. Fix the "
-            "error and run `fruits erase` again: it completes pending requests."
+            f"{' '.join(reasons)} Run {result.run_id} did not finish: fix the error and run "
+            "`fruits erase` again, which completes pending requests."
         )
 
 

@@ -41,7 +41,21 @@ def test_the_command_asks_to_repeat_the_name_and_prints_the_receipt(
         assert line in text
     assert "traces found by the scan │ 0" in text
     assert "next uv run fruits check" in text
+    assert "DEBUG" not in text and "RUN_START" not in text
     assert_erased(own)
+
+
+def test_a_failed_erasure_ends_with_its_reason(
+    own: Path, fruits: Callable[..., tuple[int, str]]
+) -> None:
+    damaged = own / "data" / "erasures" / "pending-damaged.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    code, text = fruits("erase", "--subject", SUBJECT, "--yes")
+    assert code == 2
+    assert "pending-damaged" in text.partition("error: ")[2]
+    assert "run `fruits erase` again" in text
+    assert "Traceback" not in text and "STEP_FAILURE" not in text
 
 
 def test_the_command_is_refused_while_a_run_is_in_progress(
