@@ -1,4 +1,4 @@
-"""The sensor that requests a run when the input has new pictures."""
+"""The sensors that keep the assets up to date with the input. Both are off by default."""
 
 import json
 import time
@@ -13,6 +13,7 @@ from spark_src.errors import FruitsError
 from spark_src.images.listing import fingerprint
 from spark_src.tables.delta import Tables
 from spark_src.tables.registry import MOBILENET_MODEL, RAW_IMAGES, REJECTED_IMAGES
+from spark_src.text import counted
 
 SENSOR = "new_pictures"
 
@@ -103,6 +104,15 @@ def new_pictures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
         return dg.SkipReason(str(error))
 
 
+refresh_downstream = dg.AutomationConditionSensorDefinition(
+    name="refresh_downstream",
+    target=dg.AssetSelection.all(),
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    description="Materializes downstream assets after their inputs were updated, within "
+    f"{INTERVAL_SECONDS // 60} minutes. Turn it on together with the sensor {SENSOR}.",
+)
+
+
 def _evaluate(
     context: dg.SensorEvaluationContext, source: InputFolder, tables: Tables
 ) -> dg.SensorResult | dg.SkipReason:
@@ -151,14 +161,13 @@ def _request(
     tables: Tables,
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run once the changed input has settled or the maximum wait is over."""
-    word = "file" if files == 1 else "files"
     if found == cursor.done:
         context.update_cursor(replace(cursor, seen=found, evaluations=0, quiet=0).text)
-        return dg.SkipReason(f"{files:,} {word}, none of them new")
+        return dg.SkipReason(f"{counted(files, 'file')}, none of them new")
     if found != cursor.seen and cursor.evaluations < MAX_EVALUATIONS:
         waiting = SensorCursor(cursor.done, found, cursor.evaluations + 1, runs=cursor.runs)
         context.update_cursor(waiting.text)
-        return dg.SkipReason(f"{files:,} {word}; waiting until no more arrive")
+        return dg.SkipReason(f"{counted(files, 'file')}; waiting until no more arrive")
     failed = cursor.failed if found == cursor.seen else 0
     requested = SensorCursor(found, found, runs=cursor.runs + 1, failed=failed)
     key = _run_key(requested.runs, found)

@@ -14,6 +14,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets import assets, automation, erasure_job
+from fruits_assets.catalog import input_pictures
 from fruits_assets.checks import CHECK_JOB, CHECKS
 from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager
@@ -29,8 +30,10 @@ from fruits_assets.resources import (
     Residency,
 )
 from fruits_assets.settings import Deployment, Settings, load_settings
+from spark_src.contract import PREFIXES
 from spark_src.errors import SettingsError
 from spark_src.io.aws import use_region
+from spark_src.io.locations import Location
 from spark_src.spark.session import cluster_config, local_config, s3_config
 
 # Data versions are in beta. The lock file pins Dagster, and users cannot act on the warning.
@@ -92,16 +95,21 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     return dg.ResourceDefinition.hardcoded_resource(launcher)
 
 
-def _with_link(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """The asset with a link to its source code.
+def _described(asset: dg.AssetsDefinition, storage: Location) -> dg.AssetsDefinition:
+    """The asset with its location and a link to its source code.
 
     `dg.with_source_code_references` would link to the file of the outermost decorator.
     """
     body = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
     file, line = inspect.getsourcefile(body) or "", inspect.getsourcelines(body)[1]
     reference = dg.LocalFileCodeReference(file_path=file, line_number=line)
-    links = {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
-    return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata=links))
+    link = dg.CodeReferencesMetadataValue(code_references=[reference])
+
+    def add(spec: dg.AssetSpec) -> dg.AssetSpec:
+        uri = (storage / PREFIXES[spec.key.to_user_string()]).uri
+        return spec.merge_attributes(metadata={"dagster/uri": uri, "dagster/code_references": link})
+
+    return asset.map_asset_specs(add)
 
 
 def build_defs(
@@ -111,10 +119,17 @@ def build_defs(
     settings = settings or load_settings()
     found = dg.load_assets_from_package_module(assets)
     return dg.Definitions(
-        assets=[_with_link(one) for one in found if isinstance(one, dg.AssetsDefinition)],
+        assets=[
+            input_pictures(settings.input_location),
+            *(
+                _described(one, settings.storage_location)
+                for one in found
+                if isinstance(one, dg.AssetsDefinition)
+            ),
+        ],
         asset_checks=CHECKS,
         jobs=[CHECK_JOB, erasure_job.erase],
-        sensors=[automation.new_pictures],
+        sensors=[automation.new_pictures, automation.refresh_downstream],
         resources=resources(settings, resource_overrides),
         # One process per run with one Spark session; Spark distributes the work.
         executor=dg.in_process_executor,

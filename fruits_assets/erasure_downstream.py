@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
-from fruits_assets import materialization, metadata
+from fruits_assets import materialization
 from fruits_assets.assets.csv_export import csv_change, csv_export
 from fruits_assets.assets.data_health import data_health, health_change
 from fruits_assets.assets.embedding_quality import embedding_quality, quality_change
@@ -21,6 +21,7 @@ from fruits_assets.assets.pca import (
 )
 from fruits_assets.assets.raw_images import ingest
 from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.metadata import Metadata
 from spark_src.erasure.rows import NOTE
 from spark_src.errors import PcaError
 from spark_src.pca.refit import FitSettings
@@ -135,12 +136,12 @@ def rebuild_on_host(context: dg.OpExecutionContext, tables: Tables, delta: Delta
         if tables.find(asset) is None:
             continue
         try:
-            change, shown = build(tables, context.run_id)
+            change = build(tables, context.run_id)
         except ModuleNotFoundError as error:
             context.log.warning(f"{asset} was deleted: {error}")
             tables.delete(asset)
             continue
-        _store(context, delta, assets_def, change, shown)
+        _store(context, delta, assets_def, change)
 
 
 def _store(
@@ -148,7 +149,6 @@ def _store(
     delta: DeltaIOManager,
     assets_def: dg.AssetsDefinition,
     change: Change,
-    shown: metadata.Metadata | None = None,
 ) -> None:
     """Commit a change, and report the version to Dagster like a materialization."""
     asset, write = change.write.asset, change.write
@@ -158,7 +158,7 @@ def _store(
     code_version = assets_def.specs_by_key[dg.AssetKey(asset)].code_version or ""
     change = replace(change, note=f"{NOTE}; {change.note}" if change.note else NOTE)
     stored = delta.store(change, context, code_version)
-    _report(context, assets_def, asset, change.digest, {**(shown or {}), **stored})
+    _report(context, assets_def, asset, change.digest, stored)
 
 
 def _report(
@@ -166,7 +166,7 @@ def _report(
     assets_def: dg.AssetsDefinition,
     asset: str,
     digest: str,
-    shown: metadata.Metadata,
+    shown: Metadata,
 ) -> None:
     output = dg.Output(None, asset, data_version=dg.DataVersion(digest))
     context.log_event(materialization.event(context.instance, assets_def, output, shown, asset))

@@ -9,6 +9,7 @@ from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets.erasure_downstream import Downstream, rebuild_on_host, report_sources
 from fruits_assets.io_managers import DeltaIOManager
+from fruits_assets.launchpad import only_log_level
 from fruits_assets.records.home import Records
 from fruits_assets.records.pause import CODE_LOCATION, pause, resume
 from fruits_assets.records.redaction import Redaction
@@ -48,7 +49,7 @@ def erase_inputs(
         except FruitsError as error:  # a failed request must not block others
             context.log.error(f"request {request.name}: {error}")
         else:
-            context.log.info(f"request {request.name}: {removed:,} files and versions deleted")
+            context.log.info(f"request {request.name}: files and versions deleted: {removed:,}")
 
 
 @dg.op(ins={"begin": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
@@ -87,7 +88,7 @@ def prove_erasure(
     tables = storage.tables
     rebuild_on_host(context, tables, delta)
     purged = purge(tables, context.run_id)
-    context.log.info(f"{purged:,} files outside the current versions deleted")
+    context.log.info(f"files outside the current versions deleted: {purged:,}")
     failures = _prove(context, tables, input_folder.root, purged)
     requests.require_all_done(tables, failures)
     resume(context.instance)
@@ -101,6 +102,7 @@ def resume_automation(context: dg.HookContext) -> None:
 
 @dg.job(
     name=JOB,
+    config=only_log_level,
     hooks={resume_automation},
     description="Erases the data of every request created by `fruits erase`: pictures and all "
     "data derived from them. Then scans every file.",

@@ -35,7 +35,7 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     pairs = list(islice(shown, PAIRS))
     images = gallery.tables.find(RAW_IMAGES)
     if not pairs or images is None:
-        return {"worst pairs": hidden()} if len(findings) else {}
+        return {"duplicates, side by side": hidden()} if len(findings) else {}
     rows = read_pictures(images, {path for pair in pairs for path in pair})
     sheet = [
         (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
@@ -43,7 +43,7 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Metadata:
         if rows.keys() >= set(pair)
         for path in pair
     ]
-    return {"worst pairs": image(plots.contact_sheet(sheet, 8), "duplicates, side by side")}
+    return {"duplicates, side by side": image(plots.contact_sheet(sheet, 8), "duplicates")}
 
 
 def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
@@ -62,7 +62,7 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     shares = [(label, share) for label, (_, share) in answer["per_class"].items()]
     worst = sorted(shares, key=lambda item: (item[1], item[0]))[:CONFUSED]
     drawn = plots.confusions(answer["confusions"], worst)
-    return {"confusions": image(drawn, "labels that are confused")}
+    return {"most confused labels": image(drawn, "labels that are confused")}
 
 
 def label_issues(gallery: Gallery, snapshot: Snapshot) -> Metadata:
@@ -78,16 +78,20 @@ def _doubtful(gallery: Gallery, every: pd.DataFrame) -> Metadata:
 
     rows, pictures = _shown(gallery, every)
     if not pictures:
-        return {"doubtful labels": hidden()}
+        return {"doubtful labels and suggestions": hidden()}
     columns = ("path", "label", "suggested", "score", "probability", "neighbours")
     sheet = [
-        (row["label"], row["suggested"], picture["content"], picture["orientation"])
+        plots.Captioned(
+            picture["content"], picture["orientation"], (row["label"], f"> {row['suggested']}")
+        )
         for row in rows
         if (picture := pictures.get(row["path"]))
     ]
     return {
-        "doubtful labels": image(plots.labelled_sheet(sheet), "label and suggested label"),
-        "list": table_of([{name: row[name] for name in columns} for row in rows]),
+        "doubtful labels and suggestions": image(
+            plots.captioned_sheet(sheet), "label and suggested label"
+        ),
+        "doubtful labels": table_of([{name: row[name] for name in columns} for row in rows]),
     }
 
 

@@ -101,9 +101,16 @@ def _cancel(context: Any) -> None:
 
 
 def _failure(sentence: str, error: BaseException) -> dg.Failure:
-    details: Mapping[str, object] = getattr(error, "details", {})
-    metadata = {"error": type(error).__name__, **details}
-    return dg.Failure(sentence, metadata, allow_retries=False)  # type: ignore[arg-type]
+    details = error.details if isinstance(error, FruitsError) else {}
+    shown = {name: _shown(value) for name, value in details.items()}
+    return dg.Failure(sentence, {"error": type(error).__name__, **shown}, allow_retries=False)
+
+
+def _shown(value: object) -> dg.MetadataValue[Any]:
+    if isinstance(value, Mapping):
+        rows = [dg.TableRecord({"name": name, "count": count}) for name, count in value.items()]
+        return dg.MetadataValue.table(rows)
+    return dg.MetadataValue.text(str(value))
 
 
 def is_disk_full(error: BaseException | None) -> bool:

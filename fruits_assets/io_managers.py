@@ -31,7 +31,9 @@ class DeltaIOManager(dg.ConfigurableIOManager):
             snapshot = change.commit(code_version)
         if change.is_empty:
             context.log.info(f"{asset} is unchanged: version {snapshot.version} stays current")
-        return materialization.describe(snapshot, context, self.storage, change.is_empty)
+        return materialization.describe(
+            snapshot, context, self.storage, change.is_empty, change.details
+        )
 
     def handle_output(self, context: dg.OutputContext, obj: Change) -> None:
         code_version = context.asset_spec.code_version or ""

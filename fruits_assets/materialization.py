@@ -9,7 +9,7 @@ import dagster as dg
 
 from fruits_assets import metadata, provenance
 from fruits_assets.catalog import CATALOG
-from fruits_assets.metadata import Metadata
+from fruits_assets.metadata import Metadata, readable
 from fruits_assets.previews import Gallery
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import FruitsError
@@ -21,7 +21,11 @@ PHOTOS_SHOWN = "photos may be shown"
 
 
 def describe(
-    snapshot: Snapshot, context: Any, storage: AssetStorage, unchanged: bool = False
+    snapshot: Snapshot,
+    context: Any,
+    storage: AssetStorage,
+    unchanged: bool = False,
+    details: Mapping[str, object] | None = None,
 ) -> Metadata:
     """Metadata of a version that was just stored, with its preview.
 
@@ -30,36 +34,38 @@ def describe(
         context: of an asset, an op or an output; provides the log and the instance.
         storage: has the setting that allows photos to be shown.
         unchanged: whether the run changed nothing; the previous preview is then reused.
+        details: further results of the run.
     """
     found = version_metadata(snapshot, unchanged)
     found |= {PHOTOS_SHOWN: dg.MetadataValue.bool(storage.show_photos)}
     if unchanged:
-        before = _last_metadata(context, snapshot.asset)
-        if not before or before.get(PHOTOS_SHOWN) == found[PHOTOS_SHOWN]:
+        before = _last_metadata(context, snapshot)
+        if before.get(PHOTOS_SHOWN) == found[PHOTOS_SHOWN]:
             return before | found
-    return found | _preview(snapshot, context, storage)
+    shown = readable(dict(details or {}))
+    return _preview(snapshot, context, storage) | shown | found  # the UI keeps this order
 
 
 def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
     """Common metadata of all assets, and asset-specific metadata from the statistics."""
     known, description = snapshot.statistics, CATALOG[snapshot.asset]
-    found: Metadata = {
-        "dagster/uri": snapshot.data_location.uri,
+    found: Metadata = {"note": snapshot.record.note} if snapshot.record.note else {}
+    found |= description.details(known)
+    if known.measured.images and known.measured.seconds:
+        found["images per second"] = round(known.measured.images / known.measured.seconds, 1)
+    found |= {
+        "seconds": known.seconds,
+        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
+        "size": f"{snapshot.bytes:,} bytes",
         "version": snapshot.version,
         "unchanged": unchanged,
-        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
-        "bytes": dg.MetadataValue.int(snapshot.bytes),
-        "seconds": known.seconds,
         "libraries": metadata.libraries(description.libraries),
     }
-    if snapshot.record.note:
-        found["note"] = snapshot.record.note
+    found = readable(found) | {"dagster/uri": snapshot.data_location.uri}
     if is_table(snapshot.asset) or isinstance(known, CsvStatistics):
         found["dagster/row_count"] = known.rows
         found["dagster/column_schema"] = metadata.column_schema(snapshot)
-    if known.measured.images and known.measured.seconds:
-        found["images per second"] = round(known.measured.images / known.measured.seconds, 1)
-    return found | description.details(known)
+    return found
 
 
 def preview(gallery: Gallery, snapshot: Snapshot) -> Metadata:
@@ -86,12 +92,17 @@ def event(
     return dg.AssetMaterialization(asset, metadata={**output.metadata, **stored}, tags=tags)
 
 
-def _last_metadata(context: Any, asset: str) -> Metadata:
-    """The metadata of the last materialization, reused for an unchanged asset."""
+def _last_metadata(context: Any, snapshot: Snapshot) -> Metadata:
+    """The metadata of the last materialization, reused for an unchanged asset.
+
+    Empty if that was in another storage, whose records the same Dagster instance may hold.
+    """
     instance: dg.DagsterInstance = getattr(context, "step_context", context).instance
-    latest = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    latest = instance.get_latest_materialization_event(dg.AssetKey(snapshot.asset))
     materialization = latest.asset_materialization if latest else None
-    return dict(materialization.metadata) if materialization else {}
+    found = dict(materialization.metadata) if materialization else {}
+    uri = found.get("dagster/uri")
+    return found if uri and uri.value == snapshot.data_location.uri else {}
 
 
 def _preview(snapshot: Snapshot, context: Any, storage: AssetStorage) -> Metadata:

@@ -33,6 +33,17 @@ MAX_TABLE_ROWS = 50
 
 Metadata = dict[str, Any]
 
+Row = Mapping[str, str | int | float | bool | None]
+
+
+def readable(values: Metadata) -> Metadata:
+    """Values with thousands separators, which Dagster's UI does not add to numbers."""
+    return {name: _separated(value) for name, value in values.items()}
+
+
+def _separated(value: Any) -> Any:
+    return f"{value:,}" if isinstance(value, int) and value >= 1000 else value
+
 
 def raw_images(known: RawImagesStatistics) -> Metadata:
     """The accounting of the input."""
@@ -42,6 +53,7 @@ def raw_images(known: RawImagesStatistics) -> Metadata:
         "corrections of missing files": known.n_unknown_corrections,
     }
     return {
+        "input": known.input,
         "files listed": known.n_listed,
         "files read": known.n_read,
         **(ignored if known.ignored else {}),
@@ -53,9 +65,10 @@ def raw_images(known: RawImagesStatistics) -> Metadata:
 
 def rejected_images(known: RejectedImagesStatistics) -> Metadata:
     """Rejected files by reason."""
-    if not known.reasons:
-        return {}
-    return {"rejected files by reason": counts_table(known.reasons, "reason", "files")}
+    found: Metadata = {"input": known.input}
+    if known.reasons:
+        found["rejected files by reason"] = counts_table(known.reasons, "reason", "files")
+    return found
 
 
 def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
@@ -125,7 +138,7 @@ def fruit_classifier(known: ClassifierStatistics) -> Metadata:
         "labels": known.classes,
         "images fitted on": known.images,
         "files of features read": known.files_read,
-        "bytes of the LiteRT file": dg.MetadataValue.int(known.model_bytes),
+        "size of the LiteRT file": f"{known.model_bytes:,} bytes",
         "milliseconds per image, one core": known.milliseconds,
         "greatest difference to the tables": known.greatest_difference,
         **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
@@ -164,17 +177,21 @@ def counts_table(counts: Mapping[str, int], column: str, unit: str) -> dg.TableM
     """Counts by name, largest first; the last row sums up the remaining ones."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown, rest = ordered[:MAX_TABLE_ROWS], ordered[MAX_TABLE_ROWS:]
-    rows: list[dict[str, str | int]] = [
-        {column: name or "(none)", unit: count} for name, count in shown
-    ]
+    rows: list[Row] = [{column: name or "(none)", unit: count} for name, count in shown]
     if rest:
         rows.append({column: f"({len(rest):,} more)", unit: sum(count for _, count in rest)})
     return rows_table(rows, {column: "string", unit: "int"})
 
 
-def rows_table(
-    rows: Sequence[Mapping[str, str | int | float | bool | None]], columns: Mapping[str, str]
-) -> dg.TableMetadataValue:
+def bounded_table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetadataValue:
+    """The first rows as a table; a last row gives the number of the others."""
+    shown, n_more = list(rows[:MAX_TABLE_ROWS]), len(rows) - MAX_TABLE_ROWS
+    if n_more > 0:
+        shown.append(dict.fromkeys(columns, "") | {next(iter(columns)): f"({n_more:,} more)"})
+    return rows_table(shown, columns)
+
+
+def rows_table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetadataValue:
     """Rows as a metadata table. The UI shows values as text, so nothing has to be escaped.
 
     Args:
@@ -182,7 +199,7 @@ def rows_table(
         columns: column types (`string`, `int`, `float`, `bool`) by name, in order.
     """
     schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
-    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema)
+    return dg.MetadataValue.table([dg.TableRecord(readable(dict(row))) for row in rows], schema)
 
 
 def libraries(names: Sequence[str]) -> str:

@@ -12,20 +12,21 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
 from fruits_assets.metadata import Metadata, rows_table
-from spark_src.images.layout import may_be_personal
+from spark_src.evaluation.folds import rotation_axis
+from spark_src.images.layout import may_be_personal, split_and_label
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import SHARES
 from spark_src.spark import progress
 from spark_src.tables.csv import FILE
 from spark_src.tables.delta import Snapshot, Tables
-from spark_src.tables.registry import PCA_MODEL, RAW_IMAGES
+from spark_src.tables.registry import RAW_IMAGES
 from spark_src.tables.sampling import sample_rows
 from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import (
@@ -35,9 +36,15 @@ from spark_src.tables.statistics import (
 )
 from spark_src.tables.vectors import FEATURES, to_matrix
 
-LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES, CSV_COLUMNS = 144, 16_384, 4_096, 6, 5, 5, 7
-MAX_CELL = 80
-"""Maximum characters per cell: details of rejected files can be long."""
+if TYPE_CHECKING:
+    from spark_src import plots
+
+LABELS, ROWS, VECTORS, QUERIES, NEIGHBOURS, LINES = 144, 16_384, 4_096, 6, 5, 5
+CSV_COLUMNS = ("path", "split", "label", "pca_0", "pca_1", "pca_2")
+MAX_CELL = 60
+"""Maximum characters per cell, so that a table fits the page."""
+MIN_RATES = 3
+"""A plot of fewer rates over time shows nothing that the mean does not."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,15 @@ class Gallery:
         with file.filesystem.open_input_stream(file.path) as stream:
             reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
             rows = [row for row in islice(reader, LINES) if self.may_show(row)]
-        return [dict(islice(row.items(), CSV_COLUMNS)) for row in rows]
+        return [{name: row[name] for name in CSV_COLUMNS if name in row} for row in rows]
 
 
 def raw_images(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     """One picture per label."""
     rows = gallery.pictures(snapshot)
     if not rows:
-        return {"pictures": hidden()}
-    return {"pictures": image(one_of_each_label(rows), "one picture per label")}
+        return {"one picture of each label": hidden()}
+    return {"one picture of each label": image(one_of_each_label(rows), "one of each label")}
 
 
 def one_of_each_label(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -96,55 +103,95 @@ def rejected_images(gallery: Gallery, snapshot: Snapshot) -> Metadata:
 
 
 def mobilenet_features(gallery: Gallery, snapshot: Snapshot) -> Metadata:
-    """Throughput, a histogram of the activations, and nearest neighbours of some pictures."""
+    """Nearest neighbours of some pictures, a histogram of the features, and the throughput."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
-    drawn = _throughput(snapshot)
+    rates = _throughput(snapshot)
     if not _sound(snapshot.typed(FeaturesStatistics).vectors, FEATURES):
-        return drawn
+        return rates
     table = sample_rows(snapshot, ["image_id", "features"], VECTORS)
     if table is None:
-        return drawn
+        return rates
     vectors = to_matrix(table["features"].combine_chunks())
-    drawn["activations"] = image(plots.histogram(vectors.ravel()), "histogram")
-    images = gallery.tables.find(RAW_IMAGES)
-    rows = {row["image_id"]: row for row in gallery.pictures(images)}
-    known = [index for index, name in enumerate(table["image_id"].to_pylist()) if name in rows]
-    if len(known) <= NEIGHBOURS:
-        return drawn | {"nearest neighbours": hidden()}
-    names = table["image_id"].take(pa.array(known)).to_pylist()
-    sheet = _neighbours(vectors[known], [rows[name] for name in names])
-    return drawn | {"nearest neighbours": sheet}
+    histogram = image(plots.histogram(vectors.ravel()), "histogram")
+    return {
+        "nearest neighbours": _neighbours(gallery, table["image_id"].to_pylist(), vectors),
+        "histogram of the features": histogram,
+        **rates,
+    }
 
 
 def _throughput(snapshot: Snapshot) -> Metadata:
-    """Pictures per second over the run; nothing if no features were computed."""
+    """Images per second over the run; nothing if the run was too short to plot them."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
     points = snapshot.typed(FeaturesStatistics).progress
     if not points:
         return {}
     edges, rates = progress.rates(points)
+    if len(rates) < MIN_RATES:
+        return {}
     drawn = plots.throughput(edges, rates, images=points[-1][1])
-    return {"throughput": image(drawn, "pictures per second over the run")}
+    return {"images per second over the run": image(drawn, "images per second")}
 
 
-def _neighbours(vectors: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]) -> Any:
-    """One row for each of a few pictures: the picture and those with the highest cosine."""
+def _neighbours(
+    gallery: Gallery, image_ids: Sequence[str], vectors: np.ndarray[Any, Any]
+) -> dg.MarkdownMetadataValue:
+    """One row for each of a few pictures: the picture (the query) and its nearest neighbours."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    shown = {row["image_id"]: row for row in gallery.pictures(gallery.tables.find(RAW_IMAGES))}
+    known = [index for index, name in enumerate(image_ids) if name in shown]
+    if len(known) <= NEIGHBOURS:
+        return hidden()
+    rows = [shown[image_ids[index]] for index in known]
+    units = vectors[known]
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
+    by_path = np.argsort([row["path"] for row in rows], kind="stable")
     sheet = []
-    by_label = np.argsort([row["path"] for row in rows], kind="stable")
-    queries = by_label[np.linspace(0, len(rows) - 1, QUERIES).astype(int)]
-    for query in queries:
-        nearest = np.argsort(-(units @ units[query]), kind="stable")
-        nearest = nearest[nearest != query][:NEIGHBOURS]
-        for index in (query, *nearest):
-            row = rows[index]
-            sheet.append((row["label"] or "(none)", row["content"], row["orientation"]))
-    title = f"each row: a picture and its {NEIGHBOURS} nearest by cosine"
-    return image(plots.contact_sheet(sheet, NEIGHBOURS + 1), title)
+    for query in by_path[np.linspace(0, len(rows) - 1, QUERIES).astype(int)]:
+        cosines = units @ units[query]
+        sheet.append(_captioned(rows[query], "query", framed=True))
+        sheet += [
+            _captioned(rows[index], f"cosine {cosines[index]:.3f}")
+            for index in nearest_of_each_film(int(query), cosines, rows)
+        ]
+    return image(plots.captioned_sheet(sheet, NEIGHBOURS + 1), "a query and its neighbours")
+
+
+def nearest_of_each_film(
+    query: int, cosines: np.ndarray[Any, Any], rows: Sequence[dict[str, Any]]
+) -> list[int]:
+    """The nearest picture of each of the nearest films.
+
+    Frames of the query's own film are always similar, so they come last.
+    """
+    order = [int(index) for index in np.argsort(-cosines, kind="stable") if index != query]
+    seen = {film_of(rows[query]["path"])}
+    first: list[int] = []
+    others: list[int] = []
+    for index in order:
+        film = film_of(rows[index]["path"])
+        (others if film in seen else first).append(index)
+        seen.add(film)
+    return (first + others)[:NEIGHBOURS]
+
+
+def film_of(path: str) -> tuple[str, str]:
+    """The film of a fruit on a turntable that a picture is a frame of; otherwise the picture.
+
+    Its folder names the fruit: a corrected label does not move a frame to another film.
+    """
+    _, fruit = split_and_label(path)
+    return fruit or "", rotation_axis(path) or path
+
+
+def _captioned(row: dict[str, Any], text: str, framed: bool = False) -> plots.Captioned:
+    from spark_src import plots  # Matplotlib takes 0.7 s
+
+    captions = (row["label"] or "(none)", text)
+    return plots.Captioned(row["content"], row["orientation"], captions, framed)
 
 
 def pca_model(_: Gallery, snapshot: Snapshot) -> Metadata:
@@ -155,25 +202,25 @@ def pca_model(_: Gallery, snapshot: Snapshot) -> Metadata:
     ratios, share = model.explained_variance_ratio, SHARES[0]
     reached = np.flatnonzero(np.cumsum(ratios) >= share)
     needed = int(reached[0]) + 1 if len(reached) else None
-    return {"variance": image(plots.scree(ratios, model.n_components, needed, share), "variance")}
+    drawn = plots.scree(ratios, model.n_components, needed, share)
+    return {"explained variance by component": image(drawn, "explained variance")}
 
 
-def pca_components(gallery: Gallery, snapshot: Snapshot) -> Metadata:
-    """A map of the first two components, and the variance of the PCA model."""
+def pca_components(_: Gallery, snapshot: Snapshot) -> Metadata:
+    """A map of the first two components."""
     from spark_src import plots  # Matplotlib takes 0.7 s
 
-    model = gallery.tables.find(PCA_MODEL)
-    drawn = pca_model(gallery, model) if model else {}
     known = snapshot.typed(ComponentsStatistics)
     n_components = known.n_components
     if n_components < 2 or not _sound(known.vectors, n_components):
-        return drawn
+        return {}
     table = sample_rows(snapshot, ["label", "pca"], VECTORS)
     if table is None:
-        return drawn
+        return {}
     points = np.array([vector[:2] for vector in table["pca"].to_pylist()], np.float32)
     labels = [label or "" for label in table["label"].to_pylist()]
-    return drawn | {"map": image(plots.label_map(points, labels), "map of the pictures")}
+    drawn = plots.label_map(points, labels)
+    return {"map of the first two components": image(drawn, "map of the pictures")}
 
 
 def csv_export(gallery: Gallery, snapshot: Snapshot) -> Metadata:

@@ -1,8 +1,19 @@
 """Errors a user can act on. Each message names the object, the cause and the remedy."""
 
+from collections.abc import Mapping
+
 
 class FruitsError(Exception):
-    """Base class of errors that the user can fix."""
+    """Base class of errors that the user can fix.
+
+    Args:
+        message: the object, the cause and the remedy.
+        details: shown beside the message in Dagster's UI; a mapping is shown as counts by name.
+    """
+
+    def __init__(self, message: str = "", details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details = dict(details or {})
 
 
 class SettingsError(FruitsError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from spark_src.images.preprocess import upright
+from spark_src.text import counted
 
 SIDE = 72
 """Side of a thumbnail, in pixels."""
@@ -26,9 +28,9 @@ _MAX_BYTES = 180_000
 _CHARACTERS = 12
 """Maximum characters of a caption under a thumbnail."""
 
-_LABELLED, _MARGIN, _LINE = 100, 4, 13
-"""Label sheets: side of a thumbnail, margin and line height, in pixels."""
-_LINE_CHARACTERS = 19
+_CAPTIONED, _MARGIN, _LINE = 100, 6, 13
+"""Captioned sheets: side of a thumbnail, margin and line height, in pixels."""
+_LINE_CHARACTERS = 40
 """Maximum characters of a line under a thumbnail."""
 
 
@@ -85,7 +87,8 @@ def throughput(edges: NDArray[np.float64], rates: NDArray[np.float64], images: i
         ylabel="pictures per second",
         xlim=(0, seconds),
         ylim=(0, None),
-        title=f"{images:,} pictures in {seconds:,.1f} s: {images / seconds:,.1f} per second",
+        title=f"{counted(images, 'picture')} in {seconds:,.1f} s: "
+        f"{images / seconds:,.1f} per second",
     )
     return _webp(figure)
 
@@ -138,7 +141,7 @@ def label_map(points: NDArray[np.float32], labels: Sequence[str]) -> bytes:
     axes.set(
         xlabel="component 1",
         ylabel="component 2",
-        title=f"{len(points):,} pictures, {len(names)} labels",
+        title=f"{counted(len(points), 'picture')}, {counted(len(names), 'label')}",
     )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # lays out the axes, so that texts can be measured
@@ -180,29 +183,46 @@ def confusions(
     return _webp(figure)
 
 
-def labelled_sheet(pictures: Sequence[tuple[str, str, bytes, int]], columns: int = 10) -> bytes:
-    """Thumbnails in rows, each with its label and the suggested label below.
+@dataclass(frozen=True)
+class Captioned:
+    """A thumbnail with two lines below it."""
+
+    content: bytes
+    orientation: int
+    captions: tuple[str, str]
+    framed: bool = False
+    """Whether a frame marks it."""
+
+
+def captioned_sheet(pictures: Sequence[Captioned], columns: int = 10) -> bytes:
+    """Thumbnails in rows, as wide as the longest caption.
 
     Args:
-        pictures: label, suggested label, file content and EXIF orientation of each.
+        pictures: in reading order.
         columns: thumbnails per row.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    width, height = _LABELLED + 2 * _MARGIN, _LABELLED + 3 * _LINE
+    font = ImageFont.load_default(10)
+    lines = [[text[:_LINE_CHARACTERS] for text in one.captions] for one in pictures]
+    widest = max(font.getlength(text) for texts in lines for text in texts)
+    width = max(_CAPTIONED, int(widest) + 1) + 2 * _MARGIN
+    height = _CAPTIONED + 2 * _MARGIN + 3 * _LINE
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for index, (label, suggested, content, orientation) in enumerate(pictures):
-        left, top = index % columns * width + _MARGIN, index // columns * height
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-            picture.draft("RGB", (2 * _LABELLED, 2 * _LABELLED))
-            small = upright(picture, orientation)
-        small.thumbnail((_LABELLED, _LABELLED))
-        sheet.paste(small, (left + (_LABELLED - small.width) // 2, top))
-        draw.text((left, top + _LABELLED), label[:_LINE_CHARACTERS], "black", font)
-        draw.text(
-            (left, top + _LABELLED + _LINE), f"> {suggested}"[:_LINE_CHARACTERS], "firebrick", font
-        )
+    draw = ImageDraw.Draw(sheet)
+    for index, picture in enumerate(pictures):
+        left, top = index % columns * width + _MARGIN, index // columns * height + _MARGIN
+        small = _thumbnail(picture.content, picture.orientation, _CAPTIONED)
+        sheet.paste(small, (left, top))
+        if picture.framed:
+            draw.rectangle(
+                (left - 3, top - 3, left + small.width + 2, top + small.height + 2),
+                outline="firebrick",
+                width=2,
+            )
+        for line, colour in enumerate(("black", "firebrick")):
+            below = top + _CAPTIONED + line * _LINE
+            draw.text((left, below + 2), lines[index][line], colour, font)
     return _bounded_webp(sheet)
 
 
@@ -212,11 +232,11 @@ def _short(caption: str) -> str:
     return caption if len(caption) <= _CHARACTERS else f"{caption[:half]}…{caption[1 - half :]}"
 
 
-def _thumbnail(content: bytes, orientation: int) -> Image.Image:
+def _thumbnail(content: bytes, orientation: int, side: int = SIDE) -> Image.Image:
     with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-        picture.draft("RGB", (2 * SIDE, 2 * SIDE))
+        picture.draft("RGB", (2 * side, 2 * side))
         small = upright(picture, orientation)
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     return small
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.metadata import MAX_TABLE_ROWS, counts_table, rows_table
+from fruits_assets.metadata import Row, bounded_table, counts_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
 from spark_src.evaluation.duplicates import THRESHOLD
@@ -44,16 +44,12 @@ def data_health(
     Duplicates in two splits are a leak; duplicates under two labels or persons are a conflict. Only
     new pictures are compared with all others.
     """
-    change, metadata = health_change(storage.tables, context.run_id, config.threshold)
-    return dg.MaterializeResult(
-        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
-    )
+    change = health_change(storage.tables, context.run_id, config.threshold)
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
-def health_change(
-    tables: Tables, run_id: str, threshold: float | None = None
-) -> tuple[Change, dict[str, Any]]:
-    """The health of the current pictures, and its UI metadata.
+def health_change(tables: Tables, run_id: str, threshold: float | None = None) -> Change:
+    """The health of the current pictures.
 
     Without a threshold, the previous version's is used.
     """
@@ -64,11 +60,11 @@ def health_change(
         threshold = write.before.typed(HealthStatistics).threshold if write.before else THRESHOLD
     digest = health_files.digest_of(features, pca, threshold)
     if health_files.is_current(write, digest):
-        return Change.none(write), {}
+        return Change.none(write)
     found = health_files.refresh(features, pca, write.before, threshold)
     statistics = health_files.save(found, write, digest, threshold)
-    change = Change(write, statistics, images=found.compared, started=started)
-    return change, _metadata(found.health)
+    details = _metadata(found.health)
+    return Change(write, statistics, images=found.compared, started=started, details=details)
 
 
 def _metadata(health: Health) -> dict[str, Any]:
@@ -79,14 +75,16 @@ def _metadata(health: Health) -> dict[str, Any]:
         "groups of duplicates": health.n_groups,
     }
     shares = sorted(health.near_share.items(), key=lambda item: (-item[1], item[0]))
-    columns = {"label": "string", "images": "int", "with a near duplicate of that label": "string"}
-    rows: list[dict[str, str | int]] = [
+    columns = {"label": "string", "images": "int", "with a near duplicate": "string"}
+    rows: list[Row] = [
         dict(zip(columns, (label, health.labels[label], f"{share:.1%}"), strict=True))
-        for label, share in shares[:MAX_TABLE_ROWS]
+        for label, share in shares
     ]
     return counts | {
-        "labels": rows_table(rows, columns),
-        "crossings": counts_table(_crossings(health), "duplicates", "pairs"),
+        "near duplicates by label": bounded_table(rows, columns),
+        "duplicates in two splits, labels or people": counts_table(
+            _crossings(health), "duplicates", "pairs"
+        ),
     }
 
 

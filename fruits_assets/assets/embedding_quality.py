@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -49,12 +48,10 @@ def embedding_quality(
     Evaluated only on fruits, rotation axes and people that were held out of training. With
     FRUITS_CANDIDATE, another model is evaluated as well.
     """
-    change, metadata = quality_change(
+    change = quality_change(
         storage.tables, context.run.run_id, config.most_images, candidate.tables
     )
-    return dg.MaterializeResult(
-        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
-    )
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 def quality_change(
@@ -62,24 +59,24 @@ def quality_change(
     run_id: str,
     most_images: int = MOST_IMAGES,
     candidate: Tables | None = None,
-) -> tuple[Change, dict[str, Any]]:
-    """The results of every evaluation, and their UI metadata."""
+) -> Change:
+    """The results of every evaluation."""
     started = time.monotonic()
     features, model, components = (tables.current(name) for name in INPUTS)
     write = tables.begin(EMBEDDING_QUALITY, run_id, [features, model, components])
     digest = joint_digest(components.statistics.digest, str(most_images), *digests_of(candidate))
     if quality_files.is_current(write, digest):
-        return Change.none(write), {}
+        return Change.none(write)
     quality = measure(read(features, components, most_images), load_current(model))
     statistics = quality_files.save(quality, write.location, digest)
     other = {} if candidate is None else {"candidate": _quality(candidate, most_images)}
-    metadata = {
+    details = {
         "accuracy": _accuracy_table({"current": quality} | other),
         "questions not asked": _skipped_table(quality),
         "explained variance by components": _variance_table(quality),
         "images compared": quality.sampled,
     }
-    return Change(write, statistics, images=quality.sampled, started=started), metadata
+    return Change(write, statistics, images=quality.sampled, started=started, details=details)
 
 
 def _quality(tables: Tables, most_images: int) -> Quality:

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.metadata import MAX_TABLE_ROWS, rows_table
+from fruits_assets.metadata import Row, bounded_table, rows_table
 from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.errors import ClassifierError
 from spark_src.evaluation import classifier_files
@@ -53,12 +53,8 @@ def fruit_classifier(
     so that images can be added and erased without retraining on the rest. Evaluated on held-out
     fruits, and compared with FRUITS_CANDIDATE if that is set.
     """
-    change, metadata = classifier_change(
-        storage.tables, context.run_id, config.most_images, candidate.tables
-    )
-    return dg.MaterializeResult(
-        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
-    )
+    change = classifier_change(storage.tables, context.run_id, config.most_images, candidate.tables)
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
 def classifier_change(
@@ -66,21 +62,22 @@ def classifier_change(
     run_id: str,
     most_images: int = MOST_IMAGES,
     candidate: Tables | None = None,
-) -> tuple[Change, dict[str, Any]]:
-    """The classifier of the current images, and its UI metadata."""
+) -> Change:
+    """The classifier of the current images."""
     started = time.monotonic()
     inputs = Inputs.current(tables)
     write = tables.begin(FRUIT_CLASSIFIER, run_id, inputs.all())
     own = classifier_files.digest_of(inputs.mobilenet_features, inputs.pca_components, most_images)
     digest = joint_digest(own, *digests_of(candidate))
     if classifier_files.is_current(write, digest):
-        return Change.none(write), {}
+        return Change.none(write)
     try:
         trained = train(inputs, write.before, most_images)
     except ClassifierError as error:  # images without labels are valid input
         reason = str(error)
         none = classifier_files.save_none(reason, write, digest, inputs.mobilenet_features)
-        return Change(write, none, note=reason, started=started), {"no classifier": reason}
+        details = {"no classifier": reason}
+        return Change(write, none, note=reason, started=started, details=details)
     comparisons = compare_tables(tables, candidate, most_images) if candidate else []
     statistics = classifier_files.save(
         trained.trained_head,
@@ -89,8 +86,8 @@ def classifier_change(
         write,
         {"digest": digest, "comparisons": tuple(comparisons), **trained.statistics},
     )
-    change = Change(write, statistics, images=statistics.images, started=started)
-    return change, _metadata(trained.evaluations) | _comparison_table(comparisons)
+    details = _metadata(trained.evaluations) | _comparison_table(comparisons)
+    return Change(write, statistics, images=statistics.images, started=started, details=details)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -121,16 +118,18 @@ def _metadata(evaluations: list[HeldOut]) -> dict[str, Any]:
         for answer in evaluations
     ]
     found = {
-        "accuracy": rows_table([dict(zip(columns, row, strict=True)) for row in cells], columns)
+        "accuracy on held-out images": rows_table(
+            [dict(zip(columns, row, strict=True)) for row in cells], columns
+        )
     }
     # Labels of photos are folder names chosen by a person, and Dagster keeps metadata for good.
     of_labels = [answer for answer in evaluations if answer.question == "fruit"]
     if not of_labels:
         return found
     worst = sorted(of_labels[0].per_class().items(), key=lambda item: (item[1][1], item[0]))
-    rows: list[dict[str, str | int]] = [
+    rows: list[Row] = [
         {"label": label, "images": count, "accuracy": f"{share:.1%}"}
-        for label, (count, share) in worst[:MAX_TABLE_ROWS]
+        for label, (count, share) in worst
     ]
     by_label = {"label": "string", "images": "int", "accuracy": "string"}
-    return found | {"accuracy by label": rows_table(rows, by_label)}
+    return found | {"accuracy by label": bounded_table(rows, by_label)}

@@ -1,13 +1,12 @@
 """`label_issues`: likely label errors, and photos to label next. Runs on the host."""
 
 import time
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
-from fruits_assets.metadata import rows_table
+from fruits_assets.metadata import Row, bounded_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import label_issue_files
 from spark_src.evaluation.label_next import MOST
@@ -42,16 +41,12 @@ def label_issues(
     A CSV file to review. Save the corrected file as `labels.csv` under the input, and `raw_images`
     applies it. A second CSV file lists the unlabelled photos that are most worth labelling.
     """
-    change, metadata = label_issues_change(storage.tables, context.run_id, config.photos_to_label)
-    return dg.MaterializeResult(
-        value=change, data_version=dg.DataVersion(change.digest), metadata=metadata
-    )
+    change = label_issues_change(storage.tables, context.run_id, config.photos_to_label)
+    return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
-def label_issues_change(
-    tables: Tables, run_id: str, photos: int = MOST
-) -> tuple[Change, dict[str, Any]]:
-    """The issues of the current labels and the photos to label, and their UI metadata."""
+def label_issues_change(tables: Tables, run_id: str, photos: int = MOST) -> Change:
+    """The issues of the current labels and the photos to label."""
     started = time.monotonic()
     raw, features, components = (tables.current(name) for name in INPUTS)
     classifier = tables.find(FRUIT_CLASSIFIER)
@@ -59,20 +54,22 @@ def label_issues_change(
     write = tables.begin(LABEL_ISSUES, run_id, inputs)
     digest = label_issue_files.digest_of(components, classifier, photos)
     if label_issue_files.is_current(write, digest):
-        return Change.none(write), {}
+        return Change.none(write)
     checked = label_issue_files.check_labels(
         features, components, classifier, photos, before=write.before
     )
     statistics = label_issue_files.save(checked, write, digest)
-    note = checked.reason
-    images = len(checked.rows)
-    change = Change(write, statistics, note=note, images=images, started=started)
     found = checked.rows[checked.rows["issue"] & ~checked.rows["path"].map(is_photo).astype(bool)]
-    pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False).head(20)
-    rows: list[dict[str, str | int]] = [
+    pairs = found.groupby(["label", "suggested"]).size().sort_values(ascending=False)
+    rows: list[Row] = [
         {"label": str(given), "suggested": str(other), "images": int(count)}
         for (given, other), count in pairs.items()
     ]
     columns = {"label": "string", "suggested": "string", "images": "int"}
-    shown = {"labels in doubt": rows_table(rows, columns)}
-    return change, shown | ({"no photos to label": note} if note else {})
+    note = checked.reason
+    details = {
+        "labels in doubt": bounded_table(rows, columns),
+        **({"no photos to label": note} if note else {}),
+    }
+    images = len(checked.rows)
+    return Change(write, statistics, note=note, images=images, started=started, details=details)

@@ -20,7 +20,7 @@ from fruits_assets.resources import (
 )
 from spark_src.errors import FruitsError
 from spark_src.images.labels import read_labels
-from spark_src.images.plan import plan_ingest
+from spark_src.images.plan import count_values, plan_ingest
 from spark_src.images.refresh import (
     raw_change,
     read_new,
@@ -65,6 +65,7 @@ class IngestConfig(dg.Config):
             "scaled down.",
         ),
     },
+    deps=[catalog.INPUT_PICTURES],
     can_subset=True,
 )
 @one_sentence
@@ -119,15 +120,18 @@ def ingest_changes(
         counter = lambda: progress.counts(picture_counter(pyspark))  # noqa: E731
         result = read_new(lambda: pyspark.spark_session, plan, raw, counter)
     rows = rejected_table(plan, result)
-    uri = {"input": plan.listing.root.uri}
     change = rejected_change(plan, rejected, rows, started)
-    yield dg.Output(change, REJECTED_IMAGES, metadata=uri)
+    yield dg.Output(change, REJECTED_IMAGES)
 
+    details = {
+        "rejected files by reason": count_values(rows["reason"]),
+        "table of rejected files": rejected.location.uri,
+    }
     try:
-        require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share)
+        require_few_rejections(rows.num_rows, plan.listing, config.max_rejected_share, details)
         change = raw_change(plan, result, raw, rows.num_rows, started, count_cores(pyspark))
     except FruitsError:
         discard(raw.folder, result.files)
         raise
     version = dg.DataVersion(change.digest)
-    yield dg.Output(change, RAW_IMAGES, metadata=uri, data_version=version)
+    yield dg.Output(change, RAW_IMAGES, data_version=version)

@@ -8,13 +8,19 @@ from fruits_assets.checks.file_integrity import CHECK_JOB_NAME, FILE_CHECKS
 from fruits_assets.checks.finite_vectors import VECTOR_CHECKS
 from fruits_assets.checks.models import MODEL_CHECKS
 from fruits_assets.checks.new_images import new_images_are_familiar
+from fruits_assets.checks.quality import accuracy_is_kept
+from fruits_assets.checks.rejections import few_files_rejected
 from fruits_assets.checks.row_counts import ROW_COUNT_CHECKS
 from fruits_assets.checks.splits_and_labels import HEALTH_CHECKS
-from fruits_assets.checks.variance import variance_is_explained
+from fruits_assets.checks.variance import axes_are_orthonormal, variance_is_explained
+from fruits_assets.launchpad import only_log_level
 
 CHECKS = [
     *VECTOR_CHECKS,
+    axes_are_orthonormal,
     variance_is_explained,
+    accuracy_is_kept,
+    few_files_rejected,
     *MODEL_CHECKS,
     data_stays_in_eu,
     *ROW_COUNT_CHECKS,
@@ -26,6 +32,7 @@ CHECKS = [
 
 CHECK_JOB = dg.define_asset_job(
     CHECK_JOB_NAME,
+    config=only_log_level,
     selection=dg.AssetSelection.all_asset_checks(),
     description="Runs all checks on the stored assets; nothing is materialized.",
 )

@@ -15,7 +15,7 @@ CALIBRATION = 0.1
 
 
 @dg.asset_check(asset="fruit_classifier")
-def classifier_uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
+def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
     """The file reproduces the tables' results; it warns if backbone or PCA are not current."""
     tables = storage.tables
     known = tables.current("fruit_classifier").typed(ClassifierStatistics)
@@ -43,7 +43,7 @@ def classifier_uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult
 
 
 @dg.asset_check(asset="fruit_classifier")
-def probabilities_are_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
+def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     """Predicted probabilities match the accuracy on held-out images: ECE at most 0.1."""
     known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
     error = known.calibration_error
@@ -82,7 +82,7 @@ def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
 
 
 CLASSIFIER_CHECKS = [
-    classifier_uses_current_models,
-    probabilities_are_calibrated,
+    uses_current_models,
+    is_calibrated,
     candidate_is_not_worse,
 ]

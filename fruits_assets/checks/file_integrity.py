@@ -12,6 +12,7 @@ from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import open_parquet
+from spark_src.text import counted
 
 CHECK_JOB_NAME = "asset_checks"
 """The job that runs all checks and reads every file. After a materialization, only new files
@@ -38,8 +39,8 @@ def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
             description=f"damaged: {', '.join(damaged)}. Restore them, or delete the folder "
             f"{snapshot.location} and materialize {asset} again."
             if damaged
-            else f"{len(files):,} of {len(snapshot.files):,} files read, every page matches its "
-            "checksum",
+            else f"{len(files):,} of {counted(len(snapshot.files), 'file')} read, every page "
+            "matches its checksum",
             metadata={"files": len(files), "damaged files": len(damaged)},
         )
 

@@ -14,7 +14,7 @@ from spark_src.tables.vectors import FEATURES
 
 
 @dg.asset_check(asset=MOBILENET_FEATURES, blocking=True)
-def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+def features_are_valid(storage: AssetStorage) -> dg.AssetCheckResult:
     """Every picture has 1,280 finite feature values.
 
     It also fails if all pictures have the same values, as with a broken model.
@@ -24,7 +24,7 @@ def features_have_1280_finite_numbers(storage: AssetStorage) -> dg.AssetCheckRes
 
 
 @dg.asset_check(asset=PCA_COMPONENTS, blocking=True)
-def components_have_n_finite_numbers(storage: AssetStorage) -> dg.AssetCheckResult:
+def components_are_valid(storage: AssetStorage) -> dg.AssetCheckResult:
     """Every picture has `n_components` (50) finite values.
 
     It also fails if all pictures have the same values.
@@ -64,4 +64,4 @@ def _vectors_result(
     )
 
 
-VECTOR_CHECKS = [features_have_1280_finite_numbers, components_have_n_finite_numbers]
+VECTOR_CHECKS = [features_are_valid, components_are_valid]

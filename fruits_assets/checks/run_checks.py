@@ -8,7 +8,7 @@ from dagster_shared.error import SerializableErrorInfo
 from fruits_assets.checks.file_integrity import CHECK_JOB_NAME
 from fruits_assets.dagster_internals import cli_instance
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_QUIET = {"log_level": "CRITICAL"}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from spark_src.evaluation import health_files
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import DATA_HEALTH
 from spark_src.tables.statistics import HealthStatistics
+from spark_src.text import counted
 
 BALANCE = 10.0
 """Maximum ratio of the largest class to the smallest without a warning."""
@@ -15,6 +16,12 @@ NEAR_SHARE = 0.9
 """Maximum share of a label's images with a near duplicate under that label, without a warning."""
 _MAX_PAIRS = 20
 """Maximum number of pairs that a check lists."""
+
+
+_REMEDIES = {
+    "split": "Move the pictures of a pair into one split: `uv run fruits path data_health`",
+    "label": "Correct one label of each pair: docs/data-health.md",
+}
 
 
 def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
@@ -40,9 +47,11 @@ def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.Asset
     )
     groups = known.crossing_groups.get(what, 0)
     text = (
-        f"{exact:,} exact and {near:,} near duplicates (cosine {known.threshold:g}) in two {what}s"
-        f", in {groups:,} groups"
+        f"{exact:,} exact and {counted(near, 'near duplicate')} (cosine {known.threshold:g}) in "
+        f"two {what}s, in {counted(groups, 'group')}"
     )
+    if exact or near:
+        text += f". {_REMEDIES[what]}"
     counts = {"exact": exact, "near": near, "groups": groups}
     severity = (
         dg.AssetCheckSeverity.ERROR if exact and exact_is_error else dg.AssetCheckSeverity.WARN
@@ -62,7 +71,7 @@ def no_picture_in_two_splits(storage: AssetStorage) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset=DATA_HEALTH)
-def no_picture_under_two_labels(storage: AssetStorage) -> dg.AssetCheckResult:
+def no_label_conflict(storage: AssetStorage) -> dg.AssetCheckResult:
     """No exact or near duplicates have two labels, one of which must be wrong."""
     return _crosses(storage, "label", exact_is_error=False)
 
@@ -78,8 +87,8 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=many <= BALANCE * few,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(labels):,} labels, from {few:,} images ({smallest}) to {many:,} "
-        f"({largest})",
+        description=f"{counted(len(labels), 'label')}, from {counted(few, 'image')} ({smallest}) "
+        f"to {many:,} ({largest})",
         metadata={"labels": len(labels), "smallest": few, "largest": many},
     )
 
@@ -90,7 +99,7 @@ def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
     shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
     worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     above = [f"{label} {share:.0%}" for label, share in worst if share > NEAR_SHARE]
-    text = f"{len(above):,} of {len(shares):,} labels consist of near duplicates"
+    text = f"labels that consist of near duplicates: {len(above):,} of {len(shares):,}"
     return dg.AssetCheckResult(
         passed=not above,
         severity=dg.AssetCheckSeverity.WARN,
@@ -100,7 +109,7 @@ def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
 
 HEALTH_CHECKS = [
     no_picture_in_two_splits,
-    no_picture_under_two_labels,
+    no_label_conflict,
     classes_are_balanced,
     labels_are_varied,
 ]

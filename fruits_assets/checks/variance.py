@@ -1,12 +1,47 @@
-"""The check of the variance that the components keep of the features."""
+"""The checks of the PCA model: orthonormal components, and the variance that they keep."""
 
 import dagster as dg
+import numpy as np
 
 from fruits_assets.resources import AssetStorage
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import few_images_note
 from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 from spark_src.tables.statistics import PcaModelStatistics
+from spark_src.text import counted
+
+TOLERANCE = 1e-6
+"""Maximum deviation from orthonormal components, and of the variance ratios' sum from 1."""
+
+
+@dg.asset_check(asset=PCA_MODEL)
+def axes_are_orthonormal(storage: AssetStorage) -> dg.AssetCheckResult:
+    """The stored model is a PCA: orthonormal components, and variance ratios in descending order.
+
+    A damaged or incorrectly fitted model fails.
+    """
+    model = load_current(storage.tables.current(PCA_MODEL))
+    products = model.components @ model.components.T
+    deviation = float(np.abs(products - np.eye(model.n_components)).max())
+    ratios = model.explained_variance_ratio
+    is_sorted = bool((np.diff(ratios) <= TOLERANCE).all())
+    is_whole = bool(abs(ratios.sum() - 1) <= TOLERANCE)
+    text = f"{counted(model.n_components, 'component')}, orthonormal within {deviation:.0e}"
+    faults = [
+        (
+            deviation <= TOLERANCE,
+            f"the components are not orthonormal: they deviate {deviation:.0e}",
+        ),
+        (is_sorted, "the explained variance ratios are not in descending order"),
+        (is_whole, f"the explained variance ratios sum to {ratios.sum():.6f}, not 1"),
+    ]
+    found = "; ".join(fault for holds, fault in faults if not holds)
+    remedy = "uv run fruits run --select 'pca_model*' --set pca_model.refit=true"
+    return dg.AssetCheckResult(
+        passed=not found,
+        description=f"{found}. Fit it again: {remedy}" if found else text,
+        metadata={"greatest deviation from orthonormal": deviation},
+    )
 
 
 @dg.asset_check(asset=PCA_COMPONENTS)

@@ -16,9 +16,14 @@ from rich.table import Table
 
 from fruits_assets.failures import sentence_of
 from spark_src.spark.progress import progress_line
+from spark_src.text import counted
+
+INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+"""The errors with which a step ends after Ctrl-C."""
 
 PLAIN_SECONDS = 5.0
-"""Seconds between progress lines when the output is not a terminal."""
+"""Seconds before the first progress line when the output is not a terminal. The interval doubles
+with each line, so that the log of a long run stays short."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class RunReport:
     _live: Progress | None = None
     _task: TaskID | None = None
     _printed: float = 0.0
+    _interval: float = PLAIN_SECONDS
     _has_waited: bool = False
     """Whether this step has printed that it waits for Spark: once is enough."""
 
@@ -86,11 +92,12 @@ class RunReport:
             self._live.update(self._task, total=images, completed=done, description=text)
             return
         now = time.monotonic()
-        if self._live is None and now - self._printed >= PLAIN_SECONDS and done < images:
-            if self._printed and (done or not self._has_waited):
+        if self._live is None and now - self._printed >= self._interval and done < images:
+            if done or not self._has_waited:
                 self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
-                self._has_waited = True
-            self._printed = now
+            if done:
+                self._interval *= 2
+            self._printed, self._has_waited = now, True
 
     def message(self, text: str) -> None:
         """Print a message of the running step."""
@@ -112,7 +119,8 @@ class RunReport:
             self.canceled = True
 
     def _on_step_start(self, step: str) -> None:
-        self._step, self._started, self._printed = step, time.monotonic(), 0.0
+        self._step, self._started = step, time.monotonic()
+        self._printed, self._interval = self._started, PLAIN_SECONDS
         self._has_waited = False
         if self._live is None or step not in self.assets:
             return
@@ -126,7 +134,9 @@ class RunReport:
         seconds, self._started = time.monotonic() - self._started, time.monotonic()
         asset = _materialized_asset(found.metadata, seconds)
         self.materialized[name] = asset
-        rows = "" if asset.rows is None else f"{asset.rows:>9,} rows"
+        rows = (
+            "" if asset.rows is None else f"{asset.rows:>9,} {'row' if asset.rows == 1 else 'rows'}"
+        )
         state = "unchanged" if asset.unchanged else f"{seconds:.1f} s"
         self._print(f"{name:<20} {rows:<15} {state:>10}")
 
@@ -138,6 +148,9 @@ class RunReport:
 
     def _on_failure(self, event: dg.DagsterEvent) -> None:
         data = event.step_failure_data
+        if data.error is not None and data.error.cls_name in INTERRUPTIONS:
+            self.canceled = True
+            return
         user = data.user_failure_data
         text = (user.description if user else None) or sentence_of(data.error)
         self.failures.append((event.step_key or "", text))
@@ -148,7 +161,7 @@ class RunReport:
 
     def table(self) -> None:
         """Print the materialized assets and the failing checks."""
-        table = Table("asset", title="Materialized assets")
+        table = Table("asset")
         table.add_column("rows", justify="right")
         table.add_column("seconds", justify="right")
         table.add_column("checks")
@@ -172,7 +185,7 @@ class RunReport:
 
 def _progress(done: int, images: int, seconds: float) -> str:
     if not done:
-        return f"waiting for Spark: {images:,} images to process, {seconds:.0f} s elapsed"
+        return f"waiting for Spark: {counted(images, 'image')} to process, {seconds:.0f} s elapsed"
     return progress_line(done, images, seconds)
 
 

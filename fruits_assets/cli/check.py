@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
+
 if TYPE_CHECKING:
     from fruits_assets.checks.run_checks import Outcome
 
@@ -28,14 +30,14 @@ def check() -> None:
     for outcome in outcomes:
         table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    typer.echo(_next(outcomes))
+    say_next(*_next(outcomes))
     raise typer.Exit(max(outcome.exit_code for outcome in outcomes))
 
 
-def _next(outcomes: list[Outcome]) -> str:
+def _next(outcomes: list[Outcome]) -> tuple[str, str]:
     failing = [outcome for outcome in outcomes if outcome.verdict == "FAILS"]
     if failing:
-        return f"next    uv run fruits history {failing[0].asset}  # its runs and inputs"
+        return f"history {failing[0].asset}", "its runs and inputs"
     if any(outcome.verdict == "cannot run" for outcome in outcomes):
-        return "next    uv run fruits run  # materializes the missing assets"
-    return "next    uv run fruits path csv_export  # where the results are"
+        return "run", "materializes the missing assets"
+    return "path csv_export", "where the results are"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import InputError
 
 UNUSABLE = 1
@@ -52,6 +54,8 @@ def classify(
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         _print(found, most)
+        if found:
+            say_next(f"search {shlex.quote(next(iter(found)))}", "the most similar images")
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 

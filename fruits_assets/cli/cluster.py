@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from fruits_assets.emr import cluster, cluster_notebook, code_package
 from fruits_assets.settings import load_settings, settings_in_region
 from spark_src.contract import FOLDERS
@@ -26,6 +27,7 @@ def status() -> None:
     found = cluster.status(settings.cluster, settings.region)
     if found is None:
         _say(f"no cluster {settings.cluster} in {settings.region}, and none in the last two months")
+        say_next("cluster start", "starts the one that `make up` configured")
         return
     instances = ", ".join(f"{count} x {kind}" for kind, count in sorted(found.instances.items()))
     table = Table("property", "value", title=f"Cluster {escape(settings.cluster)}")
@@ -42,6 +44,10 @@ def status() -> None:
     for name, value in rows.items():
         table.add_row(name, escape(value))
     _console().print(table)
+    if found.cluster.state in cluster.LIVING:
+        say_next("cluster stop", "terminates it; stored data is kept")
+    else:
+        say_next("cluster start", "starts a new one")
 
 
 @app.command()
@@ -55,6 +61,7 @@ def start() -> None:
         settings.cluster, settings.region, _say, storage=settings.storage_location
     )
     _say(f"cluster {settings.cluster} is ready: {found}")
+    say_next("run", "materializes the assets on it if FRUITS_DEPLOYMENT=emr")
 
 
 @app.command()
@@ -76,6 +83,7 @@ def stop(
     stopped = cluster.stop(settings.cluster, settings.region)
     if stopped is not None:
         _say(f"cluster {settings.cluster} ({stopped.id}) is being terminated")
+    say_next("cluster status", "shows when it has ended")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import SettingsError
 from spark_src.io.locations import Location
 
@@ -42,6 +43,7 @@ def compare(
     settings.require_in_region([current, other])
     found = compare_tables(Tables(current), Tables(other))
     _print(found)
+    say_next("history mobilenet_features", "the versions of the current model's features")
     raise typer.Exit(WORSE if any(answer.is_worse for answer in found) else 0)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from fruits_assets.emr.cost import (
     PRICED_REGION,
     PRICES,
@@ -48,7 +49,7 @@ def cost(  # noqa: PLR0913, PLR0917 - one for each option
     if features is None:
         raise FruitsError(
             f"{settings.storage_location} has no measured throughput. Materialize once, here or on "
-            "EMR, with: uv run dagster asset materialize --select '*'"
+            "EMR, with: uv run fruits run"
         )
     per_node = cores or (PRICES[instance_type].cores if instance_type in PRICES else None)
     if per_node is None:
@@ -82,3 +83,4 @@ def cost(  # noqa: PLR0913, PLR0917 - one for each option
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(caption, highlight=False, soft_wrap=True)
+    say_next("cluster --help", "the commands for the cluster")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _print_nearest(tables: Tables, found: Mapping[str, Embedding]) -> None:
     vectors = np.stack([embedding.components for embedding in found.values()])
     for file, nearest in zip(found, nearest_labels(tables, vectors), strict=True):
         typer.echo(f"{file}: nearest labels: {nearest}")
-    typer.echo("next    uv run fruits path pca_components  # the numbers of every stored picture")
+    say_next("path pca_components", "the numbers of every stored picture")
 
 
 def _fields(file: str, embedding: Embedding, steps: bool) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
+from fruits_assets.cli._output import LOG, native_output_to
 from spark_src.errors import ErasureError
 
 if TYPE_CHECKING:
@@ -82,9 +86,24 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     with _instance() as instance:
         command = _EraseCommand(tables, source, instance)
         targets = command.find_restored(erased_list) if replay else [target] if target else []
-        if (replay and not targets) or not command.confirm(targets, dry_run, yes, replay):
+        if replay and not targets:
+            return
+        if not command.confirm(targets, dry_run, yes, replay):
+            options = _options(subject, image_ids or [], all_owners, erased_list)
+            say_next(shlex.join(["erase", *options]), "erases it, after asking once more")
             return
         command.run(targets, lambda: build_defs(settings))
+
+
+def _options(
+    subject: str | None, image_ids: list[str], all_owners: bool, erased_list: str | None
+) -> list[str]:
+    """The options of the command without --dry-run."""
+    if subject is None and not image_ids:
+        return ["--replay", *(["--erased-list", erased_list] if erased_list else [])]
+    named = ["--subject", subject] if subject else []
+    ids = [text for image_id in image_ids for text in ("--image-id", image_id)]
+    return named + ids + ["--all-owners"] * all_owners
 
 
 @dataclass(frozen=True)
@@ -153,12 +172,13 @@ class _EraseCommand:
                     requests.store(self.tables, target)
             wanted = [request.name for request in requests.pending(self.tables)]
             requests.require_pending(self.tables)
+            typer.echo("erasing files and rows, then scanning every file: this takes minutes")
             _run(JOB, definitions(), self.instance)
         if switched_off:
             typer.echo(f"resumed: {', '.join(switched_off)}")
         for receipt in requests.receipts(self.tables, wanted):
             _show_receipt(receipt)
-        typer.echo("next    uv run fruits check  # the results without the erased data")
+        say_next("check", "the results without the erased data")
 
 
 def _ask_again(target: Target, source: Location) -> None:
@@ -185,12 +205,23 @@ def _instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
     """Run the job in this process. The request is in the storage, not in the recorded config."""
+    from fruits_assets.failures import sentence_of
+    from fruits_assets.settings import load_settings
+
     resolved = definitions.resolve_job_def(job)
-    result = resolved.execute_in_process(instance=instance, raise_on_error=False)
+    with native_output_to(load_settings().scratch / LOG):
+        result = resolved.execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"log_level": "CRITICAL"}
+        )
+    for entry in instance.all_logs(result.run_id):
+        if not entry.is_dagster_event and entry.level >= logging.WARNING:
+            typer.echo(entry.user_message)
+    (load_settings().scratch / LOG).unlink(missing_ok=True)  # it may contain names of pictures
     if not result.success:
+        reasons = [sentence_of(e.step_failure_data.error) for e in result.get_step_failure_events()]
         raise ErasureError(
-            f"Run {result.run_id} did not finish; see Dagster's UI and the log above. Fix the "
-            "error and run `fruits erase` again: it completes pending requests."
+            f"{' '.join(reasons)} Run {result.run_id} did not finish: fix the error and run "
+            "`fruits erase` again, which completes pending requests."
         )
 
 

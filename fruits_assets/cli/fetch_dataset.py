@@ -9,6 +9,7 @@ import typer
 
 from fruits_assets.settings import ROOT, load_settings
 from spark_src.io.locations import Location
+from spark_src.text import counted
 
 COMMIT = "019ab6f4eec0f6b9bdae4efe8ee55f377bef8812"
 """Version 2025.03.09.0 of Fruits-360. A commit is a digest, so its content cannot change."""
@@ -33,9 +34,10 @@ def fetch_dataset(
     target = Location.parse(to)
     load_settings().require_in_region([target])
     fetched = fetch(url, target, sha256=sha256)
-    added = f", {fetched.added:,} files added" if fetched.added else ""
-    typer.echo(f"{'fetched' if added else 'already there'}: {fetched.images:,} images{added}")
+    added = f", {counted(fetched.added, 'file')} added" if fetched.added else ""
+    typer.echo(
+        f"{'fetched' if added else 'already there'}: {counted(fetched.images, 'image')}{added}"
+    )
     typer.echo(f"sha256 of the files: {fetched.digest}")
     named = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
-    command = "uv run dagster asset materialize --select '*'"
-    typer.echo(f"FRUITS_INPUT={shlex.quote(named)} {command}")
+    typer.echo(f"next    FRUITS_INPUT={shlex.quote(named)} uv run fruits run")

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.contract import PREFIXES
 from spark_src.tables.delta import Tables, is_table
 from spark_src.tables.log import CommitRecord
 from spark_src.tables.registry import STORED
+from spark_src.text import counted
 
 
 def history(
@@ -40,7 +42,8 @@ def history(
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     if len(commits) > limit:
-        console.print(f"{_count(len(commits) - limit, 'earlier version')}: --limit {len(commits)}")
+        console.print(f"{counted(len(commits) - limit, 'earlier version')}: --limit {len(commits)}")
+    say_next(f"path {asset}", "the location of the current version")
 
 
 def _rows(asset: str, record: CommitRecord) -> str:
@@ -60,7 +63,7 @@ def _file_changed(record: CommitRecord, before: CommitRecord | None) -> str:
 
 def _rows_changed(record: CommitRecord) -> str:
     parts = [
-        f"{_count(rows, 'row')} in {_count(files, 'file')} {verb}"
+        f"{counted(rows, 'row')} in {counted(files, 'file')} {verb}"
         for rows, files, verb in (
             (record.rows_added, record.files_added, "added"),
             (record.rows_removed, record.files_removed, "removed"),
@@ -68,8 +71,4 @@ def _rows_changed(record: CommitRecord) -> str:
         if files
     ]
     net = record.rows_added - record.rows_removed
-    return f"{'+' * (net > 0)}{_count(net, 'row')} ({', '.join(parts)})" if parts else "no rows"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if abs(number) == 1 else 's'}"
+    return f"{'+' * (net > 0)}{counted(net, 'row')} ({', '.join(parts)})" if parts else "no rows"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import InputError
 
 
@@ -45,3 +46,7 @@ def label_next(
         numbers = (f"{value:.2f}" for value in (row.score, row.uncertainty, row.novelty))
         table.add_row(escape(row.path), *numbers, escape(row.suggested))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if csv is None:
+        say_next("label-next --csv next.csv", "the list as a file to fill in")
+    else:
+        say_next("run", f"applies the labels, once {csv} is filled in and saved as labels.csv")

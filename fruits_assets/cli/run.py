@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fruits_assets.cli._output import LOG, native_output_to
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 FAILED = 1
 CANCELED = 130
 """The exit code that shells use for a command ended by Ctrl-C."""
-
-LOG = "last_run/stderr.log"
-"""Standard error of Java and C++, in the scratch folder."""
 
 MODULE = "fruits_assets.definitions"
 LOCATION = "fruits"
@@ -67,7 +65,7 @@ def run(
         values.append(f"pca_model.n_components={components}")
     _selection.require_names(select or [], values)
     early = _spark_starting(known, bool(values))
-    with _native_output_to(known.scratch / LOG) as console, early:
+    with native_output_to(known.scratch / LOG) as console, early:
         report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
 
@@ -148,28 +146,6 @@ def _start_spark(scratch: Path) -> None:
         return  # the first asset that needs Spark tries again and reports the error
 
 
-@contextmanager
-def _native_output_to(log: Path) -> Iterator[Console]:
-    """Redirect standard error of Java and C++ to a file."""
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sys.stderr.flush()
-    kept, file = os.dup(2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.dup2(file, 2)
-        yield _console(sys.stdout)
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(file)
-
-
-def _console(stream: Any) -> Console:
-    from rich.console import Console
-
-    return Console(file=stream, width=None if stream.isatty() else 120)
-
-
 def _execute(
     settings: Settings, selection: list[str], values: list[str], console: Console
 ) -> RunReport:
@@ -209,6 +185,8 @@ def _execute(
         ):
             for event in run_events(job, created, instance):
                 report.handle_event(event)
+                if report.canceled:
+                    _request_cancellation(instance, created.run_id)
         final = instance.get_run_by_id(created.run_id)
         report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
@@ -219,9 +197,7 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Mark the run as canceled, not failed, on Ctrl-C or SIGTERM inside the block."""
 
     def cancel(*_: object) -> None:
-        run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            instance.report_run_canceling(run)
+        _request_cancellation(instance, run_id)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -232,14 +208,25 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _request_cancellation(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Without a request, Dagster marks an interrupted run as failed."""
+    import dagster as dg
+
+    run = instance.get_run_by_id(run_id)
+    requested = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+    if run is not None and not run.is_finished and run.status not in requested:
+        instance.report_run_canceling(run)
+
+
 def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     """Print the summary; return the exit code."""
+    from fruits_assets.cli._next import example_picture
     from fruits_assets.failures import UNEXPECTED
 
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     if report.canceled:
         say("canceled: finished work is kept, and the next run continues from there.")
-        say("next: uv run fruits run")
+        say("next    uv run fruits run")
         return CANCELED
     if report.failures:
         for step, sentence in report.failures[:1]:
@@ -253,6 +240,6 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     if csv is not None:
         say(f"CSV     {csv.uri.removeprefix('file://')}")
     say(f"tables  {settings.storage} (`uv run fruits path pca_components`; docs/reading.md)")
-    say("next    uv run dagster dev                      # the graph, http://localhost:3000")
-    say("        uv run fruits embed YOUR_PHOTO.jpg      # the numbers of one picture")
+    say("next    uv run dagster dev  # the graph, http://localhost:3000")
+    say(f"        uv run fruits embed {example_picture()}  # the numbers of one picture")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._next import say_next
 from spark_src.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,6 +65,9 @@ def search(
     _print(found)
     if html is not None:
         _write(html, queries, found, tables)
+    elif found:
+        name = shlex.quote(next(iter(found)))
+        say_next(f"search {name} --html found.html", "the same as a page with pictures")
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 

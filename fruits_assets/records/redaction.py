@@ -17,8 +17,17 @@ from spark_src.erasure.needles import Needles, spellings
 ERASED = "(erased)"
 NO_PICTURE = "An erasure removed this picture because it could show a person's photo."
 
-_PLOTS = frozenset({"activations", "throughput", "variance"})
-"""Metadata labels of plots that contain only numbers."""
+_PLOTS = frozenset(
+    {
+        "activations",
+        "explained variance by component",
+        "histogram of the features",
+        "images per second over the run",
+        "throughput",
+        "variance",
+    }
+)
+"""Metadata labels of plots that contain only numbers, also in records of earlier releases."""
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
 _FIELDS_WITH_NAMES = frozenset(

@@ -57,7 +57,7 @@ def questions(images: pd.DataFrame) -> list[Folds]:
     """
     rows = images.assign(
         subject=images["path"].map(person_of),
-        axis=images["path"].map(_axis),
+        axis=images["path"].map(rotation_axis),
         fruit=images["path"].map(lambda path: split_and_label(path)[1]),
     ).dropna(subset="label")
     # A corrected label does not move a frame to another film: its folder names the fruit.
@@ -80,7 +80,7 @@ def questions(images: pd.DataFrame) -> list[Folds]:
     ]
 
 
-def _axis(path: str) -> str | None:
+def rotation_axis(path: str) -> str | None:
     """The rotation axis from a file name, or None."""
     name = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     frame = FRAME.fullmatch(name)

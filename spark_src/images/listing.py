@@ -23,6 +23,7 @@ from spark_src.images.litter import LIVE_VIDEOS, are_live_videos, litter_kind
 from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
+from spark_src.text import counted
 
 FILES = pa.schema(
     [
@@ -86,7 +87,7 @@ class Listing:
         return int(pc.sum(self.files["source_bytes"]).as_py() or 0)
 
     def __str__(self) -> str:
-        text = f"{self.n_pictures:,} files, {self.bytes:,} bytes under {self.root}"
+        text = f"{counted(self.n_pictures, 'file')}, {self.bytes:,} bytes under {self.root}"
         if not self.ignored:
             return text
         return f"{text}; {sum(self.ignored.values()):,} ignored ({_counts(self.ignored)})"

@@ -28,6 +28,7 @@ from spark_src.tables.delta import DataFile, Snapshot
 from spark_src.tables.parquet import READING_THREADS, new_name, read_columns
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
+from spark_src.text import counted
 
 RULES = "3"
 """Version of the rules by which files are accepted. A change reads every file again."""
@@ -73,8 +74,11 @@ class IngestPlan:
         return fingerprint_of(self.limits)
 
     def __str__(self) -> str:
-        text = f"{self.listing}: {self.to_read.num_rows:,} to read, {self.n_stale:,} rows to remove"
-        return text + (f", {len(self.rewrites):,} files to rewrite" if self.rewrites else "")
+        stale = counted(self.n_stale, "row")
+        text = f"{self.listing}: {self.to_read.num_rows:,} to read, {stale} to remove"
+        return text + (
+            f", {counted(len(self.rewrites), 'file')} to rewrite" if self.rewrites else ""
+        )
 
 
 def fingerprint_of(limits: Limits) -> str:

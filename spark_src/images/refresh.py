@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from spark_src.tables.delta import DataFile, Snapshot, TableWrite
 from spark_src.tables.parquet import new_name, run_tasks, write_file
 from spark_src.tables.schemas import REJECTED_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics, RejectedImagesStatistics
+from spark_src.text import counted
 
 MIN_FILES_FOR_SHARE = 50
 """With fewer files, the rejected share is not checked."""
@@ -212,7 +213,12 @@ def _comparable(location: Location) -> str:
     return f"{os.path.realpath(location.path).rstrip('/')}/"
 
 
-def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) -> None:
+def require_few_rejections(
+    n_rejected: int,
+    listing: Listing,
+    max_share: float,
+    details: Mapping[str, object] | None = None,
+) -> None:
     """Fail if too large a share of the input was rejected.
 
     With few files, a single broken one is a large share: it is only reported, and the run goes on.
@@ -224,15 +230,18 @@ def require_few_rejections(n_rejected: int, listing: Listing, max_share: float) 
     is_checked = listing.n_pictures >= MIN_FILES_FOR_SHARE
     if n_rejected < listing.n_pictures and not (is_checked and share > max_share):
         return
-    text = f"{n_rejected:,} of {listing.n_pictures:,} files under {listing.root} were rejected"
+    files, were = counted(listing.n_pictures, "file"), "was" if n_rejected == 1 else "were"
+    text = f"{n_rejected:,} of {files} under {listing.root} {were} rejected"
     if n_rejected == listing.n_pictures:
         raise InputError(
             f"{text}, so there is no picture. The table rejected_images lists the reason for each. "
-            "Set FRUITS_INPUT to a folder of pictures."
+            "Set FRUITS_INPUT to a folder of pictures.",
+            details,
         )
     raise InputError(
         f"{text} "
         f"({share:.1%}); the limit is {max_share:.1%}. The table rejected_images lists the reason "
         "for each. Fix the input, or accept it with "
-        f"`uv run fruits run --set ingest.max_rejected_share={math.ceil(share * 100) / 100}`."
+        f"`uv run fruits run --set ingest.max_rejected_share={math.ceil(share * 100) / 100}`.",
+        details,
     )

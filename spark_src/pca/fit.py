@@ -24,6 +24,7 @@ from spark_src.pca.sums import SumsUpdate, update_sums
 from spark_src.spark.progress import report_message
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.statistics import DriftStatistics, FeaturesStatistics, PcaModelStatistics
+from spark_src.text import counted
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def fit_or_keep(
         text = f"the model is kept; {update.description}"
         return Fit(current, update, False, text, refresh.n_new_images, measured, note)
     model = fit_sums(sums, settings.n_components, model_sha256)
-    text = f"fitted on {model.n_images:,} images: {reason}; {update.description}"
+    text = f"fitted on {counted(model.n_images, 'image')}: {reason}; {update.description}"
     if model.n_components < settings.n_components:
         few = few_images_note(settings.n_components, model.n_components)
         report_message(few)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from spark_src.text import counted
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -191,4 +193,4 @@ def progress_line(done: int, images: int, seconds: float) -> str:
     share = done / images if images else 1.0
     rate = done / seconds if seconds else 0.0
     left = f"{(images - done) / rate:,.0f} s left" if rate else "time left not yet known"
-    return f"{done:,} of {images:,} images ({share:.0%}), {rate:,.1f} img/s, {left}"
+    return f"{done:,} of {counted(images, 'image')} ({share:.0%}), {rate:,.1f} img/s, {left}"

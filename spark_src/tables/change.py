@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from spark_src.tables.artifacts import clear_replaced, commit_artifact
@@ -31,6 +31,8 @@ class Change:
     """When the work started, on the monotonic clock."""
     cleanup: Callable[[], object] = lambda: None
     """Called after the commit."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """Results to display with the version; they are not committed."""
 
     @classmethod
     def none(cls, write: TableWrite) -> Change:

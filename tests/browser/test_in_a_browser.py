@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
@@ -36,15 +37,26 @@ SAID = {
     "label_issues": ["images judged", "suggested"],
 }
 DRAWN = {
-    "raw_images": "pictures",
+    "raw_images": "one picture of each label",
     "mobilenet_features": "nearest neighbours",
-    "pca_model": "variance",
-    "pca_components": "map",
-    "data_health": "worst pairs",
-    "fruit_classifier": "confusions",
-    "label_issues": "doubtful labels",
+    "pca_model": "explained variance by component",
+    "pca_components": "map of the first two components",
+    "data_health": "duplicates, side by side",
+    "fruit_classifier": "most confused labels",
+    "label_issues": "doubtful labels and suggestions",
 }
 """Assets with pictures, and the metadata that has one."""
+NEW_CHECKS = {
+    "rejected_images": "few_files_rejected",
+    "pca_model": "axes_are_orthonormal",
+    "embedding_quality": "accuracy_is_kept",
+}
+LAUNCH = """mutation Launch($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +72,13 @@ def whole_run(page: Page, pictures: Pictures) -> str:
 
 
 def succeeded(page: Page) -> None:
-    """The run's page says so in its head, once it is over.
+    """The run's page says so in its head, once it is over."""
+    assert ended(page) == "SUCCESS"
+    expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_have_text("Success")
+
+
+def ended(page: Page) -> str:
+    """The status of the page's run, once it is over.
 
     Until then another page is shown: a run's own moves all the time, which takes a whole core.
     """
@@ -71,15 +89,19 @@ def succeeded(page: Page) -> None:
         assert time.monotonic() < deadline, status
         page.wait_for_timeout(500)
     page.goto(run)
-    ended = page.get_by_text(re.compile("^(Success|Failure)$")).first
-    expect(ended).to_have_text("Success")
+    return status
 
 
 def _status(page: Page, run_id: str) -> str:
     query = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-    asked = {"query": query, "variables": {"id": run_id}}
-    answer = page.request.post("/graphql", data=asked).json()
-    return str(answer["data"]["runOrError"]["status"])
+    return str(_ask(page, query, {"id": run_id})["runOrError"]["status"])
+
+
+def _ask(page: Page, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """The answer of Dagster's GraphQL API."""
+    asked = {"query": query, "variables": variables}
+    answer: dict[str, Any] = page.request.post("/graphql", data=asked).json()["data"]
+    return answer
 
 
 def test_one_click_materializes_the_whole_graph(
@@ -87,7 +109,7 @@ def test_one_click_materializes_the_whole_graph(
 ) -> None:
     assert page.url == whole_run
     expect(page.get_by_text("11 assets")).to_be_visible()
-    expect(page.get_by_text("21 checks")).to_be_visible()
+    expect(page.get_by_text("24 checks")).to_be_visible()
     page.set_viewport_size(WIDE)
     page.goto("/asset-groups")
     expect(page.get_by_text("ingest", exact=True).first).to_be_visible()
@@ -172,3 +194,52 @@ def test_the_features_are_not_made_again_for_it(page: Page, whole_run: str) -> N
     page.goto("/assets/mobilenet_features?view=events")
     run = whole_run.rpartition("/")[2][:8]
     expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_the_landing_page_lists_the_runs(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_text("Jobless asset materializations").first).to_be_visible()
+    expect(page.get_by_text("No runs")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_every_asset_with_checks_is_on_the_page_of_its_checks(page: Page) -> None:
+    for asset, check in NEW_CHECKS.items():
+        page.goto(f"/assets/{asset}?view=checks&checkDetail={check}")
+        expect(page.get_by_text(check, exact=True).first).to_be_visible()
+        expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible()
+
+
+def test_the_page_of_automation_names_both_sensors(page: Page) -> None:
+    page.goto("/automation")
+    expect(page.get_by_text("Standard sensor")).to_be_visible()
+    expect(page.get_by_text("Automation condition sensor")).to_be_visible()
+    for sensor in ("new_pictures", "refresh_downstream"):
+        page.goto(f"/locations/fruits/sensors/{sensor}")
+        expect(page.get_by_text("minutes").first).to_be_visible()
+
+
+@pytest.mark.parametrize("job", ["erase", "asset_checks"])
+def test_the_launchpad_of_a_job_has_one_option(job: str, page: Page) -> None:
+    page.goto(f"/locations/fruits/jobs/{job}/playground")
+    expect(page.get_by_role("button", name="Launch Run")).to_be_enabled()
+    expect(page.get_by_text("log_level?: String")).to_be_visible()
+    expect(page.get_by_text("resources")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_a_failed_run_begins_with_its_reason(page: Page) -> None:
+    selected = {
+        "repositoryLocationName": "fruits",
+        "repositoryName": "__repository__",
+        "jobName": "__ASSET_JOB",
+        "assetSelection": [{"path": ["pca_model"]}],
+        "assetCheckSelection": [],
+    }
+    config = {"ops": {"pca": {"config": {"n_components": 20}}}}
+    parameters = {"selector": selected, "runConfigData": config, "mode": "default"}
+    launched = _ask(page, LAUNCH, {"parameters": parameters})["launchRun"]
+    page.goto(f"/runs/{launched['run']['runId']}")
+    assert ended(page) == "FAILURE"
+    expect(page.get_by_text("there is no such op: did you mean pca_model?").first).to_be_visible()

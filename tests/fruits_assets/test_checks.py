@@ -22,8 +22,8 @@ Current = Callable[[Path, str], Snapshot]
 Parts = Callable[[Path, str], list[Path]]
 SetStatistics = Callable[..., Snapshot]
 
-FEATURES = "mobilenet_features:features_have_1280_finite_numbers"
-COMPONENTS = "pca_components:components_have_n_finite_numbers"
+FEATURES = "mobilenet_features:features_are_valid"
+COMPONENTS = "pca_components:components_are_valid"
 VARIANCE = "pca_components:variance_is_explained"
 FILMS = {"data_health:no_picture_in_two_splits"}
 OTHER = hashlib.sha256(b"another model").hexdigest()
@@ -41,7 +41,7 @@ def not_holding(outcomes: dict[str, Outcome]) -> set[str]:
 
 def test_all_checks_pass_after_a_full_run(stored: Path, check: Check) -> None:
     outcomes = check(stored)
-    assert len(outcomes) == 21
+    assert len(outcomes) == 24
     assert {outcomes[name].verdict for name in FILMS} == {"warns"}
     assert not_holding(outcomes) == set()
     assert {outcome.exit_code for outcome in outcomes.values()} == {0}

@@ -274,7 +274,9 @@ def test_the_status_command_shows_a_terminated_cluster(emr: Emulated) -> None:
 def test_the_status_command_reports_that_there_is_no_cluster(emr: Emulated) -> None:
     assert list(emr.clusters) == []
     shown = CliRunner().invoke(app, ["status"])
-    assert shown.output == f"no cluster {NAME} in {REGION}, and none in the last two months\n"
+    first, last = shown.output.splitlines()
+    assert first == f"no cluster {NAME} in {REGION}, and none in the last two months"
+    assert last.startswith("next    uv run fruits cluster start  #")
 
 
 def test_the_stop_command_asks_for_confirmation(emr: Emulated) -> None:
@@ -291,7 +293,7 @@ def test_the_start_command_starts_it_again(emr: Emulated, monkeypatch: pytest.Mo
     done = CliRunner().invoke(app, ["start"])
     assert done.exit_code == 0, done.output
     (started,) = set(emr.clusters) - {ended}
-    assert done.output.endswith(f"is ready: {started}\n")
+    assert f"is ready: {started}\nnext    uv run fruits run  #" in done.output
 
 
 def test_a_local_storage_has_no_start_arguments(emr: Emulated, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def checked(settings: Settings) -> dg.ExecuteInProcessResult:
     return job.execute_in_process(
         instance=dg.DagsterInstance.ephemeral(),
         op_selection=[CHECK],
-        run_config=QUIET,
+        run_config={"log_level": "CRITICAL"},
         raise_on_error=False,
     )
 

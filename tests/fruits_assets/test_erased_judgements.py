@@ -25,7 +25,7 @@ from spark_src.tables.statistics import HealthStatistics
 from tests.pipeline import tables_in
 
 SUBJECT = "anna-7f3"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"log_level": "CRITICAL"}
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,12 @@ def test_too_many_rejected_files_fail_the_run_but_are_recorded(
     assert f"8 of 56 files under {with_junk} were rejected (14.3%)" in text
     assert "the limit is 5.0%" in text
     assert "`uv run fruits run --set ingest.max_rejected_share=0.15`" in text
+    (failed,) = [event.step_failure_data for event in result.get_step_failure_events()]
+    shown = failed.user_failure_data.metadata
+    (counts,) = shown["rejected files by reason"].records
+    assert counts.data == {"name": "not_an_image", "count": 8}
+    folder = copied / PREFIXES["rejected_images"]
+    assert shown["table of rejected files"].value == folder.as_uri()
     others = {name for name in before if not name.startswith(PREFIXES["rejected_images"])}
     after = digests(copied)
     assert {name for name in after if not name.startswith(PREFIXES["rejected_images"])} == others
@@ -191,7 +197,7 @@ def test_a_run_can_allow_more_rejected_files(with_junk: Path, tmp_path: Path, ru
     result = run(tmp_path / "data", "raw_images", source=with_junk, ops=ops)
     evaluations = result.get_asset_check_evaluations()
     assert sorted(str(e.description) for e in evaluations) == [
-        "1 of 1 files read, every page matches its checksum",
+        "1 of 1 file read, every page matches its checksum",
         "48 raw_images + 8 rejected_images = 56 files under the input",
         "all data is on this machine",
     ]
@@ -207,7 +213,7 @@ def test_an_input_without_pictures_never_results_in_an_empty_table(
     ops = {"ingest": {"max_rejected_share": 1.0}}
     result = run(copied, "raw_images+", source=folder, ops=ops, raise_on_error=False)
     assert not result.success
-    assert "1 of 1 files" in error_text(result)
+    assert "1 of 1 file under" in error_text(result)
     assert "TypeError" not in error_text(result)
     assert before.items() <= digests(copied).items()
 

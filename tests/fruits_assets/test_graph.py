@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from fruits_assets.definitions import build_defs
 from fruits_assets.settings import Settings
@@ -26,6 +27,8 @@ asset embedding_quality <- mobilenet_features, pca_components, pca_model (group 
 asset fruit_classifier <- mobilenet_features, mobilenet_model, pca_components, raw_images \
 (group evaluation, code 1)
   numpy, tflite; team:data; personal_data=derived, runs_on=host
+asset input_pictures <- nothing (group ingest, code None)
+  file; team:data; personal_data=photos
 asset label_issues <- fruit_classifier, pca_components, raw_images (group evaluation, code 1)
   csv, numpy; team:data; personal_data=paths, runs_on=host
 asset mobilenet_features <- mobilenet_model, raw_images \
@@ -37,31 +40,34 @@ asset pca_components <- mobilenet_features, pca_model (group results, code 1)
   deltalake, pyspark; team:data; personal_data=derived, runs_on=spark
 asset pca_model <- mobilenet_features (group results, code 1)
   numpy, pyspark; team:data; personal_data=derived, runs_on=spark
-asset raw_images <- nothing (group ingest, code 1)
+asset raw_images <- input_pictures (group ingest, code 1)
   deltalake, pyspark; team:data; personal_data=photos, runs_on=spark
-asset rejected_images <- nothing (group ingest, code 1)
+asset rejected_images <- input_pictures (group ingest, code 1)
   deltalake, pyspark; team:data; personal_data=paths, runs_on=spark
 check csv_export:no_image_lost (blocking)
 check data_health:classes_are_balanced (not blocking)
 check data_health:labels_are_varied (not blocking)
+check data_health:no_label_conflict (not blocking)
 check data_health:no_picture_in_two_splits (not blocking)
-check data_health:no_picture_under_two_labels (not blocking)
+check embedding_quality:accuracy_is_kept (not blocking)
 check fruit_classifier:candidate_is_not_worse (not blocking)
-check fruit_classifier:classifier_uses_current_models (not blocking)
-check fruit_classifier:probabilities_are_calibrated (not blocking)
-check mobilenet_features:features_have_1280_finite_numbers (blocking)
+check fruit_classifier:is_calibrated (not blocking)
+check fruit_classifier:uses_current_models (not blocking)
+check mobilenet_features:features_are_valid (blocking)
 check mobilenet_features:files_are_whole (not blocking)
 check mobilenet_features:no_image_lost (blocking)
 check mobilenet_model:weights_are_imagenet (not blocking)
-check pca_components:components_have_n_finite_numbers (blocking)
+check pca_components:components_are_valid (blocking)
 check pca_components:files_are_whole (not blocking)
 check pca_components:new_images_are_familiar (not blocking)
 check pca_components:no_image_lost (blocking)
 check pca_components:one_model_throughout (not blocking)
 check pca_components:variance_is_explained (not blocking)
+check pca_model:axes_are_orthonormal (not blocking)
 check raw_images:data_stays_in_eu (not blocking)
 check raw_images:files_are_whole (not blocking)
 check raw_images:no_image_lost (blocking)
+check rejected_images:few_files_rejected (not blocking)
 job asset_checks
 job erase
 """
@@ -74,7 +80,7 @@ def described(definitions: dg.Definitions) -> str:
         f"{', '.join(sorted(key.to_user_string() for key in node.parent_keys)) or 'nothing'} "
         f"(group {node.group_name}, code {node.code_version})\n"
         f"  {', '.join(sorted(node.kinds))}; {', '.join(node.owners)}; "
-        f"{', '.join(f'{name}={node.tags[name]}' for name in TAGS)}"
+        f"{', '.join(f'{name}={node.tags[name]}' for name in TAGS if name in node.tags)}"
         for node in graph.asset_nodes
     ]
     checks = [
@@ -102,7 +108,8 @@ def test_every_asset_and_check_has_a_description(tmp_path: Path) -> None:
 
 def test_every_asset_links_to_its_code(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
-    for node in graph.asset_nodes:
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
         (link,) = node.metadata["dagster/code_references"].code_references
         assert isinstance(link, dg.LocalFileCodeReference)
         lines = Path(link.file_path).read_text().splitlines()[(link.line_number or 0) - 1 :]
@@ -162,3 +169,30 @@ def test_recommended_selections_include_the_intended_assets(tmp_path: Path) -> N
     assert selected("mobilenet_model*") == after_model
     before_csv = {"raw_images", "mobilenet_model", "mobilenet_features", "pca_model"}
     assert selected("*csv_export") == before_csv | {"pca_components", "csv_export"}
+
+
+def test_every_asset_names_its_place_in_this_storage(tmp_path: Path) -> None:
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        uri = graph.get(key).metadata["dagster/uri"]
+        assert uri.startswith(f"{tmp_path.as_uri()}/")
+
+
+@pytest.mark.parametrize("job", ["erase", "asset_checks"])
+def test_the_launchpad_of_a_job_lists_no_settings_of_resources(job: str, tmp_path: Path) -> None:
+    definitions = build_defs(Settings(storage=str(tmp_path)))
+    fields = definitions.resolve_job_def(job).run_config_schema.config_type.fields
+    assert set(fields) == {"log_level"}
+
+
+def test_every_sensor_has_a_name_and_a_description_of_its_own(tmp_path: Path) -> None:
+    repository = build_defs(Settings(storage=str(tmp_path))).get_repository_def()
+    sensors = {sensor.name: sensor.description for sensor in repository.sensor_defs}
+    assert set(sensors) == {"new_pictures", "refresh_downstream"}
+    assert all(text and "minutes" in text for text in sensors.values())
+
+
+def test_names_of_checks_fit_the_page(tmp_path: Path) -> None:
+    graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
+    longest = max((key.name for key in graph.asset_check_keys), key=len)
+    assert len(longest) <= 25, longest

@@ -119,7 +119,7 @@ def test_refreshed_label_issues_equal_those_of_comparing_everything(
 def test_the_checks_show_only_ids_of_the_copies(planted: tuple[Path, Path], check: Check) -> None:
     outcomes = check(planted[1])
     splits = outcomes["data_health:no_picture_in_two_splits"]
-    labels = outcomes["data_health:no_picture_under_two_labels"]
+    labels = outcomes["data_health:no_label_conflict"]
     assert (splits.verdict, labels.verdict) == ("FAILS", "warns")
     assert splits.text.startswith("2 exact and")
     assert labels.text.startswith("1 exact and")

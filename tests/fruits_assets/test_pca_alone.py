@@ -118,7 +118,7 @@ def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> N
 def test_the_classifier_of_the_earlier_pca_is_outdated_and_not_wrong(
     alone: Alone, check: Callable[[Path], dict[str, Outcome]]
 ) -> None:
-    outcome = check(alone[0])["fruit_classifier:classifier_uses_current_models"]
+    outcome = check(alone[0])["fruit_classifier:uses_current_models"]
     assert (outcome.verdict, outcome.exit_code) == ("warns", 0)
     assert outcome.text.endswith("uv run fruits run --select fruit_classifier")
 

@@ -17,6 +17,16 @@ import pytest
 FRUITS = str(Path(sys.executable).with_name("fruits"))
 NOISE = ("DEBUG", "superseded", "cudart", "absl", "XNNPACK", "log4j", "Traceback")
 
+INTERRUPTED_CHECK = """
+import os, signal, sys
+from fruits_assets.cli.main import main
+from fruits_assets.resources import Residency
+Residency.findings = lambda self: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["fruits", "run", "--select", "raw_images"]
+main()
+"""
+"""`fruits run` on which Ctrl-C is pressed while a check of `raw_images` runs."""
+
 
 def start(storage: Path, home: Path, pictures: Path, *arguments: str) -> subprocess.Popen[str]:
     home.mkdir(exist_ok=True)
@@ -115,6 +125,28 @@ def test_a_failing_run_ends_with_the_error_message(tmp_path: Path) -> None:
     assert described is not None and "60 of 60 files" in (described.description or "")
     steps = {record.event_log_entry.step_key for record in failed.records}
     assert "mobilenet_features" not in steps
+
+
+def test_ctrl_c_during_a_check_cancels_the_run(
+    tmp_path: Path, copy_pictures: Callable[..., Path]
+) -> None:
+    """Dagster handles the signal there, and no asset asks for the run to be canceled."""
+    pictures = copy_pictures(tmp_path / "pictures", 6)
+    (tmp_path / "home").mkdir()
+    folders = {"STORAGE": tmp_path / "data", "INPUT": pictures}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_CHECK],
+        env=os.environ
+        | {f"FRUITS_{name}": str(folder) for name, folder in folders.items()}
+        | {"DAGSTER_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "error" not in done.stdout and "failed" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("next    uv run fruits run")
+    assert last_run(tmp_path / "home").status == dg.DagsterRunStatus.CANCELED
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

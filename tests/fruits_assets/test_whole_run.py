@@ -167,7 +167,7 @@ def test_every_check_of_the_graph_passes_on_the_sample(
     whole_run: dg.ExecuteInProcessResult,
 ) -> None:
     evaluations = whole_run.get_asset_check_evaluations()
-    assert len(evaluations) == 21
+    assert len(evaluations) == 24
     # The sample has neighbouring frames of films in both splits.
     failing = [evaluation.check_name for evaluation in evaluations if not evaluation.passed]
     assert failing == ["no_picture_in_two_splits"]
@@ -180,7 +180,9 @@ def test_asset_metadata_has_location_size_duration_and_libraries(
     found = metadata(asset)
     version = current(stored, asset)
     assert found["dagster/uri"].value == version.data_location.uri
-    assert found["bytes"].value == sum(path.stat().st_size for path in files_of(version))
+    assert (
+        found["size"].value == f"{sum(path.stat().st_size for path in files_of(version)):,} bytes"
+    )
     assert found["version"].value == version.version == 0
     assert found["unchanged"].value is False
     assert 0 < found["seconds"].value < 300

@@ -40,7 +40,7 @@ Run = Callable[..., dg.ExecuteInProcessResult]
 Erase = Callable[..., dg.ExecuteInProcessResult]
 
 SUBJECT, OTHER = "anna-7f3", "ben-22c"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"log_level": "CRITICAL"}
 
 
 def source_in(folder: Path) -> Location:

@@ -24,6 +24,7 @@ def test_a_dry_run_shows_the_counts_and_shared_pictures(
     for said in ("files under the input │ 42", "rows of raw_images │ 41", SUBJECT.upper()):
         assert said in text
     assert "also supplied by others (their copies stay) │ 1" in text
+    assert f"next uv run fruits erase --subject {SUBJECT} # erases it" in text
     assert (own / "input/photos" / SUBJECT / "1.jpg").exists()
     assert not (own / "data" / "erasures").exists()
 
@@ -40,7 +41,21 @@ def test_the_command_asks_to_repeat_the_name_and_prints_the_receipt(
         assert line in text
     assert "traces found by the scan │ 0" in text
     assert "next uv run fruits check" in text
+    assert "DEBUG" not in text and "RUN_START" not in text
     assert_erased(own)
+
+
+def test_a_failed_erasure_ends_with_its_reason(
+    own: Path, fruits: Callable[..., tuple[int, str]]
+) -> None:
+    damaged = own / "data" / "erasures" / "pending-damaged.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    code, text = fruits("erase", "--subject", SUBJECT, "--yes")
+    assert code == 2
+    assert "pending-damaged" in text.partition("error: ")[2]
+    assert "run `fruits erase` again" in text
+    assert "Traceback" not in text and "STEP_FAILURE" not in text
 
 
 def test_the_command_is_refused_while_a_run_is_in_progress(

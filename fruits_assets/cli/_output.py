@@ -1,0 +1,38 @@
+"""Where the output of Java and C++ goes while a command shows its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG = "last_run/stderr.log"
+"""Standard error of Java and C++, in the scratch folder."""
+
+
+@contextmanager
+def native_output_to(log: Path) -> Iterator[Console]:
+    """Redirect standard error of Java and C++ to a file."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept, file = os.dup(2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.dup2(file, 2)
+        yield _console(sys.stdout)
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(file)
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() else 120)

@@ -1,0 +1,36 @@
+"""What `fruits run` prints while a step runs and the output is no terminal."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from fruits_assets.cli import _report
+from fruits_assets.cli._report import RunReport
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of a step of five minutes, whose first picture is done after 21 seconds."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(_report, "time", clock)
+    output = io.StringIO()
+    report = RunReport(Console(file=output, width=120), {})
+    report._on_step_start("mobilenet_features")
+    for second in range(300):
+        clock.now = float(second)
+        report.progress(max(0, second - 20), 1_000, clock.now)
+    return output.getvalue().splitlines()
+
+
+def test_waiting_for_spark_is_printed_once(printed: list[str]) -> None:
+    assert [line for line in printed if "waiting for Spark" in line] == printed[:1]
+    assert "1,000 images to process" in printed[0]
+
+
+def test_the_lines_of_a_long_step_get_rarer(printed: list[str]) -> None:
+    done = [int(line.split()[1]) for line in printed[1:]]
+    assert done == [5, 15, 35, 75, 155]
