@@ -214,7 +214,7 @@ def _run(job: str, definitions: dg.Definitions, instance: dg.DagsterInstance) ->
             instance=instance, raise_on_error=False, run_config={"log_level": "CRITICAL"}
         )
     for entry in instance.all_logs(result.run_id):
-        if not entry.is_dagster_event and entry.level >= logging.WARNING:
+        if not entry.is_dagster_event and int(entry.level) >= logging.WARNING:
             typer.echo(entry.user_message)
     (load_settings().scratch / LOG).unlink(missing_ok=True)  # it may contain names of pictures
     if not result.success:
