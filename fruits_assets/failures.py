@@ -142,15 +142,23 @@ def disk_full(error: BaseException) -> str:
 
 
 def sentence_of(error: SerializableErrorInfo | None) -> str:
-    """The root cause of a recorded error, without the class name of a known error."""
+    """The reason of a recorded error: the first known error among its causes, else the last cause.
+
+    A known error is returned without its class name.
+    """
     if error is None:
         return "no reason given"
-    while error.cause is not None:
+    while error.cause is not None and not _is_known(error):
         error = error.cause
     first = error.message.strip()
     name, separator, rest = first.partition(": ")
     if not separator or " " in name:
         return first
-    if name.startswith(("spark_src.errors.", "dagster.")) or name.endswith(".Failure"):
+    if _is_known(error) or name.startswith("dagster."):
         return rest
     return f"{first} {UNEXPECTED}: the run's page in `uv run dagster dev` shows its traceback."
+
+
+def _is_known(error: SerializableErrorInfo) -> bool:
+    name = error.message.strip().partition(": ")[0]
+    return name.startswith("spark_src.errors.") or name.endswith(".Failure")

@@ -171,6 +171,26 @@ def test_a_mistake_that_needs_dagster_to_detect_is_one_sentence(
     assert done.stderr.count("\n") == 1
 
 
+def test_weights_in_another_format_are_reported_in_one_sentence(
+    sample: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "wrong.h5"
+    weights.write_text("text")
+    done = fruits(
+        ("run", "--select", "mobilenet_model"),
+        {
+            "FRUITS_STORAGE": str(tmp_path / "data"),
+            "FRUITS_INPUT": str(sample),
+            "FRUITS_WEIGHTS": str(weights),
+        },
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == (
+        f"error: The weights {weights} are not those of a Keras MobileNetV2 without top (it is not "
+        "an HDF5 file). Set FRUITS_WEIGHTS to `imagenet` or to such an .h5 file."
+    )
+
+
 def fruits(
     arguments: tuple[str, ...], variables: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
