@@ -66,7 +66,7 @@ def test_it_is_compiled_for_users_without_write_access(environment: Path) -> Non
 def test_the_definitions_load_from_the_zip(environment: Path, code: Path) -> None:
     program = (
         "import fruits_assets.definitions as it\n"
-        "print(it.__file__, len(it.defs.resolve_asset_graph().get_all_asset_keys()))"
+        "print(it.__file__, len(it.defs.resolve_asset_graph().materializable_asset_keys))"
     )
     file, assets = on_a_node(environment, code, program).split()
     assert file == f"{code}/fruits_assets/definitions.py"
