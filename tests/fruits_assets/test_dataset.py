@@ -305,7 +305,7 @@ def test_the_command_prints_the_result_and_the_next_command(
     app.command()(fetch_dataset)
     arguments = ["--url", shop.url, "--to", str(target)]
     first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
-    use = f"FRUITS_INPUT='{target}' uv run dagster asset materialize --select '*'\n"
+    use = f"next    FRUITS_INPUT='{target}' uv run fruits run\n"
     digest = r"sha256 of the files: [0-9a-f]{64}\n"
     assert (first.exit_code, second.exit_code) == (0, 0), first.output
     added = f"fetched: 240 images, 240 files added\n{digest}{re.escape(use)}"

@@ -159,7 +159,7 @@ def test_only_the_latest_versions_are_shown_with_a_hint_to_the_others(
         store(tables, f"run-{number}", 1)
     rows, output = history("pca_components", "--limit", "3")
     assert [row[2] for row in rows] == ["run-3", "run-2", "run-1"]
-    assert output.splitlines()[-1] == "1 earlier version: --limit 4"
+    assert output.splitlines()[-2] == "1 earlier version: --limit 4"
     assert "earlier" not in history("pca_components", "--limit", "4")[1]
 
 

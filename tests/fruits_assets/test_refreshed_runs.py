@@ -118,7 +118,7 @@ def test_an_unchanged_input_is_listed_and_nothing_is_written_or_started(
     said = done.stdout + done.stderr
     assert "JVM started: False" in said
     assert "TensorFlow loaded: False" in said
-    assert said.count("ASSET_CHECK_EVALUATION - ") == 21
+    assert said.count("ASSET_CHECK_EVALUATION - ") == 24
     for asset in PREFIXES:
         assert f"{asset} is unchanged: version 0 stays current" in said
     assert digests(copied) == before
