@@ -17,7 +17,6 @@ import dagster as dg
 from fruits_assets import evaluation_previews, metadata, previews
 from fruits_assets.failures import one_sentence
 from spark_src.images.preprocess import PIXELS
-from spark_src.io.locations import Location
 from spark_src.tables import registry
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import STORED, StoredAsset
@@ -133,24 +132,6 @@ class AssetDescription:
             "code_version": self.code_version,
             "freshness_policy": FRESHNESS if self.fresh else None,
         }
-
-
-INPUT_PICTURES = "input_pictures"
-"""The external asset for the folder of pictures, which nothing here materializes."""
-
-
-def input_pictures(location: Location) -> dg.AssetSpec:
-    """The description of the input."""
-    return dg.AssetSpec(
-        INPUT_PICTURES,
-        group_name=Group.INGEST.value,
-        description="The folder of pictures set by FRUITS_INPUT. People and programs write to it, "
-        "and `raw_images` reads it.",
-        kinds={"s3" if location.scheme == "s3" else "file"},
-        owners=OWNERS,
-        tags={"personal_data": PersonalData.PHOTOS.value},
-        metadata={"dagster/uri": location.uri},
-    )
 
 
 RAW_IMAGES = AssetDescription(

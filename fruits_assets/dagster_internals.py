@@ -12,7 +12,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import extract_data_version_from_entry
+from dagster._core.definitions.data_version import (
+    DEFAULT_DATA_VERSION,
+    NULL_EVENT_POINTER,
+    extract_data_version_from_entry,
+)
 from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.execution.plan.external_step import (
     external_instance_from_step_run_ref,
@@ -32,6 +36,8 @@ TESTED = "1.13"
 """The release series that the private names were tested with."""
 
 __all__ = [
+    "DEFAULT_DATA_VERSION",
+    "NULL_EVENT_POINTER",
     "CheckRunHealthResult",
     "DagsterExecutionInterruptedError",
     "InstigatorState",

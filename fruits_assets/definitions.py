@@ -14,7 +14,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 
 from fruits_assets import assets, automation, erasure_job
-from fruits_assets.catalog import input_pictures
+from fruits_assets.assets.input_pictures import input_pictures
 from fruits_assets.checks import CHECK_JOB, CHECKS
 from fruits_assets.emr.step import is_remote
 from fruits_assets.io_managers import DeltaIOManager

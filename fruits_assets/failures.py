@@ -65,7 +65,8 @@ def failures(context: Any) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-        _cancel(context)
+        instance = getattr(context, "step_context", context).instance
+        request_cancellation(instance, context.run_id)
         raise
     except FruitsError as error:
         failure = _failure(str(error), error)
@@ -91,12 +92,11 @@ def _require_known_ops(context: Any) -> None:
             )
 
 
-def _cancel(context: Any) -> None:
+def request_cancellation(instance: dg.DagsterInstance, run_id: str) -> None:
     """Request cancellation, without which Dagster marks an interrupted run as failed."""
-    instance = getattr(context, "step_context", context).instance
-    run = instance.get_run_by_id(context.run_id)
-    canceling = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-    if run is not None and not run.is_finished and run.status not in canceling:
+    run = instance.get_run_by_id(run_id)
+    requested = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+    if run is not None and not run.is_finished and run.status not in requested:
         instance.report_run_canceling(run)
 
 

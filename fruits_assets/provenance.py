@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from fruits_assets.dagster_internals import extract_data_version_from_entry
-
-UNVERSIONED = "INITIAL"
-"""What Dagster writes for an input without a version, such as the external input."""
+from fruits_assets.dagster_internals import (
+    DEFAULT_DATA_VERSION,
+    NULL_EVENT_POINTER,
+    extract_data_version_from_entry,
+)
 
 
 def tags(
@@ -17,7 +18,9 @@ def tags(
     for dep in spec.deps:
         record = instance.get_latest_data_version_record(dep.asset_key)
         version = record and extract_data_version_from_entry(record.event_log_entry)
+        pointer = record.storage_id if record else NULL_EVENT_POINTER
         name = dep.asset_key.to_user_string()
-        found[f"dagster/input_data_version/{name}"] = version.value if version else UNVERSIONED
-        found[f"dagster/input_event_pointer/{name}"] = str(record.storage_id) if record else "NULL"
+        # An input without a version, such as the external one, has the default version.
+        found[f"dagster/input_data_version/{name}"] = (version or DEFAULT_DATA_VERSION).value
+        found[f"dagster/input_event_pointer/{name}"] = str(pointer)
     return found

@@ -8,6 +8,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.assets.input_pictures import INPUT_PICTURES
 from fruits_assets.assets.partial_selection import selected_outputs
 from fruits_assets.failures import one_sentence
 from fruits_assets.io_managers import DeltaIOManager
@@ -65,7 +66,7 @@ class IngestConfig(dg.Config):
             "scaled down.",
         ),
     },
-    deps=[catalog.INPUT_PICTURES],
+    deps=[INPUT_PICTURES],
     can_subset=True,
 )
 @one_sentence

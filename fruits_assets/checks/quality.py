@@ -30,7 +30,7 @@ def accuracy_is_kept(storage: AssetStorage) -> dg.AssetCheckResult:
     passed = loss <= MAX_LOSS
     text = (
         f"{quality.n_components} components instead of 1,280 features change the accuracy by "
-        f"{-100 * loss:+.1f} points (question: {question})"
+        f"{round(-100 * loss, 1) + 0.0:+.1f} points (question: {question})"
     )
     return dg.AssetCheckResult(
         passed=passed,

@@ -18,7 +18,7 @@ def few_files_rejected(storage: AssetStorage) -> dg.AssetCheckResult:
     tables = storage.tables
     known = tables.current(REJECTED_IMAGES).typed(RejectedImagesStatistics)
     listed = tables.current(RAW_IMAGES).typed(RawImagesStatistics).n_listed
-    text = f"{counted(known.rows, 'file')} of {listed:,} rejected"
+    text = f"{known.rows:,} of {counted(listed, 'file')} rejected"
     if known.reasons:
         ordered = sorted(known.reasons.items(), key=lambda item: (-item[1], item[0]))
         text += f": {', '.join(f'{reason} {count:,}' for reason, count in ordered)}"

@@ -134,9 +134,7 @@ class RunReport:
         seconds, self._started = time.monotonic() - self._started, time.monotonic()
         asset = _materialized_asset(found.metadata, seconds)
         self.materialized[name] = asset
-        rows = (
-            "" if asset.rows is None else f"{asset.rows:>9,} {'row' if asset.rows == 1 else 'rows'}"
-        )
+        rows = "" if asset.rows is None else f"{counted(asset.rows, 'row'):>14}"
         state = "unchanged" if asset.unchanged else f"{seconds:.1f} s"
         self._print(f"{name:<20} {rows:<15} {state:>10}")
 

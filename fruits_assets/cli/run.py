@@ -160,6 +160,7 @@ def _execute(
         run_events,
     )
     from fruits_assets.definitions import defs
+    from fruits_assets.failures import request_cancellation
     from spark_src.spark.progress import message_listener, progress_listener
 
     graph = defs.resolve_asset_graph()
@@ -186,7 +187,7 @@ def _execute(
             for event in run_events(job, created, instance):
                 report.handle_event(event)
                 if report.canceled:
-                    _request_cancellation(instance, created.run_id)
+                    request_cancellation(instance, created.run_id)
         final = instance.get_run_by_id(created.run_id)
         report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
@@ -195,9 +196,10 @@ def _execute(
 @contextmanager
 def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Mark the run as canceled, not failed, on Ctrl-C or SIGTERM inside the block."""
+    from fruits_assets.failures import request_cancellation
 
     def cancel(*_: object) -> None:
-        _request_cancellation(instance, run_id)
+        request_cancellation(instance, run_id)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -206,16 +208,6 @@ def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _request_cancellation(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Without a request, Dagster marks an interrupted run as failed."""
-    import dagster as dg
-
-    run = instance.get_run_by_id(run_id)
-    requested = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-    if run is not None and not run.is_finished and run.status not in requested:
-        instance.report_run_canceling(run)
 
 
 def _conclude(report: RunReport, settings: Settings, console: Console) -> int:

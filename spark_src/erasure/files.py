@@ -13,7 +13,7 @@ from enum import Enum
 from typing import BinaryIO
 
 from spark_src.errors import AwsError, ErasureError
-from spark_src.images.listing import text_of
+from spark_src.images.names import text_of
 from spark_src.io import object_versions
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 from spark_src.erasure.target import Target
 from spark_src.images.layout import PHOTOS
-from spark_src.images.listing import name_of
+from spark_src.images.names import name_of
 from spark_src.io.locations import Location
 
 _HEX = re.compile(rb"[0-9a-f]{64,}")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from spark_src.erasure.files import Entry, walk
 from spark_src.erasure.rows import may_hold_rows
 from spark_src.images.layout import PHOTOS
-from spark_src.images.listing import text_of
+from spark_src.images.names import text_of
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables

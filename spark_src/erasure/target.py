@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from spark_src.errors import ErasureError
 from spark_src.images.layout import PHOTOS
-from spark_src.images.listing import name_of, text_of
+from spark_src.images.names import name_of, text_of
 from spark_src.io.locations import Location
 
 _HEX = frozenset("0123456789abcdef")

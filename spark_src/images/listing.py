@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 
 from spark_src.errors import InputError
 from spark_src.images.litter import LIVE_VIDEOS, are_live_videos, litter_kind
+from spark_src.images.names import bytes_of, text_of
 from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
@@ -48,9 +48,6 @@ REFUSED = pa.schema(
     ]
 )
 """Entries that cannot be read as files: columns of `rejected_images`."""
-
-_LOOKS_ESCAPED = re.compile(rb"\\(?=x[0-9a-f]{2})")
-_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c(?=x[0-9a-f]{2}))")
 
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999, as Python and databases support. File systems may report any timestamp."""
@@ -148,31 +145,6 @@ def _unreadable_input_error(root: Location, error: OSError | None) -> InputError
     if not root.is_folder():
         return _empty_input_error(root)
     return InputError(f"The input {root}: {_unreadable_detail(error)}.")
-
-
-def text_of(name: bytes) -> str:
-    r"""A file name as unique text: bytes that are not valid UTF-8 are escaped as `\xNN`.
-
-    A backslash that could be mistaken for such an escape is escaped as well.
-
-    >>> print(text_of(b"caf\xe9.jpg"), text_of(rb"caf\xe9.jpg"), text_of(rb"a\b.jpg"))
-    caf\xe9.jpg caf\x5cxe9.jpg a\b.jpg
-    """
-    return _LOOKS_ESCAPED.sub(rb"\\x5c", name).decode("utf-8", "backslashreplace")
-
-
-def name_of(text: str) -> bytes:
-    r"""The file name that `text_of` converted to this text.
-
-    >>> [name_of(text_of(name)) == name for name in (b"caf\xe9", rb"caf\xe9", rb"a\b")]
-    [True, True, True]
-    """
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
-
-
-def bytes_of(path: str) -> bytes:
-    """The path as bytes for system calls: UTF-8 in any locale, with invalid bytes restored."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 def fingerprint(listing: Listing) -> str:

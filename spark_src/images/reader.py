@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from spark_src.errors import AwsError
-from spark_src.images.listing import bytes_of
+from spark_src.images.names import bytes_of
 from spark_src.images.rejection import Reason
 from spark_src.io.aws import aws_errors
 from spark_src.io.locations import Location

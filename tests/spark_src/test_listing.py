@@ -26,8 +26,8 @@ from spark_src.images.listing import (
     fingerprint,
     list_files,
     require_some_file,
-    text_of,
 )
+from spark_src.images.names import text_of
 from spark_src.io.locations import Location
 from tests.unprivileged import unprivileged
 
