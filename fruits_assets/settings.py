@@ -94,7 +94,9 @@ class Settings(BaseSettings):
         if value in EU_REGIONS:
             return value
         hint = " London is not in the EU; Paris is eu-west-3." if value == "eu-west-2" else ""
-        raise ValueError(f"{value} is not a region in the EU: use one of {EU_REGIONS}.{hint}")
+        raise ValueError(
+            f"{value} is not a region in the EU: use one of {', '.join(EU_REGIONS)}.{hint}"
+        )
 
     @field_validator("input_queue")
     @classmethod

@@ -37,7 +37,14 @@ class OneSentence(TyperGroup):
         found: Exception
         try:
             return super().invoke(ctx)
-        except (typer.TyperException, typer.Abort, typer.Exit, BrokenPipeError, EOFError):
+        except typer.TyperException as error:
+            used = getattr(error, "ctx", None)
+            if used is None or "\n" in error.message:  # the help text, if no argument is given
+                raise
+            message = error.format_message()
+            sentence = message if message.endswith((".", "?")) else f"{message}."
+            found, text = error, f"{sentence} See `{used.command_path} --help`."
+        except (typer.Abort, typer.Exit, BrokenPipeError, EOFError):
             raise  # handled by Typer
         except FruitsError as error:
             found, text = error, str(error)

@@ -64,9 +64,9 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
     "London": (
         ("check",),
         {"FRUITS_REGION": "eu-west-2"},
-        "FRUITS_REGION='eu-west-2': eu-west-2 is not a region in the EU: use one of ('eu-west-1', "
-        "'eu-west-3', 'eu-central-1', 'eu-north-1', 'eu-south-1', 'eu-south-2'). London is not in "
-        "the EU; Paris is eu-west-3.",
+        "FRUITS_REGION='eu-west-2': eu-west-2 is not a region in the EU: use one of eu-west-1, "
+        "eu-west-3, eu-central-1, eu-north-1, eu-south-1, eu-south-2. London is not in the EU; "
+        "Paris is eu-west-3.",
     ),
     "an empty input": (
         ("run",),
@@ -89,6 +89,22 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         {"FRUITS_STORAGE": "/proc/data"},
         "/proc/data, where the tables are stored, is not writable (No such file or directory): set "
         "FRUITS_STORAGE to a folder that you may write to.",
+    ),
+    "a misspelled command": (
+        ("rnu",),
+        {},
+        "No such command 'rnu'. Did you mean 'run'? See `fruits --help`.",
+    ),
+    "a misspelled option": (
+        ("run", "--selct", "csv_export"),
+        {},
+        "No such option: --selct (Possible options: --help, --select, --set). See `fruits run "
+        "--help`.",
+    ),
+    "no asset to look up": (
+        ("path",),
+        {},
+        "Missing argument 'asset'. See `fruits path --help`.",
     ),
     "the path of an unknown asset": (
         ("path", "pca_component"),
