@@ -68,18 +68,19 @@ def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
 def label_issues(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     """The labels that are most likely wrong, and the photos to label next, as pictures."""
     every = label_issue_files.load(snapshot)
-    found = _doubtful(gallery, every) if len(every) else {}
+    issues = every[every["issue"]]
+    found = _doubtful(gallery, issues) if len(issues) else {}
     to_label = label_issue_files.load(snapshot, label_issue_files.TO_LABEL)
     return found | (_photos_to_label(gallery, to_label) if len(to_label) else {})
 
 
-def _doubtful(gallery: Gallery, every: pd.DataFrame) -> Metadata:
+def _doubtful(gallery: Gallery, issues: pd.DataFrame) -> Metadata:
     from spark_src import plots  # Matplotlib takes 0.7 s
 
-    rows, pictures = _shown(gallery, every)
+    rows, pictures = _shown(gallery, issues)
     if not pictures:
         return {"doubtful labels and suggestions": hidden()}
-    columns = ("path", "label", "suggested", "score", "probability", "neighbours")
+    columns = ("path", "label", "suggested")  # more would not fit the page
     sheet = [
         plots.Captioned(
             picture["content"], picture["orientation"], (row["label"], f"> {row['suggested']}")
@@ -91,7 +92,12 @@ def _doubtful(gallery: Gallery, every: pd.DataFrame) -> Metadata:
         "doubtful labels and suggestions": image(
             plots.captioned_sheet(sheet), "label and suggested label"
         ),
-        "doubtful labels": table_of([{name: row[name] for name in columns} for row in rows]),
+        "doubtful labels": table_of(
+            [
+                {name: row[name] for name in columns} | {"score": round(row["score"], 3)}
+                for row in rows
+            ]
+        ),
     }
 
 

@@ -49,8 +49,9 @@ def describe(
 def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
     """Common metadata of all assets, and asset-specific metadata from the statistics."""
     known, description = snapshot.statistics, CATALOG[snapshot.asset]
-    found: Metadata = {"note": snapshot.record.note} if snapshot.record.note else {}
-    found |= description.details(known)
+    details, note = description.details(known), snapshot.record.note
+    found: Metadata = {"note": note} if note and note not in details.values() else {}
+    found |= details
     if known.measured.images and known.measured.seconds:
         found["images per second"] = round(known.measured.images / known.measured.seconds, 1)
     found |= {

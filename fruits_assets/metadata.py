@@ -45,6 +45,11 @@ def _separated(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) and value >= 1000 else value
 
 
+def short(digest: str) -> str:
+    """The beginning of a digest: a page has no room for 64 characters in one word."""
+    return f"{digest[:16]}…"
+
+
 def raw_images(known: RawImagesStatistics) -> Metadata:
     """The accounting of the input."""
     ignored = {"ignored files by kind": counts_table(known.ignored, "kind", "files")}
@@ -74,8 +79,8 @@ def rejected_images(known: RejectedImagesStatistics) -> Metadata:
 def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
     """The model's digests, and its difference from Keras."""
     return {
-        "model sha256": known.sha256,
-        "weights sha256": known.weights_sha256,
+        "model sha256": short(known.sha256),
+        "weights sha256": short(known.weights_sha256),
         "converter": known.converter,
         "greatest difference to Keras": round(known.greatest_difference, 6),
     }
@@ -84,7 +89,7 @@ def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
 def mobilenet_features(known: FeaturesStatistics) -> Metadata:
     """How many features were computed and how many reused."""
     return {
-        "model sha256": known.model_sha256,
+        "model sha256": short(known.model_sha256),
         "images computed": known.computed,
         "images reused": known.carried_over,
         "images recovered from an interrupted run": known.resumed,
@@ -99,7 +104,7 @@ def pca_model(known: PcaModelStatistics) -> Metadata:
         for share, count in known.components_for.items()
     }
     return {
-        "model sha256": known.model_sha256,
+        "model sha256": short(known.model_sha256),
         "n_components": known.n_components,
         "n_components requested": known.n_components_requested,
         "images fitted on": known.n_images,
@@ -114,8 +119,8 @@ def pca_model(known: PcaModelStatistics) -> Metadata:
 def pca_components(known: ComponentsStatistics) -> Metadata:
     """The models used, and the number of images projected."""
     return {
-        "model sha256": known.model_sha256,
-        "PCA model": known.pca_model,
+        "model sha256": short(known.model_sha256),
+        "PCA model": short(known.pca_model),
         "n_components": known.n_components,
         "images projected": known.projected,
     }
@@ -134,14 +139,14 @@ def data_health(known: HealthStatistics) -> Metadata:
 def fruit_classifier(known: ClassifierStatistics) -> Metadata:
     """The classifier's training data, size, speed and accuracy."""
     return {
-        "model sha256": known.model_sha256,
+        "model sha256": short(known.model_sha256),
         "labels": known.classes,
         "images fitted on": known.images,
         "files of features read": known.files_read,
         "size of the LiteRT file": f"{known.model_bytes:,} bytes",
         "milliseconds per image, one core": known.milliseconds,
-        "greatest difference to the tables": known.greatest_difference,
-        **{f"accuracy, {name}": share for name, share in known.accuracy.items()},
+        "greatest difference to the tables": float(f"{known.greatest_difference:.2g}"),
+        **{f"accuracy, {name}": round(share, 4) for name, share in known.accuracy.items()},
     }
 
 

@@ -175,6 +175,7 @@ def confusions(
     names = [f"{given} → {predicted}" for given, predicted, _ in pairs]
     left.barh(names, [count for *_, count in pairs], color="tab:red", alpha=0.7)
     left.set(xlabel="images", title="misclassified held-out images")
+    left.xaxis.get_major_locator().set_params(integer=True)
     right.barh([name for name, _ in per_class], [share for _, share in per_class], alpha=0.7)
     right.set(xlabel="accuracy", xlim=(0, 1), title="labels with the lowest accuracy")
     for axes in (left, right):

@@ -11,7 +11,7 @@ from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.evaluation import quality_files
 from spark_src.evaluation.comparison import digests_of
-from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, Scores, measure, read
+from spark_src.evaluation.quality import MOST_IMAGES, Answer, Quality, measure, read
 from spark_src.pca.fit import load_current
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
@@ -85,44 +85,48 @@ def _quality(tables: Tables, most_images: int) -> Quality:
 
 
 def _accuracy_table(models: Mapping[str, Quality]) -> dg.TableMetadataValue:
-    """The share of held-out images that are classified correctly, per model and question."""
-    k = f"{' or '.join(sorted({str(one.n_components) for one in models.values()}))} components"
+    """The share of held-out images that are classified correctly: a column per question and model.
+
+    The page of an asset has no room for as many columns as there are measures.
+    """
     columns = {
-        **dict.fromkeys(_model("model", models), "string"),
-        "question": "string",
-        "held out together": "string",
-        "images": "int",
-        "classes": "int",
-        "most frequent class": "string",
-        "5-NN, 1,280 features": "string",
-        f"5-NN, {k}": "string",
-        "linear, 1,280 features": "string",
-        f"linear, {k}": "string",
-    }
-    rows = [
-        dict(zip(columns, [*_model(name, models), *_cells(answer, answer.scores)], strict=True))
+        answer.question if len(models) == 1 else f"{answer.question}, {name} model": cells
         for name, quality in models.items()
         for answer in quality.answers
-        if answer.scores
+        if (cells := _cells(answer))
+    }
+    k = f"{' or '.join(sorted({str(one.n_components) for one in models.values()}))} components"
+    measures = (
+        "held out together",
+        "images",
+        "classes",
+        "most frequent class",
+        "5-NN, 1,280 features",
+        f"5-NN, {k}",
+        "linear, 1,280 features",
+        f"linear, {k}",
+    )
+    rows = [
+        {"measure": measure} | {name: cells[index] for name, cells in columns.items()}
+        for index, measure in enumerate(measures)
     ]
-    return rows_table(rows, columns)
+    return rows_table(rows, dict.fromkeys(("measure", *columns), "string"))
 
 
-def _model(name: str, models: Mapping[str, Quality]) -> list[str]:
-    """The cell that names the model, if there are several."""
-    return [name] if len(models) > 1 else []
-
-
-def _cells(answer: Answer, scores: Scores) -> list[str | int]:
-    shares = [
+def _cells(answer: Answer) -> list[str]:
+    """The cells of one column; none if the images cannot answer the question."""
+    scores = answer.scores
+    if scores is None:
+        return []
+    shares = (
         scores.most_frequent,
         scores.neighbours_of_features,
         scores.neighbours_of_components,
         scores.probe_of_features,
         scores.probe_of_components,
-    ]
-    counts = [scores.images, scores.classes]
-    return [answer.question, answer.held_out, *counts, *(f"{share:.1%}" for share in shares)]
+    )
+    counts = (f"{scores.images:,}", f"{scores.classes:,}")
+    return [answer.held_out, *counts, *(f"{share:.1%}" for share in shares)]
 
 
 def _skipped_table(quality: Quality) -> dg.TableMetadataValue:

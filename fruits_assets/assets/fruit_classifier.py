@@ -102,10 +102,10 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 def _metadata(evaluations: list[HeldOut]) -> dict[str, Any]:
     columns = {
         "question": "string",
-        "held out together": "string",
+        "held out": "string",
         "images": "int",
         "accuracy": "string",
-        "expected calibration error": "float",
+        "calibration error": "float",
     }
     cells = [
         (

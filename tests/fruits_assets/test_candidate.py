@@ -49,8 +49,8 @@ def table(result: dg.ExecuteInProcessResult, asset: str, name: str) -> list[Mapp
 
 
 def test_one_table_shows_both_models(compared: tuple[Path, dg.ExecuteInProcessResult]) -> None:
-    models = [row["model"] for row in table(compared[1], "embedding_quality", "accuracy")]
-    assert models == ["current", "candidate"]
+    accuracy = table(compared[1], "embedding_quality", "accuracy")[0]
+    assert list(accuracy) == ["measure", "fruit, current model", "fruit, candidate model"]
     (row,) = table(compared[1], "fruit_classifier", "candidate")
     assert (row["question"], row["candidate is"]) == ("fruit", "worse")
     assert float(row["candidate"].rstrip("%")) < float(row["current"].rstrip("%"))

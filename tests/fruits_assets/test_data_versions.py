@@ -74,7 +74,8 @@ def test_swapping_two_pictures_changes_the_data_version(
 def test_the_models_data_version_is_its_digest(whole_run: dg.ExecuteInProcessResult) -> None:
     events = whole_run.get_asset_materialization_events()
     (found,) = [e.materialization for e in events if e.asset_key == dg.AssetKey("mobilenet_model")]
-    assert version_of("mobilenet_model", whole_run) == found.metadata["model sha256"].value
+    shown = str(found.metadata["model sha256"].value)
+    assert version_of("mobilenet_model", whole_run).startswith(shown.removesuffix("…"))
 
 
 def test_every_asset_records_the_versions_of_its_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -44,6 +45,8 @@ SHOWN = {
     "fruit_classifier": {"most confused labels"},
     "label_issues": {"doubtful labels and suggestions", "doubtful labels"},
 }
+
+LOCATIONS = {"dagster/uri", "input", "weights"}
 
 
 def decoded(markdown: str) -> Image.Image:
@@ -101,6 +104,35 @@ def test_a_materialization_shows_its_pictures_in_300_kb(
     for text in texts.values():
         if "base64," in text:
             assert decoded(text).width > 100
+
+
+@pytest.mark.parametrize("asset", [*SHOWN, "embedding_quality"])
+def test_the_metadata_of_an_asset_fits_the_page(
+    asset: str, whole_run: dg.ExecuteInProcessResult
+) -> None:
+    """A longer word, or a wider table, would push the ends of all rows out of the page."""
+    for name, value in shown_in(whole_run, asset).items():
+        if isinstance(value, dg.TableMetadataValue):
+            assert sum(len(column.name) for column in value.schema.columns) <= 50, name
+        elif isinstance(value, dg.TextMetadataValue) and name not in LOCATIONS:
+            assert max(map(len, str(value.value).split()), default=0) <= 40, name
+
+
+@pytest.mark.parametrize("asset", [*SHOWN, "embedding_quality"])
+def test_no_text_is_shown_twice(asset: str, whole_run: dg.ExecuteInProcessResult) -> None:
+    metadata = shown_in(whole_run, asset)
+    sentences = [str(value.value) for value in metadata.values() if " " in str(value.value)]
+    texts = [text for text in sentences if not text.startswith("[")]
+    assert len(texts) == len(set(texts))
+
+
+def test_the_notebook_shows_pictures_that_exist(stored: Path) -> None:
+    source = (Path(__file__).parents[2] / "notebooks" / "explore.ipynb").read_text()
+    call = r'preview_picture\(gallery, current\[\\"(\w+)\\"\], \\"([^"\\]+)\\"\)'
+    named = re.findall(call, source)
+    assert len(named) == 3
+    for asset, name in named:
+        assert name in shown(stored, asset)
 
 
 def test_previews_of_the_same_version_are_identical(stored: Path) -> None:
