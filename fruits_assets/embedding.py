@@ -60,6 +60,8 @@ def read_picture(file: str) -> bytes:
 
     try:
         return Location.parse(file).read()
+    except FileNotFoundError as error:
+        raise InputError("there is no such file; give the path of a picture") from error
     except OSError as error:
         raise InputError(f"it cannot be read ({error}); give the path of a picture") from error
 

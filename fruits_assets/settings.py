@@ -117,10 +117,11 @@ class Settings(BaseSettings):
             for name in ("input", "storage")
             if Location.parse(getattr(self, name)).scheme != "s3"
         ]
+        verb = "is" if len(local) == 1 else "are"
         if self.deployment is Deployment.EMR and local:
             raise ValueError(
-                f"FRUITS_DEPLOYMENT=emr, but {' and '.join(local)} is on this machine, which the "
-                "cluster cannot read. Use s3://bucket/prefix for both."
+                f"FRUITS_DEPLOYMENT=emr, but {' and '.join(local)} {verb} on this machine, which "
+                "the cluster cannot read. Use s3://bucket/prefix for both."
             )
         return self
 

@@ -52,10 +52,9 @@ def classify(
             )
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
+    elif found:
         _print(found, most)
-        if found:
-            say_next(f"search {shlex.quote(next(iter(found)))}", "the most similar images")
+        say_next(f"search {shlex.quote(next(iter(found)))}", "the most similar images")
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 
 

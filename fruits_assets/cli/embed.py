@@ -73,8 +73,9 @@ def embed(
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
             )
-    _print(found, form, steps)
-    if form is Form.TABLE and found:
+    if found or form is not Form.TABLE:
+        _print(found, form, steps)
+    if found and form is Form.TABLE:
         _print_nearest(Tables(settings.storage_location), found)
     raise typer.Exit(0 if len(found) == len(set(files)) else UNUSABLE)
 

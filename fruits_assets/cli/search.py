@@ -62,7 +62,8 @@ def search(
             Console(stderr=True).print(
                 f"[red]error:[/red] {escape(f'{file}: {error}')}", soft_wrap=True
             )
-    _print(found)
+    if found:
+        _print(found)
     if html is not None:
         _write(html, queries, found, tables)
     elif found:

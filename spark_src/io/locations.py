@@ -39,6 +39,8 @@ class Location:
         """
         if not text.strip():
             raise SettingsError("The location is empty; give a folder or an s3:// URI.")
+        if text.startswith(("s3:", "s3a:")) and "://" not in text:
+            raise SettingsError(f"{text!r} lacks a slash; use s3://bucket/key.")
         if "://" not in text:
             return cls("file", _resolved(str(Path(text).expanduser())))
         scheme, rest = text.split("://", 1)

@@ -91,7 +91,23 @@ def test_a_file_that_is_not_a_picture_is_reported_and_the_others_are_embedded(
     assert code == 1
     assert [row["path"] for row in json.loads(output)] == [good]
     assert "README.md: not_an_image: The first bytes" in errors
-    assert f"{missing}: it cannot be read" in errors
+    assert f"{missing}: there is no such file" in errors
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "classify"])
+def test_no_table_is_printed_if_no_file_is_a_picture(
+    command: str,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FRUITS_STORAGE", str(stored))
+    monkeypatch.setattr(sys, "argv", ["fruits", command, "missing.jpg"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    message = "error: missing.jpg: there is no such file; give the path of a picture\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_missing_models_are_reported_with_the_remedy(

@@ -73,6 +73,12 @@ def test_an_s3_key_is_not_decoded() -> None:
     assert str(location) == location.uri
 
 
+@pytest.mark.parametrize("text", ["s3:/bucket/key", "s3:bucket", "s3a:/bucket"])
+def test_a_uri_without_its_second_slash_is_no_folder(text: str) -> None:
+    with pytest.raises(SettingsError, match="lacks a slash; use s3://bucket/key"):
+        Location.parse(text)
+
+
 @pytest.mark.parametrize("text", ["s3a://bucket/key", "hdfs://host/in", "https://host/in"])
 def test_an_unknown_scheme_is_refused_by_its_name(text: str) -> None:
     scheme = text.split(":", maxsplit=1)[0]
