@@ -66,7 +66,7 @@ def failures(context: Any) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         instance = getattr(context, "step_context", context).instance
-        request_cancellation(instance, context.run_id)
+        request_cancellation(instance, context.run.run_id)
         raise
     except FruitsError as error:
         failure = _failure(str(error), error)

@@ -44,7 +44,7 @@ def data_health(
     Duplicates in two splits are a leak; duplicates under two labels or persons are a conflict. Only
     new pictures are compared with all others.
     """
-    change = health_change(storage.tables, context.run_id, config.threshold)
+    change = health_change(storage.tables, context.run.run_id, config.threshold)
     return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 

@@ -53,7 +53,9 @@ def fruit_classifier(
     so that images can be added and erased without retraining on the rest. Evaluated on held-out
     fruits, and compared with FRUITS_CANDIDATE if that is set.
     """
-    change = classifier_change(storage.tables, context.run_id, config.most_images, candidate.tables)
+    change = classifier_change(
+        storage.tables, context.run.run_id, config.most_images, candidate.tables
+    )
     return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 

@@ -41,7 +41,7 @@ def label_issues(
     A CSV file to review. Save the corrected file as `labels.csv` under the input, and `raw_images`
     applies it. A second CSV file lists the unlabelled photos that are most worth labelling.
     """
-    change = label_issues_change(storage.tables, context.run_id, config.photos_to_label)
+    change = label_issues_change(storage.tables, context.run.run_id, config.photos_to_label)
     return dg.MaterializeResult(value=change, data_version=dg.DataVersion(change.digest))
 
 
