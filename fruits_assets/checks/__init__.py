@@ -2,13 +2,13 @@
 
 import dagster as dg
 
+from fruits_assets.checks.accuracy import accuracy_is_kept
 from fruits_assets.checks.buckets import data_stays_in_eu
 from fruits_assets.checks.calibration import CLASSIFIER_CHECKS
 from fruits_assets.checks.file_integrity import CHECK_JOB_NAME, FILE_CHECKS
 from fruits_assets.checks.finite_vectors import VECTOR_CHECKS
 from fruits_assets.checks.models import MODEL_CHECKS
 from fruits_assets.checks.new_images import new_images_are_familiar
-from fruits_assets.checks.quality import accuracy_is_kept
 from fruits_assets.checks.rejections import few_files_rejected
 from fruits_assets.checks.row_counts import ROW_COUNT_CHECKS
 from fruits_assets.checks.splits_and_labels import HEALTH_CHECKS
