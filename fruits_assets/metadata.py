@@ -82,7 +82,7 @@ def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
         "model sha256": short(known.sha256),
         "weights sha256": short(known.weights_sha256),
         "converter": known.converter,
-        "greatest difference to Keras": round(known.greatest_difference, 6),
+        "greatest difference from Keras": round(known.greatest_difference, 6),
     }
 
 
@@ -145,15 +145,15 @@ def fruit_classifier(known: ClassifierStatistics) -> Metadata:
         "files of features read": known.files_read,
         "size of the LiteRT file": f"{known.model_bytes:,} bytes",
         "milliseconds per image, one core": known.milliseconds,
-        "greatest difference to the tables": float(f"{known.greatest_difference:.2g}"),
+        "greatest difference from the tables": float(f"{known.greatest_difference:.2g}"),
         **{f"accuracy, {name}": round(share, 4) for name, share in known.accuracy.items()},
     }
 
 
 def label_issues(known: LabelIssuesStatistics) -> Metadata:
-    """The number of labels judged, of those that may be wrong, and of photos to label next."""
+    """How many labels were evaluated, how many may be wrong, and how many photos to label next."""
     return {
-        "images judged": known.rows,
+        "images evaluated": known.rows,
         "labels that may be wrong": known.issues,
         "photos to label next": known.to_label,
     }

@@ -125,7 +125,7 @@ def _temperature(evaluations: list[HeldOut]) -> float:
 def _compare(
     content: bytes, head: Head, inputs: Inputs, pca: PcaModel | None
 ) -> tuple[float, float]:
-    """Maximum difference to probabilities from stored features, and milliseconds per picture."""
+    """Maximum difference from probabilities of stored features, and milliseconds per picture."""
     pictures = sample_rows(inputs.raw_images, ["path", "content", "orientation"], _COMPARED)
     if pictures is None:
         return 0.0, 0.0

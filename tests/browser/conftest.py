@@ -1,4 +1,4 @@
-"""A real browser on a real `dagster dev`; what a failed test saw is kept."""
+"""A real browser and a real `dagster dev`; a failed test saves a screenshot and the page's text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:  # noqa: ARG001
-    """Keep a picture and the text of the page on which a test failed."""
+    """Save a screenshot and the text of the page on which a test failed."""
     report = yield
     page = getattr(item, "funcargs", {}).get("page")
     if report.failed and page is not None:
@@ -38,13 +38,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """Debian's; without it the tests that need it are skipped, but not in CI."""
+    """Debian's Chromium. Tests are skipped without it, except in CI, where they fail."""
     return program("chromium", "chromium")
 
 
 @pytest.fixture(scope="module")
 def dagster_dev(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:  # noqa: ARG001
-    """Started as late as it is needed, and ended before the tests of another file."""
+    """`dagster dev`, started on first use and stopped after the module's last test."""
     dev = DagsterDev(tmp_path_factory.mktemp("dagster_dev"))
     try:
         dev.wait()
@@ -56,7 +56,7 @@ def dagster_dev(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Its sandbox refuses to work for root, and it sees no page but ours.
+        # Chromium's sandbox does not run as root; only pages of this project are opened.
         browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=False)
         yield browser
         browser.close()
@@ -64,7 +64,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, dagster_dev: DagsterDev) -> Page:
-    """A window on the UI, of a user who was never there."""
+    """The UI in a window without cookies or stored settings."""
     expect.set_options(timeout=TIMEOUT_MS)
     page = browser.new_page(base_url=dagster_dev.url, viewport=SIZE)
     page.set_default_timeout(TIMEOUT_MS)

@@ -1,4 +1,4 @@
-"""`dagster dev` as the README starts it, on a port, with records and a storage of its own."""
+"""`dagster dev` as in the README, on a free port, with separate records and storage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import requests
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 120
-"""Seconds that the start may take on a busy machine."""
+"""Timeout of the start, sufficient for a busy machine."""
 
 
 class DagsterDev:
-    """The UI, the daemon, the code server and the runs: one group of processes."""
+    """The UI, the daemon, the code server and the runs, as one process group."""
 
     def __init__(self, folder: Path) -> None:
         home = folder / "home"
@@ -47,15 +47,15 @@ class DagsterDev:
             )
 
     def wait(self) -> None:
-        """Until the UI answers."""
+        """Wait until the UI responds."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not self._answers():
+        while not self._responds():
             assert self._process.poll() is None, f"dagster dev ended.\n{self.log()}"
-            assert time.monotonic() < deadline, f"dagster dev does not answer.\n{self.log()}"
+            assert time.monotonic() < deadline, f"dagster dev does not respond.\n{self.log()}"
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """With every process that it started."""
+        """Stop it and all processes that it started."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=20)
@@ -64,16 +64,16 @@ class DagsterDev:
         self._process.wait()
 
     def log(self) -> str:
-        """The end of what it printed."""
+        """The last part of its output."""
         return self._log.read_text()[-5000:]
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         with contextlib.suppress(requests.ConnectionError):
             return requests.get(f"{self.url}/server_info", timeout=10).ok
         return False
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The README's pictures: what they show is clicked together by the tests."""
+"""The README's screenshots, taken by the browser tests."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _EXTENT = """nodes => {
 
 
 class Pictures:
-    """Writes them to a folder, or does nothing where none is given."""
+    """Saves screenshots to a folder, or does nothing without one."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def keep(self, name: str, page: Page, clip: FloatRect | None = None) -> None:
-        """The window, or the part of it."""
+        """Save a screenshot of the window, or of the part given by `clip`."""
         if self._folder is None:
             return
         page.wait_for_load_state("networkidle")
-        page.wait_for_timeout(1_000)  # what slides or fades in is there then
+        page.wait_for_timeout(1_000)  # until animations have ended
         picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
         picture.quantize(COLOURS, kmeans=1).save(self._folder / name, optimize=True)
 
     def keep_graph(self, page: Page) -> None:
-        """The nodes alone, as large as the window allows."""
+        """Save a screenshot of the graph's nodes only, as large as the window allows."""
         if self._folder is None:
             return
         page.get_by_text("Hide navigation").click()

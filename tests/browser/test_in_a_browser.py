@@ -1,6 +1,6 @@
-"""Dagster's UI in a real browser: what is clicked, and what the page then says.
+"""Dagster's UI in a real browser: clicks, and the text and pictures that the pages then show.
 
-The tests go on from each other's runs, in the order of the file.
+Tests run in the order of this file, because they use the runs of earlier ones.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.browser.conftest import SIZE
 from tests.browser.pictures import Pictures
 
 WIDE: ViewportSize = {"width": 2600, "height": 2600}
-"""Of a window in which the graph's nodes have room for what they say."""
+"""The size of a window in which the whole text of the graph's nodes is visible."""
 
-RUN = 240
-"""Seconds that a run may take on a busy machine."""
+RUN_TIMEOUT_SECONDS = 240
+"""Timeout of a run, sufficient for a busy machine."""
 
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
-SAID = {
+TEXTS = {
     "raw_images": ["Apple Golden 1", "Cherry 2", "Training"],
     "rejected_images": ["what was found, and what to do about it", "input"],
     "mobilenet_model": ["weights sha256", "mobilenet_v2_1.0_224_no_top.h5"],
@@ -34,9 +34,10 @@ SAID = {
     "embedding_quality": ["5-NN, 50 components", "rotation axes"],
     "data_health": ["groups of duplicates", "near, in two splits"],
     "fruit_classifier": ["milliseconds per image, one core", "accuracy, fruit"],
-    "label_issues": ["images judged", "suggested"],
+    "label_issues": ["images evaluated", "suggested"],
 }
-DRAWN = {
+"""Texts on each asset's page."""
+PICTURES = {
     "raw_images": "one picture of each label",
     "mobilenet_features": "nearest neighbours",
     "pca_model": "explained variance by component",
@@ -45,8 +46,8 @@ DRAWN = {
     "fruit_classifier": "most confused labels",
     "label_issues": "doubtful labels and suggestions",
 }
-"""Assets with pictures, and the metadata that has one."""
-NEW_CHECKS = {
+"""Metadata with a picture, by asset."""
+CHECKS = {
     "rejected_images": "few_files_rejected",
     "pca_model": "axes_are_orthonormal",
     "embedding_quality": "accuracy_is_kept",
@@ -61,30 +62,30 @@ LAUNCH = """mutation Launch($parameters: ExecutionParams!) {
 
 @pytest.fixture(scope="module")
 def whole_run(page: Page, pictures: Pictures) -> str:
-    """The page of the run that one click on the graph started, when it is over."""
+    """URL of the run started by one click on the graph, after it has ended."""
     page.goto("/asset-groups")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("View", exact=True).click()
     expect(page).to_have_url(re.compile("/runs/"))
-    succeeded(page)
+    wait_for_success(page)
     pictures.keep("run.png", page)
     return page.url
 
 
-def succeeded(page: Page) -> None:
-    """The run's page says so in its head, once it is over."""
-    assert ended(page) == "SUCCESS"
+def wait_for_success(page: Page) -> None:
+    """Wait for the end of the page's run, and require that the page shows its success."""
+    assert wait_for_end(page) == "SUCCESS"
     expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_have_text("Success")
 
 
-def ended(page: Page) -> str:
-    """The status of the page's run, once it is over.
+def wait_for_end(page: Page) -> str:
+    """Wait for the end of the page's run; return its status.
 
-    Until then another page is shown: a run's own moves all the time, which takes a whole core.
+    Meanwhile another page is open, because the animations of a run's page use a whole core.
     """
     run = page.url
     page.goto("/deployment/locations")
-    deadline = time.monotonic() + RUN
+    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
     while (status := _status(page, run.rpartition("/")[2])) not in ENDED:
         assert time.monotonic() < deadline, status
         page.wait_for_timeout(500)
@@ -94,14 +95,14 @@ def ended(page: Page) -> str:
 
 def _status(page: Page, run_id: str) -> str:
     query = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-    return str(_ask(page, query, {"id": run_id})["runOrError"]["status"])
+    return str(_query(page, query, {"id": run_id})["runOrError"]["status"])
 
 
-def _ask(page: Page, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    """The answer of Dagster's GraphQL API."""
-    asked = {"query": query, "variables": variables}
-    answer: dict[str, Any] = page.request.post("/graphql", data=asked).json()["data"]
-    return answer
+def _query(page: Page, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """The response of Dagster's GraphQL API."""
+    body = {"query": query, "variables": variables}
+    data: dict[str, Any] = page.request.post("/graphql", data=body).json()["data"]
+    return data
 
 
 def test_one_click_materializes_the_whole_graph(
@@ -115,7 +116,7 @@ def test_one_click_materializes_the_whole_graph(
     expect(page.get_by_text("ingest", exact=True).first).to_be_visible()
     page.keyboard.press("Alt+KeyE")  # expands the groups
     expect(page.get_by_text("Materialized", exact=True).first).to_be_visible()
-    page.reload()  # which fits all of it into the page: the rest would not be drawn
+    page.reload()  # fits the graph into the window; nodes outside it are not rendered
     expect(page.get_by_text("Materialized", exact=True)).to_have_count(11)
     expect(page.get_by_text("6 / 6 Passed")).to_be_visible()
     expect(page.get_by_text("Never materialized")).to_have_count(0)
@@ -123,19 +124,19 @@ def test_one_click_materializes_the_whole_graph(
     page.set_viewport_size(SIZE)
 
 
-@pytest.mark.parametrize("asset", SAID)
-def test_the_page_of_an_asset_tells_and_shows_what_was_made(
+@pytest.mark.parametrize("asset", TEXTS)
+def test_the_page_of_an_asset_shows_its_metadata_and_picture(
     asset: str, page: Page, whole_run: str, pictures: Pictures
 ) -> None:
     page.goto(f"/assets/{asset}?view=events")
     run = whole_run.rpartition("/")[2][:8]
     expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()
     page.goto(f"/assets/{asset}")
-    for text in SAID[asset]:
+    for text in TEXTS[asset]:
         expect(page.get_by_text(text).first).to_be_visible()
-    if asset not in DRAWN:
+    if asset not in PICTURES:
         return
-    row = page.get_by_role("row").filter(has=page.get_by_text(DRAWN[asset], exact=True))
+    row = page.get_by_role("row").filter(has=page.get_by_text(PICTURES[asset], exact=True))
     row.get_by_text("[Show Markdown]").click()
     picture = page.get_by_role("dialog").locator("img[src^='data:image']").last
     expect(picture).to_be_visible()
@@ -145,13 +146,13 @@ def test_the_page_of_an_asset_tells_and_shows_what_was_made(
 
 
 @pytest.mark.usefixtures("whole_run")
-def test_the_checks_of_an_asset_are_executed_by_a_click(page: Page, pictures: Pictures) -> None:
+def test_one_click_executes_the_checks_of_an_asset(page: Page, pictures: Pictures) -> None:
     page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
     page.get_by_role("button", name="Execute all").click()
     page.get_by_text("View", exact=True).click()
-    succeeded(page)
-    said = "Check variance_is_explained succeeded for materialization of pca_components."
-    expect(page.get_by_text(said)).to_be_visible()
+    wait_for_success(page)
+    event = "Check variance_is_explained succeeded for materialization of pca_components."
+    expect(page.get_by_text(event)).to_be_visible()
     page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
     expect(page.get_by_text("Succeeded", exact=True)).to_have_count(6)
     expect(page.get_by_text("50 components explain 0.9343 of the variance")).to_be_visible()
@@ -160,7 +161,7 @@ def test_the_checks_of_an_asset_are_executed_by_a_click(page: Page, pictures: Pi
 
 @pytest.fixture(scope="module")
 def pca_with_20(page: Page, whole_run: str) -> str:  # noqa: ARG001
-    """The page of a run of PCA alone, with another number typed into the launchpad."""
+    """URL of a run of PCA only, with 20 components entered in the launchpad."""
     page.goto('/asset-groups~key:"pca_model"%2B')
     expect(page.get_by_text("mobilenet_features", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Materialize all").click(modifiers=["Shift"])
@@ -174,11 +175,13 @@ def pca_with_20(page: Page, whole_run: str) -> str:  # noqa: ARG001
     expect(launchpad.get_by_text("n_components: 20")).to_be_visible()
     launchpad.get_by_role("button", name="Materialize").click()
     expect(page).to_have_url(re.compile("/runs/"))
-    succeeded(page)
+    wait_for_success(page)
     return page.url
 
 
-def test_pca_alone_is_made_again_with_another_number(page: Page, pca_with_20: str) -> None:
+def test_pca_alone_is_materialized_with_another_number_of_components(
+    page: Page, pca_with_20: str
+) -> None:
     page.goto("/assets/pca_components?view=checks")
     expect(page.get_by_text("240 vectors of 20 finite numbers in pca")).to_be_visible()
     page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")
@@ -190,7 +193,7 @@ def test_pca_alone_is_made_again_with_another_number(page: Page, pca_with_20: st
 
 
 @pytest.mark.usefixtures("pca_with_20")
-def test_the_features_are_not_made_again_for_it(page: Page, whole_run: str) -> None:
+def test_pca_alone_does_not_materialize_the_features(page: Page, whole_run: str) -> None:
     page.goto("/assets/mobilenet_features?view=events")
     run = whole_run.rpartition("/")[2][:8]
     expect(page.get_by_text(f"Materialized in run {run}")).to_be_visible()
@@ -204,14 +207,14 @@ def test_the_landing_page_lists_the_runs(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("whole_run")
-def test_every_asset_with_checks_is_on_the_page_of_its_checks(page: Page) -> None:
-    for asset, check in NEW_CHECKS.items():
+def test_the_checks_page_of_an_asset_shows_the_check_and_its_success(page: Page) -> None:
+    for asset, check in CHECKS.items():
         page.goto(f"/assets/{asset}?view=checks&checkDetail={check}")
         expect(page.get_by_text(check, exact=True).first).to_be_visible()
         expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible()
 
 
-def test_the_page_of_automation_names_both_sensors(page: Page) -> None:
+def test_the_automation_page_lists_both_sensors(page: Page) -> None:
     page.goto("/automation")
     expect(page.get_by_text("Standard sensor")).to_be_visible()
     expect(page.get_by_text("Automation condition sensor")).to_be_visible()
@@ -229,7 +232,7 @@ def test_the_launchpad_of_a_job_has_one_option(job: str, page: Page) -> None:
 
 
 @pytest.mark.usefixtures("whole_run")
-def test_a_failed_run_begins_with_its_reason(page: Page) -> None:
+def test_the_page_of_a_failed_run_shows_the_reason(page: Page) -> None:
     selected = {
         "repositoryLocationName": "fruits",
         "repositoryName": "__repository__",
@@ -239,7 +242,7 @@ def test_a_failed_run_begins_with_its_reason(page: Page) -> None:
     }
     config = {"ops": {"pca": {"config": {"n_components": 20}}}}
     parameters = {"selector": selected, "runConfigData": config, "mode": "default"}
-    launched = _ask(page, LAUNCH, {"parameters": parameters})["launchRun"]
+    launched = _query(page, LAUNCH, {"parameters": parameters})["launchRun"]
     page.goto(f"/runs/{launched['run']['runId']}")
-    assert ended(page) == "FAILURE"
+    assert wait_for_end(page) == "FAILURE"
     expect(page.get_by_text("there is no such op: did you mean pca_model?").first).to_be_visible()
