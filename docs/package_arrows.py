@@ -65,8 +65,8 @@ def main() -> None:
     for (source, target), count in sorted(found.items()):
         print(f"    {source} -- {count} --> {target}")
     packages = {name for arrow in found for name in arrow}
-    both = sum((target, source) in found for source, target in found) // 2
-    print(f"%% {len(packages)} packages, {len(found)} arrows, {both} pairs import each other")
+    mutual = sum((target, source) in found for source, target in found) // 2
+    print(f"%% {len(packages)} packages, {len(found)} arrows, {mutual} pairs import each other")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _launcher(settings: Settings) -> dg.ResourceDefinition:
     return dg.ResourceDefinition.hardcoded_resource(launcher)
 
 
-def _described(asset: dg.AssetsDefinition, storage: Location) -> dg.AssetsDefinition:
+def _with_location(asset: dg.AssetsDefinition, storage: Location) -> dg.AssetsDefinition:
     """The asset with its location and a link to its source code.
 
     `dg.with_source_code_references` would link to the file of the outermost decorator.
@@ -122,9 +122,9 @@ def build_defs(
         assets=[
             input_pictures(settings.input_location),
             *(
-                _described(one, settings.storage_location)
-                for one in found
-                if isinstance(one, dg.AssetsDefinition)
+                _with_location(asset, settings.storage_location)
+                for asset in found
+                if isinstance(asset, dg.AssetsDefinition)
             ),
         ],
         asset_checks=CHECKS,

@@ -41,8 +41,10 @@ def search(
     from spark_src.tables.delta import Tables
 
     root = None if storage is None else Location.parse(str(storage))
-    named = [Location.parse(str(one)) for one in pictures if not isinstance(one, bytes)]
-    settings = settings_in_region(root, also=named)
+    locations = [
+        Location.parse(str(picture)) for picture in pictures if not isinstance(picture, bytes)
+    ]
+    settings = settings_in_region(root, also=locations)
     limits = Limits(max_side=settings.max_side)
     location = root or settings.storage_location
     state = state_of(Tables(location))

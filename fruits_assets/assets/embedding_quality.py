@@ -87,7 +87,7 @@ def _quality(tables: Tables, most_images: int) -> Quality:
 def _accuracy_table(models: Mapping[str, Quality]) -> dg.TableMetadataValue:
     """The share of held-out images that are classified correctly: a column per question and model.
 
-    The page of an asset has no room for as many columns as there are measures.
+    Each measure is a row, because there are more measures than columns that fit the page.
     """
     columns = {
         answer.question if len(models) == 1 else f"{answer.question}, {name} model": cells
@@ -95,7 +95,8 @@ def _accuracy_table(models: Mapping[str, Quality]) -> dg.TableMetadataValue:
         for answer in quality.answers
         if (cells := _cells(answer))
     }
-    k = f"{' or '.join(sorted({str(one.n_components) for one in models.values()}))} components"
+    lengths = sorted({str(quality.n_components) for quality in models.values()})
+    k = f"{' or '.join(lengths)} components"
     measures = (
         "held out together",
         "images",

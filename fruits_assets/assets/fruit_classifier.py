@@ -94,7 +94,7 @@ def classifier_change(
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """The accuracies of the current model and of the candidate; empty without a candidate."""
-    rows = [one.cells() for one in comparisons]
+    rows = [comparison.cells() for comparison in comparisons]
     if not rows:
         return {}
     columns = {name: "int" if name in {"images", "groups"} else "string" for name in rows[0]}

@@ -67,11 +67,13 @@ def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
     """
     known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
     worse = [
-        f"{one.question} ({one.low:+.1%} to {one.high:+.1%})"
-        for one in known.comparisons
-        if one.is_worse
+        f"{comparison.question} ({comparison.low:+.1%} to {comparison.high:+.1%})"
+        for comparison in known.comparisons
+        if comparison.is_worse
     ]
-    compared = ", ".join(f"{one.question}: {one.verdict}" for one in known.comparisons)
+    compared = ", ".join(
+        f"{comparison.question}: {comparison.verdict}" for comparison in known.comparisons
+    )
     return dg.AssetCheckResult(
         passed=not worse,
         severity=dg.AssetCheckSeverity.WARN,

@@ -27,14 +27,14 @@ _REMEDIES = {
 def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
     """The worst pairs. Paths, which may identify a person, are shown only if allowed."""
     findings = health_files.load(snapshot, health_files.FINDINGS)
-    named = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
-    rows = findings[named].head(_MAX_PAIRS)
+    is_crossing = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
+    rows = findings[is_crossing].head(_MAX_PAIRS)
     names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
     cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
     columns = {"image": "string", "duplicate": "string", "cosine": "float"}
     found = [
-        dict(zip(columns, (one, other, round(float(cosine), 4)), strict=True))
-        for one, other, cosine in cells
+        dict(zip(columns, (image, duplicate, round(float(cosine), 4)), strict=True))
+        for image, duplicate, cosine in cells
     ]
     return {"pairs": rows_table(found, columns)} if found else {}
 

@@ -36,10 +36,10 @@ def compare(
     from spark_src.tables.delta import Tables
 
     settings = load_settings()
-    named = candidate or settings.candidate
-    if named is None:
+    uri = candidate or settings.candidate
+    if uri is None:
         raise SettingsError("Name the storage of the other model, or set FRUITS_CANDIDATE to it.")
-    current, other = settings.storage_location, Location.parse(named)
+    current, other = settings.storage_location, Location.parse(uri)
     settings.require_in_region([current, other])
     found = compare_tables(Tables(current), Tables(other))
     _print(found)

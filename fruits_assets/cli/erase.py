@@ -77,11 +77,11 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     listed = [Location.parse(erased_list)] if erased_list else []
     settings.require_in_region([storage, source, *listed])
     tables = Tables(storage)
-    named = subject is not None or bool(image_ids)
+    has_target = subject is not None or bool(image_ids)
     if subject is not None:
         subject = subject_in_tables(subject, source)
-    target = Target.from_names(subject, image_ids or (), all_owners) if named else None
-    if replay == named and (replay or dry_run):
+    target = Target.from_names(subject, image_ids or (), all_owners) if has_target else None
+    if replay == has_target and (replay or dry_run):
         raise ErasureError("Give either --subject ID or --image-id ID, or --replay.")
     with _instance() as instance:
         command = _EraseCommand(tables, source, instance)
@@ -101,9 +101,9 @@ def _options(
     """The options of the command without --dry-run."""
     if subject is None and not image_ids:
         return ["--replay", *(["--erased-list", erased_list] if erased_list else [])]
-    named = ["--subject", subject] if subject else []
+    person = ["--subject", subject] if subject else []
     ids = [text for image_id in image_ids for text in ("--image-id", image_id)]
-    return named + ids + ["--all-owners"] * all_owners
+    return person + ids + ["--all-owners"] * all_owners
 
 
 @dataclass(frozen=True)

@@ -39,5 +39,5 @@ def fetch_dataset(
         f"{'fetched' if added else 'already there'}: {counted(fetched.images, 'image')}{added}"
     )
     typer.echo(f"sha256 of the files: {fetched.digest}")
-    named = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
-    typer.echo(f"next    FRUITS_INPUT={shlex.quote(named)} uv run fruits run")
+    uri = target.path if target.scheme == "file" else target.hadoop  # parse() decodes no %20
+    typer.echo(f"next    FRUITS_INPUT={shlex.quote(uri)} uv run fruits run")

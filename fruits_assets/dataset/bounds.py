@@ -58,9 +58,9 @@ def require_commit(archive: ZipFile, url: str) -> None:
     Raises:
         DatasetError: the archive is of another commit.
     """
-    named = _COMMIT.search(url)
-    if named and archive.comment.decode("ascii", "replace") != named[1]:
-        raise DatasetError(f"it is not the archive of the commit {named[1]}")
+    commit = _COMMIT.search(url)
+    if commit and archive.comment.decode("ascii", "replace") != commit[1]:
+        raise DatasetError(f"it is not the archive of the commit {commit[1]}")
 
 
 def digest_of(archive: ZipFile, files: Mapping[str, ZipInfo]) -> str:

@@ -77,7 +77,7 @@ def find_last(name: str, region: str) -> ClusterState | None:
 
 def describe(cluster_id: str, region: str) -> ClusterState:
     """The current state of a cluster; AwsError if EMR does not respond."""
-    return ClusterState.from_response(_described(cluster_id, region))
+    return ClusterState.from_response(_describe_cluster(cluster_id, region))
 
 
 def ensure_ready(  # noqa: PLR0913 - all but the first three by name
@@ -132,7 +132,7 @@ def stop(name: str, region: str) -> ClusterState | None:
     found = find(name, region)
     if found is None:
         return None
-    if _described(found.id, region).get("TerminationProtected"):
+    if _describe_cluster(found.id, region).get("TerminationProtected"):
         raise ClusterError(
             f"Cluster {name} ({found.id}) has termination protection, which `stop` does not turn "
             "off. To turn it off, run: aws emr modify-cluster-attributes --region "
@@ -148,11 +148,11 @@ def status(name: str, region: str) -> ClusterStatus | None:
     found = find(name, region) or find_last(name, region)
     if found is None:
         return None
-    cluster, living = _described(found.id, region), found.state in LIVING
+    cluster, living = _describe_cluster(found.id, region), found.state in LIVING
     running = {"InstanceStates": ["RUNNING"], "ClusterId": found.id}
-    nodes = _every("list_instances", "Instances", region, **running) if living else []
+    nodes = _list_all("list_instances", "Instances", region, **running) if living else []
     running = {"StepStates": ["RUNNING"], "ClusterId": found.id}
-    steps = _every("list_steps", "Steps", region, **running) if living else []
+    steps = _list_all("list_steps", "Steps", region, **running) if living else []
     return ClusterStatus(
         cluster=ClusterState.from_response(cluster),
         release=cluster.get("ReleaseLabel", ""),
@@ -176,13 +176,13 @@ def _start(name: str, region: str, say: Say, storage: Location) -> str:
 
 
 def _newest(name: str, region: str, **which: Any) -> ClusterState | None:
-    every = _every("list_clusters", "Clusters", region, **which)
-    named = [cluster for cluster in every if cluster["Name"] == name]
-    named.sort(key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"])
-    return ClusterState.from_response(named[-1]) if named else None
+    clusters = _list_all("list_clusters", "Clusters", region, **which)
+    matching = [cluster for cluster in clusters if cluster["Name"] == name]
+    matching.sort(key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"])
+    return ClusterState.from_response(matching[-1]) if matching else None
 
 
-def _every(operation: _Listing, key: str, region: str, **which: Any) -> list[Fields]:
+def _list_all(operation: _Listing, key: str, region: str, **which: Any) -> list[Fields]:
     """All pages of a list operation; AwsError if EMR does not respond."""
     with aws_errors(f"calling EMR in {region} ({operation})"):
         paginator: Paginator[Any] = client("emr", region).get_paginator(operation)
@@ -190,20 +190,20 @@ def _every(operation: _Listing, key: str, region: str, **which: Any) -> list[Fie
         return [item for page in pages for item in page.get(key, [])]
 
 
-def _described(cluster_id: str, region: str) -> Fields:
+def _describe_cluster(cluster_id: str, region: str) -> Fields:
     with aws_errors(f"describing cluster {cluster_id}"):
         return client("emr", region).describe_cluster(ClusterId=cluster_id)["Cluster"]
 
 
 def _until_listed(name: str, region: str, started: str, poll: float, until: float) -> None:
     """Wait until EMR lists the cluster, so that the next holder of the lock finds it."""
-    while started not in {found["Id"] for found in _every("list_clusters", "Clusters", region)}:
+    while started not in {found["Id"] for found in _list_all("list_clusters", "Clusters", region)}:
         _pause(poll, until, f"Cluster {name} ({started}) was started, but EMR does not list it.")
 
 
 def _until_ready(cluster_id: str, region: str, say: Say, poll: float, until: float) -> str:
     while True:
-        cluster = _described(cluster_id, region)
+        cluster = _describe_cluster(cluster_id, region)
         now = ClusterState.from_response(cluster)
         if refusal := rejection_reason(cluster["ReleaseLabel"]):
             raise ClusterError(f"Cluster {now.name} ({cluster_id}): {refusal}")

@@ -132,7 +132,7 @@ class Redaction:
         if isinstance(value, str):
             return self._text(value, names, pictures)
         if isinstance(value, list):
-            return [self._json(one, names, pictures) for one in value]
+            return [self._json(item, names, pictures) for item in value]
         if not isinstance(value, dict):
             return value
         may_show = pictures and value.get("label") not in _PLOTS

@@ -41,8 +41,8 @@ def request(method: str, url: str, body: Any = None) -> Any:
     # Livy has the cluster's own certificate, and runs on this node.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     headers = {"Content-Type": "application/json", "X-Requested-By": "fruits"}
-    asked = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
-    with urllib.request.urlopen(asked, timeout=60, context=context) as answer:
+    http_request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
+    with urllib.request.urlopen(http_request, timeout=60, context=context) as answer:
         return json.load(answer)
 
 

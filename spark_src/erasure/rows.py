@@ -127,19 +127,23 @@ def _remove_rejected(tables: Tables, target: Target, run_id: str) -> int:
     if before.files:
         rows = read_columns(before.locations, REJECTED_IMAGES.names)
         rows = rows.select(REJECTED_IMAGES.names).cast(REJECTED_IMAGES)
-    left = rows.filter(pc.invert(target.rows(rows))).sort_by("path")
-    removed = int(rows.num_rows - left.num_rows)
+    remaining = rows.filter(pc.invert(target.rows(rows))).sort_by("path")
+    removed = int(rows.num_rows - remaining.num_rows)
     if not removed:
         write.commit(known, note=NOTE)
         return 0
     statistics = known.model_copy(
         update={
-            "digest": hashlib.sha256(to_stream(left.combine_chunks())).hexdigest(),
-            "rows": left.num_rows,
-            "reasons": count_values(left["reason"]),
+            "digest": hashlib.sha256(to_stream(remaining.combine_chunks())).hexdigest(),
+            "rows": remaining.num_rows,
+            "reasons": count_values(remaining["reason"]),
         }
     )
-    new = [write_file([left], write.folder, new_name(0), REJECTED_IMAGES)] if left.num_rows else []
+    new = (
+        [write_file([remaining], write.folder, new_name(0), REJECTED_IMAGES)]
+        if remaining.num_rows
+        else []
+    )
     write.commit(statistics, new, [file.name for file in before.files], NOTE)
     return removed
 
@@ -244,8 +248,8 @@ def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
         if target.is_similar(folder, name):
             traces.similar.add(f"{folder}/{name}")
     anywhere = pc.binary_join_element_wise("", others["path"], "/")
-    named = others["path"].filter(pc.match_substring(anywhere, f"/{target.subject}/"))
-    traces.elsewhere.update(_folders_of_name(pc.unique(_parents(named)).to_pylist(), target))
+    paths = others["path"].filter(pc.match_substring(anywhere, f"/{target.subject}/"))
+    traces.elsewhere.update(_folders_of_name(pc.unique(_parents(paths)).to_pylist(), target))
 
 
 def _several_owners(keys: pa.Table, target: Target) -> int:
@@ -279,8 +283,8 @@ def _first_folders(paths: pa.ChunkedArray) -> Iterator[tuple[str, str]]:
     """Distinct first two folders of photos' paths, for any spelling of the first."""
     photos = paths.filter(pc.match_substring_regex(paths, rf"(?i)^\s*{PHOTOS}\s*/[^/]+/"))
     found = pc.extract_regex(photos, r"(?s)^(?P<folder>[^/]*)/(?P<name>[^/]*)/")
-    named = pc.struct_field(found, "folder"), pc.struct_field(found, "name")
-    both = pc.binary_join_element_wise(*named, "/")
-    for pair in pc.unique(both).to_pylist():
+    parts = pc.struct_field(found, "folder"), pc.struct_field(found, "name")
+    folders = pc.binary_join_element_wise(*parts, "/")
+    for pair in pc.unique(folders).to_pylist():
         folder, _, name = pair.partition("/")
         yield folder, name

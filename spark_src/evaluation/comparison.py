@@ -54,8 +54,8 @@ def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Co
         current: (n, length): vectors of the current model.
         candidate: (n, other length): vectors of the candidate.
     """
-    both = zip(hold_out(images, current), hold_out(images, candidate), strict=True)
-    return [_compared(*answers) for answers in both]
+    predictions = zip(hold_out(images, current), hold_out(images, candidate), strict=True)
+    return [_compared(*answers) for answers in predictions]
 
 
 def _compared(current: HeldOut, candidate: HeldOut) -> Comparison:

@@ -65,10 +65,10 @@ class ClassSums:
         classes = sorted({*self.classes, *other.classes})
         counts = self._spread(self.counts, classes) + sign * other._spread(other.counts, classes)
         totals = self._spread(self.totals, classes) + sign * other._spread(other.totals, classes)
-        left = counts > 0
-        names = tuple(name for name, some in zip(classes, left, strict=True) if some)
+        present = counts > 0
+        names = tuple(name for name, some in zip(classes, present, strict=True) if some)
         sums = self.sums + other.sums if sign > 0 else self.sums - other.sums
-        return ClassSums(sums, names, counts[left], totals[left])
+        return ClassSums(sums, names, counts[present], totals[present])
 
     def _spread(self, values: NDArray[np.int64], classes: list[str]) -> NDArray[np.int64]:
         """Values reindexed to a list of classes, zero for missing ones."""

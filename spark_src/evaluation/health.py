@@ -65,10 +65,10 @@ class Health:
     def crossing(self, attribute: str, exact: bool) -> pd.DataFrame:
         """The findings whose pictures differ in this attribute."""
         found = self.findings
-        named = [
+        matching = [
             crosses for crosses in found["crosses"].unique() if attribute in crosses.split(", ")
         ]
-        return found[found["crosses"].isin(named) & (found["exact"] == exact)]
+        return found[found["crosses"].isin(matching) & (found["exact"] == exact)]
 
     def n_groups_crossing(self, attribute: str) -> int:
         """Number of groups with several values of this attribute.

@@ -104,7 +104,9 @@ class HeldOut:
             zip(self.given[wrong].tolist(), self.predicted[wrong].tolist(), strict=True)
         )
         ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]
-        return [(self.classes[one], self.classes[other], n) for (one, other), n in ordered]
+        return [
+            (self.classes[given], self.classes[predicted], n) for (given, predicted), n in ordered
+        ]
 
 
 def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE) -> list[HeldOut]:

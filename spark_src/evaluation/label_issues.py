@@ -63,11 +63,11 @@ def _issues_of(
     shares, given = answer.probabilities(), answer.given
     each = np.arange(len(given))
     votes = _votes(near_labels, answer.classes)
-    both = shares + votes
-    others = both.copy()
+    combined = shares + votes
+    others = combined.copy()
     others[each, given] = -1
     suggested = others.argmax(axis=1)
-    score = both[each, given] - others[each, suggested]
+    score = combined[each, given] - others[each, suggested]
     rows = images.iloc[answer.rows]
     classes = np.array(answer.classes, object)
     return pd.DataFrame(

@@ -111,8 +111,10 @@ def _replace_by_nearer(near: Rows, vectors: Matrix, kept: Rows, new: Rows) -> No
         nearest_new = smallest(distances, min(count, len(new)))
         candidates = np.hstack([near[rows], new[nearest_new]])
         # Stable, so that an old neighbour stays if a new row is equally near.
-        both = np.hstack([before, np.take_along_axis(distances, nearest_new, axis=1)])
-        order = np.argsort(both, axis=1, kind="stable")
+        candidate_distances = np.hstack(
+            [before, np.take_along_axis(distances, nearest_new, axis=1)]
+        )
+        order = np.argsort(candidate_distances, axis=1, kind="stable")
         near[rows] = np.take_along_axis(candidates, order[:, :count], axis=1)
 
 

@@ -115,8 +115,8 @@ def read(features: Snapshot, components: Snapshot, most: int = MOST_IMAGES) -> V
     chosen = pc.field("path").isin(paths)
     wide = read_rows(features, ["path", "features"], chosen)
     narrow = read_rows(components, ["image_id", "path", "label", "pca"], chosen)
-    both = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
-    wide, narrow = (_rows(table, both) for table in (wide, narrow))
+    common = sorted(set(wide["path"].to_pylist()) & set(narrow["path"].to_pylist()))
+    wide, narrow = (_rows(table, common) for table in (wide, narrow))
     images = narrow.select(["image_id", "path", "label"]).to_pandas()
     return Vectors(images, _matrix(wide["features"]), _matrix(narrow["pca"]), components.rows)
 

@@ -124,11 +124,11 @@ def plan_features(
         adopted, staged = find_uncommitted(write, missing, suffix)
     finished = {file.name.removesuffix(f".{suffix}.parquet") for file in adopted}
     todo = [file for stem, file in missing.items() if stem not in finished]
-    left = [*(write.folder / file.name for file in adopted), *staged]
+    reusable = [*(write.folder / file.name for file in adopted), *staged]
     computations, assemblies, carried, resumed = _split_into_tasks(
         [_new_file(images, file, suffix) for file in todo],
         [write.folder / file.name for file in usable],
-        left,
+        reusable,
         write.folder,
     )
     return FeaturesPlan(

@@ -30,9 +30,9 @@ def update_counts(
     """
     counts = Counter(known)
     for name, number in removed.items():
-        named = min(number, counts[name])
-        counts[name] -= named
-        counts[OTHERS] -= number - named
+        n_named = min(number, counts[name])
+        counts[name] -= n_named
+        counts[OTHERS] -= number - n_named
     for part in added:
         counts.update(part)
         if len(counts) > 2 * MAX_NAMES:
@@ -43,8 +43,8 @@ def update_counts(
 def _bounded(counts: Counter[str]) -> Counter[str]:
     if len(counts) <= MAX_NAMES:
         return counts
-    named = [name for name in counts if name != OTHERS]
-    named.sort(key=lambda name: (name not in ALWAYS_NAMED, -counts[name], name))
-    kept = Counter({name: counts[name] for name in named[: MAX_NAMES - 1]})
+    names = [name for name in counts if name != OTHERS]
+    names.sort(key=lambda name: (name not in ALWAYS_NAMED, -counts[name], name))
+    kept = Counter({name: counts[name] for name in names[: MAX_NAMES - 1]})
     kept[OTHERS] = counts.total() - kept.total()
     return kept

@@ -49,8 +49,8 @@ def split_and_label(path: str) -> tuple[str | None, str | None]:
     if is_photo(path):
         below = folders[_photos_index(path) + 1 :]
         return split, below[1] if len(below) > 1 else None
-    named = folders[1:] if split else folders
-    return split, named[-1] if named else None
+    labels = folders[1:] if split else folders
+    return split, labels[-1] if labels else None
 
 
 def split_of(folder: str) -> str | None:

@@ -185,8 +185,8 @@ def _known_rejected(listing: Listing, limits: Limits, rejected: Snapshot | None)
     columns = read_columns(rejected.locations, REJECTED_IMAGES.names).select(REJECTED_IMAGES.names)
     transient = pa.array([str(reason) for reason in TRANSIENT])
     columns = columns.filter(pc.invert(pc.is_in(columns["reason"], transient)))
-    named = columns.append_column("source_bytes", columns["bytes"])
-    still_there = _matching(named, listing.files, "left semi")
+    with_keys = columns.append_column("source_bytes", columns["bytes"])
+    still_there = _matching(with_keys, listing.files, "left semi")
     return still_there.select(REJECTED_IMAGES.names).cast(REJECTED_IMAGES)
 
 
@@ -267,8 +267,8 @@ def _without(rows: pa.Table, known: pa.Table) -> pa.Table:
 def _matching(rows: pa.Table, known: pa.Table, how: str) -> pa.Table:
     """Join rows with `known` by path, size, modification time and ETag."""
     keys = [f"key_{name}" for name in _SOURCE]
-    both = [_with_keys(table) for table in (rows, known)]
-    joined = both[0].join(both[1].select(keys), keys=keys, join_type=how)
+    keyed = [_with_keys(table) for table in (rows, known)]
+    joined = keyed[0].join(keyed[1].select(keys), keys=keys, join_type=how)
     return joined.select(rows.column_names)
 
 

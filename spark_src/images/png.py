@@ -117,7 +117,7 @@ def has_only_pixels(content: bytes) -> bool:
     bits = CHANNELS.get(header.colour, 0) * header.depth
     if not bits or (bits < 8 and header.width * bits % 8):
         return False
-    left = _row_bytes(header, bits)
+    expected = _row_bytes(header, bits)
     inflate = zlib.decompressobj()
     for kind, start, end in _chunks(content):
         if kind == b"tRNS" and header.colour != PALETTE and header.depth < 16:
@@ -131,13 +131,13 @@ def has_only_pixels(content: bytes) -> bool:
             if inflate.eof:
                 return False
             try:
-                left -= len(inflate.decompress(pending, INFLATED_AT_ONCE))
+                expected -= len(inflate.decompress(pending, INFLATED_AT_ONCE))
             except zlib.error:
                 return False
             pending = inflate.unconsumed_tail
-            if left < 0 or inflate.unused_data:
+            if expected < 0 or inflate.unused_data:
                 return False
-    return left == 0 and inflate.eof
+    return expected == 0 and inflate.eof
 
 
 def blank_unused_colours(content: bytes, histogram: list[int]) -> bytes:

@@ -193,13 +193,13 @@ def require_separate(source: Location, storage: Location) -> None:
     Raises:
         InputError: they are the same folder, or one contains the other.
     """
-    one, other = (_comparable(location) for location in (source, storage))
-    if other.startswith(one):
+    input_path, storage_path = (_comparable(location) for location in (source, storage))
+    if storage_path.startswith(input_path):
         raise InputError(
             f"The storage {storage} is inside the input {source}: stored files would be read "
             "as pictures. Set FRUITS_STORAGE to a folder outside the input."
         )
-    if one.startswith(other):
+    if input_path.startswith(storage_path):
         raise InputError(
             f"The input {source} is inside the storage {storage}: clearing the storage could "
             "delete pictures. Move the pictures, or set FRUITS_STORAGE to another folder."

@@ -53,10 +53,10 @@ class Summary:
         """A warning if the input seems to be the wrong folder, otherwise None."""
         if not self.outer_folders:
             return None
-        named = " and ".join(self.outer_folders[:MOST_NAMED])
+        folders = " and ".join(self.outer_folders[:MOST_NAMED])
         return (
-            f"The split folders are under {named}, not at the top of the input, so no picture has "
-            f"a split. Set FRUITS_INPUT to {self.root.rstrip('/')}/{self.outer_folders[0]}."
+            f"The split folders are under {folders}, not at the top of the input, so no picture "
+            f"has a split. Set FRUITS_INPUT to {self.root.rstrip('/')}/{self.outer_folders[0]}."
         )
 
 

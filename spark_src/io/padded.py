@@ -57,8 +57,8 @@ class PaddedFile:
 
     def read_buffer(self, size: int | None = -1) -> pa.Buffer:
         """Read without a copy; called by pyarrow."""
-        left = max(self._size - self._position, 0)
-        wanted = left if size is None or size < 0 else min(size, left)
+        available = max(self._size - self._position, 0)
+        wanted = available if size is None or size < 0 else min(size, available)
         if not wanted:
             return pa.py_buffer(b"")
         start = max(min(self._position, self._size - MIN_READ_BYTES), 0)

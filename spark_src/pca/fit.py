@@ -185,8 +185,8 @@ def _has_lost_fitted(known: PcaModelStatistics | None, update: SumsUpdate) -> bo
     """Whether images that the model was fitted on were removed, now or in an earlier refresh."""
     if known is None:
         return False
-    left = update.stored.sums.n_images - _count_new(known, update)
-    return update.n_removed != 0 or left < known.n_images
+    n_kept = update.stored.sums.n_images - _count_new(known, update)
+    return update.n_removed != 0 or n_kept < known.n_images
 
 
 def _count_new_since_fit(

@@ -43,10 +43,10 @@ def clear_replaced(tables: Tables, asset: str) -> None:
     unknown = newest.keys() - {CURRENT}
     # The log grows with every refresh: stop reading once every file has been found in it.
     for number, commit in enumerate(tables.commits(asset)):
-        named = unknown.intersection(commit.record.statistics.get("files", ()))
-        unknown -= named
+        referenced = unknown.intersection(commit.record.statistics.get("files", ()))
+        unknown -= referenced
         if number >= KEPT_VERSIONS:
-            for name in named:
+            for name in referenced:
                 _delete(folder / name)
         if not unknown:
             return
