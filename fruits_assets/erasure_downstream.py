@@ -27,11 +27,24 @@ from spark_src.errors import PcaError
 from spark_src.pca.refit import FitSettings
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import (
+    CSV_EXPORT,
+    DATA_HEALTH,
+    EMBEDDING_QUALITY,
+    FRUIT_CLASSIFIER,
+    LABEL_ISSUES,
+    MOBILENET_FEATURES,
+    MOBILENET_MODEL,
+    PCA_COMPONENTS,
+    PCA_MODEL,
+    RAW_IMAGES,
+    REJECTED_IMAGES,
+)
 from spark_src.tables.statistics import PcaModelStatistics
 
-SOURCES = ("raw_images", "rejected_images")
-NEED_COMPONENTS = ("csv_export", "embedding_quality", "fruit_classifier", "label_issues")
-NEED_PCA = ("pca_components", "data_health", *NEED_COMPONENTS)
+SOURCES = (RAW_IMAGES, REJECTED_IMAGES)
+NEED_COMPONENTS = (CSV_EXPORT, EMBEDDING_QUALITY, FRUIT_CLASSIFIER, LABEL_ISSUES)
+NEED_PCA = (PCA_COMPONENTS, DATA_HEALTH, *NEED_COMPONENTS)
 BUILT_ON_HOST = (
     (embedding_quality, quality_change),
     (data_health, health_change),
@@ -64,24 +77,24 @@ class Downstream:
 
     def rebuild(self) -> None:
         """Rebuild all assets in order."""
-        model = self.tables.begin("mobilenet_model", self.context.run_id)
+        model = self.tables.begin(MOBILENET_MODEL, self.context.run_id)
         if model.before is not None:
             model.commit(model.before.statistics, note=NOTE)
         if self._features() and self._pca_model() and self._components():
             self._csv()
 
     def _features(self) -> bool:
-        if self.tables.find("mobilenet_features") is None:
-            self._delete(("pca_model", *NEED_PCA), "there are no features")
+        if self.tables.find(MOBILENET_FEATURES) is None:
+            self._delete((PCA_MODEL, *NEED_PCA), "there are no features")
             return False
-        inputs = (self.tables.current("raw_images"), self.tables.current("mobilenet_model"))
-        write = self.tables.begin("mobilenet_features", self.context.run_id, inputs)
+        inputs = (self.tables.current(RAW_IMAGES), self.tables.current(MOBILENET_MODEL))
+        write = self.tables.begin(MOBILENET_FEATURES, self.context.run_id, inputs)
         change = features_change(write, *inputs, self.pyspark, self.context.log.info)
         self._store(mobilenet_features, change)
         return True
 
     def _pca_model(self) -> bool:
-        before = self.tables.find("pca_model")
+        before = self.tables.find(PCA_MODEL)
         if before is None:
             self._delete(NEED_PCA, "there is no PCA model")
             return False
@@ -89,33 +102,33 @@ class Downstream:
         settings = FitSettings(
             known.n_components_requested, known.min_explained_variance, refit_share=1
         )
-        features = self.tables.current("mobilenet_features")
-        write = self.tables.begin("pca_model", self.context.run_id, [features])
+        features = self.tables.current(MOBILENET_FEATURES)
+        write = self.tables.begin(PCA_MODEL, self.context.run_id, [features])
         try:
             change = pca_model_change(
                 write, features, settings, self.pyspark, self.context.log.info, erased=True
             )
         except PcaError as error:
-            self._delete(("pca_model", *NEED_PCA), str(error))
+            self._delete((PCA_MODEL, *NEED_PCA), str(error))
             return False
         self._store(pca_model, change)
         return True
 
     def _components(self) -> bool:
-        if self.tables.find("pca_components") is None:
+        if self.tables.find(PCA_COMPONENTS) is None:
             self._delete(NEED_COMPONENTS, "there are no components")
             return False
-        inputs = (self.tables.current("mobilenet_features"), self.tables.current("pca_model"))
-        write = self.tables.begin("pca_components", self.context.run_id, inputs)
+        inputs = (self.tables.current(MOBILENET_FEATURES), self.tables.current(PCA_MODEL))
+        write = self.tables.begin(PCA_COMPONENTS, self.context.run_id, inputs)
         change = components_change(write, *inputs, self.pyspark, self.context.log.info)
         self._store(pca_components, change)
         return True
 
     def _csv(self) -> None:
-        if self.tables.find("csv_export") is None:
+        if self.tables.find(CSV_EXPORT) is None:
             return
-        components = self.tables.current("pca_components")
-        write = self.tables.begin("csv_export", self.context.run_id, [components])
+        components = self.tables.current(PCA_COMPONENTS)
+        write = self.tables.begin(CSV_EXPORT, self.context.run_id, [components])
         self._store(csv_export, csv_change(write, components))
 
     def _delete(self, assets: Sequence[str], reason: str) -> None:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation.classifier import TOLERANCE
+from spark_src.tables.registry import FRUIT_CLASSIFIER, MOBILENET_MODEL, PCA_COMPONENTS
 from spark_src.tables.statistics import (
     ClassifierStatistics,
     ComponentsStatistics,
@@ -14,15 +15,15 @@ CALIBRATION = 0.1
 """Maximum expected calibration error (ECE) without a warning."""
 
 
-@dg.asset_check(asset="fruit_classifier")
+@dg.asset_check(asset=FRUIT_CLASSIFIER)
 def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
     """The file reproduces the tables' results; it warns if backbone or PCA are not current."""
     tables = storage.tables
-    known = tables.current("fruit_classifier").typed(ClassifierStatistics)
+    known = tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     if known.reason:
         return dg.AssetCheckResult(passed=True, description=f"no classifier: {known.reason}")
-    model = tables.current("mobilenet_model").typed(MobilenetModelStatistics).sha256
-    pca = tables.current("pca_components").typed(ComponentsStatistics).pca_model
+    model = tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics).sha256
+    pca = tables.current(PCA_COMPONENTS).typed(ComponentsStatistics).pca_model
     is_current = known.model_sha256 == model and known.pca_model in {None, pca}
     is_equal = known.greatest_difference <= TOLERANCE
     text = (
@@ -42,10 +43,10 @@ def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="fruit_classifier")
+@dg.asset_check(asset=FRUIT_CLASSIFIER)
 def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     """Predicted probabilities match the accuracy on held-out images: ECE at most 0.1."""
-    known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
+    known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     error = known.calibration_error
     if error is None:
         return dg.AssetCheckResult(
@@ -59,13 +60,13 @@ def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="fruit_classifier")
+@dg.asset_check(asset=FRUIT_CLASSIFIER)
 def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
     """FRUITS_CANDIDATE is not worse than the current model by more than the confidence interval.
 
     The intervals are of a bootstrap over the held-out fruits, films or persons.
     """
-    known = storage.tables.current("fruit_classifier").typed(ClassifierStatistics)
+    known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     worse = [
         f"{comparison.question} ({comparison.low:+.1%} to {comparison.high:+.1%})"
         for comparison in known.comparisons

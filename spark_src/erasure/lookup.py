@@ -14,6 +14,7 @@ from spark_src.erasure.target import Target
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
+from spark_src.tables.registry import RAW_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics
 
 PENDING = "pending-"
@@ -129,7 +130,7 @@ def require_same_input(tables: Tables, source: Location) -> None:
     Raises:
         ErasureError: the tables were built from another input.
     """
-    raw = tables.find("raw_images")
+    raw = tables.find(RAW_IMAGES)
     known_input = raw.typed(RawImagesStatistics).input if raw else source.uri
     if known_input.rstrip("/") != source.uri.rstrip("/"):
         raise ErasureError(

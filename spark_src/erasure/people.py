@@ -15,7 +15,7 @@ from spark_src.images.names import text_of
 from spark_src.io.aws import aws_errors, client
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
-from spark_src.tables.registry import TABLES
+from spark_src.tables.registry import RAW_IMAGES, TABLES
 
 
 def people(tables: Tables, source: Location) -> set[str]:
@@ -34,7 +34,7 @@ def people(tables: Tables, source: Location) -> set[str]:
 def image_ids(tables: Tables) -> set[str]:
     """Ids of all pictures in files of `raw_images`, committed or not."""
     found: set[str] = set()
-    for entry in walk(tables.prefix("raw_images")):
+    for entry in walk(tables.prefix(RAW_IMAGES)):
         if may_hold_rows(entry):
             found.update(_column(entry, "image_id").drop_null().to_pylist())
     return found

@@ -21,6 +21,7 @@ from spark_src.io import object_versions
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
 from spark_src.tables.parquet import read_columns
+from spark_src.tables.registry import RAW_IMAGES
 
 _SHOWN = 5
 
@@ -112,7 +113,7 @@ def prove(
 
 def _own_image_ids(tables: Tables, request: Request) -> set[str]:
     """Ids that must not be found. Pictures also supplied by other persons stay in their rows."""
-    raw = tables.find("raw_images")
+    raw = tables.find(RAW_IMAGES)
     if raw is None or not raw.files:
         return set(request.image_ids)
     others = read_columns(raw.locations, ["image_id"])["image_id"]

@@ -24,10 +24,10 @@ from spark_src.images.ingest import DIGEST_MODULUS, to_stream
 from spark_src.images.layout import PHOTOS, person_of
 from spark_src.images.plan import count_values, rewrites_without, shares_of
 from spark_src.images.rewrite import rewriter
+from spark_src.tables import schemas
 from spark_src.tables.delta import CURRENT, Snapshot, Tables
 from spark_src.tables.parquet import READING_THREADS, new_name, read_columns, run_tasks, write_file
-from spark_src.tables.registry import TABLES
-from spark_src.tables.schemas import REJECTED_IMAGES
+from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES, TABLES
 from spark_src.tables.statistics import Counts, RawImagesStatistics, RejectedImagesStatistics
 
 NOTE = "erasure"
@@ -86,7 +86,7 @@ def find_traces(tables: Tables, target: Target, image_ids: Iterable[str] = ()) -
                     traces.uncommitted += target_rows.num_rows
                 traces.paths.update(target_rows["path"].to_pylist())
                 traces.image_ids.update(target_rows["image_id"].drop_null().to_pylist())
-    for asset in ("raw_images", "rejected_images"):
+    for asset in (RAW_IMAGES, REJECTED_IMAGES):
         snapshot = tables.find(asset)
         if snapshot is not None and snapshot.files:
             _compare(traces, _keys_of(snapshot), target)
@@ -114,19 +114,19 @@ def remove_rows(
             work.
     """
     rejected = _remove_rejected(tables, target, run_id)
-    return {"raw_images": _remove_raw(spark, tables, target, run_id), "rejected_images": rejected}
+    return {RAW_IMAGES: _remove_raw(spark, tables, target, run_id), REJECTED_IMAGES: rejected}
 
 
 def _remove_rejected(tables: Tables, target: Target, run_id: str) -> int:
-    write = tables.begin("rejected_images", run_id)
+    write = tables.begin(REJECTED_IMAGES, run_id)
     before = write.before
     if before is None:
         return 0
     known = before.typed(RejectedImagesStatistics)
-    rows = REJECTED_IMAGES.empty_table()
+    rows = schemas.REJECTED_IMAGES.empty_table()
     if before.files:
-        rows = read_columns(before.locations, REJECTED_IMAGES.names)
-        rows = rows.select(REJECTED_IMAGES.names).cast(REJECTED_IMAGES)
+        rows = read_columns(before.locations, schemas.REJECTED_IMAGES.names)
+        rows = rows.select(schemas.REJECTED_IMAGES.names).cast(schemas.REJECTED_IMAGES)
     remaining = rows.filter(pc.invert(target.rows(rows))).sort_by("path")
     removed = int(rows.num_rows - remaining.num_rows)
     if not removed:
@@ -140,7 +140,7 @@ def _remove_rejected(tables: Tables, target: Target, run_id: str) -> int:
         }
     )
     new = (
-        [write_file([remaining], write.folder, new_name(0), REJECTED_IMAGES)]
+        [write_file([remaining], write.folder, new_name(0), schemas.REJECTED_IMAGES)]
         if remaining.num_rows
         else []
     )
@@ -151,7 +151,7 @@ def _remove_rejected(tables: Tables, target: Target, run_id: str) -> int:
 def _remove_raw(
     spark: Callable[[], SparkSession], tables: Tables, target: Target, run_id: str
 ) -> int:
-    write = tables.begin("raw_images", run_id)
+    write = tables.begin(RAW_IMAGES, run_id)
     before = write.before
     if before is None:
         return 0
@@ -159,7 +159,7 @@ def _remove_raw(
     target_rows = (
         target_rows.filter(target.rows(target_rows)) if target_rows.num_rows else target_rows
     )
-    statistics = _statistics_without(before, target_rows, tables.find("rejected_images"))
+    statistics = _statistics_without(before, target_rows, tables.find(REJECTED_IMAGES))
     if not target_rows.num_rows:
         write.commit(statistics, note=NOTE)
         return 0

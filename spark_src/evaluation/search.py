@@ -25,6 +25,7 @@ from spark_src.pca.fit import load_current
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.reading import read_rows
+from spark_src.tables.registry import MOBILENET_MODEL, PCA_COMPONENTS, PCA_MODEL
 from spark_src.tables.vectors import float_matrix
 
 RESULT_COLUMNS = ["path", "split", "label", "image_id"]
@@ -56,9 +57,9 @@ class Searcher:
             NothingStoredError: an asset was never materialized.
             UnreadableVersionError: a file is damaged or missing.
         """
-        components = tables.current("pca_components")
-        model = files.load(tables.current("mobilenet_model"))
-        pca = load_current(tables.current("pca_model"))
+        components = tables.current(PCA_COMPONENTS)
+        model = files.load(tables.current(MOBILENET_MODEL))
+        pca = load_current(tables.current(PCA_MODEL))
         return cls.from_snapshot(components, model, pca, show_photos)
 
     @classmethod
@@ -115,5 +116,5 @@ def open_cached(
 
 def state_of(tables: Tables) -> tuple[str, ...]:
     """The versions of the searched tables, as a cache key."""
-    names = ("mobilenet_model", "pca_model", "pca_components")
+    names = (MOBILENET_MODEL, PCA_MODEL, PCA_COMPONENTS)
     return tuple(tables.current(name).record.id for name in names)
