@@ -26,7 +26,7 @@ from spark_src.tables.delta import Tables
 SHRINKAGES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6)
 
 STRENGTHS = (0.001, 0.1, 1)
-"""Inverse strengths of regularization of logistic regression."""
+"""Inverse strengths of regularisation of logistic regression."""
 
 Matrix = NDArray[np.float32]
 Names = NDArray[np.str_]

@@ -36,7 +36,7 @@ AssetFunction = TypeVar("AssetFunction", bound=Callable[..., Any])
 
 
 def one_sentence(function: AssetFunction) -> AssetFunction:
-    """Turn known errors of an asset into a `dg.Failure`, and interrupted runs into canceled ones.
+    """Turn known errors of an asset into a `dg.Failure`, and interrupted runs into cancelled ones.
 
     Apply it directly to the function, so that Dagster sees the function's arguments.
     """

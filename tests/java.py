@@ -12,7 +12,7 @@ from pathlib import Path
 from spark_src.spark.session import s3_config
 
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For short-lived JVMs, where optimizing compilation never pays off."""
+"""For short-lived JVMs, where optimising compilation never pays off."""
 
 _TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 """The machine's certificates, needed behind a proxy: Java from pip has its own."""

@@ -31,7 +31,7 @@ from spark_src.images.refresh import (
     require_separate,
 )
 from spark_src.images.rejection import Limits
-from spark_src.images.summary import Summary, summarize
+from spark_src.images.summary import Summary, summarise
 from spark_src.spark.progress import report_message, report_progress
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
@@ -109,7 +109,7 @@ def ingest_changes(
     )
     require_separate(source.root, tables.root)
     listing = source.listing()
-    _report(context, summarize(listing))
+    _report(context, summarise(listing))
     labels = read_labels(source.root).among(listing.files["path"])
     if labels.n_unknown:
         context.log.warning(

@@ -63,9 +63,9 @@ def picture_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _layout(paths: list[str], listing: Listing, k: int) -> Iterator[Finding]:
-    from spark_src.images.summary import summarize
+    from spark_src.images.summary import summarise
 
-    found = summarize(listing)
+    found = summarise(listing)
     level = Level.WARNING if found.warning else Level.GOOD
     text = f"{found.layout}\n{found.warning}" if found.warning else found.layout
     yield Finding("splits, labels", text, level)

@@ -58,7 +58,7 @@ class RunReport:
     checks: list[CheckResult] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Failed steps (empty if the run failed before its first step) and their error messages."""
-    canceled: bool = False
+    cancelled: bool = False
     _step: str = ""
     _started: float = field(default_factory=time.monotonic)
     _live: Progress | None = None
@@ -116,7 +116,7 @@ class RunReport:
         elif event.is_run_failure and not self.failures:
             self.failures.append(("", sentence_of(event.job_failure_data.error)))
         elif event.event_type == dg.DagsterEventType.RUN_CANCELED:
-            self.canceled = True
+            self.cancelled = True
 
     def _on_step_start(self, step: str) -> None:
         self._step, self._started = step, time.monotonic()
@@ -147,7 +147,7 @@ class RunReport:
     def _on_failure(self, event: dg.DagsterEvent) -> None:
         data = event.step_failure_data
         if data.error is not None and data.error.cls_name in INTERRUPTIONS:
-            self.canceled = True
+            self.cancelled = True
             return
         user = data.user_failure_data
         text = (user.description if user else None) or sentence_of(data.error)

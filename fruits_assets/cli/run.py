@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fruits_assets.settings import Settings
 
 FAILED = 1
-CANCELED = 130
+CANCELLED = 130
 """The exit code that shells use for a command ended by Ctrl-C."""
 
 MODULE = "fruits_assets.definitions"
@@ -182,20 +182,20 @@ def _execute(
             report.live(),
             progress_listener(report.progress),
             message_listener(report.message),
-            _canceling(instance, created.run_id),
+            _cancelling(instance, created.run_id),
         ):
             for event in run_events(job, created, instance):
                 report.handle_event(event)
-                if report.canceled:
+                if report.cancelled:
                     request_cancellation(instance, created.run_id)
         final = instance.get_run_by_id(created.run_id)
-        report.canceled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
+        report.cancelled = final is not None and final.status == dg.DagsterRunStatus.CANCELED
     return report
 
 
 @contextmanager
-def _canceling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Mark the run as canceled, not failed, on Ctrl-C or SIGTERM inside the block."""
+def _cancelling(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Mark the run as cancelled, not failed, on Ctrl-C or SIGTERM inside the block."""
     from fruits_assets.failures import request_cancellation
 
     def cancel(*_: object) -> None:
@@ -216,10 +216,10 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
     from fruits_assets.failures import UNEXPECTED
 
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    if report.canceled:
-        say("canceled: finished work is kept, and the next run continues from there.")
+    if report.cancelled:
+        say("cancelled: finished work is kept, and the next run continues from there.")
         say("next    uv run fruits run")
-        return CANCELED
+        return CANCELLED
     if report.failures:
         for step, sentence in report.failures[:1]:
             if UNEXPECTED in sentence:

@@ -22,7 +22,7 @@ class Order:
     settings: Mapping[str, str]
     """Environment variables by name."""
     step: str
-    """The step reference, serialized by `serialize_value`."""
+    """The step reference, serialised by `serialize_value`."""
 
     @classmethod
     def for_step(cls, settings: Mapping[str, str], step: dg.StepRunRef) -> Order:
@@ -65,7 +65,7 @@ class Order:
 
 
 def dump_events(events: list[dg.EventLogEntry]) -> bytes:
-    """Serialize events to send them from the cluster to the host."""
+    """Serialise events to send them from the cluster to the host."""
     return dg.serialize_value(events).encode()
 
 

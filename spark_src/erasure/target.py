@@ -129,7 +129,7 @@ def require_plain_paths(paths: Iterable[str]) -> None:
 
 
 def _folded(name: str) -> str:
-    """Normalize a name: case, Unicode form, invisible characters and outer spaces are removed."""
+    """Normalise a name: case, Unicode form, invisible characters and outer spaces are removed."""
     text = unicodedata.normalize("NFKC", name).casefold()
     visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
     return unicodedata.normalize("NFKC", visible).strip()

@@ -77,7 +77,7 @@ def load_sums(file: Location) -> StoredClassSums:
 
 
 def sums_content(stored: StoredClassSums) -> bytes:
-    """Serialize the sums. Only half of the symmetric Gram matrix is stored."""
+    """Serialise the sums. Only half of the symmetric Gram matrix is stored."""
     content, found = io.BytesIO(), stored.sums
     np.savez_compressed(
         content,

@@ -162,7 +162,7 @@ def softmax(logits: Numbers) -> Numbers:
 
 
 def fit_temperature(logits: Numbers, targets: NDArray[np.int64]) -> float:
-    """The temperature that maximizes the likelihood of the classes (Guo et al. 2017).
+    """The temperature that maximises the likelihood of the classes (Guo et al. 2017).
 
     Args:
         logits: (n, classes) of held-out images.

@@ -1,7 +1,7 @@
 """Finds likely label errors with a classifier and with the nearest pictures.
 
-The classifier was not trained on the picture's film or person, so it finds mislabeled films. The
-nearest pictures may be from the same film, so they find single mislabeled pictures.
+The classifier was not trained on the picture's film or person, so it finds mislabelled films. The
+nearest pictures may be from the same film, so they find single mislabelled pictures.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def smallest(values: Matrix, count: int) -> NDArray[np.int64]:
     """(n, count): the columns of each row's smallest values, in any order.
 
     Like `argpartition`, but five times as fast for 48,000 columns: the smallest values are in the
-    groups of columns with the smallest minima, and NumPy vectorizes the minimum.
+    groups of columns with the smallest minima, and NumPy vectorises the minimum.
     """
     width = values.shape[1] // _GROUP
     if width <= count:

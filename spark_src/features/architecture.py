@@ -130,10 +130,10 @@ def _bottleneck(name: str, channels: int, wide: int, narrow: int) -> dict[str, S
 
 
 def _convolution(
-    name: str, normalization: str, kernel: tuple[int, int, int, int], outputs: int
+    name: str, normalisation: str, kernel: tuple[int, int, int, int], outputs: int
 ) -> dict[str, Shapes]:
-    """A convolution without bias; its normalization has gamma, beta, mean and variance."""
-    return {name: (kernel,), normalization: ((outputs,),) * 4}
+    """A convolution without bias; its normalisation has gamma, beta, mean and variance."""
+    return {name: (kernel,), normalisation: ((outputs,),) * 4}
 
 
 def _divisible(channels: float) -> int:

@@ -5,7 +5,7 @@ Each format has a separate module. Accepting or rejecting pictures belongs in `v
 
 from dataclasses import dataclass
 
-from spark_src.images.exif import NO_ROTATION
+from spark_src.images.orientation import NO_ROTATION
 
 # Chunks of a PNG, or markers of a JPEG outside its scans. Real files of 50 MB have a few thousand.
 # Each takes a decoder 15 us even if it is empty, and four million fit into 50 MB.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import pi_heif
 from PIL import AvifImagePlugin, BmpImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
-from spark_src.images.exif import NO_ROTATION, orientation_of
 from spark_src.images.formats import Format
+from spark_src.images.orientation import NO_ROTATION, orientation_of
 from spark_src.images.rejection import PictureRejected, Reason
 
 READERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {

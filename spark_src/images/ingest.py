@@ -147,7 +147,7 @@ def row_of_file(path: str, data: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def to_stream(table: pa.Table) -> bytes:
-    """Serialize a table to send it between driver and workers."""
+    """Serialise a table to send it between driver and workers."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -155,7 +155,7 @@ def to_stream(table: pa.Table) -> bytes:
 
 
 def from_stream(content: bytes) -> pa.Table:
-    """Deserialize a table written by `to_stream`."""
+    """Deserialise a table written by `to_stream`."""
     with pa.ipc.open_stream(content) as reader:
         return reader.read_all()
 

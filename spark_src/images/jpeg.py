@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from spark_src.images.containers import MAX_PARTS, Header, MalformedContainer, TruncatedContainer
-from spark_src.images.exif import EXIF_PREFIX, orientation_of
 from spark_src.images.jpeg_tables import (
     HUFFMAN,
     RESTART_INTERVAL,
@@ -22,6 +21,7 @@ from spark_src.images.jpeg_tables import (
     has_plain_symbols,
     parse_tables,
 )
+from spark_src.images.orientation import EXIF_PREFIX, orientation_of
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"

@@ -78,7 +78,7 @@ class TableUsage:
         self._current.update({(table.marker, *table.key): table for table in tables})
 
     def begin_frame(self, marker: int, payload: bytes) -> None:
-        """Read the components and their quantization tables from the frame header."""
+        """Read the components and their quantisation tables from the frame header."""
         if self._frame is not None:
             raise MalformedContainer("the JPEG has two frame headers")
         if len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
@@ -170,7 +170,7 @@ def _quantisation_end(payload: bytes, start: int) -> int:
 
 
 def _short(table: bytes) -> bytes:
-    """A 16-bit quantization table in 8 bits if its values fit."""
+    """A 16-bit quantisation table in 8 bits if its values fit."""
     if table[0] >> 4 == 1 and not any(table[1::2]):
         return bytes((table[0] & 15,)) + table[2::2]
     return table
@@ -178,9 +178,9 @@ def _short(table: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def has_plain_symbols(table: Table) -> bool:
-    """Whether a Huffman table is a standard one or looks optimized for the picture.
+    """Whether a Huffman table is a standard one or looks optimised for the picture.
 
-    Encoders that optimize tables list each symbol once, in ascending order among codes of the same
+    Encoders that optimise tables list each symbol once, in ascending order among codes of the same
     length. The symbol order of any other table could carry hidden data.
     """
     counts, symbols = table.payload[1:17], table.payload[17:]

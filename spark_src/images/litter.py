@@ -1,4 +1,4 @@
-"""Recognizes files that systems, cameras and exports leave beside pictures. They are ignored."""
+"""Recognises files that systems, cameras and exports leave beside pictures. They are ignored."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from spark_src.images.containers import MAX_PARTS, Header, MalformedContainer, TruncatedContainer
-from spark_src.images.exif import orientation_of
+from spark_src.images.orientation import orientation_of
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, TRUECOLOUR, PALETTE, GREY_ALPHA, TRUECOLOUR_ALPHA = 0, 2, 3, 4, 6

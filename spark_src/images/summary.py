@@ -1,4 +1,4 @@
-"""Summarizes a listing in one line: splits, labels and ignored files. Opens no file."""
+"""Summarises a listing in one line: splits, labels and ignored files. Opens no file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Summary:
         )
 
 
-def summarize(listing: Listing) -> Summary:
+def summarise(listing: Listing) -> Summary:
     """Count splits and labels by folder, without a Python object per file."""
     paths = listing.files["path"]
     folders = pc.replace_substring_regex(paths, r"[^/]*$", "")

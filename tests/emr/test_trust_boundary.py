@@ -138,7 +138,7 @@ def test_each_event_is_stored_once_and_in_order(relay: Any) -> None:
     assert list(relay.new_events()) == []
 
 
-def test_events_survive_serialization() -> None:
+def test_events_survive_serialisation() -> None:
     events = [entry(), entry(event=dagster_event(dg.DagsterEventType.STEP_START, "pca"))]
     assert parse_events(dump_events(events)) == events
 

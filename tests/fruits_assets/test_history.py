@@ -163,7 +163,7 @@ def test_only_the_latest_versions_are_shown_with_a_hint_to_the_others(
     assert "earlier" not in history("pca_components", "--limit", "4")[1]
 
 
-def test_a_kept_file_is_recognized_beyond_the_limit(tables: Tables, history: History) -> None:
+def test_a_kept_file_is_recognised_beyond_the_limit(tables: Tables, history: History) -> None:
     first = store(tables, "first", 3)
     export(tables, first)
     export(tables, first)

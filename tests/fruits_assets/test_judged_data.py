@@ -125,7 +125,7 @@ def test_the_checks_show_only_ids_of_the_copies(planted: tuple[Path, Path], chec
     assert labels.text.startswith("1 exact and")
 
 
-def test_the_classifier_recognizes_fruits_from_a_held_out_axis(
+def test_the_classifier_recognises_fruits_from_a_held_out_axis(
     stored: Path,
 ) -> None:
     snapshot = tables_in(stored).current("fruit_classifier")

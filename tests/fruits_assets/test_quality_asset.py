@@ -31,7 +31,7 @@ def rows(value: dg.MetadataValue) -> list[Any]:
     return [record.data for record in value.records]
 
 
-def test_the_samples_fruits_are_recognized_from_a_held_out_axis(stored: Path) -> None:
+def test_the_samples_fruits_are_recognised_from_a_held_out_axis(stored: Path) -> None:
     kind, fruit, photo = load(stored).answers
     assert fruit.scores is not None
     assert (fruit.scores.images, fruit.scores.classes) == (240, 3)

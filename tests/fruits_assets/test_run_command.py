@@ -1,4 +1,4 @@
-"""The output of `fruits run` for successful, failed and canceled runs."""
+"""The output of `fruits run` for successful, failed and cancelled runs."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_failing_run_ends_with_the_error_message(tmp_path: Path) -> None:
 def test_ctrl_c_during_a_check_cancels_the_run(
     tmp_path: Path, copy_pictures: Callable[..., Path]
 ) -> None:
-    """Dagster handles the signal there, and no asset asks for the run to be canceled."""
+    """Dagster handles the signal there, and no asset asks for the run to be cancelled."""
     pictures = copy_pictures(tmp_path / "pictures", 6)
     (tmp_path / "home").mkdir()
     folders = {"STORAGE": tmp_path / "data", "INPUT": pictures}
@@ -165,6 +165,6 @@ def test_ctrl_c_cancels_the_run(
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, rest + errors
-    assert "canceled: finished work is kept" in rest
+    assert "cancelled: finished work is kept" in rest
     assert errors == ""
     assert last_run(tmp_path / "home").status == dg.DagsterRunStatus.CANCELED

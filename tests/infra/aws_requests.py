@@ -80,7 +80,7 @@ def needed(http: Http, tags: Mapping[str, str]) -> list[Request]:
 
 
 def not_found(bucket: str) -> Request:
-    """The request that S3 authorizes before it returns "not found" instead of "access denied"."""
+    """The request that S3 authorises before it returns "not found" instead of "access denied"."""
     return Request("s3:ListBucket", f"arn:aws:s3:::{bucket}", _ALWAYS)
 
 

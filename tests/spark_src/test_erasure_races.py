@@ -98,7 +98,7 @@ def test_of_two_first_runs_the_second_is_refused(tmp_path: Path) -> None:
         writes[1].commit(statistics_of("rejected_images"))
 
 
-def test_after_a_fence_unchanged_assets_are_still_recognized(empty_assets: Deployment) -> None:
+def test_after_a_fence_unchanged_assets_are_still_recognised(empty_assets: Deployment) -> None:
     tables, _ = empty_assets
     fence(tables, "erase-1")
     for asset in ("pca_model", "pca_components", "csv_export"):

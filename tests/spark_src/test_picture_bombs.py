@@ -70,7 +70,7 @@ def test_a_jpeg_of_very_many_segments_is_rejected(part: bytes) -> None:
     assert (rejected.reason, "more than 65536 segments" in rejected.detail) == (Reason.BROKEN, True)
 
 
-def test_many_color_profiles_in_a_png_are_all_removed() -> None:
+def test_many_colour_profiles_in_a_png_are_all_removed() -> None:
     profiles = [chunk(b"iCCP", bytes([65 + n]) + b"\0\0" + zeros(1_000_000)) for n in range(9)]
     assert clean_picture(with_chunks(b"".join(profiles))) == clean_picture(PICTURE)
 

@@ -119,7 +119,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped_to_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK"])
-def test_every_color_mode_is_converted_to_rgb(mode: str) -> None:
+def test_every_colour_mode_is_converted_to_rgb(mode: str) -> None:
     picture = Image.fromarray(asymmetric()).convert(mode)
     file = encode(picture, "JPEG" if mode == "CMYK" else "PNG")
     pixels = seen(file)

@@ -1,4 +1,4 @@
-"""Statistics are serialized without loss, and can be merged."""
+"""Statistics are serialised without loss, and can be merged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_every_asset_has_statistics_of_its_own_type() -> None:
     assert len({stored.statistics for stored in STORED.values()}) == len(STORED)
 
 
-def test_statistics_survive_serialization() -> None:
+def test_statistics_survive_serialisation() -> None:
     made = ComponentsStatistics(
         digest="digest",
         rows=7,

@@ -9,7 +9,7 @@ import pytest
 from spark_src.errors import InputError
 from spark_src.images.listing import list_files
 from spark_src.images.refresh import require_separate
-from spark_src.images.summary import Summary, summarize
+from spark_src.images.summary import Summary, summarise
 from spark_src.io.locations import Location
 
 
@@ -17,7 +17,7 @@ def summary(folder: Path, *paths: str) -> Summary:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"x")
-    return summarize(list_files(Location.parse(str(folder))))
+    return summarise(list_files(Location.parse(str(folder))))
 
 
 def test_splits_labels_and_litter_are_counted(tmp_path: Path) -> None:
