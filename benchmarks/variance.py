@@ -39,7 +39,7 @@ def main() -> None:
     show(
         f"{len(features):,} images x {features.shape[1]:,} features",
         ("PCA", f"{N_COMPONENTS} components explain", f"components for {SHARE}"),
-        [(name, *_kept(matrix)) for name, matrix in ways.items()],
+        [(name, *_variance_kept(matrix)) for name, matrix in ways.items()],
     )
 
 
@@ -51,7 +51,7 @@ def _features() -> NDArray[np.float64]:
     return to_matrix(pa.concat_arrays(chosen["features"].chunks)).astype(np.float64)
 
 
-def _kept(matrix: NDArray[np.float64]) -> tuple[str, str]:
+def _variance_kept(matrix: NDArray[np.float64]) -> tuple[str, str]:
     variances = np.linalg.eigvalsh(matrix.T @ matrix)[::-1]
     shares = np.cumsum(variances) / variances.sum()
     return f"{shares[N_COMPONENTS - 1]:.4f}", f"{np.argmax(shares >= SHARE) + 1}"

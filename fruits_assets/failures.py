@@ -102,11 +102,11 @@ def request_cancellation(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def _failure(sentence: str, error: BaseException) -> dg.Failure:
     details = error.details if isinstance(error, FruitsError) else {}
-    shown = {name: _shown(value) for name, value in details.items()}
+    shown = {name: _metadata_value(value) for name, value in details.items()}
     return dg.Failure(sentence, {"error": type(error).__name__, **shown}, allow_retries=False)
 
 
-def _shown(value: object) -> dg.MetadataValue[Any]:
+def _metadata_value(value: object) -> dg.MetadataValue[Any]:
     if isinstance(value, Mapping):
         rows = [dg.TableRecord({"name": name, "count": count}) for name, count in value.items()]
         return dg.MetadataValue.table(rows)

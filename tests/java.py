@@ -49,10 +49,10 @@ def s3a_jars() -> list[Path]:
     folder = Path.home() / ".ivy2"
 
     def is_there() -> bool:
-        return len(_found(folder, _S3A)) == len(_S3A)
+        return len(_find_jars(folder, _S3A)) == len(_S3A)
 
     _fetch("s3a", is_there, s3_config()["spark.jars.packages"])
-    return _found(folder, _S3A)
+    return _find_jars(folder, _S3A)
 
 
 def yarn_jars() -> list[Path]:
@@ -60,7 +60,7 @@ def yarn_jars() -> list[Path]:
     excluded = "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime"
 
     def is_there() -> bool:
-        return bool(_found(_YARN_CACHE, ["*_hadoop-client-minicluster-*.jar"]))
+        return bool(_find_jars(_YARN_CACHE, ["*_hadoop-client-minicluster-*.jar"]))
 
     _fetch(
         "yarn",
@@ -69,7 +69,7 @@ def yarn_jars() -> list[Path]:
         f"spark.jars.ivy={_YARN_CACHE}",
         f"spark.jars.excludes={excluded}",
     )
-    return _found(_YARN_CACHE, ["*.jar"])
+    return _find_jars(_YARN_CACHE, ["*.jar"])
 
 
 def _fetch(name: str, is_there: Callable[[], bool], packages: str, *settings: str) -> None:
@@ -80,5 +80,5 @@ def _fetch(name: str, is_there: Callable[[], bool], packages: str, *settings: st
             subprocess.run([sys.executable, "-c", _FETCH, *wanted], check=True)
 
 
-def _found(folder: Path, names: Sequence[str]) -> list[Path]:
+def _find_jars(folder: Path, names: Sequence[str]) -> list[Path]:
     return [jar for name in names for jar in sorted((folder / "jars").glob(name))]

@@ -17,7 +17,10 @@ CALIBRATION = 0.1
 
 @dg.asset_check(asset=FRUIT_CLASSIFIER)
 def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
-    """The file reproduces the tables' results; it warns if backbone or PCA are not current."""
+    """The file reproduces the probabilities computed from the tables.
+
+    It warns if its backbone or PCA is an earlier version.
+    """
     tables = storage.tables
     known = tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     if known.reason:
@@ -62,9 +65,10 @@ def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=FRUIT_CLASSIFIER)
 def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
-    """FRUITS_CANDIDATE is not worse than the current model by more than the confidence interval.
+    """The model of FRUITS_CANDIDATE is not significantly worse than the current one.
 
-    The intervals are of a bootstrap over the held-out fruits, films or persons.
+    Otherwise it warns. The confidence intervals are bootstrapped over the held-out fruits, films
+    or persons.
     """
     known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     worse = [

@@ -1,4 +1,4 @@
-"""The lines of `fruits doctor` on the folder of pictures. No picture is opened."""
+"""The findings of `fruits doctor` about the folder of pictures. No picture is opened."""
 
 from __future__ import annotations
 

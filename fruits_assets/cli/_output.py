@@ -1,4 +1,4 @@
-"""Where the output of Java and C++ goes while a command shows its own."""
+"""Redirects the output of Java and C++ while a command prints its own."""
 
 from __future__ import annotations
 

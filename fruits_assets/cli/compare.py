@@ -27,9 +27,10 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare another model with the current one: accuracy on held-out images, with intervals.
+    """Compare another model with the current one by its accuracy on held-out images.
 
-    Exits with 1 when the candidate is significantly worse.
+    The differences have confidence intervals. Exits with 1 when the candidate is significantly
+    worse.
     """
     from fruits_assets.settings import load_settings
     from spark_src.evaluation.comparison import compare_tables

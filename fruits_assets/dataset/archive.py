@@ -101,7 +101,9 @@ def _files_of(archive: ZipFile) -> Files:
     if unsafe := [member.filename for member in members if _leaves_its_folder(member.filename)]:
         raise DatasetError(f"its member {unsafe[0]!r} has an unsafe path")
     found = {str(PurePosixPath(member.filename)): member for member in members}
-    files = _arranged({path: member for path, member in found.items() if not member.is_dir()})
+    files = _strip_outer_folders(
+        {path: member for path, member in found.items() if not member.is_dir()}
+    )
     if not any(map(is_picture, files)):
         raise DatasetError(f"none of its {len(found):,} members is a .jpg or .png")
     return files
@@ -133,14 +135,16 @@ def _leaves_its_folder(path: str) -> bool:
     return bool(windows.anchor) or ".." in windows.parts
 
 
-def _arranged(files: Files) -> Files:
+def _strip_outer_folders(files: Files) -> Files:
     """Strip the folders above the splits or, without splits, a single top-level folder."""
     files = {path: member for path, member in files.items() if not path.startswith("__MACOSX/")}
     parents = _parents_of_splits(files)
     if parents:
-        return _labelled(_below(files, min(parents, key=lambda path: (path.count("/"), path))))
+        return _only_labelled(
+            _relative_to(files, min(parents, key=lambda path: (path.count("/"), path)))
+        )
     top, *others = {path.split("/")[0] if "/" in path else "" for path in files} or {""}
-    return files if others or not top or top in _SPLITS else _below(files, f"{top}/")
+    return files if others or not top or top in _SPLITS else _relative_to(files, f"{top}/")
 
 
 def _parents_of_splits(files: Files) -> set[str]:
@@ -154,11 +158,11 @@ def _parents_of_splits(files: Files) -> set[str]:
     return training & test
 
 
-def _below(files: Files, folder: str) -> Files:
+def _relative_to(files: Files, folder: str) -> Files:
     return {path[len(folder) :]: file for path, file in files.items() if path.startswith(folder)}
 
 
-def _labelled(files: Files) -> Files:
+def _only_labelled(files: Files) -> Files:
     """Only files in splits with label folders of pictures: no README, LICENSE or scripts."""
     deep = {path: member for path, member in files.items() if path.count("/") >= 2}
     splits = {path.split("/")[0] for path in deep if is_picture(path)}

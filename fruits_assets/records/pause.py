@@ -38,7 +38,7 @@ def paused(instance: dg.DagsterInstance) -> Iterator[list[str]]:
 
 def pause(instance: dg.DagsterInstance) -> list[str]:
     """Pause sensors, schedules and automation of this code location; return their names."""
-    known = _stored(instance)
+    known = _read_states(instance)
     running = [state for state in _states(instance) if state.is_running]
     for state in running:
         known.setdefault(state.instigator_origin_id, (state.name, state.status.value))
@@ -54,7 +54,7 @@ def pause(instance: dg.DagsterInstance) -> list[str]:
 
 def resume(instance: dg.DagsterInstance) -> list[str]:
     """Resume everything that `pause` has paused; return the names."""
-    known = _stored(instance)
+    known = _read_states(instance)
     for state in _states(instance):
         _, status = known.get(state.instigator_origin_id, ("", ""))
         if status and not state.is_running:
@@ -75,7 +75,7 @@ def _states(instance: dg.DagsterInstance) -> list[InstigatorState]:
     ]
 
 
-def _stored(instance: dg.DagsterInstance) -> dict[str, tuple[str, str]]:
+def _read_states(instance: dg.DagsterInstance) -> dict[str, tuple[str, str]]:
     """Names and former states of paused instigators, by origin id."""
     kept = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
     return {origin: (name, status) for origin, (name, status) in json.loads(kept or "{}").items()}

@@ -120,7 +120,7 @@ def _parquet(stream: BinaryIO) -> Iterator[bytes]:
         for batch in parquet.iter_batches(columns=names, use_threads=False):
             for column in batch.columns:
                 for texts in _texts_in(column):
-                    yield _joined(texts)
+                    yield _join_distinct(texts)
 
 
 def _has_text(kind: pa.DataType) -> bool:
@@ -147,7 +147,7 @@ def _texts_in(column: pa.Array) -> Iterator[pa.Array]:
         yield column.cast(pa.string())
 
 
-def _joined(texts: pa.Array) -> bytes:
+def _join_distinct(texts: pa.Array) -> bytes:
     """Distinct values joined by newlines, without converting each to a Python object."""
     values = pc.unique(texts).drop_null()
     if not len(values):

@@ -80,7 +80,7 @@ def blocks(parts: Iterator[bytes]) -> Iterator[bytes]:
     yield bytes(block)
 
 
-def _opened(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterator[bytes]:
+def _read_decompressed(opener: Callable[[BinaryIO], Any], stream: BinaryIO) -> Iterator[bytes]:
     with opener(stream) as content:
         yield from read_parts(content)
 
@@ -102,9 +102,9 @@ def _zlib(stream: BinaryIO) -> Iterator[bytes]:
 
 
 _FORMATS: dict[bytes, Callable[[BinaryIO], Iterator[bytes]]] = {
-    b"\x1f\x8b": partial(_opened, gzip.open),
-    b"BZh": partial(_opened, bz2.open),
-    b"\xfd7zX": partial(_opened, lzma.open),
+    b"\x1f\x8b": partial(_read_decompressed, gzip.open),
+    b"BZh": partial(_read_decompressed, bz2.open),
+    b"\xfd7zX": partial(_read_decompressed, lzma.open),
     b"\x28\xb5\x2f\xfd": _zstd,
     **dict.fromkeys((b"x\1", b"x\x5e", b"x\x9c", b"x\xda"), _zlib),
 }

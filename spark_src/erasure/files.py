@@ -63,7 +63,7 @@ class Entry:
         if self.root.scheme == "s3":
             return _open_object(self.location, self.size)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        return os.fdopen(os.open(_below(self.root, self.raw), flags), "rb")
+        return os.fdopen(os.open(_relative_path(self.root, self.raw), flags), "rb")
 
     def delete(self) -> None:
         """Delete the file, in S3 with every version. For a link, only the link is deleted.
@@ -115,7 +115,7 @@ def _walk_local(root: Location) -> Iterator[Entry]:
     while folders:
         folder = folders.pop()
         try:
-            with os.scandir(_below(root, folder)) as entries:
+            with os.scandir(_relative_path(root, folder)) as entries:
                 found = list(entries)
         except OSError:
             if folder:
@@ -153,7 +153,7 @@ def _walk_s3(root: Location) -> Iterator[Entry]:
 
 
 def _open_object(location: Location, size: int) -> BinaryIO:
-    """Open an object. Large objects are only fetched as far as they are read."""
+    """Open an object. Of a large object, only the parts that are read are fetched."""
     bucket, key = location.bucket_and_key
     try:
         with aws_errors(f"reading {location}"):
@@ -167,7 +167,7 @@ def _open_object(location: Location, size: int) -> BinaryIO:
         raise
 
 
-def _below(root: Location, raw: bytes) -> bytes:
+def _relative_path(root: Location, raw: bytes) -> bytes:
     return os.path.join(os.fsencode(root.path), raw) if raw else os.fsencode(root.path)
 
 

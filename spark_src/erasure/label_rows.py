@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 def count_labels(source: Location, target: Target) -> int:
     """Number of the target's rows. Changes nothing."""
     text = _read(source)
-    return 0 if text is None else _without(text, target)[1]
+    return 0 if text is None else _remove_rows(text, target)[1]
 
 
 def remove_labels(source: Location, target: Target) -> int:
@@ -35,7 +35,7 @@ def remove_labels(source: Location, target: Target) -> int:
     text, file = _read(source), source / FILE
     if text is None:
         return 0
-    kept, removed = _without(text, target)
+    kept, removed = _remove_rows(text, target)
     if removed:
         mode = stat.S_IMODE(os.lstat(file.path).st_mode) if file.scheme == "file" else None
         write_whole(file, kept.encode())
@@ -56,7 +56,7 @@ def _read(source: Location) -> str | None:
         return None
 
 
-def _without(text: str, target: Target) -> tuple[str, int]:
+def _remove_rows(text: str, target: Target) -> tuple[str, int]:
     """The text without the lines of the target's rows, and the number of these rows."""
     mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
     lines = list(io.StringIO(text.removeprefix(mark), newline=""))

@@ -163,8 +163,8 @@ def require_trace(found: Found, target: Target, tables: Tables, source: Location
     if found.has_two_spellings:
         raise ErasureError(
             f"The input {source} and the tables spell the folder of {target.subject} differently: "
-            f"there is also {_listed(found.similar)}. Materialize raw_images, so that they agree, "
-            "and run `fruits erase` again with the exact name."
+            f"there is also {_join_names(found.similar)}. Materialize raw_images, so that they "
+            "agree, and run `fruits erase` again with the exact name."
         )
     if not found.is_empty:
         return
@@ -175,13 +175,13 @@ def require_trace(found: Found, target: Target, tables: Tables, source: Location
     )
     if found.similar:
         raise ErasureError(
-            f"{no_trace} There is {_listed(found.similar)}, which differs only in letter case, "
+            f"{no_trace} There is {_join_names(found.similar)}, which differs only in letter case, "
             "Unicode form or spaces. If that is the person, give the exact name. If the folder "
             "photos/ itself is spelled differently, rename it and materialize raw_images first."
         )
     if found.elsewhere:
         raise ErasureError(
-            f"{no_trace} There is {_listed(found.elsewhere)}, which is not in photos/. Is "
+            f"{no_trace} There is {_join_names(found.elsewhere)}, which is not in photos/. Is "
             "FRUITS_INPUT one level too deep? Set it to the folder that contains photos/, "
             "materialize raw_images from there, and run `fruits erase` again."
         )
@@ -192,7 +192,7 @@ def require_trace(found: Found, target: Target, tables: Tables, source: Location
     )
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _join_names(names: tuple[str, ...]) -> str:
     shown = ", ".join(f"{name!r}" for name in names[:_SHOWN])
     more = len(names) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

@@ -124,8 +124,8 @@ def _require_readable(found: Scan) -> None:
     if found.unreadable:
         raise ErasureError(
             f"{len(found.unreadable)} files or folders of the storage or of Dagster's records "
-            f"cannot be opened, so their contents are unknown: {_listed(found.unreadable)}. Grant "
-            "this user read permission, or delete them, and run `fruits erase` again."
+            f"cannot be opened, so their contents are unknown: {_join_names(found.unreadable)}. "
+            "Grant this user read permission, or delete them, and run `fruits erase` again."
         )
 
 
@@ -134,7 +134,7 @@ def _left_over(found: ProofScan, request: Request) -> str:
     parts = [f"Data of request {request.name} is left:"]
     hits = tuple(dict.fromkeys(found.stored.hits + found.recorded.hits))
     if hits:
-        parts.append(f"in {_listed(hits)}")
+        parts.append(f"in {_join_names(hits)}")
     for count, where in (
         (found.stored.named_hits, "under the storage in {} of the names"),
         (found.supplied.n_hits, "under the input in {} of the files or names"),
@@ -149,7 +149,7 @@ def _left_over(found: ProofScan, request: Request) -> str:
     )
 
 
-def _listed(files: Sequence[str]) -> str:
+def _join_names(files: Sequence[str]) -> str:
     more = len(files) - _SHOWN
     return ", ".join(files[:_SHOWN]) + f" and {more} more" * (more > 0)
 

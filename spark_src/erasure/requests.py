@@ -129,7 +129,7 @@ def is_pending(tables: Tables, target: Target) -> bool:
 
 def pending(tables: Tables) -> list[Request]:
     """All readable pending requests. For unreadable ones, see `require_all_done`."""
-    return [found for found in _stored(tables) if isinstance(found, Request)]
+    return [found for found in _read_all(tables) if isinstance(found, Request)]
 
 
 def require_pending(tables: Tables) -> None:
@@ -153,7 +153,7 @@ def require_all_done(tables: Tables, failures: Sequence[str] = ()) -> None:
     Raises:
         ErasureError: a request is not completed, cannot be read, or has paths outside the input.
     """
-    found = list(_stored(tables))
+    found = list(_read_all(tables))
     broken = [*failures, *(str(error) for error in found if isinstance(error, ErasureError))]
     names = [request.name for request in found if isinstance(request, Request)]
     if names:
@@ -213,7 +213,7 @@ def erase_rows(
     return removed
 
 
-def _stored(tables: Tables) -> Iterator[Request | ErasureError]:
+def _read_all(tables: Tables) -> Iterator[Request | ErasureError]:
     prefix = pending_prefix(tables)
     for info in prefix.parent.files():
         if not info.base_name.startswith(PENDING):

@@ -19,7 +19,7 @@ from spark_src.io.locations import Location
 _THREADS = 8
 _FILES_AT_ONCE = 512
 _CHUNK, _OVERLAP = 8 * 2**20, 16 * 2**10
-"""Bytes of a file that are searched at once, and the overlap of consecutive chunks."""
+"""Bytes of a file that are searched at a time, and the overlap of consecutive chunks."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def scan(root: Location, needles: Needles, *skip: Location) -> Scan:
     with ThreadPoolExecutor(_THREADS, "scan") as pool:
         while batch := list(islice(entries, _FILES_AT_ONCE)):
             for result in pool.map(lambda entry: scan_entry(entry, needles), batch):
-                total = _counted(total, result)
+                total = _add_result(total, result)
     return total
 
 
@@ -96,7 +96,7 @@ def earlier_versions(root: Location, needles: Needles | None = None) -> int:
     return sum(1 for name in found if needles is None or needles.are_in(name.encode()))
 
 
-def _counted(total: Scan, result: EntryScan) -> Scan:
+def _add_result(total: Scan, result: EntryScan) -> Scan:
     entry = result.entry
     if entry.kind is Kind.FILE:
         total = replace(total, files=total.files + 1, bytes=total.bytes + entry.size)

@@ -1,1 +1,1 @@
-"""What the numbers are worth: quality, drift."""
+"""Quality of the vectors, duplicates, label issues, similarity search, and the classifier."""

@@ -56,12 +56,12 @@ class ClassSums:
         return cls(Sums.from_features(features), names, counts.astype(np.int64), in_units)
 
     def __add__(self, other: ClassSums) -> ClassSums:
-        return self._with(other, 1)
+        return self._combine(other, 1)
 
     def __sub__(self, other: ClassSums) -> ClassSums:
-        return self._with(other, -1)
+        return self._combine(other, -1)
 
-    def _with(self, other: ClassSums, sign: int) -> ClassSums:
+    def _combine(self, other: ClassSums, sign: int) -> ClassSums:
         classes = sorted({*self.classes, *other.classes})
         counts = self._spread(self.counts, classes) + sign * other._spread(other.counts, classes)
         totals = self._spread(self.totals, classes) + sign * other._spread(other.totals, classes)

@@ -118,7 +118,7 @@ def hold_out(images: pd.DataFrame, vectors: Matrix, shrinkage: float = SHRINKAGE
         shrinkage: shrinkage of the covariance.
     """
     applicable = [folds for folds in questions(images) if folds.reason_not_asked is None]
-    return [_answers(folds, vectors, shrinkage) for folds in applicable]
+    return [_predict(folds, vectors, shrinkage) for folds in applicable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,7 @@ class _Moments:
         return discriminant(names, counts, means, within, shrinkage), known
 
 
-def _answers(folds: Folds, vectors: Matrix, shrinkage: float) -> HeldOut:
+def _predict(folds: Folds, vectors: Matrix, shrinkage: float) -> HeldOut:
     vectors = vectors[folds.rows]
     classes, which = np.unique(folds.target.astype(str), return_inverse=True)
     names = tuple(str(name) for name in classes)

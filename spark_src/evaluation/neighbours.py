@@ -19,7 +19,7 @@ UNKNOWN = -1
 """In a list of neighbours: a row that was removed, or not compared yet."""
 
 _DISTANCES = 8_000_000
-"""Distances computed at once: 32 MB per thread."""
+"""Distances computed at a time: 32 MB per thread."""
 _GROUP = 32
 
 Rows = NDArray[np.int64]

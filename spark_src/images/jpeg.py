@@ -92,7 +92,7 @@ def strip_jpeg(data: bytes, structure: Structure | None = None) -> bytes:
     kept: list[bytes | memoryview] = [data[:2]]
     for number, (marker, start, end) in enumerate(segments):
         if marker in TABLES:
-            kept += [table.segment for table in _joined(tables[number], used)]
+            kept += [table.segment for table in _join_used(tables[number], used)]
         elif marker == START_OF_SCAN:
             kept.append(view[start : _without_fill(data, end)])
         elif marker in FRAMES or marker == END_OF_IMAGE:
@@ -235,7 +235,7 @@ def _used_tables(
     return uses.used
 
 
-def _joined(tables: Sequence[Table], used: set[Table]) -> list[Table]:
+def _join_used(tables: Sequence[Table], used: set[Table]) -> list[Table]:
     """The used tables of a segment, joined in one segment as in the file."""
     kept = [table for table in tables if table in used]
     return [Table.join(kept)] if kept else []

@@ -108,20 +108,20 @@ def plan_ingest(
     if raw is None or not has_same_source(raw, listing, limits):
         files = listing.files
         if known_rejected.num_rows:
-            files = _without(files, known_rejected)
+            files = _remove_known(files, known_rejected)
         removed = raw.files if raw else ()
         return IngestPlan(
             listing, limits, _sorted(files), known_rejected, removed=removed, labels=labels
         )
     known = read_columns(raw.locations, _SOURCE) if raw.files else _no_rows()
     outdated = _outdated(raw, known, labels)
-    new = _without(listing.files, known)
-    new = _without(new, known_rejected) if known_rejected.num_rows else new
-    stale = _without(known, listing.files)
+    new = _remove_known(listing.files, known)
+    new = _remove_known(new, known_rejected) if known_rejected.num_rows else new
+    stale = _remove_known(known, listing.files)
     if outdated.num_rows:
         again = listing.files.filter(pc.is_in(listing.files["path"], outdated["path"].unique()))
-        new = pa.concat_tables([new, _without(again, new)])
-        stale = pa.concat_tables([stale, _without(outdated, stale)])
+        new = pa.concat_tables([new, _remove_known(again, new)])
+        stale = pa.concat_tables([stale, _remove_known(outdated, stale)])
     has_work = bool(new.num_rows or stale.num_rows)
     rewrites, removed = rewrites_without(raw, stale, may_merge=has_work)
     digest, splits, counts = shares_of(raw, stale)
@@ -258,7 +258,7 @@ def shares_of(raw: Snapshot, stale: pa.Table) -> tuple[int, Counter[str], Counte
     return digest % DIGEST_MODULUS, splits, labels
 
 
-def _without(rows: pa.Table, known: pa.Table) -> pa.Table:
+def _remove_known(rows: pa.Table, known: pa.Table) -> pa.Table:
     if "source_bytes" not in known.column_names:
         known = known.append_column("source_bytes", known["bytes"])
     return _matching(rows, known, "left anti")

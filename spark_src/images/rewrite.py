@@ -34,7 +34,7 @@ def rewriter(folder: Location) -> Callable[[Iterable[Rewrite]], Iterator[DataFil
     def rewrite(items: Iterable[Rewrite]) -> Iterator[DataFile]:
         for item in items:
             yield write_file(
-                _kept(item),
+                _remaining_batches(item),
                 folder,
                 item.name,
                 RAW_IMAGES,
@@ -45,7 +45,7 @@ def rewriter(folder: Location) -> Callable[[Iterable[Rewrite]], Iterator[DataFil
     return rewrite
 
 
-def _kept(item: Rewrite) -> Iterator[pa.RecordBatch]:
+def _remaining_batches(item: Rewrite) -> Iterator[pa.RecordBatch]:
     for location, dropped in item.sources:
         start = 0
         with open_parquet(location, verify=True) as parquet:

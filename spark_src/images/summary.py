@@ -34,14 +34,14 @@ class Summary:
     def layout(self) -> str:
         """The splits, and how many labels and photos of persons there are."""
         parts = [f"{count:,} {noun}" for count, noun in self._counts() if count]
-        splits = _listed(self.splits)
+        splits = _join_counts(self.splits)
         return "; ".join([f"splits {splits}" if splits else "no splits", *parts])
 
     def __str__(self) -> str:
         noun = "picture" if self.n_pictures == 1 else "pictures"
         text = f"{self.n_pictures:,} {noun}: {self.layout}"
         if self.ignored:
-            text += f"; {sum(self.ignored.values()):,} ignored ({_listed(self.ignored)})"
+            text += f"; {sum(self.ignored.values()):,} ignored ({_join_counts(self.ignored)})"
         return text
 
     def _counts(self) -> list[tuple[int, str]]:
@@ -96,5 +96,5 @@ def _above_split(folder: str) -> str | None:
     return "/".join(parts[:index]) or None
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _join_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -16,7 +16,7 @@ MIN_READ_BYTES = 4096
 
 
 class PaddedFile:
-    """A pyarrow file that reads at least `MIN_READ_BYTES` at once."""
+    """A pyarrow file that reads at least `MIN_READ_BYTES` per call."""
 
     def __init__(self, file: pa.NativeFile) -> None:
         self._file, self._size, self._position = file, file.size(), 0

@@ -60,12 +60,12 @@ class Sums:
         return cls(n_images, _in_units(total), _in_units(gram))
 
     def __add__(self, other: Sums) -> Sums:
-        return self._with(other, np.add)
+        return self._combine(other, np.add)
 
     def __sub__(self, other: Sums) -> Sums:
-        return self._with(other, np.subtract)
+        return self._combine(other, np.subtract)
 
-    def _with(self, other: Sums, operation: Any) -> Sums:
+    def _combine(self, other: Sums, operation: Any) -> Sums:
         gram = operation(self.gram, other.gram)
         is_valid = self.is_valid and other.is_valid and bool((gram.diagonal() >= 0).all())
         n_images = int(operation(self.n_images, other.n_images))

@@ -36,7 +36,7 @@ class Machine:
 
     @property
     def workers(self) -> int:
-        """Number of concurrent Python workers: one per core, as far as the memory suffices."""
+        """Number of concurrent Python workers: one per core, or fewer if memory is short."""
         room = self.memory - self.driver_memory - HOST_BYTES
         return max(1, min(self.cores, room // WORKER_BYTES))
 

@@ -58,7 +58,7 @@ def write_staged(
     Args:
         components: a version of `pca_components`.
         folder: the folder of `csv_export`.
-        run_id: keeps the staged files of concurrent runs apart.
+        run_id: part of the staged file's name, so that concurrent runs write different files.
         byte_order_mark: whether to start the file with a byte order mark.
         rows_at_once: the maximum number of rows in memory.
     """

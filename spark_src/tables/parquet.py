@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROWS_PER_BLOCK = 2048
-"""Rows of vectors that are processed at once (10 MB of features)."""
+"""Rows of vectors that are processed at a time (10 MB of features)."""
 
 READING_THREADS = 16
 """Files whose footers and key columns are read concurrently: S3 reads are mostly latency."""

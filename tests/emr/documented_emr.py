@@ -66,8 +66,8 @@ class EmrRules:
 
 def cluster_of(response: ElasticMapReduceResponse) -> Any:
     """The cluster in a call's arguments."""
-    asked = json.loads(response.body)
-    cluster_id = asked.get("ClusterId") or asked.get("JobFlowId")
+    arguments = json.loads(response.body)
+    cluster_id = arguments.get("ClusterId") or arguments.get("JobFlowId")
     found = [
         backend.clusters[cluster_id]
         for account in emr_backends.values()

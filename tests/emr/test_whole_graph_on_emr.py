@@ -70,8 +70,8 @@ def test_features_equal_those_of_one_machine_exactly_and_components_to_six_digit
     pictures = [clean_picture((sample / row["path"]).read_bytes(), DEFAULT_LIMITS) for row in rows]
     pixels = [model_input(picture.content, picture.orientation) for picture in pictures]
     here = Engine(mobilenet.content).features(np.stack(pixels))
-    there = np.array([row["features"] for row in rows], np.float32)
-    np.testing.assert_array_equal(there, here)
+    on_cluster = np.array([row["features"] for row in rows], np.float32)
+    np.testing.assert_array_equal(on_cluster, here)
     training = here[[row["split"] == "Training" for row in rows]]
     projected = fit_sums(Sums.from_features(training), 50, mobilenet.sha256).project(here)
     components = [row["pca"] for row in rows_of(account, "pca_components")]

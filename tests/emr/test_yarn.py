@@ -116,8 +116,8 @@ def require_features_of_one_machine(
     pictures = [clean_picture((sample / row["path"]).read_bytes(), DEFAULT_LIMITS) for row in rows]
     pixels = [model_input(picture.content, picture.orientation) for picture in pictures]
     here = Engine(mobilenet.content).features(np.stack(pixels))
-    there = np.array([row["features"] for row in rows], np.float32)
-    np.testing.assert_array_equal(there, here)
+    on_cluster = np.array([row["features"] for row in rows], np.float32)
+    np.testing.assert_array_equal(on_cluster, here)
     return here
 
 
@@ -142,9 +142,9 @@ def test_the_number_of_tasks_depends_on_the_data_and_not_on_the_initial_cores(
     command = [SPARK_SUBMIT, "--master", "yarn", *settings, "--py-files", str(code), str(PROGRAM)]
     _, step_id = add_step(command)
     yarn_account.cluster.wait_for_end(step_id)
-    said = yarn_account.cluster.output(step_id)
-    assert yarn_account.cluster.state(step_id) == "COMPLETED", said[-6000:]
-    found = json.loads(next(line for line in said.splitlines() if line.startswith('{"default')))
+    output = yarn_account.cluster.output(step_id)
+    assert yarn_account.cluster.state(step_id) == "COMPLETED", output[-6000:]
+    found = json.loads(next(line for line in output.splitlines() if line.startswith('{"default')))
     print(f"\n24 seconds of work: {found}", file=sys.stderr)  # noqa: T201 - for the CI log
     assert found["defaultParallelism at the start"] == 2
     assert found["tasks"] == 24

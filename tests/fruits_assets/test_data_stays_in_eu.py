@@ -144,9 +144,9 @@ def test_a_command_only_requests_the_region_of_a_bucket_elsewhere(
     monkeypatch.setattr(requests_library, "get", lambda *_, **__: pytest.fail("a download began"))
     before = requests(american)
     to = ["--to", place] if command == ["fetch-dataset"] else []
-    said = CliRunner().invoke(app, [*command, *to])
-    assert said.exit_code == CANNOT_RUN
-    assert f"s3://{american} is in us-east-1" in said.stderr
+    result = CliRunner().invoke(app, [*command, *to])
+    assert result.exit_code == CANNOT_RUN
+    assert f"s3://{american} is in us-east-1" in result.stderr
     assert requests(american) - before == INSPECTED
 
 
@@ -160,9 +160,9 @@ def test_an_argument_in_a_bucket_elsewhere_is_not_read(
 ) -> None:
     monkeypatch.setenv("FRUITS_STORAGE", str(tmp_path / "data"))
     before = requests(american)
-    said = CliRunner().invoke(app, [command, f"s3://{american}/photo.jpg"])
-    assert said.exit_code == CANNOT_RUN
-    assert f"s3://{american} is in us-east-1" in said.stderr
+    result = CliRunner().invoke(app, [command, f"s3://{american}/photo.jpg"])
+    assert result.exit_code == CANNOT_RUN
+    assert f"s3://{american} is in us-east-1" in result.stderr
     assert requests(american) - before == INSPECTED
 
 
@@ -170,9 +170,9 @@ def test_doctor_does_not_list_a_folder_in_a_bucket_elsewhere(
     american: str, requests: Requests
 ) -> None:
     before = requests(american)
-    said = CliRunner().invoke(app, ["doctor", f"s3://{american}/store"])
-    assert said.exit_code == CANNOT_RUN
-    assert "is in us-east-1" in " ".join(said.stdout.split())
+    result = CliRunner().invoke(app, ["doctor", f"s3://{american}/store"])
+    assert result.exit_code == CANNOT_RUN
+    assert "is in us-east-1" in " ".join(result.stdout.split())
     assert requests(american) - before == INSPECTED
 
 
@@ -182,9 +182,9 @@ def test_london_is_refused_before_any_request_to_an_american_bucket(
     monkeypatch.setenv("FRUITS_REGION", "eu-west-2")
     before = requests(american)
     place = f"s3://{american}/store"
-    said = CliRunner().invoke(app, ["fetch-dataset", "--to", place])
-    assert said.exit_code == CANNOT_RUN
-    assert "London is not in the EU" in said.stderr
+    result = CliRunner().invoke(app, ["fetch-dataset", "--to", place])
+    assert result.exit_code == CANNOT_RUN
+    assert "London is not in the EU" in result.stderr
     assert requests(american) == before
 
 

@@ -140,9 +140,9 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("how", REFUSED)
 def test_an_archive_that_is_broken_or_unsafe_is_refused(how: str, archive: Path) -> None:
-    broken, said = REFUSED[how]
+    broken, message = REFUSED[how]
     archive.write_bytes(broken(archive.read_bytes()))
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         contents(archive)
 
 

@@ -161,8 +161,8 @@ def test_recommended_selections_include_the_intended_assets(tmp_path: Path) -> N
         return {key.to_user_string() for key in keys}
 
     pca_alone = {"pca_model", "pca_components", "csv_export", "embedding_quality"}
-    judged = {"data_health", "embedding_quality", "fruit_classifier", "label_issues"}
-    after_components = {"pca_components", "csv_export", *judged}
+    evaluation = {"data_health", "embedding_quality", "fruit_classifier", "label_issues"}
+    after_components = {"pca_components", "csv_export", *evaluation}
     assert selected("pca_components+") == after_components
     assert selected("pca_model+") == pca_alone
     after_model = {"mobilenet_model", "mobilenet_features", "pca_model", *after_components}

@@ -102,9 +102,9 @@ def test_features_finished_by_a_killed_run_are_not_computed_again(
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(copied, "mobilenet_features*", source=new_pictures, instance=instance)
-        said = " ".join(event.user_message for event in instance.all_logs(result.run_id))
-    found = re.search(r"720 images: (\d+) different .* 0 carried over, (\d+) done by an", said)
-    assert found, said
+        messages = " ".join(event.user_message for event in instance.all_logs(result.run_id))
+    found = re.search(r"720 images: (\d+) different .* 0 carried over, (\d+) done by an", messages)
+    assert found, messages
     computed, resumed = map(int, found.groups())
     assert computed + resumed == 720
     assert 0 < resumed < 720

@@ -115,12 +115,12 @@ def test_an_unchanged_input_is_listed_and_nothing_is_written_or_started(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
-    assert "JVM started: False" in said
-    assert "TensorFlow loaded: False" in said
-    assert said.count("ASSET_CHECK_EVALUATION - ") == 24
+    output = done.stdout + done.stderr
+    assert "JVM started: False" in output
+    assert "TensorFlow loaded: False" in output
+    assert output.count("ASSET_CHECK_EVALUATION - ") == 24
     for asset in PREFIXES:
-        assert f"{asset} is unchanged: version 0 stays current" in said
+        assert f"{asset} is unchanged: version 0 stays current" in output
     assert digests(copied) == before
 
 

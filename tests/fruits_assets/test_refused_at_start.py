@@ -62,12 +62,12 @@ def test_weights_that_do_not_fit_are_named_before_spark_starts(
 ) -> None:
     file = tmp_path / "other.h5"
     file.write_bytes(b"no weights")
-    said = refusal(FRUITS_WEIGHTS=str(file))
-    assert f"The weights {file} are not those of a Keras MobileNetV2 without top" in said
-    assert "Set FRUITS_WEIGHTS to `imagenet`" in said
+    message = refusal(FRUITS_WEIGHTS=str(file))
+    assert f"The weights {file} are not those of a Keras MobileNetV2 without top" in message
+    assert "Set FRUITS_WEIGHTS to `imagenet`" in message
 
 
 def test_a_bad_setting_is_named_before_anything_is_loaded(refusal: Refusal) -> None:
-    said = refusal(FRUITS_REGION="eu-west-2")
-    assert "FRUITS_REGION='eu-west-2'" in said
-    assert "Paris is eu-west-3" in said
+    message = refusal(FRUITS_REGION="eu-west-2")
+    assert "FRUITS_REGION='eu-west-2'" in message
+    assert "Paris is eu-west-3" in message

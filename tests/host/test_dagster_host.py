@@ -48,8 +48,8 @@ def test_a_run_killed_while_the_database_was_down_is_marked_failed(
     team_host: TeamHost, killed_while_the_database_was_down: str
 ) -> None:
     assert team_host.wait_for_end(killed_while_the_database_was_down) == "FAILURE"
-    said = "".join(team_host.events(killed_while_the_database_was_down))
-    assert "terminated by signal 9 (SIGKILL)" in said
+    events = "".join(team_host.events(killed_while_the_database_was_down))
+    assert "terminated by signal 9 (SIGKILL)" in events
 
 
 def test_a_run_whose_code_server_died_with_it_is_marked_failed_and_its_reexecution_succeeds(

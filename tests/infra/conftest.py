@@ -104,7 +104,7 @@ def made(machine: Machine) -> Machine:
     """After `make up`."""
     (machine.root / "infra" / "terraform.tfvars").touch()
     machine.program("openssl", 'exec /usr/bin/openssl "$@"')
-    code, said = machine.run("infra/commands/up", AUTO_APPROVE="yes")
-    assert code == 0, said
+    code, output = machine.run("infra/commands/up", AUTO_APPROVE="yes")
+    assert code == 0, output
     machine.calls_file.write_text("")
     return machine

@@ -32,8 +32,8 @@ def test_up_creates_the_buckets_then_fills_them_then_creates_the_cluster(settled
     places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
     assert places == sorted(places)
     assert calls[-1] == "terraform -chdir=infra apply -auto-approve"
-    made = json.loads((settled.root / "infra" / "made.auto.tfvars.json").read_text())
-    assert made == {"environment_archive": "env-0123.tar.gz"}
+    settings = json.loads((settled.root / "infra" / "made.auto.tfvars.json").read_text())
+    assert settings == {"environment_archive": "env-0123.tar.gz"}
     assert 'eval "$(make -s env)"' in output
 
 

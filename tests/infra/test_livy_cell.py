@@ -33,10 +33,10 @@ class Livy(BaseHTTPRequestHandler):
         self._answer({"state": "idle" if self.server.looks > 1 else self.server.first_state})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "code" in asked:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "code" in request:
             try:
-                exec(asked["code"], {})  # noqa: S102 - the test's own code
+                exec(request["code"], {})  # noqa: S102 - the test's own code
                 self.server.output = {"status": "ok"}
             except Exception as error:  # noqa: BLE001 - reported as Livy does
                 self.server.output = {"status": "error", "ename": type(error).__name__}
@@ -72,8 +72,8 @@ def livy(made: Machine) -> Iterator[LivyServer]:
     """Livy with the cluster's own certificate."""
     kept = made.root / "kept.zip"
     made.program("aws", f'[[ "$*" != *"s3 cp"* ]] || cp "${{@: -2:1}}" "{kept}"')
-    code, said = made.run("infra/commands/certificates", "--renew")
-    assert code == 0, said
+    code, output = made.run("infra/commands/certificates", "--renew")
+    assert code == 0, output
     zipfile.ZipFile(kept).extractall(made.root)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.root / "certificateChain.pem", made.root / "privateKey.pem")

@@ -81,8 +81,8 @@ def test_a_change_of_the_contract_affects_python_and_terraform(checkout: Path) -
     contract["releases"][RELEASE] = contract["releases"]["emr-7.13.0"]
     contract["prefixes"]["mobilenet_features"] = FOLDER
     file.write_text(json.dumps(contract))
-    said = python(checkout)
-    assert said.stdout.split() == [FOLDER, "True"], said.stderr
+    output = python(checkout)
+    assert output.stdout.split() == [FOLDER, "True"], output.stderr
     planned = terraform(checkout)
     assert planned.returncode == 0, planned.stderr
     assert f'"data/{FOLDER}"' in planned.stdout
