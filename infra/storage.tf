@@ -124,7 +124,7 @@ resource "aws_s3_bucket_notification" "this" {
     }
   }
 
-  # S3 sends a test message at once and refuses a queue that does not accept it.
+  # S3 sends a test message immediately and refuses a queue that does not accept it.
   depends_on = [aws_sqs_queue_policy.input]
 }
 
