@@ -261,7 +261,7 @@ variable "trail_lock_days" {
 }
 
 variable "monthly_budget_usd" {
-  description = "Monthly budget of the whole account. Sends mail at 80 % and when the forecast exceeds it."
+  description = "Monthly budget of the whole account. Sends email at 80 % and when the forecast exceeds it."
   type        = number
   default     = 150
   nullable    = false
@@ -273,7 +273,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "budget_emails" {
-  description = "Mail addresses for budget notifications, at least one."
+  description = "Email addresses for budget notifications, at least one."
   type        = list(string)
   nullable    = false
 
@@ -281,7 +281,7 @@ variable "budget_emails" {
     condition = length(var.budget_emails) > 0 && alltrue([
       for address in var.budget_emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", address))
     ])
-    error_message = "budget_emails: must contain at least one mail address, e.g. [\"data-team@example.org\"]."
+    error_message = "budget_emails: must contain at least one email address, e.g. [\"data-team@example.org\"]."
   }
 }
 

@@ -1,9 +1,9 @@
-"""Forty odd people erased by real commands that are killed again and again; then a look everywhere.
+"""Erases forty people with odd names by commands that are killed repeatedly, then scans all data.
 
     uv run python -m tests.erasure_attack --kills 12
 
-It takes some minutes: each command is a process of its own, with a Spark of its own. What pytest
-runs of it in one process: tests/fruits_assets/erasure/test_erasure_attack.py.
+Takes some minutes, because each command is a separate process with its own Spark. The version for
+pytest runs in one process: tests/fruits_assets/erasure/test_erasure_attack.py.
 """
 
 from __future__ import annotations
@@ -64,18 +64,19 @@ class Attack:
         command = ["dagster", "asset", "materialize", "--select", select]
         code = self._run(command, kill_after)
         if kill_after is None and code:
-            raise SystemExit("A run failed that was not to.")
+            raise SystemExit("A run failed unexpectedly: see attack.log.")
         with dg.DagsterInstance.get() as instance:
             for run in instance.get_runs(
                 filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
             ):
-                instance.delete_run(run.run_id)  # as the error of `fruits erase` says
+                instance.delete_run(run.run_id)  # the remedy in the error message of `fruits erase`
 
     def erase(self, *arguments: str, kill_after: float | None = None) -> int:
         """Run the command; return its exit code, negative if it was killed."""
         return self._run(["fruits", "erase", *arguments], kill_after)
 
-    def ask_for_the_others(self) -> None:
+    def request_the_others(self) -> None:
+        """Store a pending request for each person who is not erased by a command."""
         tables, source = tables_in(self.folder / "data"), Location.parse(str(self.folder / "input"))
         for name in ODD_NAMES:
             target = Target.from_names(subject_in_tables(name, source))
@@ -119,10 +120,10 @@ def main() -> None:
         attack.materialize("*")
         whole = time.monotonic() - started  # an erasure takes about as long on the same machine
         attack.materialize("*", kill_after=whole * chance.uniform(0.2, 0.5))
-        _say(f"before: {len(attack.hits())} files and names have the marker")
+        _say(f"before: the marker is in {len(attack.hits())} files and names")
         for name in BY_COMMAND:
             attack.erase("--subject", name, "--yes", kill_after=whole * chance.uniform(0.2, 0.6))
-        attack.ask_for_the_others()
+        attack.request_the_others()
         started = time.monotonic()
         for number in range(options.kills):
             code = attack.erase(kill_after=whole * chance.uniform(0.2, 1.2))
@@ -133,8 +134,8 @@ def main() -> None:
         hits, staying = attack.hits(), attack.staying()
         _say(f"after {time.monotonic() - started:.0f} s: exit code {code}, hits {len(hits)}")
         if hits or staying != set(STAYING):
-            raise SystemExit(f"Left: {hits}; staying: {sorted(staying)}; {parent}")
-        _say(f"hits 0; {len(staying)} people and the shop's pictures stay")
+            raise SystemExit(f"hits: {hits}; remaining people: {sorted(staying)}; {parent}")
+        _say(f"0 hits; {len(staying)} people and the shop's pictures remain")
 
 
 def _say(text: str) -> None:

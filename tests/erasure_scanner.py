@@ -1,7 +1,7 @@
-"""Search for a name in bytes, formats and rows, without using the project's code.
+"""Searches for a name in bytes, file formats and rows, without using the project's code.
 
-It decodes whatever it knows, as deep as it goes, and compares without regard to how a name is
-quoted: every escape of JSON, URLs, Python, CSV and HTML is undone first.
+Nested formats are decoded up to a fixed depth. Escapes of JSON, URLs, Python, CSV and HTML are
+undone before the comparison, so that the quoting of a name does not matter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OPENERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _DEPTH = 4
 _SHORT = 2**16
-"""Size up to which any run of letters is tried as base64; in larger files only marked data is."""
+"""Maximum size of files in which any run of letters is tried as base64, not only marked data."""
 
 
 def files_with(marker: str, *roots: Path | str) -> list[str]:

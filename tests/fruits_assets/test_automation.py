@@ -94,7 +94,7 @@ def test_an_endless_stream_of_pictures_is_processed_in_batches(watched: Watched)
     skipped(watched.evaluate())
 
 
-def test_a_deleted_picture_is_noticed(watched: Watched) -> None:
+def test_a_deleted_picture_is_detected(watched: Watched) -> None:
     watched.add("1.jpg")
     watched.add("2.jpg")
     watched.settle()
@@ -103,7 +103,7 @@ def test_a_deleted_picture_is_noticed(watched: Watched) -> None:
     assert "raw_images" in asked(watched.evaluate())
 
 
-def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(watched: Watched) -> None:
+def test_a_picture_replaced_by_one_of_the_same_size_is_detected(watched: Watched) -> None:
     file = watched.add("1.jpg")
     watched.settle()
     file.write_bytes(b"b picture")

@@ -152,7 +152,7 @@ def test_pictures_announced_while_a_batch_waits_belong_to_it(announced: Announce
     assert "raw_images" in announced.evaluate()
 
 
-def test_an_object_that_was_overwritten_in_place_is_noticed(announced: Announced) -> None:
+def test_an_object_that_was_overwritten_in_place_is_detected(announced: Announced) -> None:
     announced.put("1.jpg")
     announced.settle()
     announced.put("1.jpg")
@@ -160,7 +160,7 @@ def test_an_object_that_was_overwritten_in_place_is_noticed(announced: Announced
     assert "raw_images" in announced.evaluate()
 
 
-def test_without_a_queue_the_overwritten_object_is_noticed_by_its_etag(bucket: str) -> None:
+def test_without_a_queue_the_overwritten_object_is_detected_by_its_etag(bucket: str) -> None:
     announced = Announced(bucket)
     announced.url = None
     announced.put("1.jpg", announce=False)

@@ -82,7 +82,9 @@ def test_a_starting_cluster_is_waited_for(emr: Emulated, said: list[str]) -> Non
     assert f"cluster {NAME} ({starting}) is bootstrapping" in line
 
 
-def test_a_cluster_that_fails_to_start_says_why(emr: Emulated, said: list[str]) -> None:
+def test_a_cluster_that_fails_to_start_is_reported_with_the_reason(
+    emr: Emulated, said: list[str]
+) -> None:
     starting = emr.start()
     emr.set_state(starting, "STARTING")
     reason = "On the master instance, bootstrap action 1 returned a non-zero return code"
@@ -114,7 +116,7 @@ def test_the_first_cluster_is_started(emr: Emulated, said: list[str]) -> None:
     assert said == [f"starting cluster {NAME}, usually 6 to 10 minutes"]
 
 
-def test_two_runs_at_once_start_one_cluster(emr: Emulated) -> None:
+def test_two_simultaneous_runs_start_one_cluster(emr: Emulated) -> None:
     ended = emr.start_and_end()
     emr.age(ended, 60)
     emr.slow_seconds = 0.5

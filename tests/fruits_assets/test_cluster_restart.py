@@ -95,7 +95,7 @@ def test_a_cluster_that_cannot_run_the_project_is_refused_with_the_reason(emr: E
         start_again()
 
 
-def test_a_new_cluster_that_fails_to_start_says_why_and_frees_the_lock(emr: Emulated) -> None:
+def test_a_new_cluster_that_fails_to_start_is_reported_and_frees_the_lock(emr: Emulated) -> None:
     emr.fails_to_start = "bootstrap action 1 returned a non-zero return code"
     with pytest.raises(ClusterError, match=r"bootstrap action 1.*LogUri"):
         start_again()

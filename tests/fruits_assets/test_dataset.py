@@ -214,7 +214,7 @@ def test_after_the_last_attempt_the_same_command_resumes_later(
     assert tree(Path(target.path)) == pictures
 
 
-def test_a_wrong_url_is_reported_at_once(
+def test_a_wrong_url_is_reported_immediately(
     shop: ArchiveServer, target: Location, cache: Path
 ) -> None:
     shop.refusals = [404]
@@ -225,7 +225,7 @@ def test_a_wrong_url_is_reported_at_once(
 
 
 @pytest.mark.parametrize("url", ["fruits.zip", "ftp://127.0.0.1/fruits.zip", "http://"])
-def test_an_invalid_url_is_reported_at_once(url: str, target: Location, cache: Path) -> None:
+def test_an_invalid_url_is_reported_immediately(url: str, target: Location, cache: Path) -> None:
     with pytest.raises(DatasetError, match="is not a valid URL"):
         fetch(url, target, cache=cache, pause=60)
 

@@ -1,4 +1,4 @@
-"""What `fruits doctor` says about a folder of pictures."""
+"""The findings of `fruits doctor` about a folder of pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fruits_assets.settings import Settings
 
 
 def findings(folder: Path, *names: str, storage: str = "data") -> dict[str, Finding]:
-    """The findings by their subject, of a folder with these files."""
+    """The findings about a folder with these files, by subject."""
     for name in names:
         file = folder / "in" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def findings(folder: Path, *names: str, storage: str = "data") -> dict[str, Find
     return {finding.subject: finding for finding in picture_findings(settings)}
 
 
-def test_splits_above_which_there_is_another_folder_are_a_warning(tmp_path: Path) -> None:
+def test_splits_inside_another_folder_cause_a_warning(tmp_path: Path) -> None:
     found = findings(tmp_path, "fruits/Train/Apple/1.jpg", "fruits/test/Apple/1.jpg")
     finding = found["splits, labels"]
     assert finding.level is Level.WARNING

@@ -171,7 +171,7 @@ def test_recommended_selections_include_the_intended_assets(tmp_path: Path) -> N
     assert selected("*csv_export") == before_csv | {"pca_components", "csv_export"}
 
 
-def test_every_asset_names_its_place_in_this_storage(tmp_path: Path) -> None:
+def test_every_asset_shows_its_location_in_this_storage(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         uri = graph.get(key).metadata["dagster/uri"]

@@ -42,7 +42,7 @@ def test_a_missing_asset_is_reported_with_its_folder_and_the_command(
     assert f"uv run dagster asset materialize --select '*{asset}'" in text
 
 
-def test_a_run_of_pca_without_features_says_so_and_writes_nothing(
+def test_a_run_of_pca_without_features_is_reported_and_writes_nothing(
     tmp_path: Path, run: Run, error_text: Callable[[dg.ExecuteInProcessResult], str]
 ) -> None:
     result = run(tmp_path / "data", "pca_model+", raise_on_error=False)

@@ -114,7 +114,7 @@ def test_run_all_reaches_the_end_and_shows_each_steps_output(
     assert re.search(r"^ +1 .* 0\.0+$", texts["search"], re.MULTILINE)
 
 
-def test_what_it_computes_is_what_is_stored(
+def test_it_computes_what_is_stored(
     executed: tuple[dict[str, str], dict[str, list[str]]],
 ) -> None:
     texts, _ = executed

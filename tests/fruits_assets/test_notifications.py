@@ -48,7 +48,7 @@ class Notified:
                 QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0
             )
 
-    def show_at_once(self) -> None:
+    def show_immediately(self) -> None:
         """Set the visibility timeout to zero."""
         client("sqs", REGION).set_queue_attributes(
             QueueUrl=self.url, Attributes={"VisibilityTimeout": "0"}
@@ -103,7 +103,7 @@ def test_nothing_of_a_pictures_name_is_kept(listening: Notified, bucket: str) ->
     assert "anna" not in f"{notices} {vars(notices)} {vars(listening.queue)}"
 
 
-def test_the_test_message_of_s3_is_deleted_at_once_and_not_counted(
+def test_the_test_message_of_s3_is_deleted_immediately_and_not_counted(
     notified: Notified, bucket: str
 ) -> None:
     notified.listen(bucket)
@@ -143,7 +143,7 @@ def test_acknowledging_twice_does_no_harm(notified: Notified) -> None:
 
 
 def test_a_message_that_is_delivered_twice_counts_once_and_is_deleted(notified: Notified) -> None:
-    notified.show_at_once()
+    notified.show_immediately()
     notified.send("one", "another")
     notices = notified.queue.drain(limit=3)
     assert notices.events == len(notices.handles) == 2

@@ -111,7 +111,7 @@ def test_too_little_variance_fails_its_check_but_does_not_block(alone: Alone) ->
     assert result.success
 
 
-def test_the_version_before_is_kept(alone: Alone, stored: Path, read: Read) -> None:
+def test_the_previous_version_is_kept(alone: Alone, stored: Path, read: Read) -> None:
     assert read(alone[0], "pca_components", 0) == read(stored, "pca_components")
 
 

@@ -1,4 +1,4 @@
-"""What `fruits run` prints while a step runs and the output is no terminal."""
+"""The output of `fruits run` during a step if it is not a terminal."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def test_waiting_for_spark_is_printed_once(printed: list[str]) -> None:
     assert "1,000 images to process" in printed[0]
 
 
-def test_the_lines_of_a_long_step_get_rarer(printed: list[str]) -> None:
+def test_the_lines_of_a_long_step_become_less_frequent(printed: list[str]) -> None:
     done = [int(line.split()[1]) for line in printed[1:]]
     assert done == [5, 15, 35, 75, 155]

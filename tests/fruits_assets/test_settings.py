@@ -102,7 +102,7 @@ def test_only_london_gets_the_hint_about_london(monkeypatch: pytest.MonkeyPatch)
     assert "London" not in refusal(monkeypatch, REGION="eu-west-9")
 
 
-def test_all_invalid_values_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     text = refusal(monkeypatch, REGION="us-east-1", STORAGE="gs://fruits", DEPLOYMENT="dev")
     assert [name in text for name in ("FRUITS_REGION", "FRUITS_STORAGE", "FRUITS_DEPLOYMENT")] == [
         True

@@ -79,7 +79,7 @@ def test_shortest_and_longest_vectors_are_reported() -> None:
     assert (found.shortest, found.longest) == (1, 3)
 
 
-def test_rows_that_are_not_finite_are_counted_and_left_out_of_the_extremes() -> None:
+def test_rows_that_are_not_finite_are_counted_but_not_in_the_extremes() -> None:
     found = statistics_of([[1.0, NAN], [INF, -INF], [3.0, -4.0], [None, 1.0]])
     assert found.not_finite == 3
     assert (found.smallest, found.largest) == (-4.0, 3.0)

@@ -16,7 +16,7 @@ from tests.pipeline import ingest, tables_in
 from tests.spark_src.marked_features import jpeg
 
 
-def test_few_names_are_counted_exactly_and_those_without_rows_are_left_out() -> None:
+def test_few_names_are_counted_exactly_and_those_without_rows_are_omitted() -> None:
     found = update_counts({"a": 3, "b": 1}, {"b": 1}, [{"a": 2}, {"c": 1}])
     assert found == {"a": 5, "c": 1}
 

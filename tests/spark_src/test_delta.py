@@ -187,7 +187,7 @@ def test_the_second_of_two_concurrent_table_creations_is_rejected(tables: Tables
     assert tables.current(ASSET) == winner
 
 
-def test_an_empty_commit_causes_earlier_changes_to_be_rejected(tables: Tables) -> None:
+def test_after_an_empty_commit_earlier_changes_are_rejected(tables: Tables) -> None:
     add(tables, "run-0", "old.jpg")
     write = tables.begin(ASSET, "run-1")
     marker = add(tables, "erasure")

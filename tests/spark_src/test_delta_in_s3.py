@@ -117,7 +117,7 @@ def test_the_later_of_two_commits_is_rejected_and_names_the_other_run(
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.RESET, Fault.SLOW_DOWN])
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.usefixtures("impatient")
-def test_a_commit_with_a_fault_or_a_lost_response_is_made_exactly_once(
+def test_a_commit_with_a_fault_or_a_lost_response_is_applied_exactly_once(
     tables: Tables, serve: Serve, fault: Fault, times: int
 ) -> None:
     server = serve(commits_meet(fault, times))

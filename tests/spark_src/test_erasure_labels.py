@@ -1,4 +1,4 @@
-"""Lines of `labels.csv` that name a person's photos are erased; all others stay as they are."""
+"""Lines of `labels.csv` that name a person's photos are erased; all others are unchanged."""
 
 from __future__ import annotations
 

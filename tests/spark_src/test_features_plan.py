@@ -54,7 +54,7 @@ def test_only_new_pictures_are_computed_and_existing_files_kept(
     assert set(first.files) < set(second.files)
 
 
-def test_removed_pictures_do_not_cause_their_neighbours_to_be_recomputed(
+def test_removing_a_picture_does_not_recompute_its_neighbours(
     features: Features,
 ) -> None:
     _, first = features.refresh()

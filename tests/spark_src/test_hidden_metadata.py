@@ -200,7 +200,7 @@ def test_a_palette_keeps_the_colours_that_pixels_have() -> None:
     assert dict(chunks(kept))[b"PLTE"][60:] == bytes(24)
 
 
-def test_the_57_crafted_pictures_hold_no_text(shared: Path) -> None:
+def test_the_57_crafted_pictures_contain_no_text(shared: Path) -> None:
     files = sorted((shared / "data" / "hidden-metadata").glob("*.[jp][pn]g"))
     assert len(files) == 57
     kept = {file.name: kept_of(file.read_bytes()) for file in files}

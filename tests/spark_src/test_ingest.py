@@ -223,7 +223,7 @@ def listing_of(folder: Path, n_files: int) -> Listing:
     return list_files(Location.parse(str(fill(folder, files | {".DS_Store": b"x"}))))
 
 
-def test_an_input_is_stopped_only_above_the_share_of_rejects(tmp_path: Path) -> None:
+def test_an_input_is_refused_only_above_the_rejected_share(tmp_path: Path) -> None:
     listing = listing_of(tmp_path, 60)
     require_few_rejections(3, listing, 0.05)
     require_few_rejections(6, listing, 0.1)
@@ -239,7 +239,7 @@ def test_the_rejected_share_is_checked_from_50_files_on(tmp_path: Path) -> None:
         require_few_rejections(3, listing_of(tmp_path / "enough", 50), 0.05)
 
 
-def test_an_input_without_any_picture_is_stopped_whatever_the_share(tmp_path: Path) -> None:
+def test_an_input_without_any_picture_is_refused_whatever_the_share(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"3 of 3 files under .* so there is no picture"):
         require_few_rejections(3, listing_of(tmp_path, 3), 1.0)
 

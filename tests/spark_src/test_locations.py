@@ -105,7 +105,7 @@ def test_a_uri_read_again_is_the_same_location(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_pyarrow_finds_a_uri_where_the_path_says(name: str) -> None:
+def test_pyarrow_resolves_a_uri_to_the_same_path(name: str) -> None:
     location = Location("file", f"/data/{name}")
     assert fs.FileSystem.from_uri(location.uri)[1] == location.path
 

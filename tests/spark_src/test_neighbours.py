@@ -1,4 +1,4 @@
-"""The nearest rows of each row, computed at once or updated."""
+"""The nearest rows of each row, computed from scratch or updated."""
 
 from __future__ import annotations
 

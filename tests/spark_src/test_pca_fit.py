@@ -36,7 +36,7 @@ def unlike(number: int) -> Row:
     return image(number, features=np.full(1280, 9, np.float32) * (np.arange(1280) % 2))
 
 
-def test_the_first_fit_says_that_there_was_no_model(storage: VectorStorage) -> None:
+def test_the_first_fit_records_that_there_was_no_model(storage: VectorStorage) -> None:
     snapshot = storage.tables.current("pca_model")
     expected = "fitted on 60 images: there was no model; all images were summed up"
     assert statistics(storage).description == snapshot.record.note == expected

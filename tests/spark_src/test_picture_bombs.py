@@ -58,14 +58,14 @@ def test_a_png_with_a_side_longer_than_any_jpeg_has_is_rejected(size: tuple[int,
 
 
 @pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"eXIf"])
-def test_a_png_of_very_many_empty_chunks_is_rejected(kind: bytes) -> None:
+def test_a_png_with_very_many_empty_chunks_is_rejected(kind: bytes) -> None:
     assert clean_picture(with_chunks(chunk(b"tEXt", b"") * (MAX_PARTS - 10)))
     rejected = rejection(with_chunks(chunk(kind, b"") * MAX_PARTS))
     assert (rejected.reason, "more than 65536 chunks" in rejected.detail) == (Reason.BROKEN, True)
 
 
 @pytest.mark.parametrize("part", [b"\xff\xfe\0\2", b"\xff\xd0", b"\xff\1", b"\xff\xdd\0\4\0\0"])
-def test_a_jpeg_of_very_many_segments_is_rejected(part: bytes) -> None:
+def test_a_jpeg_with_very_many_segments_is_rejected(part: bytes) -> None:
     rejected = rejection(after_start(PHOTO, part * (MAX_PARTS + 1)))
     assert (rejected.reason, "more than 65536 segments" in rejected.detail) == (Reason.BROKEN, True)
 
@@ -127,7 +127,7 @@ def test_damage_after_the_first_eighth_of_a_jpeg_is_found() -> None:
 
 
 @pytest.mark.parametrize("block", [b"\1a", b"\0!\xfe"])
-def test_a_gif_of_very_many_blocks_is_rejected_quickly(block: bytes) -> None:
+def test_a_gif_with_very_many_blocks_is_rejected_quickly(block: bytes) -> None:
     data = b"GIF89a" + bytes(7) + b"!\xfe\1a" + block * 10_000_000
     started = time.monotonic()
     assert rejection(data).reason is Reason.UNSUPPORTED_FORMAT

@@ -64,7 +64,7 @@ def by_definition(picture: Image.Image) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("label", ["Apple Golden 1", "Cherry 2", "Tomato 2"])
-def test_a_real_picture_is_seen_as_defined(sample: Path, label: str) -> None:
+def test_a_real_picture_becomes_the_defined_input(sample: Path, label: str) -> None:
     file = min((sample / "Training" / label).iterdir())
     pixels = model_input(file.read_bytes())
     assert pixels.shape == (INPUT_SIZE, INPUT_SIZE, 3) == (224, 224, 3)

@@ -189,7 +189,7 @@ def test_deleted_pictures_lose_their_rows_and_nothing_is_read(
     assert before.items() <= files_under(tables).items()
 
 
-def test_a_picture_that_moved_is_read_once_and_has_one_row(refresh: Refresh, source: Path) -> None:
+def test_a_moved_picture_is_read_once_and_has_one_row(refresh: Refresh, source: Path) -> None:
     refresh()
     (source / "A" / "01.jpg").rename(source / "B" / "moved.jpg")
     again = refresh()
@@ -222,7 +222,7 @@ def test_another_input_is_read_completely_and_replaces_the_previous_one(
     assert set(rows_by_path(again.raw)) == set(rows_by_path(first.raw)) - {"A/00.jpg"}
 
 
-def test_a_run_that_ends_before_its_commit_leaves_the_tables_as_they_were(
+def test_a_run_that_ends_before_its_commit_leaves_the_tables_unchanged(
     refresh: Refresh, spark: SparkSession, source: Path, tables: Tables
 ) -> None:
     first = refresh()

@@ -39,7 +39,7 @@ def erased(
     Without a split `Training`, it was also trained on the person's photos: under a label that only
     they have, and copies of others' pictures.
     """
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("evaluated")
     source, root = folder / "input", Path(shutil.copytree(stored, folder / "data"))
     for number, picture in enumerate(sorted(sample.rglob("*.jpg"))[::3]):
         label = picture.parent.name
