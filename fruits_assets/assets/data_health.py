@@ -41,7 +41,7 @@ def data_health(
 ) -> dg.MaterializeResult[Change]:
     """Exact and near duplicates, and conflicts between them.
 
-    Duplicates in two splits are a leak; duplicates under two labels or persons are a conflict. Only
+    Duplicates in two splits are a leak; duplicates under two labels or people are a conflict. Only
     new pictures are compared with all others.
     """
     change = health_change(storage.tables, context.run.run_id, config.threshold)

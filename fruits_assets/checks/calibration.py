@@ -68,7 +68,7 @@ def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
     """The model of FRUITS_CANDIDATE is not significantly worse than the current one.
 
     Otherwise it warns. The confidence intervals are bootstrapped over the held-out fruits, films
-    or persons.
+    or people.
     """
     known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     worse = [

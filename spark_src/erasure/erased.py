@@ -1,4 +1,4 @@
-"""The list of erased persons and pictures as salted hashes, used to erase restored backups again.
+"""The list of erased people and pictures as salted hashes, used to erase restored backups again.
 
 Each entry is a file in the folder of the receipts. Names cannot be read from it, but a known name
 can be checked against it.
@@ -81,7 +81,7 @@ def load(folder: Location) -> list[Entry]:
 
 
 def find(entries: Iterable[Entry], subjects: Iterable[str], ids: Iterable[str]) -> list[Target]:
-    """Targets for those of the given persons and pictures that were erased before."""
+    """Targets for those of the given people and pictures that were erased before."""
     entries, ids = list(entries), list(ids)
     salts = {entry.salt for entry in entries}
     erased = {(entry.salt, entry.subject) for entry in entries}

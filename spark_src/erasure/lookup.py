@@ -43,9 +43,9 @@ class Found:
     paths: frozenset[str]
     image_ids: frozenset[str]
     shared: int
-    """Pictures also supplied by other persons, whose rows and files are kept."""
+    """Pictures also supplied by other people, whose rows and files are kept."""
     several_owners: int
-    """Pictures selected by id that several persons supplied."""
+    """Pictures selected by id that several people supplied."""
     similar_in_input: frozenset[str]
     """Folders with a name similar to the person's."""
     similar_in_tables: frozenset[str]
@@ -141,7 +141,7 @@ def require_same_input(tables: Tables, source: Location) -> None:
 
 
 def require_single_owners(found: Found, target: Target) -> None:
-    """Refuse to erase other persons' copies of a picture unless requested.
+    """Refuse to erase other people's copies of a picture unless requested.
 
     Raises:
         ErasureError: a picture selected by id has several owners.

@@ -56,7 +56,7 @@ class Needles:
             target: the person or pictures.
             source: the input.
             image_ids: ids of pictures that only the target supplied.
-            others: names of other persons' folders, one of which may look like a quoted
+            others: names of other people's folders, one of which may look like a quoted
                 form of the target's name.
         """
         paths: dict[bytes, tuple[bytes, ...]] = {}

@@ -1,4 +1,4 @@
-"""Lists the persons with photos in the input or in any table, by their folder in `photos/`."""
+"""Lists the people with photos in the input or in any table, by their folder in `photos/`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spark_src.tables.registry import RAW_IMAGES, TABLES
 
 
 def people(tables: Tables, source: Location) -> set[str]:
-    """All persons with a folder in the input or rows in a file of a table.
+    """All people with a folder in the input or rows in a file of a table.
 
     Includes uncommitted files of killed runs and files of earlier versions.
     """

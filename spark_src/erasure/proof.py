@@ -112,7 +112,7 @@ def prove(
 
 
 def _own_image_ids(tables: Tables, request: Request) -> set[str]:
-    """Ids that must not be found. Pictures also supplied by other persons stay in their rows."""
+    """Ids that must not be found. Pictures also supplied by other people stay in their rows."""
     raw = tables.find(RAW_IMAGES)
     if raw is None or not raw.files:
         return set(request.image_ids)

@@ -49,9 +49,9 @@ class TableTraces:
     paths: set[str] = field(default_factory=set)
     image_ids: set[str] = field(default_factory=set)
     shared: int = 0
-    """Pictures also supplied by other persons."""
+    """Pictures also supplied by other people."""
     several_owners: int = 0
-    """Pictures selected by id that several persons supplied."""
+    """Pictures selected by id that several people supplied."""
     similar: set[str] = field(default_factory=set)
     """Folders in paths of rows that are similar to the person's."""
     elsewhere: set[str] = field(default_factory=set)
@@ -253,7 +253,7 @@ def _compare(traces: TableTraces, keys: pa.Table, target: Target) -> None:
 
 
 def _several_owners(keys: pa.Table, target: Target) -> int:
-    """Number of pictures selected by id that several persons supplied."""
+    """Number of pictures selected by id that several people supplied."""
     selected = keys.filter(
         pc.is_in(keys["image_id"], pa.array(sorted(target.image_ids), pa.string()))
     )

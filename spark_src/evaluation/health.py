@@ -41,7 +41,7 @@ class Health:
     groups: pd.DataFrame
     """Paths that have a duplicate, exact or near: group, path, image_id, split, label."""
     findings: pd.DataFrame
-    """Pairs that cross splits, labels or persons, the worst first: columns as in `FINDING`."""
+    """Pairs that cross splits, labels or people, the worst first: columns as in `FINDING`."""
     labels: dict[str, int]
     """Label -> number of images, without those below `photos/`."""
     near_share: dict[str, float]

@@ -51,7 +51,7 @@ class Searcher:
 
         Args:
             tables: the storage.
-            show_photos: whether to include persons' photos.
+            show_photos: whether to include people's photos.
 
         Raises:
             NothingStoredError: an asset was never materialized.

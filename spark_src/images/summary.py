@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from spark_src.images.layout import is_photo, split_and_label, split_of
 from spark_src.images.listing import Listing
+from spark_src.text import counted
 
 MOST_NAMED = 3
 
@@ -23,7 +24,7 @@ class Summary:
     """Split -> number of files; files without a split are not counted."""
     n_labels: int
     n_photos: int
-    """Number of files that are persons' photos."""
+    """Number of files that are people's photos."""
     ignored: Mapping[str, int]
     """Kind of litter -> number of files."""
     outer_folders: tuple[str, ...] = ()
@@ -32,21 +33,18 @@ class Summary:
 
     @property
     def layout(self) -> str:
-        """The splits, and how many labels and photos of persons there are."""
-        parts = [f"{count:,} {noun}" for count, noun in self._counts() if count]
+        """The splits, and how many labels and photos of people there are."""
+        parts = [counted(self.n_labels, "label")] if self.n_labels else []
+        if self.n_photos:
+            parts.append(f"{counted(self.n_photos, 'photo')} of people")
         splits = _join_counts(self.splits)
         return "; ".join([f"splits {splits}" if splits else "no splits", *parts])
 
     def __str__(self) -> str:
-        noun = "picture" if self.n_pictures == 1 else "pictures"
-        text = f"{self.n_pictures:,} {noun}: {self.layout}"
+        text = f"{counted(self.n_pictures, 'picture')}: {self.layout}"
         if self.ignored:
             text += f"; {sum(self.ignored.values()):,} ignored ({_join_counts(self.ignored)})"
         return text
-
-    def _counts(self) -> list[tuple[int, str]]:
-        labels = "label" if self.n_labels == 1 else "labels"
-        return [(self.n_labels, labels), (self.n_photos, "photos of persons")]
 
     @property
     def warning(self) -> str | None:

@@ -14,7 +14,7 @@ class Comparison(BaseModel):
     held_out: str
     images: int
     groups: int
-    """Fruits, films or persons, resampled as units: their images are not independent."""
+    """Fruits, films or people, resampled as units: their images are not independent."""
     current: float
     """Accuracy of the current model."""
     candidate: float

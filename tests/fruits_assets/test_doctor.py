@@ -32,11 +32,11 @@ def test_splits_inside_another_folder_cause_a_warning(tmp_path: Path) -> None:
     assert finding.text.startswith("no splits; 1 label\nThe split folders are under fruits")
 
 
-def test_splits_labels_and_photos_of_persons_are_counted(tmp_path: Path) -> None:
+def test_splits_labels_and_photos_of_people_are_counted(tmp_path: Path) -> None:
     found = findings(
         tmp_path, "train/A/1.jpg", "TRAIN/A/2.jpg", "Valid/B/1.jpg", "photos/4711/C/1.jpg"
     )
-    text = "splits Training 2, Validation 1; 3 labels; 1 photos of persons"
+    text = "splits Training 2, Validation 1; 3 labels; 1 photo of people"
     assert found["splits, labels"] == Finding("splits, labels", text)
 
 

@@ -97,7 +97,7 @@ def test_label_and_person_are_distinguished(rows: dict[str, Any]) -> None:
 def test_the_layout_of_the_folder_is_logged_first(
     phone_run: tuple[Path, Path, list[str]],
 ) -> None:
-    expected = "10 pictures: no splits; 1 label; 10 photos of persons; 1 ignored (.DS_Store 1)"
+    expected = "10 pictures: no splits; 1 label; 10 photos of people; 1 ignored (.DS_Store 1)"
     assert expected in phone_run[2]
 
 

@@ -70,7 +70,7 @@ PEOPLE = ("subject-4711", "Jane Doe", "jane.doe")
 
 @pytest.fixture(scope="module")
 def people(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An input with 16 photos of two persons, and for each a file that is not a picture."""
+    """An input with 16 photos of two people, and for each a file that is not a picture."""
     source = tmp_path_factory.mktemp("people")
     pictures = sorted(sample.rglob("*.jpg"))
     for number, place in enumerate(

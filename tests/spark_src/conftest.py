@@ -114,7 +114,7 @@ def empty_assets(tmp_path: Path) -> Deployment:
 
 @pytest.fixture(scope="session")
 def two_persons(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables with pictures of two persons and others, and a PCA of synthetic features."""
+    """Tables with pictures of two people and others, and a PCA of synthetic features."""
     folder = tmp_path_factory.mktemp("made")
     source = folder / "input"
     for number in range(60):

@@ -1,4 +1,4 @@
-"""A storage with pictures of two persons, erasure without Dagster, and independent checks."""
+"""A storage with pictures of two people, erasure without Dagster, and independent checks."""
 
 from __future__ import annotations
 

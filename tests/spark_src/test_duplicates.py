@@ -136,7 +136,7 @@ def test_connected_near_duplicates_are_one_group() -> None:
     assert found.near_share == {"Apple": 0.6}
 
 
-def test_two_persons_who_have_the_same_picture_are_a_finding() -> None:
+def test_two_people_who_have_the_same_picture_are_a_finding() -> None:
     found = health_of(
         keys(("photos/4711/Fig/1.jpg", "a"), ("photos/4712/Fig/1.jpg", "b")), ("a", "b", 0.9)
     )

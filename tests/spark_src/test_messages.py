@@ -14,7 +14,7 @@ from spark_src.features.model import MobilenetModel
     ("path", "named"),
     [("photos/anna-7f3/1.jpg", "a person's photo"), ("Training/Apple/1.jpg", "Apple/1.jpg")],
 )
-def test_a_damaged_stored_picture_is_named_unless_it_is_a_persons(
+def test_a_damaged_stored_picture_is_named_unless_it_is_a_persons_photo(
     mobilenet: MobilenetModel, path: str, named: str
 ) -> None:
     batch = pa.RecordBatch.from_pylist([{"path": path, "content": b"broken", "orientation": 1}])

@@ -62,7 +62,7 @@ def test_folders_above_the_splits_are_named_with_the_remedy(tmp_path: Path) -> N
     )
 
 
-def test_persons_are_counted_and_never_named(tmp_path: Path) -> None:
+def test_people_are_counted_and_never_named(tmp_path: Path) -> None:
     found = summary(tmp_path, "Photos/Ada/test/1.jpg", "photos/Bob/1.jpg", "old/photos/Eve/1.jpg")
     assert (found.n_photos, found.n_labels, found.warning) == (3, 1, None)
     assert not any(name in str(found) for name in ("Ada", "Bob", "Eve"))

@@ -1,4 +1,4 @@
-"""Two persons' pictures in a materialized graph, built once, and copies for erasures."""
+"""Two people's pictures in a materialized graph, built once, and copies for erasures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.pipeline import tables_in
 def before(
     run: Run, copy_pictures: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Input and storage after a full run, with pictures of two persons and others, one damaged."""
+    """Input and storage after a full run, with pictures of two people and others, one damaged."""
     folder = tmp_path_factory.mktemp("erasure")
     source = copy_pictures(folder / "input", 80)
     (source / "Training").rename(source / "shop")  # without this split, PCA is fitted on all images
@@ -39,7 +39,7 @@ def before(
         target = source / "photos" / (SUBJECT if number < 40 else OTHER) / f"{number}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.rename(target)
-    for name in (SUBJECT, OTHER):  # both persons have this one, and each has a damaged one
+    for name in (SUBJECT, OTHER):  # both people have this one, and each has a damaged one
         shutil.copy(every[60], source / "photos" / name / "shared.jpg")
         (source / "photos" / name / "broken.jpg").write_bytes(b"no picture")
     few = {"pca_model": {"n_components": 5}}
