@@ -10,7 +10,7 @@ import dagster as dg
 
 from fruits_assets import provenance
 from fruits_assets.emr import cluster, cost
-from fruits_assets.emr.order import parse_events
+from fruits_assets.emr.step_definition import parse_events
 from fruits_assets.emr.submission import StepFiles
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import aws_errors, client

@@ -11,7 +11,7 @@ import dagster as dg
 from fruits_assets.dagster_internals import raise_execution_interrupts, step_reference
 from fruits_assets.emr import cluster, code_package, submission
 from fruits_assets.emr.event_relay import EventRelay
-from fruits_assets.emr.order import Order
+from fruits_assets.emr.step_definition import StepDefinition
 from fruits_assets.emr.step_logs import (
     EMR_LOG_SECONDS,
     ExecutorWarnings,
@@ -104,10 +104,10 @@ class FruitsStepLauncher(dg.StepLauncher):
         code = code_package.push(staging / "code", self.region, package)
         key, attempt = context.step.key, context.previous_attempt_count
         files = StepFiles.for_attempt(staging, context.run_id, key, attempt)
-        order = Order.for_step(self.settings, step_reference(context))
-        sha256 = submission.put_order(files, order, self.region)
+        definition = StepDefinition.for_step(self.settings, step_reference(context))
+        sha256 = submission.put_definition(files, definition, self.region)
         name = f"fruits {key} of run {context.run_id[:8]}"
-        step = submission.step_definition(
+        step = submission.step_config(
             name, files, sha256, code, package, self.region, self.spark_config
         )
         for _ in range(_LAUNCHES):

@@ -28,32 +28,32 @@ def is_remote() -> bool:
     return REMOTE in os.environ
 
 
-def run(region: str, bucket: str, folder: str, order_file: Path) -> bool:
+def run(region: str, bucket: str, folder: str, definition_file: Path) -> bool:
     """Run the step that the file describes.
 
     Args:
         region: the AWS region of the bucket and of all other resources.
         bucket: the bucket for the events.
         folder: the folder of the step's files in the bucket.
-        order_file: a local file whose digest was verified.
+        definition_file: a local file whose digest was verified.
 
     Returns:
         Whether it succeeded; its events have the reason of a failure.
 
     Raises:
-        SettingsError: the order has no settings.
+        SettingsError: the step definition has no settings.
     """
-    from fruits_assets.emr.order import Order
+    from fruits_assets.emr.step_definition import StepDefinition
     from spark_src.io.aws import client, use_region
 
     use_region(region)  # before any client is created
-    order = Order.parse(order_file.read_bytes())
-    adopt(order.settings)
+    definition = StepDefinition.parse(definition_file.read_bytes())
+    adopt(definition.settings)
     from fruits_assets.dagster_internals import run_step
 
     s3, key = client("s3", region), f"{folder}/{EVENTS_FILE}"
     with EventUploader(lambda content: s3.put_object(Bucket=bucket, Key=key, Body=content)) as sent:
-        events = run_step(order.step_reference(), sent.put)
+        events = run_step(definition.step_reference(), sent.put)
     stop_spark()
     return not any(event.is_step_failure or event.is_step_up_for_retry for event in events)
 
@@ -109,7 +109,7 @@ class EventUploader:
         self._queue.put(event)
 
     def _work(self) -> None:
-        from fruits_assets.emr.order import dump_events
+        from fruits_assets.emr.step_definition import dump_events
 
         events, sent, ended = [], 0, False
         uploaded = time.monotonic()

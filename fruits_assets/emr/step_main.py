@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 
-def main(region: str, bucket: str, folder: str, order_file: str) -> None:
+def main(region: str, bucket: str, folder: str, definition_file: str) -> None:
     """Run the step that the file describes."""
     from fruits_assets.emr.step import run
 
-    if not run(region, bucket, folder, Path(order_file)):
+    if not run(region, bucket, folder, Path(definition_file)):
         sys.exit("The asset failed; see the events of the run for the reason.")
 
 

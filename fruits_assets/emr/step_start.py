@@ -22,28 +22,28 @@ from typing import Any
 import boto3
 
 
-def main(order: Any, command: list[str]) -> int:
-    s3 = boto3.client("s3", region_name=order["region"])
+def main(manifest: Any, command: list[str]) -> int:
+    s3 = boto3.client("s3", region_name=manifest["region"])
     os.umask(0o077)
     with tempfile.TemporaryDirectory(prefix="fruits-step-") as folder:
-        for name, (key, digest) in order["files"].items():
-            content = s3.get_object(Bucket=order["bucket"], Key=key)["Body"].read()
+        for name, (key, digest) in manifest["files"].items():
+            content = s3.get_object(Bucket=manifest["bucket"], Key=key)["Body"].read()
             if hashlib.sha256(content).hexdigest() != digest:
                 sys.exit(
-                    f"s3://{order['bucket']}/{key} was changed after the host uploaded it. It was "
-                    "not run. Find out who can write there, then materialize again."
+                    f"s3://{manifest['bucket']}/{key} was changed after the host uploaded it. It "
+                    "was not run. Find out who can write there, then materialize again."
                 )
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)
         with zipfile.ZipFile(os.path.join(folder, "code.zip")) as code:
-            code.extract(order["main"], folder)
+            code.extract(manifest["main"], folder)
         command = [part.replace("{files}", folder) for part in command]
-        return run(command, lambda lines: put(s3, order, lines))
+        return run(command, lambda lines: put(s3, manifest, lines))
 
 
-def put(s3: Any, order: Any, lines: Iterable[bytes]) -> None:
+def put(s3: Any, manifest: Any, lines: Iterable[bytes]) -> None:
     try:
-        s3.put_object(Bucket=order["bucket"], Key=order["stderr"], Body=b"".join(lines))
+        s3.put_object(Bucket=manifest["bucket"], Key=manifest["stderr"], Body=b"".join(lines))
     except Exception as error:
         print(f"The end of this log was not uploaded to S3: {error}", file=sys.stderr)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from fruits_assets.emr import cluster, step_main, step_start
 from fruits_assets.emr.code_package import CodePackage
-from fruits_assets.emr.order import Order
 from fruits_assets.emr.step import EVENTS_FILE
+from fruits_assets.emr.step_definition import StepDefinition
 from spark_src.contract import ENVIRONMENT_PATH
 from spark_src.errors import AwsError, ClusterError
 from spark_src.io.aws import aws_errors, client
@@ -21,7 +21,7 @@ from spark_src.io.locations import Location
 if TYPE_CHECKING:
     from mypy_boto3_emr.type_defs import StepConfigTypeDef
 
-ORDER_FILE = "order.json"
+DEFINITION_FILE = "definition.json"
 STDERR_FILE = "stderr.txt"
 
 MAIN = f"fruits_assets/emr/{Path(step_main.__file__).name}"
@@ -51,9 +51,9 @@ class StepFiles:
         return cls(staging / run_id / step / f"attempt-{attempt}")
 
     @property
-    def order(self) -> Location:
-        """The order from the host."""
-        return self.folder / ORDER_FILE
+    def definition(self) -> Location:
+        """The step definition from the host."""
+        return self.folder / DEFINITION_FILE
 
     @property
     def events(self) -> Location:
@@ -80,30 +80,30 @@ class StepState:
         return self.state in {"FAILED", "CANCELLED", "INTERRUPTED"}
 
 
-def put_order(files: StepFiles, order: Order, region: str) -> str:
-    """Write the order; return its digest."""
-    content = order.dump()
-    bucket, key = files.order.bucket_and_key
-    with aws_errors(f"writing {files.order.uri}"):
+def put_definition(files: StepFiles, definition: StepDefinition, region: str) -> str:
+    """Write the step definition; return its digest."""
+    content = definition.dump()
+    bucket, key = files.definition.bucket_and_key
+    with aws_errors(f"writing {files.definition.uri}"):
         client("s3", region).put_object(Bucket=bucket, Key=key, Body=content)
     return hashlib.sha256(content).hexdigest()
 
 
-def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
+def step_config(  # noqa: PLR0913, PLR0917 - the parts of a step
     name: str,
     files: StepFiles,
-    order_sha256: str,
+    definition_sha256: str,
     code: Location,
     package: CodePackage,
     region: str,
     spark_config: Mapping[str, str],
 ) -> StepConfigTypeDef:
-    """The EMR step definition: a Python program, passed as an argument, that runs spark-submit.
+    """The step for EMR: a Python program, passed as an argument, that runs spark-submit.
 
     Args:
         name: the step's name in EMR's console.
         files: the step's files.
-        order_sha256: the digest of the order in these files.
+        definition_sha256: the digest of the step definition in these files.
         code: the location of the zip of the code, in the same bucket.
         package: the zip of the code.
         region: the bucket's region.
@@ -113,12 +113,12 @@ def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
         ClusterError: an argument is longer than EMR allows.
     """
     bucket, folder = files.folder.bucket_and_key
-    start = {
+    manifest = {
         "region": region,
         "bucket": bucket,
         "files": {
             "code.zip": [code.bucket_and_key[1], package.sha256],
-            ORDER_FILE: [files.order.bucket_and_key[1], order_sha256],
+            DEFINITION_FILE: [files.definition.bucket_and_key[1], definition_sha256],
         },
         "main": MAIN,
         "stderr": files.stderr.bucket_and_key[1],
@@ -126,11 +126,11 @@ def step_definition(  # noqa: PLR0913, PLR0917 - the parts of a step
     settings = [("--conf", f"{name}={value}") for name, value in spark_config.items()]
     arguments = [
         *(PYTHON, "-I", "-c", Path(step_start.__file__).read_text(encoding="utf-8")),
-        json.dumps(start),
+        json.dumps(manifest),
         *(SPARK_SUBMIT, "--master", "yarn", "--deploy-mode", "client"),
         *(part for pair in settings for part in pair),
         *("--py-files", "{files}/code.zip"),
-        *(f"{{files}}/{MAIN}", region, bucket, folder, f"{{files}}/{ORDER_FILE}"),
+        *(f"{{files}}/{MAIN}", region, bucket, folder, f"{{files}}/{DEFINITION_FILE}"),
     ]
     if max(map(len, arguments)) > MAX_ARGUMENT_CHARACTERS:
         raise ClusterError(

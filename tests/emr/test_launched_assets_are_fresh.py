@@ -16,7 +16,7 @@ from dagster_aws.emr.pyspark_step_launcher import EmrPySparkStepLauncher
 from fruits_assets.dagster_internals import run_step, step_reference
 from fruits_assets.emr.event_relay import EventRelay
 from fruits_assets.emr.launcher import FruitsStepLauncher
-from fruits_assets.emr.order import Order, dump_events, parse_events
+from fruits_assets.emr.step_definition import StepDefinition, dump_events, parse_events
 from fruits_assets.emr.submission import StepFiles
 from spark_src.io.locations import Location
 from tests.emr.emulated_cluster import REGION
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.SupersessionWarning")
 
 def events_of_the_cluster(step_context: StepExecutionContext) -> list[Any]:
     """Run the step as on the cluster: from its definition, with a separate instance."""
-    order, events = Order.for_step({}, step_reference(step_context)), list[Any]()
-    run_step(Order.parse(order.dump()).step_reference(), events.append)
+    definition, events = StepDefinition.for_step({}, step_reference(step_context)), list[Any]()
+    run_step(StepDefinition.parse(definition.dump()).step_reference(), events.append)
     return parse_events(dump_events(events))
 
 

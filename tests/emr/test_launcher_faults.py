@@ -26,8 +26,8 @@ from dagster_pyspark.utils import build_pyspark_zip
 
 from fruits_assets.emr import code_package, submission
 from fruits_assets.emr.launcher import launched_spark_config
-from fruits_assets.emr.order import Order
 from fruits_assets.emr.step import REMOTE, adopt
+from fruits_assets.emr.step_definition import StepDefinition
 from fruits_assets.emr.step_logs import explain_failure, read_text
 from fruits_assets.emr.submission import StepFiles
 from spark_src.errors import SettingsError
@@ -83,20 +83,22 @@ def test_a_retry_reads_no_events_of_the_first_attempt(stock: Any) -> None:
     assert first != second
 
 
-def definition(account: Account, order: Order, run_id: str = "run") -> dict[str, Any]:
-    """A step definition of this project, with its files uploaded to the account."""
+def step_config(
+    account: Account, definition: StepDefinition, run_id: str = "run"
+) -> dict[str, Any]:
+    """EMR's description of a step of this project, with its files uploaded to the account."""
     staging = account.tables.root / "staging"
     files = StepFiles.for_attempt(staging, run_id, "pca", 0)
     package = code_package.build()
     code = code_package.push(staging / "code", REGION, package)
-    sha256 = submission.put_order(files, order, REGION)
+    sha256 = submission.put_definition(files, definition, REGION)
     config = launched_spark_config(cluster_config(), REGION)
-    return submission.step_definition("pca", files, sha256, code, package, REGION, config)
+    return submission.step_config("pca", files, sha256, code, package, REGION, config)
 
 
 def test_a_failed_step_does_not_cancel_other_steps(account: Account, stock: Any) -> None:
     assert stock._get_emr_step_def("run", "pca", "pca")["ActionOnFailure"] == "CANCEL_AND_WAIT"
-    assert definition(account, Order({}, "{}"))["ActionOnFailure"] == "CONTINUE"
+    assert step_config(account, StepDefinition({}, "{}"))["ActionOnFailure"] == "CONTINUE"
 
 
 def test_keys_of_dynamic_steps_contain_no_brackets() -> None:
@@ -106,7 +108,7 @@ def test_keys_of_dynamic_steps_contain_no_brackets() -> None:
 def test_a_crash_before_dagster_starts_is_reported_without_waiting_for_emrs_log(
     account: Account, add_step: AddStep
 ) -> None:
-    step = definition(account, Order({}, "{}"), "crash")
+    step = step_config(account, StepDefinition({}, "{}"), "crash")
     cluster_id, step_id = add_step(step["HadoopJarStep"]["Args"])
     account.cluster.wait_for_end(step_id)
     files = StepFiles.for_attempt(account.tables.root / "staging", "crash", "pca", 0)
@@ -121,8 +123,8 @@ def test_a_step_definition_is_json_with_settings_and_step_reference(
 ) -> None:
     settings = {"FRUITS_DEPLOYMENT": "emr"}
     files = StepFiles.for_attempt(account.tables.root / "staging", "run", "pca", 0)
-    submission.put_order(files, Order(settings, '"the step"'), REGION)
-    sent = json.loads(read_text(files.order, REGION))
+    submission.put_definition(files, StepDefinition(settings, '"the step"'), REGION)
+    sent = json.loads(read_text(files.definition, REGION))
     assert sent == {"settings": settings, "step": '"the step"'}
 
 

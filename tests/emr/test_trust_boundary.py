@@ -16,7 +16,7 @@ import pytest
 from fruits_assets.emr import code_package, submission
 from fruits_assets.emr.event_relay import EventRelay
 from fruits_assets.emr.launcher import launched_spark_config
-from fruits_assets.emr.order import Order, dump_events, parse_events
+from fruits_assets.emr.step_definition import StepDefinition, dump_events, parse_events
 from fruits_assets.emr.step_logs import read_text
 from fruits_assets.emr.submission import StepFiles
 from spark_src.errors import ClusterError
@@ -143,7 +143,7 @@ def test_events_survive_serialisation() -> None:
     assert parse_events(dump_events(events)) == events
 
 
-@pytest.mark.parametrize("changed", ["code", "order"])
+@pytest.mark.parametrize("changed", ["code", "definition"])
 def test_a_step_does_not_run_files_changed_after_the_upload(
     account: Account, add_step: AddStep, changed: str
 ) -> None:
@@ -151,10 +151,10 @@ def test_a_step_does_not_run_files_changed_after_the_upload(
     files = StepFiles.for_attempt(staging, f"changed-{changed}", "pca", 0)
     package = code_package.CodePackage.from_content(code_package.build().content + b"\0")
     code = code_package.push(staging / "code", REGION, package)
-    sha256 = submission.put_order(files, Order({}, "{}"), REGION)
+    sha256 = submission.put_definition(files, StepDefinition({}, "{}"), REGION)
     config = launched_spark_config(cluster_config(), REGION)
-    step = submission.step_definition("pca", files, sha256, code, package, REGION, config)
-    put(code if changed == "code" else files.order, b"planted")
+    step = submission.step_config("pca", files, sha256, code, package, REGION, config)
+    put(code if changed == "code" else files.definition, b"planted")
     cluster_id, step_id = add_step(step["HadoopJarStep"]["Args"])
     account.cluster.wait_for_end(step_id)
     state = submission.describe_step(cluster_id, step_id, REGION)

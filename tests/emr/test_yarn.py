@@ -20,7 +20,7 @@ import pytest
 
 from fruits_assets.emr import code_package, submission
 from fruits_assets.emr.launcher import launched_spark_config
-from fruits_assets.emr.order import Order
+from fruits_assets.emr.step_definition import StepDefinition
 from fruits_assets.emr.step_logs import ExecutorWarnings, explain_failure
 from fruits_assets.emr.submission import MAIN, SPARK_SUBMIT, StepFiles
 from spark_src.features.inference import Engine
@@ -165,10 +165,10 @@ def test_features_are_bit_identical_after_an_executor_was_killed(
 @pytest.mark.yarn
 def test_the_run_reports_why_no_executor_starts(yarn_account: Account, add_step: AddStep) -> None:
     files = StepFiles(yarn_account.tables.root / "staging" / "no-executor")
-    step = submission.step_definition(
+    step = submission.step_config(
         "no executor",
         files,
-        submission.put_order(files, Order({}, "{}"), REGION),
+        submission.put_definition(files, StepDefinition({}, "{}"), REGION),
         code_package.push(yarn_account.tables.root / "staging" / "code", REGION),
         code_package.build(),
         REGION,

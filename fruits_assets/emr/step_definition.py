@@ -1,4 +1,4 @@
-"""The order that the host sends with a step, as JSON: settings and Dagster's step reference.
+"""A step as the host sends it to the cluster, as JSON: settings and Dagster's step reference.
 
 Neither side unpickles anything: `deserialize_value` only creates Dagster's own records.
 """
@@ -16,7 +16,7 @@ from spark_src.errors import ClusterError
 
 
 @dataclass(frozen=True)
-class Order:
+class StepDefinition:
     """A step to run on the cluster."""
 
     settings: Mapping[str, str]
@@ -25,27 +25,27 @@ class Order:
     """The step reference, serialised by `serialize_value`."""
 
     @classmethod
-    def for_step(cls, settings: Mapping[str, str], step: dg.StepRunRef) -> Order:
-        """The order for a step of a run."""
+    def for_step(cls, settings: Mapping[str, str], step: dg.StepRunRef) -> StepDefinition:
+        """The definition of a step of a run."""
         return cls(dict(settings), dg.serialize_value(step._asdict()))
 
     @classmethod
-    def parse(cls, content: bytes) -> Order:
+    def parse(cls, content: bytes) -> StepDefinition:
         """Parse the output of `dump`.
 
         Raises:
-            ClusterError: it is not a valid order.
+            ClusterError: it is not a valid step definition.
         """
         try:
             fields = json.loads(content)
             return cls(dict(fields["settings"]), str(fields["step"]))
         except (ValueError, KeyError, TypeError) as error:
             raise ClusterError(
-                f"The step's order is damaged ({type(error).__name__}). Materialize again."
+                f"The step definition is damaged ({type(error).__name__}). Materialize again."
             ) from error
 
     def dump(self) -> bytes:
-        """The order as JSON."""
+        """The definition as JSON."""
         return json.dumps({"settings": self.settings, "step": self.step}).encode()
 
     def step_reference(self) -> dg.StepRunRef:
@@ -59,7 +59,7 @@ class Order:
             return dg.StepRunRef(**fields)
         except TypeError as error:
             raise ClusterError(
-                "The step's order does not fit the Dagster version on the cluster: pack the "
+                "The step definition does not fit the Dagster version on the cluster: pack the "
                 "environment again (`make up`), and stop the cluster so that a new one unpacks it."
             ) from error
 
