@@ -77,8 +77,8 @@ def link_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 
 def write_pictures(files: Sequence[Path], count: int, folder: Path, first: int = 0) -> None:
     """Write `count` different pictures into a folder: rotated and mirrored copies, in random order.
 
-    A copy keeps the split and the label of its file and is named as another rotation axis of the
-    same fruit, so that folds and near duplicates are those of a real dataset.
+    A copy keeps the split and the label of its file, and its name is that of another rotation axis
+    of the same fruit. Folds and near duplicates are therefore those of a real dataset.
 
     Args:
         files: pictures in folders `<split>/<label>`, as in Fruits-360.

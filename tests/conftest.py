@@ -133,7 +133,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def aws_url() -> Iterator[str]:
-    """A server that speaks S3's and EMR's protocols: moto's, in a process of its own thread.
+    """A server that speaks S3's and EMR's protocols: moto, in a thread of this process.
 
     FRUITS_TEST_S3 names another S3 on this machine, for tests of storage: docs/emr.md.
     """

@@ -49,9 +49,9 @@ def fruit_classifier(
 ) -> dg.MaterializeResult[Change]:
     """One LiteRT file that takes a picture and returns labels with probabilities, for phones.
 
-    A linear head trained on the split `Training` (on all images if there is none) from exact sums,
-    so that images can be added and erased without retraining on the rest. Evaluated on held-out
-    fruits, and compared with FRUITS_CANDIDATE if that is set.
+    A linear head trained on the split `Training`, or on all images if there is none. It is trained
+    from exact sums, so images can be added and erased without retraining on the rest. Evaluated on
+    held-out fruits, and compared with the model of FRUITS_CANDIDATE if that is set.
     """
     change = classifier_change(
         storage.tables, context.run.run_id, config.most_images, candidate.tables
@@ -124,7 +124,7 @@ def _metadata(evaluations: list[HeldOut]) -> dict[str, Any]:
             [dict(zip(columns, row, strict=True)) for row in cells], columns
         )
     }
-    # Labels of photos are folder names chosen by a person, and Dagster keeps metadata for good.
+    # Labels of photos are folder names chosen by a person, and Dagster keeps metadata permanently.
     of_labels = [answer for answer in evaluations if answer.question == "fruit"]
     if not of_labels:
         return found

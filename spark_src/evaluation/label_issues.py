@@ -38,9 +38,9 @@ def label_issues(images: pd.DataFrame, answers: list[HeldOut], near: Rows) -> pd
 
     Returns:
         Columns `COLUMNS`. `probability` is the classifier's for the given label (cleanlab's
-        self-confidence), `neighbours` the share of the nearest images that have it, and `score`
-        the sum of both minus that of the most likely other label. `issue` is true if the score is
-        negative and confident learning (Northcutt et al. 2021) finds an error, too.
+        self-confidence), and `neighbours` is the share of the nearest images that have it. `score`
+        is the sum of both minus that of the most likely other label. `issue` is true if the score
+        is negative and confident learning (Northcutt et al. 2021) also finds an error.
     """
     label_answers = [answer for answer in answers if answer.question != "kind of fruit"]
     if not label_answers:

@@ -137,7 +137,7 @@ class TeamHost:
     ) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"Waited in vain for {what}.\n{self.logs()}"
+            assert time.monotonic() < deadline, f"Timed out waiting for {what}.\n{self.logs()}"
             for name, process in self._processes.items():
                 assert process.poll() is None, f"{name} ended.\n{self.logs()}"
             time.sleep(0.2)
