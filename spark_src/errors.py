@@ -81,7 +81,7 @@ class ResidencyError(FruitsError):
 
 
 class DatasetError(FruitsError):
-    """A data set could not be downloaded completely."""
+    """A dataset could not be downloaded completely."""
 
 
 class ErasureError(FruitsError):

@@ -1,1 +1,1 @@
-"""Fetching a data set: a resumable download, and unpacking the archive to a folder or bucket."""
+"""Fetching a dataset: a resumable download, and unpacking the archive to a folder or bucket."""

@@ -25,7 +25,7 @@ from spark_src.io import aws
 from spark_src.io.locations import Location
 
 Files = dict[str, ZipInfo]
-"""Archive members by path in the data set."""
+"""Archive members by path in the dataset."""
 
 _SPLITS = ("Training", "Test")
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -68,7 +68,7 @@ def sizes(to: Location) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a data set in an archive."""
+    """The files of a dataset in an archive."""
 
     files: Files
     digest: str
@@ -76,7 +76,7 @@ class Contents:
 
 
 def contents(file: Path, url: str = "") -> Contents:
-    """The files of the data set: `<Split>/<Label>/file` if it has splits, otherwise unchanged.
+    """The files of the dataset: `<Split>/<Label>/file` if it has splits, otherwise unchanged.
 
     Args:
         file: the zip.

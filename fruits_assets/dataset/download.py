@@ -68,7 +68,7 @@ def fetch(
         pause: seconds before the second attempt.
 
     Raises:
-        DatasetError: the data set is incomplete; the message says how to fix it.
+        DatasetError: the dataset is incomplete; the message says how to fix it.
         AwsError: the bucket cannot be listed or written.
     """
     from fruits_assets.dataset.archive import contents, is_picture, lay_out, sizes

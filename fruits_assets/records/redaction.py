@@ -206,7 +206,7 @@ class Redaction:
 def _may_show_photos(entries: Any) -> bool:
     """Whether pictures in these metadata can show a person's photo.
 
-    Newer metadata record the setting; older ones are assumed to show photos.
+    Newer metadata records the setting; older metadata is assumed to show photos.
     """
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and entry.get("label") == PHOTOS_SHOWN:

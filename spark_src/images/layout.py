@@ -91,7 +91,7 @@ def person_of(path: str) -> str | None:
 
 
 def may_be_personal(path: str, split: str | None) -> bool:
-    """Whether a picture may be a person's photo: any picture not clearly from the data set.
+    """Whether a picture may be a person's photo: any picture not clearly from the dataset.
 
     Stricter than `is_photo`, for output outside the storage: photos may be in the wrong folder or
     in one with a different name.

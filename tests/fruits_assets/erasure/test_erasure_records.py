@@ -134,7 +134,7 @@ def test_only_pictures_that_could_show_a_persons_photo_are_removed(
 
     assert shown("raw_images", "map") == NO_PICTURE
     assert shown("raw_images", "variance") == PICTURE.value  # contains only numbers
-    assert shown("pca_components", "map") == PICTURE.value  # its metadata rule out photos
+    assert shown("pca_components", "map") == PICTURE.value  # its metadata rules out photos
 
 
 def test_pages_of_deleted_rows_are_wiped(
