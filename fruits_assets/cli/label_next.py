@@ -29,7 +29,8 @@ def label_next(
 ) -> None:
     """Print the unlabelled photos that would improve the classifier most.
 
-    They are uncertain, unlike the training images, and unlike each other.
+    The classifier is uncertain about them, and they differ from the training images and from each
+    other.
     """
     from fruits_assets.settings import settings_in_region
     from spark_src.evaluation.label_next_files import list_content, unlabelled
