@@ -28,6 +28,7 @@ from spark_src.erasure.lookup import (
 )
 from spark_src.erasure.needles import Needles
 from spark_src.erasure.scan import Scan
+from spark_src.erasure.stored_request import read_request
 from spark_src.erasure.target import Target, require_plain_paths
 from spark_src.errors import ErasureError
 from spark_src.io.locations import Location
@@ -225,16 +226,10 @@ def _read_all(tables: Tables) -> Iterator[Request | ErasureError]:
 
 
 def _read(file: Location) -> Request:
-    try:
-        content = json.loads(file.read())
-        target = Target.from_names(content["subject"], content["image_ids"], content["all_owners"])
-        target = replace(target, paths=frozenset(content["paths"]))
-        ids, done = frozenset(content["known_image_ids"]), content["done"]
-        if file.scheme == "file":
-            require_plain_paths(target.paths)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ErasureError(
-            f"{file} is not a valid request ({error!r}). Was it edited? Delete it, and run "
-            "`fruits erase` again."
-        ) from error
-    return Request(file, target, file.name[len(PENDING) : -len(".json")], ids, done)
+    stored = read_request(file)
+    target = Target.from_names(stored.subject, stored.image_ids, stored.all_owners)
+    target = replace(target, paths=frozenset(stored.paths))
+    if file.scheme == "file":
+        require_plain_paths(target.paths)
+    name, ids = file.name[len(PENDING) : -len(".json")], frozenset(stored.known_image_ids)
+    return Request(file, target, name, ids, stored.stages)
