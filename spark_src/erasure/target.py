@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from spark_src.images.names import name_of, text_of
 from spark_src.io.locations import Location
 
 _HEX = frozenset("0123456789abcdef")
+
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Characters without a glyph that are not of the categories Cc and Cf: variation selectors,
+fillers."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,10 @@ def require_plain_paths(paths: Iterable[str]) -> None:
 
 
 def _folded(name: str) -> str:
-    """Normalise a name: case, Unicode form, invisible characters and outer spaces are removed."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
-    return unicodedata.normalize("NFKC", visible).strip()
+    """Normalise a name: case, Unicode form, invisible characters, and spaces and dots at the end.
+
+    Windows and its network drives drop spaces and dots at the end.
+    """
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name).casefold())
+    visible = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cf"})
+    return " ".join(unicodedata.normalize("NFKC", visible).split()).rstrip(" .")
