@@ -26,14 +26,23 @@ FILE = "pca_components.csv"
 
 STAGED = "_staged"
 
-FORMAT = "2"
+FORMAT = "3"
 """Version of the file format: a file in another format is rewritten."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Excel recognises UTF-8 by it."""
 
-_FORMULA = r"^[=+\-@\t\r]"
-"""Prefixes that a spreadsheet evaluates: a file may be called `=HYPERLINK(…).jpg`."""
+_SIGN = "[ \u00a0\u3000]*[=+@\uff1d\uff0b\uff0d\uff20-]"
+"""What a formula starts with. The last four before the hyphen are the fullwidth forms of `=+-@`."""
+
+_CELL = r"^|[;\t\r\n]"
+"""What a cell starts with. Where the decimal sign is a comma, Excel separates cells by semicolons,
+so that quotes in the middle of such a cell have no effect."""
+
+_FORMULA = rf"({_CELL})({_SIGN})|^()([\t\r\n])"
+"""Where a spreadsheet evaluates a text: a file may be called `=HYPERLINK(…).jpg`."""
+
+_ESCAPED_FORMULA = re.compile(rf"({_CELL})'(?={_SIGN})|^()'(?=[\t\r\n])")
 
 ROWS_AT_ONCE = 500_000
 """Rows that are sorted in memory (300 MB). Larger tables are read in ranges of paths."""
@@ -112,15 +121,13 @@ def _lines(rows: pa.Table, n_components: int) -> bytes:
 
 
 def escape_formulas(texts: pa.StringArray) -> pa.StringArray:
-    """Prefix strings that a spreadsheet would evaluate with an apostrophe."""
-    marked = pc.binary_join_element_wise("'", texts, "")
-    return pc.if_else(pc.match_substring_regex(texts, _FORMULA), marked, texts)
+    """Insert an apostrophe before everything that a spreadsheet would evaluate."""
+    return pc.replace_substring_regex(texts, _FORMULA, r"\1\3'\2\4")
 
 
 def unescape_formula(text: str) -> str:
     """Undo `escape_formulas` for one string."""
-    is_escaped = text.startswith("'") and re.match(_FORMULA, text[1:])
-    return text[1:] if is_escaped else text
+    return _ESCAPED_FORMULA.sub(r"\1", text)
 
 
 def for_spreadsheets(rows: pd.DataFrame) -> bytes:

@@ -100,10 +100,26 @@ def test_quoted_line_breaks_do_not_change_the_row_count(file: Location) -> None:
     assert csv_file.count_rows(file) == len(ROWS)
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_formulas_are_escaped(start: str) -> None:
-    texts = pa.array([f"{start}1+1", f"1{start}", "", None])
-    assert csv_file.escape_formulas(texts).to_pylist() == [f"'{start}1+1", f"1{start}", "", None]
+FORMULAS = {
+    **{f"{start}1+1": f"'{start}1+1" for start in (*"=+-@\uff1d\uff0b\uff0d\uff20", " =")},
+    **{f"{start}1": f"'{start}1" for start in ("\t", "\r", "\n")},
+    "Apple;=1+1": "Apple;'=1+1",
+    "Apple\n=1+1": "Apple\n'=1+1",
+    "Apple\t @1;-1": "Apple\t' @1;'-1",
+}
+"""Text -> how it is exported. Excel may split a cell at semicolons and line breaks."""
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_are_escaped_and_read_back(text: str) -> None:
+    [escaped] = csv_file.escape_formulas(pa.array([text])).to_pylist()
+    assert escaped == FORMULAS[text]
+    assert csv_file.unescape_formula(escaped) == text
+
+
+def test_other_texts_are_not_escaped() -> None:
+    texts = ["1=", "a-b+c@d", "Apple; Red", "two\nlines", "", None]
+    assert csv_file.escape_formulas(pa.array(texts)).to_pylist() == texts
 
 
 def test_negative_numbers_stay_numbers(file: Location) -> None:
