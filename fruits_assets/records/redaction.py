@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from fruits_assets.materialization import PHOTOS_SHOWN
-from spark_src.erasure.decode import texts_of_value
+from spark_src.erasure.decode import PACKED, compress_like, decompress_value, texts_of_value
 from spark_src.erasure.needles import Needles, spellings
 
 ERASED = "(erased)"
@@ -35,6 +34,9 @@ _FIELDS_WITH_NAMES = frozenset(
 )
 """JSON fields in which a text equal to a person's name is treated as that person."""
 
+_TYPES = frozenset({"__class__", "__enum__"})
+"""JSON keys for types. The other keys of such an object are field names, not data."""
+
 COLUMNS_WITH_NAMES = frozenset({"key", "value", "partition"})
 """The same for columns of Dagster's databases: tags and partitions."""
 
@@ -43,6 +45,8 @@ _REST_OF_PATH = re.compile(rb"[^\n\r\"'|,;<>)\]]*")
 
 _WHOLE_PATH = rb"(?:(?!photos/)[^\n])*\.\w{2,4}\Z"
 """The rest of a path that is a whole value."""
+
+_MAY_BE_PACKED = re.compile(rb"(?<![A-Za-z0-9+/])" + PACKED)
 
 _BEFORE = rb"(?<![\w\x80-\xff-])"
 _RUN = re.compile(rb"[A-Za-z0-9]+")
@@ -78,14 +82,10 @@ class Redaction:
 
     def blob(self, content: bytes) -> bytes:
         """Redact JSON (also compressed) and text; blank matches in other bytes, keeping length."""
-        if content[:1] == b"x":
-            try:
-                plain = zlib.decompress(content)
-            except zlib.error:
-                pass
-            else:
-                redacted = self.blob(plain)
-                return content if redacted == plain else zlib.compress(redacted)
+        plain = decompress_value(content)
+        if plain is not None:
+            redacted = self.blob(plain)
+            return content if redacted == plain else compress_like(content, redacted)
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
@@ -116,6 +116,9 @@ class Redaction:
             else:
                 redacted = self._json(value, names, pictures)
                 return text if redacted == value else json.dumps(redacted)
+        plain = decompress_value(text.encode("utf-8", "surrogatepass"))
+        if plain is not None:
+            return self.blob(text.encode()).decode()
         if pictures and "data:image/" in text:
             text = _PICTURE.sub(NO_PICTURE, text)
         if names:
@@ -136,12 +139,19 @@ class Redaction:
         if not isinstance(value, dict):
             return value
         may_show = pictures and value.get("label") not in _PLOTS
+        is_object = any(key in value for key in _TYPES)
         redacted = {}
         for key, inner in value.items():
+            if key in _TYPES:
+                redacted[key] = inner
+                continue
             has_photos = key in {"metadata", "metadata_entries"} and _may_show_photos(inner)
-            redacted[self._text(key, names, False)] = self._json(
+            name = key if is_object else self._text(key, names, False)
+            redacted[name] = self._json(
                 inner, names or key in _FIELDS_WITH_NAMES, may_show or has_photos
             )
+            if key == "tags" and isinstance(inner, dict):
+                redacted[name] = _with_valid_characters(redacted[name])
         return redacted
 
     def _without_names(self, text: str) -> str:
@@ -156,7 +166,8 @@ class Redaction:
 
     def _may_match(self, content: bytes) -> bool:
         """A fast pre-filter before decoding."""
-        return any(part in content for part in self._required_parts)
+        is_named = any(part in content for part in self._required_parts)
+        return is_named or _MAY_BE_PACKED.search(content) is not None
 
     @cached_property
     def _required_parts(self) -> tuple[bytes, ...]:
@@ -201,6 +212,15 @@ class Redaction:
             yield before + start + b"(?:" + b"|".join(rests) + b")"
         for image_id in sorted(self.needles.image_ids):
             yield re.escape(image_id)
+
+
+def _with_valid_characters(tags: dict[str, Any]) -> dict[str, Any]:
+    """Tags of events, in which Dagster accepts no brackets."""
+    valid = {ERASED: ERASED.strip("()")}
+    return {
+        valid.get(key, key): valid.get(value, value) if isinstance(value, str) else value
+        for key, value in tags.items()
+    }
 
 
 def _may_show_photos(entries: Any) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
 import json
 import os
+import re
 import sqlite3
 import zipfile
 import zlib
@@ -32,6 +35,10 @@ from spark_src.erasure.decompress import (
 SQLITE = b"SQLite format 3\0"
 """Signature of a database file."""
 
+PACKED = rb"\d?(?:e[AFJN]|H4sI)[A-Za-z0-9+/]+={0,2}"
+"""Base64 of a zlib or gzip stream, after a digit in the cursors of Dagster's sensors."""
+
+_BASE64 = re.compile(rb"\d?(e[AFJN][A-Za-z0-9+/]+={0,2}|H4sI[A-Za-z0-9+/]+={0,2})\Z")
 _MAX_CELL = 2**31 - 1
 _LINES_AT_ONCE = 4096
 _INNER_BYTES = 32 * 2**20
@@ -128,7 +135,8 @@ def _has_text(kind: pa.DataType) -> bool:
         return _has_text(kind.value_type)
     if pa.types.is_nested(kind):
         return any(_has_text(kind.field(number).type) for number in range(kind.num_fields))
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_text(kind) for is_text in texts)
 
 
 def _texts_in(column: pa.Array) -> Iterator[pa.Array]:
@@ -196,11 +204,28 @@ def texts_of_value(value: bytes) -> Iterator[bytes]:
         with _ignore_invalid():
             texts = _texts_of(json.loads(value))
             yield "\n".join(texts).encode("utf-8", "surrogatepass")
-    elif value[:1] == b"x":
-        try:
-            yield from texts_of_value(zlib.decompress(value))
-        except zlib.error:
-            return
+    elif (plain := decompress_value(value)) is not None:
+        yield from texts_of_value(plain)
+
+
+def decompress_value(value: bytes) -> bytes | None:
+    """The content of a value that is a zlib or gzip stream, in Base64 or not; otherwise None."""
+    encoded = _BASE64.match(value)
+    try:
+        content = base64.b64decode(encoded[1]) if encoded else value
+        if content.startswith(b"\x1f\x8b"):
+            return gzip.decompress(content)
+        return zlib.decompress(content) if content.startswith(b"x") else None
+    except (zlib.error, OSError, EOFError, ValueError):
+        return None
+
+
+def compress_like(original: bytes, content: bytes) -> bytes:
+    """Compress a content in the way of the original value."""
+    encoded = _BASE64.match(original)
+    is_gzip = b"\x1f\x8b" in (original[:2], base64.b64decode(encoded[1])[:2] if encoded else b"")
+    packed = gzip.compress(content) if is_gzip else zlib.compress(content)
+    return original[: encoded.start(1)] + base64.b64encode(packed) if encoded else packed
 
 
 def _json(stream: BinaryIO) -> Iterator[bytes]:
@@ -221,6 +246,8 @@ def _texts_of(value: Any) -> Iterator[str]:
         if value[:1] in {"{", "["}:
             with _ignore_invalid():
                 yield from _texts_of(json.loads(value))
+        elif (plain := decompress_value(value.encode("utf-8", "surrogatepass"))) is not None:
+            yield from _texts_of(plain.decode("utf-8", "replace"))
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield key
@@ -250,4 +277,15 @@ def _csv(stream: BinaryIO) -> Iterator[bytes]:
         lines.detach()
 
 
-_FORMATS = {b"PAR1": _parquet, b"\x93NUMPY": _numpy, SQLITE: _sqlite}
+def _utf16(stream: BinaryIO) -> Iterator[bytes]:
+    """The text of a file that a spreadsheet saved as "Unicode text"."""
+    yield stream.read().decode("utf-16").encode("utf-8", "surrogatepass")
+
+
+_FORMATS = {
+    b"PAR1": _parquet,
+    b"\x93NUMPY": _numpy,
+    SQLITE: _sqlite,
+    b"\xff\xfe": _utf16,
+    b"\xfe\xff": _utf16,
+}
