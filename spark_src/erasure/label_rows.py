@@ -8,7 +8,7 @@ import os
 import stat
 
 from spark_src.erasure.target import Target
-from spark_src.images.labels import FILE
+from spark_src.images.labels import FILE, delimiter_of
 from spark_src.io import object_versions
 from spark_src.io.locations import Location
 from spark_src.tables.parquet import write_whole
@@ -46,13 +46,13 @@ def remove_labels(source: Location, target: Target) -> int:
 
 
 def _read(source: Location) -> str | None:
-    """The text of the file; None if there is none, or if it is a link or not UTF-8."""
+    """The text of the file; None if there is none, or if it is not a file, readable and UTF-8."""
     file = source / FILE
     if file.scheme == "file" and os.path.islink(file.path):
         return None
     try:
         return file.read().decode()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError):  # the final scan searches it, or reports it
         return None
 
 
@@ -60,7 +60,7 @@ def _remove_rows(text: str, target: Target) -> tuple[str, int]:
     """The text without the lines of the target's rows, and the number of these rows."""
     mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
     lines = list(io.StringIO(text.removeprefix(mark), newline=""))
-    rows = csv.reader(lines)
+    rows = csv.reader(lines, delimiter=delimiter_of(text), skipinitialspace=True)
     kept, start, removed = [mark], 0, 0
     try:
         for row in rows:

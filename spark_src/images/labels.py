@@ -89,12 +89,15 @@ def read_labels(root: Location) -> Labels:
     return Labels({p: label for p, label in found.items() if split_and_label(p)[1] != label})
 
 
+def delimiter_of(text: str) -> str:
+    """What separates the cells: spreadsheets may save semicolons or tabs instead of commas."""
+    return max(_DELIMITERS, key=text.partition("\n")[0].count)
+
+
 def _rows(file: Location, text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, path and label of each row."""
-    header = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
     lines = io.StringIO(text, newline="")
-    rows = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows = csv.DictReader(lines, delimiter=delimiter_of(text), skipinitialspace=True)
     try:
         names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
         if not {"path", "label"} <= set(names):

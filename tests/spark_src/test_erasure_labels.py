@@ -39,6 +39,25 @@ def test_only_the_persons_lines_are_removed(source: Location) -> None:
     assert remove_labels(source, ANNA) == 0
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("columns", ["path,label", "label,path"])
+def test_lines_in_the_forms_of_spreadsheets_are_removed(
+    tmp_path: Path, delimiter: str, columns: str
+) -> None:
+    order = 1 if columns.startswith("path") else -1
+    rows = [("photos/anna/1.jpg", "Fig"), ("shop/1.jpg", "Fig"), ("photos/ben/1.jpg", "Pear")]
+    lines = [columns.replace(",", delimiter), *(delimiter.join(row[::order]) for row in rows)]
+    (tmp_path / "labels.csv").write_text("\r\n".join(lines), newline="")
+    source = Location.parse(str(tmp_path))
+    assert remove_labels(source, Target.from_names("anna")) == 1
+    assert read_labels(source).by_path == {"shop/1.jpg": "Fig", "photos/ben/1.jpg": "Pear"}
+
+
+def test_a_folder_of_that_name_does_not_block_an_erasure(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").mkdir()
+    assert remove_labels(Location.parse(str(tmp_path)), ANNA) == 0
+
+
 def test_lines_of_single_pictures_are_removed_by_path(source: Location) -> None:
     target = Target(None, frozenset({"a" * 64}), frozenset({"shop/1.jpg"}))
     assert remove_labels(source, target) == 1
