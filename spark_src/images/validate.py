@@ -143,7 +143,7 @@ def _clean_foreign(data: bytes, file_format: Format, limits: Limits) -> Picture:
     image, orientation = opened.decode()
     is_large = max(image.size) > limits.max_side
     return _picture(
-        encode_reduced(image, limits.max_side) if is_large else encode_lossless(image), orientation
+        encode_reduced(image, limits.max_side) if is_large else _as_png(image), orientation
     )
 
 
@@ -206,10 +206,18 @@ def _clean_png(content: bytes, image: ImageFile.ImageFile) -> bytes:
     if image.mode == "P" and image.palette is None:
         raise PictureRejected(Reason.BROKEN, "The PNG uses a palette but contains none.")
     if not png.has_only_pixels(content):
-        content = png.strip_png(encode_lossless(image))
-    if image.mode == "P":
-        return png.blank_unused_colours(content, image.histogram())
-    return content
+        return _as_png(image)
+    return _without_unused_colours(content, image)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    """Encode exactly these pixels as PNG."""
+    return _without_unused_colours(png.strip_png(encode_lossless(image)), image)
+
+
+def _without_unused_colours(content: bytes, image: Image.Image) -> bytes:
+    """Blank the palette's other entries, which may contain a text."""
+    return png.blank_unused_colours(content, image.histogram()) if image.mode == "P" else content
 
 
 def _picture(content: bytes, orientation: int) -> Picture:

@@ -64,6 +64,17 @@ def test_the_orientation_is_reported_and_the_metadata_dropped(file_format: str) 
     assert np.abs(pixels(kept.content).astype(int) - np.asarray(COLOURS)).mean() < 12
 
 
+@pytest.mark.parametrize("file_format", ["BMP", "TIFF"])
+def test_colours_that_no_pixel_has_are_not_stored(file_format: str) -> None:
+    picture = gradient("L").point(lambda value: value // 16).convert("P")
+    colours = np.arange(48, dtype=np.uint8).tobytes()
+    picture.putpalette(colours + SECRET * 30)
+    data = encoded(picture, file_format)
+    kept = clean_picture(data)
+    assert np.array_equal(pixels(kept.content), pixels(data))
+    assert SECRET not in kept.content
+
+
 def test_a_tiff_is_rotated_according_to_its_tag() -> None:
     data = encoded(COLOURS, "TIFF", tiffinfo={ORIENTATION: 6, MAKER: SECRET.decode()})
     kept = clean_picture(data)
