@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -30,6 +31,8 @@ from spark_src.tables.statistics import (
 
 MAX_TABLE_ROWS = 50
 """Maximum rows of a table of counts: an input may have thousands of labels."""
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|~]")
 
 Metadata = dict[str, Any]
 
@@ -205,6 +208,14 @@ def rows_table(rows: Sequence[Row], columns: Mapping[str, str]) -> dg.TableMetad
     """
     schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
     return dg.MetadataValue.table([dg.TableRecord(readable(dict(row))) for row in rows], schema)
+
+
+def escape_markdown(name: str) -> str:
+    """The name of a folder or file for the description of a check, which Dagster's UI renders.
+
+    A folder may be called `![x](https://…)`, which would load a picture.
+    """
+    return _MARKUP.sub(r"\\\g<0>", " ".join(name.split()))
 
 
 def libraries(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
-from fruits_assets.metadata import rows_table
+from fruits_assets.metadata import escape_markdown, rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
 from spark_src.images.layout import may_be_personal
@@ -33,7 +33,8 @@ def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
     )
     worst = _worst(storage.tables, drift, storage.show_photos)
     if not drift.familiar and worst:
-        text += f". Look at the worst, {worst[0][0]}; if such images are wanted, refit PCA"
+        path = escape_markdown(worst[0][0])
+        text += f". Look at the worst, {path}; if such images are wanted, refit PCA"
     return dg.AssetCheckResult(
         passed=drift.familiar,
         severity=dg.AssetCheckSeverity.WARN,

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fruits_assets.metadata import rows_table
+from fruits_assets.metadata import escape_markdown, rows_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
 from spark_src.tables.delta import Snapshot
@@ -87,8 +87,8 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=many <= BALANCE * few,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{counted(len(labels), 'label')}, from {counted(few, 'image')} ({smallest}) "
-        f"to {many:,} ({largest})",
+        description=f"{counted(len(labels), 'label')}, from {counted(few, 'image')} "
+        f"({escape_markdown(smallest)}) to {many:,} ({escape_markdown(largest)})",
         metadata={"labels": len(labels), "smallest": few, "largest": many},
     )
 
@@ -98,7 +98,9 @@ def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
     """No label consists mostly (over 90 %) of near duplicates of its own images."""
     shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
     worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    above = [f"{label} {share:.0%}" for label, share in worst if share > NEAR_SHARE]
+    above = [
+        f"{escape_markdown(label)} {share:.0%}" for label, share in worst if share > NEAR_SHARE
+    ]
     text = f"labels that consist of near duplicates: {len(above):,} of {len(shares):,}"
     return dg.AssetCheckResult(
         passed=not above,
