@@ -74,11 +74,12 @@ run "options" {
   command = plan
 
   variables {
-    keep_notebooks  = true
-    operator_cidrs  = ["10.1.2.0/24"]
-    spot_bid_usd    = 0.1
-    ssh_public_key  = "ssh-ed25519 AAAAC3Nz key"
-    trail_lock_days = 90
+    github_oidc_provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+    keep_notebooks       = true
+    operator_cidrs       = ["10.1.2.0/24"]
+    spot_bid_usd         = 0.1
+    ssh_public_key       = "ssh-ed25519 AAAAC3Nz key"
+    trail_lock_days      = 90
   }
 }
 
@@ -86,7 +87,8 @@ run "paused_for_the_end" {
   command = plan
 
   variables {
-    paused          = true
-    allow_data_loss = true
+    paused              = true
+    allow_data_loss     = true
+    input_notifications = false
   }
 }

@@ -28,8 +28,8 @@ run "bad_values_1" {
     dagster_principals  = ["*"]                                  # anyone
     erasure_principals  = ["arn:aws:iam::123456789012:role/*"]   # any role
     github_repository   = "fruits/*"                             # any repository
-    old_version_days    = 1000                                   # years
-    staging_days        = 90                                     # months
+    old_version_days    = 31                                     # more than a month
+    staging_days        = 31                                     # more than a month
     log_days            = 10000                                  # too long
     trail_days          = 7                                      # a week
     zone                = 2                                      # there are two

@@ -4,7 +4,8 @@
     uv run python -m tests.infra.planned --write   rewrites the tables: review the complete diff
 
 Each table is one `run` of planned.tftest.hcl: every resource with every argument that is set,
-policies as statements. The second and third table contain only differences from the first.
+policies as statements. The second and third table contain only differences from the first. The
+first also quotes the blocks of the source that no plan contains, such as those of providers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,17 @@ _MADE_UP = re.compile(r"[a-z0-9]{8}")
 
 _REFERRED_TO = ("id", "prefix_list_id")
 _LEFT_OUT = ("tags_all", "source_hash")  # derived from other values and files
+
+_RESOURCE = re.compile(r'^resource "(\w+)" "(\w+)"', re.MULTILINE)
+_UNPLANNED = re.compile(
+    r"""^(?P<indent>[ \t]*)(?P<text>
+        (?:check|connection|data|ephemeral|import|lifecycle|module|moved|provider|provisioner|removed|terraform)\b
+        [^{\n]*\{(?:[^{}\n]*\}|.*?^(?P=indent)\})
+        |provider[ \t]*=[^\n]*
+    )""",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+"""Blocks and arguments that a plan does not contain."""
 
 Resources = dict[str, Any]
 
@@ -71,11 +83,25 @@ def tables(module: Path, runs: tuple[str, ...] = RUNS) -> dict[str, str]:
     """The plan of each run, as the text of its table."""
     found = plans(module, runs)
     first = found[runs[0]]
-    texts = {runs[0]: _text(first)}
+    texts = {runs[0]: _text(first | {"not in the plan": unplanned(module)})}
     for name in runs[1:]:
         changed = {k: v for k, v in found[name].items() if first.get(k) != v}
         texts[name] = _text(changed | {f"gone: {k}": None for k in first if k not in found[name]})
     return texts
+
+
+def unplanned(module: Path) -> list[list[str]]:
+    """The lines of each block that a plan does not contain, after the name of its resource."""
+    found = []
+    for file in sorted(module.glob("*.tf")):
+        source = re.sub(r"^ *#.*\n", "", file.read_text(), flags=re.MULTILINE)
+        for block in _UNPLANNED.finditer(source):
+            before = _RESOURCE.findall(source, 0, block.start()) if block["indent"] else []
+            lines = [" ".join(line.split()) for line in block["text"].splitlines()]
+            found.append(
+                [".".join(name) for name in before[-1:]] + [line for line in lines if line]
+            )
+    return found
 
 
 def differences(module: Path, runs: tuple[str, ...] = RUNS) -> str:
