@@ -23,9 +23,10 @@ SPLITS = {
 }
 """Top-level folder name in lower case -> split. Any other folder name is a label."""
 
-# Any letter case and surrounding spaces are accepted, so that a variant spelling of `photos` does
-# not turn a person's folder name into a label.
-_PHOTOS_FOLDER = rf"(?i)(?:^|/)[ \t]*{PHOTOS}[ \t]*/"
+# Any letter case, surrounding spaces of any width and dots at the end are accepted, so that a variant
+# spelling of `photos` does not turn a person's folder name into a label.
+_SPACES = "[ \t\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]*"
+_PHOTOS_FOLDER = rf"(?i)(?:^|/){_SPACES}{PHOTOS}{_SPACES}\.*{_SPACES}/"
 _IN_PHOTOS = re.compile(_PHOTOS_FOLDER)
 
 
@@ -47,8 +48,9 @@ def split_and_label(path: str) -> tuple[str | None, str | None]:
     folders = path.split("/")[:-1]
     split = split_of(folders[0]) if folders else None
     if is_photo(path):
-        below = folders[_photos_index(path) + 1 :]
-        return split, below[1] if len(below) > 1 else None
+        person, label, *_ = [*folders[_photos_index(path) + 1 :], None, None]
+        is_name = label is not None and person is not None and label.lower() == person.lower()
+        return split, None if is_name else label
     labels = folders[1:] if split else folders
     return split, labels[-1] if labels else None
 
