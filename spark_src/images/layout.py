@@ -23,8 +23,8 @@ SPLITS = {
 }
 """Top-level folder name in lower case -> split. Any other folder name is a label."""
 
-# Any letter case, surrounding spaces of any width and dots at the end are accepted, so that a variant
-# spelling of `photos` does not turn a person's folder name into a label.
+# Any letter case, surrounding spaces of any width and dots at the end are accepted, so that a
+# variant spelling of `photos` does not turn a person's folder name into a label.
 _SPACES = "[ \t\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]*"
 _PHOTOS_FOLDER = rf"(?i)(?:^|/){_SPACES}{PHOTOS}{_SPACES}\.*{_SPACES}/"
 _IN_PHOTOS = re.compile(_PHOTOS_FOLDER)
