@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# EMR bootstrap action: keeps JupyterHub's port on the primary node closed, also to the node itself and
+# EMR bootstrap action: keeps JupyterHub's ports on the primary node closed, also to the node itself and
 # to Session Manager, until the well-known default password has been replaced.
 #
 #   jupyterhub.sh install <region> s3://bucket/….hash    bootstrap: both units, port closed
@@ -27,25 +27,46 @@ system=${FRUITS_SYSTEM:-}
 here=$system/opt/fruits/jupyterhub.sh
 units=$system/etc/systemd/system
 
+# The proxy's port and the hub's own, which has the same login page.
+ports=(9443 8081)
+
 # The table `raw` is evaluated before Docker's rules. PREROUTING covers incoming packets, including `lo`;
-# OUTPUT covers packets to the node's own addresses and containers. Connections to EMR on port 9443
-# still work.
-chains() { # <-I, -C or -D> <the command, iptables or ip6tables>
-    as_root "$2" -w -t raw "$1" PREROUTING -p tcp --dport 9443 -j DROP \
-        && as_root "$2" -w -t raw "$1" OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 9443 -j DROP \
-        && as_root "$2" -w -t raw "$1" OUTPUT -o docker+ -p tcp --dport 9443 -j DROP
+# OUTPUT covers packets to the node's own addresses and to containers: Docker's networks are docker0 and
+# br-<id>. Connections to EMR on port 9443 still work.
+ways=("PREROUTING" "OUTPUT -m addrtype --dst-type LOCAL" "OUTPUT -o docker+" "OUTPUT -o br-+")
+
+each_rule() { # <function>, called with each rule's command, chain and match
+    local command port way
+    for command in iptables ip6tables; do
+        for port in "${ports[@]}"; do
+            for way in "${ways[@]}"; do
+                read -ra way <<<"$way"
+                "$1" "$command" "${way[@]}" -p tcp --dport "$port" -j DROP || return
+            done
+        done
+    done
+}
+
+raw() { # <command> <-C, -I or -D> <chain and match>
+    as_root "$1" -w -t raw "${@:2}"
+}
+
+add() {
+    raw "$1" -C "${@:2}" 2>/dev/null || raw "$1" -I "${@:2}"
+}
+
+remove() {
+    while raw "$1" -C "${@:2}" 2>/dev/null; do
+        raw "$1" -D "${@:2}" || return
+    done
 }
 
 close() {
     command -v iptables >/dev/null || as_root dnf install -y -q iptables-nft \
         || fail "the node has no iptables and cannot install it"
-    local command
-    for command in iptables ip6tables; do
-        chains -C "$command" 2>/dev/null && continue
-        chains -I "$command" \
-            || fail "cannot close port 9443: JupyterHub would be reachable with its well-known password"
-    done
-    echo "jupyterhub.sh: port 9443 is closed until the password is replaced"
+    each_rule add \
+        || fail "cannot close port 9443: JupyterHub would be reachable with its well-known password"
+    echo "jupyterhub.sh: ports ${ports[*]} are closed until the password is replaced"
 }
 
 unit() { # <name> <text>
@@ -128,12 +149,7 @@ open() {
     configure_sparkmagic \
         || echo "jupyterhub.sh: sparkmagic is not configured: notebooks cannot connect to Livy" >&2
 
-    local command
-    for command in iptables ip6tables; do
-        while chains -C "$command" 2>/dev/null; do
-            chains -D "$command" || fail "the password is replaced, but port 9443 cannot be opened again"
-        done
-    done
+    each_rule remove || fail "the password is replaced, but port 9443 cannot be opened again"
     echo "jupyterhub.sh: port 9443 is open on the node; security groups restrict access to it"
 }
 

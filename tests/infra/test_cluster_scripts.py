@@ -13,7 +13,13 @@ from tests.infra.module import PROJECT
 
 HASH = "$6$cjUdkIN1TkOHYUZs$" + "x" * 86
 URI = "s3://bucket/cluster/jupyterhub-password.hash"
-CHAINS = ["PREROUTING", "OUTPUT -m addrtype --dst-type LOCAL", "OUTPUT -o docker+"]
+OUTPUTS = ["-m addrtype --dst-type LOCAL", "-o docker+", "-o br-+"]
+RULES = [
+    f"{command} -w -t raw {way} -p tcp --dport {port} -j DROP"
+    for command in ("iptables", "ip6tables")
+    for port in (9443, 8081)
+    for way in ("PREROUTING", *(f"OUTPUT {match}" for match in OUTPUTS))
+]
 UNITS = ["fruits-jupyterhub-closed.service", "fruits-jupyterhub-password.service"]
 
 
@@ -83,12 +89,7 @@ def test_the_port_is_closed_until_the_password_is_replaced_even_to_the_node(
 ) -> None:
     code, output = node.run("jupyterhub.sh", "install", REGION, URI)
     assert code == 0, output
-    wanted = [
-        f"{command} -w -t raw {way} -p tcp --dport 9443 -j DROP"
-        for command in ("iptables", "ip6tables")
-        for way in CHAINS
-    ]
-    assert node.drop_rules() == wanted
+    assert node.drop_rules() == RULES
     assert "! -i lo" not in node.rules.read_text()
     code, output = node.run("jupyterhub.sh", "open", REGION, URI)
     assert code == 0, output
@@ -117,9 +118,18 @@ def test_both_units_are_idempotent(node: Node) -> None:
     for _ in range(2):
         assert node.run("jupyterhub.sh", "install", REGION, URI)[0] == 0
         assert node.run("jupyterhub.sh", "close")[0] == 0
-    assert len(node.drop_rules()) == 2 * len(CHAINS)
+    assert node.drop_rules() == RULES
     for _ in range(2):
         assert node.run("jupyterhub.sh", "open", REGION, URI)[0] == 0
+    assert node.drop_rules() == []
+
+
+def test_rules_that_an_interrupted_unit_left_are_completed_and_all_removed(node: Node) -> None:
+    assert node.run("jupyterhub.sh", "install", REGION, URI)[0] == 0
+    node.rules.write_text("\n".join(RULES[1:]) + "\n")
+    assert node.run("jupyterhub.sh", "close")[0] == 0
+    assert sorted(node.drop_rules()) == sorted(RULES)
+    assert node.run("jupyterhub.sh", "open", REGION, URI)[0] == 0
     assert node.drop_rules() == []
 
 
@@ -154,7 +164,7 @@ def test_if_the_password_is_not_replaced_the_unit_fails_and_the_port_stays_close
     code, output = node.run("jupyterhub.sh", "open", REGION, URI)
     assert code == 1
     assert why in output
-    assert len(node.drop_rules()) == 2 * len(CHAINS)
+    assert node.drop_rules() == RULES
 
 
 def test_sparkmagic_uses_https_for_livy(node: Node) -> None:
