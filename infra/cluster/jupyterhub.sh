@@ -104,7 +104,7 @@ ExecStart=$here open $1 $2
 Restart=on-failure
 RestartSec=15
 [Install]
-WantedBy=multi-user.target"
+WantedBy=multi-user.target docker.service"
     as_root systemctl daemon-reload
     as_root systemctl enable --quiet fruits-jupyterhub-closed.service fruits-jupyterhub-password.service
     # The container starts after the bootstrap actions, so do not wait for it here.

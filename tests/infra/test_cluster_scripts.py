@@ -109,6 +109,8 @@ def test_a_restarted_node_closes_the_port_before_docker_starts(node: Node) -> No
     assert f"ExecStart={installed} open {REGION} {URI}" in password
     assert "Restart=on-failure" in password and "StartLimitIntervalSec=0" in password
     assert f"Requires={UNITS[0]}" in password
+    # A restart of Docker alone closes the ports, so it has to replace the password again, too.
+    assert "WantedBy=multi-user.target docker.service" in password
     started = [line for line in node.calls.read_text().splitlines() if " start " in line]
     assert started == [f"systemctl start --no-block {UNITS[1]}"]
     assert subprocess.run([installed, "nonsense"], check=False, capture_output=True).returncode == 1
