@@ -107,12 +107,18 @@ def nearest_labels(tables: Tables, vectors: NDArray[np.float32]) -> list[Nearest
 
     Returns:
         One result per vector, in order.
+
+    Raises:
+        PcaError: the PCA model was fitted again since `pca_components` was computed.
     """
     import numpy as np
     import pyarrow.compute as pc
 
+    from spark_src.pca.fit import require_projected
     from spark_src.tables.reading import read_table
 
+    _, pca = current_models(tables.root)
+    require_projected(tables.current("pca_components"), pca)
     table = read_table(tables, "pca_components", ["label", "pca"], pc.field("label").is_valid())
     if not table.num_rows:
         return [NearestLabels(()) for _ in vectors]

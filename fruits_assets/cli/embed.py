@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fruits_assets.cli._next import say_next
-from spark_src.errors import InputError
+from spark_src.errors import InputError, PcaError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,12 @@ def _print_nearest(tables: Tables, found: Mapping[str, Embedding]) -> None:
     from fruits_assets.embedding import nearest_labels
 
     vectors = np.stack([embedding.components for embedding in found.values()])
-    for file, nearest in zip(found, nearest_labels(tables, vectors), strict=True):
+    try:
+        labels = nearest_labels(tables, vectors)
+    except PcaError as error:
+        typer.echo(f"no nearest labels: {error}")
+        return
+    for file, nearest in zip(found, labels, strict=True):
         typer.echo(f"{file}: nearest labels: {nearest}")
     say_next("path pca_components", "the numbers of every stored picture")
 

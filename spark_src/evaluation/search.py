@@ -21,7 +21,7 @@ from spark_src.features.model import MobilenetModel
 from spark_src.images.layout import are_photos
 from spark_src.images.rejection import Limits
 from spark_src.images.validate import DEFAULT_LIMITS
-from spark_src.pca.fit import load_current
+from spark_src.pca.fit import load_current, require_projected
 from spark_src.pca.model import PcaModel
 from spark_src.tables.delta import Snapshot, Tables
 from spark_src.tables.reading import read_rows
@@ -55,11 +55,13 @@ class Searcher:
 
         Raises:
             NothingStoredError: an asset was never materialized.
+            PcaError: the PCA model was fitted again since the components were computed.
             UnreadableVersionError: a file is damaged or missing.
         """
         components = tables.current(PCA_COMPONENTS)
         model = files.load(tables.current(MOBILENET_MODEL))
         pca = load_current(tables.current(PCA_MODEL))
+        require_projected(components, pca)
         return cls.from_snapshot(components, model, pca, show_photos)
 
     @classmethod

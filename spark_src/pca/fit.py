@@ -23,7 +23,12 @@ from spark_src.pca.refit import FitSettings, Refresh, refit_reason
 from spark_src.pca.sums import SumsUpdate, update_sums
 from spark_src.spark.progress import report_message
 from spark_src.tables.delta import Snapshot, TableWrite
-from spark_src.tables.statistics import DriftStatistics, FeaturesStatistics, PcaModelStatistics
+from spark_src.tables.statistics import (
+    ComponentsStatistics,
+    DriftStatistics,
+    FeaturesStatistics,
+    PcaModelStatistics,
+)
 from spark_src.text import counted
 
 
@@ -154,6 +159,19 @@ def load_current(snapshot: Snapshot) -> PcaModel:
         UnreadableVersionError: a file is missing or damaged.
     """
     return files.load(snapshot.location / snapshot.statistics.digest[:16])
+
+
+def require_projected(components: Snapshot, model: PcaModel) -> None:
+    """Require that a version of `pca_components` was computed with this model.
+
+    Raises:
+        PcaError: it was computed with another one, to whose components no distance can be measured.
+    """
+    if components.typed(ComponentsStatistics).pca_model != model.digest:
+        raise PcaError(
+            "pca_components was computed with an earlier PCA model, so pictures cannot be compared "
+            "with it. Materialize it again: uv run fruits run --select pca_components"
+        )
 
 
 def is_unchanged(before: Snapshot | None, features: Snapshot, settings: FitSettings) -> bool:

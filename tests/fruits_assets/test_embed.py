@@ -110,6 +110,35 @@ def test_no_table_is_printed_if_no_file_is_a_picture(
     assert capsys.readouterr() == ("", message)
 
 
+@pytest.mark.parametrize(("command", "exit_code"), [("embed", 0), ("search", 2)])
+def test_components_of_an_earlier_pca_model_are_not_compared(
+    command: str,
+    exit_code: int,
+    copied: Path,
+    sample: Path,
+    run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(copied, "pca_model", ops={"pca_model": {"n_components": 20}})
+    monkeypatch.setenv("FRUITS_STORAGE", str(copied))
+    monkeypatch.setattr(sys, "argv", ["fruits", command, str(next(sample.rglob("*.jpg")))])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == exit_code
+    output, errors = capsys.readouterr()
+    assert ("pca_19" in output) is (command == "embed")
+    assert (
+        (output + errors)
+        .splitlines()[-1]
+        .endswith(
+            "pca_components was computed with an earlier PCA model, so pictures cannot be compared "
+            "with it. Materialize it again: uv run fruits run --select pca_components"
+        )
+    )
+
+
 def test_missing_models_are_reported_with_the_remedy(
     embed: Embed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
