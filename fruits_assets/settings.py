@@ -258,4 +258,6 @@ def _problem(found: ErrorDetails) -> str:
     text = found["msg"].removeprefix("Value error, ")
     if not found["loc"]:
         return text  # an error of several settings, which names them itself
-    return f"FRUITS_{str(found['loc'][0]).upper()}={found['input']!r}: {text}"
+    is_own = found["type"] == "value_error"  # of a validator above, whose message has the remedy
+    remedy = "" if is_own else ". Correct the variable, or unset it to use the default."
+    return f"FRUITS_{str(found['loc'][0]).upper()}={found['input']!r}: {text}{remedy}"

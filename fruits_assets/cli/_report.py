@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -21,7 +22,7 @@ from spark_src.text import counted
 INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 """The errors with which a step ends after Ctrl-C."""
 
-PLAIN_SECONDS = 5.0
+PLAIN_SECONDS = 10.0
 """Seconds before the first progress line when the output is not a terminal. The interval doubles
 with each line, so that the log of a long run stays short."""
 
@@ -65,8 +66,8 @@ class RunReport:
     _task: TaskID | None = None
     _printed: float = 0.0
     _interval: float = PLAIN_SECONDS
-    _has_waited: bool = False
-    """Whether this step has printed that it waits for Spark: once is enough."""
+    _shown: int | None = None
+    """The images done in this step's last line: no line repeats it."""
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -93,11 +94,11 @@ class RunReport:
             return
         now = time.monotonic()
         if self._live is None and now - self._printed >= self._interval and done < images:
-            if done or not self._has_waited:
+            if done != self._shown:
                 self._print(f"{self._step:<20} {_progress(done, images, seconds)}")
             if done:
                 self._interval *= 2
-            self._printed, self._has_waited = now, True
+            self._printed, self._shown = now, done
 
     def message(self, text: str) -> None:
         """Print a message of the running step."""
@@ -121,7 +122,7 @@ class RunReport:
     def _on_step_start(self, step: str) -> None:
         self._step, self._started = step, time.monotonic()
         self._printed, self._interval = self._started, PLAIN_SECONDS
-        self._has_waited = False
+        self._shown = None
         if self._live is None or step not in self.assets:
             return
         if self._task is not None:
@@ -159,7 +160,7 @@ class RunReport:
 
     def table(self) -> None:
         """Print the materialized assets and the failing checks."""
-        table = Table("asset")
+        table = Table("asset", box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("rows", justify="right")
         table.add_column("seconds", justify="right")
         table.add_column("checks")

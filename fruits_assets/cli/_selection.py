@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,14 @@ RunConfig = dict[str, dict[str, dict[str, Any]]]
 
 
 def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
-    """Refuse unknown asset names before Dagster is imported and Spark starts.
+    """Refuse unknown asset names and contradictions before Dagster is imported and Spark starts.
 
     Raises:
-        SettingsError: an asset does not exist; the message suggests the closest name.
+        SettingsError: the selection is empty, an asset does not exist (the message suggests the
+            closest name), or a field is set twice.
     """
+    if selections and not _terms(selections):
+        raise SettingsError("--select is empty: name an asset, or '*', or leave it out.")
     for term in _terms(selections):
         match = _TERM.fullmatch(term)
         if match and match["name"] not in PREFIXES:
@@ -40,6 +44,10 @@ def require_names(selections: Sequence[str], values: Sequence[str]) -> None:
             raise SettingsError(
                 f"--set {value}: there is no asset {name}: {_suggest(name, PREFIXES)}"
             )
+    fields = Counter(value.partition("=")[0].strip() for value in values)
+    for field, count in fields.items():
+        if count > 1:
+            raise SettingsError(f"{field} is set {count} times, by --set or -k: set it only once.")
 
 
 def _terms(selections: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,6 +26,7 @@ def check() -> None:
     from fruits_assets.checks.run_checks import run_checks
     from fruits_assets.definitions import build_defs
 
+    _require_stored()
     outcomes = run_checks(build_defs())
     table = Table("asset", "check", "outcome", "details", title="Asset checks")
     for outcome in outcomes:
@@ -32,6 +34,27 @@ def check() -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     say_next(*_next(outcomes))
     raise typer.Exit(max(outcome.exit_code for outcome in outcomes))
+
+
+def _require_stored() -> None:
+    """Refuse a local storage without any asset: no check could run.
+
+    A bucket is read only by the checks, after its region was inspected.
+
+    Raises:
+        NothingStoredError: no asset was ever materialized.
+    """
+    from fruits_assets.settings import load_settings
+    from spark_src.contract import PREFIXES
+    from spark_src.errors import NothingStoredError
+
+    storage = load_settings().storage_location
+    folders = [Path(storage.path) / prefix for prefix in PREFIXES.values()]
+    if storage.scheme == "file" and not any(folder.is_dir() for folder in folders):
+        raise NothingStoredError(
+            f"Nothing is stored under {storage}, so no check can run. Materialize the assets with "
+            "`uv run fruits run`, or set FRUITS_STORAGE."
+        )
 
 
 def _next(outcomes: list[Outcome]) -> tuple[str, str]:

@@ -118,4 +118,4 @@ def main() -> NoReturn:
     """Run a command; errors print one line and exit with 2."""
     _open_standard_streams()
     set_defaults()  # for an installed wheel; a checkout does it when Python starts
-    sys.exit(app())
+    sys.exit(app(prog_name="fruits"))  # also if started as a module

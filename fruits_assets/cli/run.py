@@ -42,7 +42,8 @@ def run(
         ),
     ] = None,
     components: Annotated[
-        int | None, typer.Option("-k", "--components", help="How many components PCA keeps.")
+        int | None,
+        typer.Option("-k", "--components", min=1, help="How many components PCA keeps."),
     ] = None,
     settings: Annotated[
         list[str] | None,

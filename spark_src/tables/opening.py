@@ -39,6 +39,7 @@ def prefix(root: Location, asset: str) -> Location:
     """
     if asset not in PREFIXES:
         near = get_close_matches(asset, PREFIXES, 1)
+        near = near or [name for name in PREFIXES if asset and name.startswith(asset)]
         hint = f"; did you mean {near[0]}?" if near else "."
         raise StorageError(f"There is no asset {asset!r}{hint} There are {', '.join(PREFIXES)}.")
     return root / PREFIXES[asset]

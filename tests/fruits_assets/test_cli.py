@@ -253,10 +253,12 @@ def test_check_exits_with_0_after_a_warning(
 
 def test_check_exits_with_2_if_nothing_is_stored(tmp_path: Path, fruits: Fruits) -> None:
     root = tmp_path / "data"
-    code, output, _ = fruits(root, "check")
-    assert code == 2
-    assert output.count(" cannot run ") == 23
-    assert "--select '*raw_images'" in " ".join(output.split())
+    code, output, errors = fruits(root, "check")
+    assert (code, output) == (2, "")
+    assert errors == (
+        f"error: Nothing is stored under {root}, so no check can run. Materialize the assets with "
+        "`uv run fruits run`, or set FRUITS_STORAGE.\n"
+    )
     assert not root.exists()
 
 

@@ -41,6 +41,22 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         f"--set pca_model.n_components: {SET}",
     ),
     "no asset": (("run", "--set", "n_components=20"), {}, f"--set n_components=20: {SET}"),
+    "an empty selection": (
+        ("run", "--select", ""),
+        {},
+        "--select is empty: name an asset, or '*', or leave it out.",
+    ),
+    "too few components": (
+        ("run", "-k", "0"),
+        {},
+        "Invalid value for '-k' / '--components': Input should be greater than or equal to 1. See "
+        "`fruits run --help`.",
+    ),
+    "two numbers of components": (
+        ("run", "-k", "20", "--set", "pca_model.n_components=30"),
+        {},
+        "pca_model.n_components is set 2 times, by --set or -k: set it only once.",
+    ),
     "a misspelled variable": (
         ("run",),
         {"FRUITS_STORGE": "elsewhere"},
@@ -67,6 +83,12 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         "FRUITS_REGION='eu-west-2': eu-west-2 is not a region in the EU: use one of eu-west-1, "
         "eu-west-3, eu-central-1, eu-north-1, eu-south-1, eu-south-2. London is not in the EU; "
         "Paris is eu-west-3.",
+    ),
+    "a setting out of range": (
+        ("check",),
+        {"FRUITS_COMPONENTS": "1281"},
+        "FRUITS_COMPONENTS='1281': Input should be less than or equal to 1280. Correct the "
+        "variable, or unset it to use the default.",
     ),
     "an empty input": (
         ("run",),
@@ -111,6 +133,11 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         {},
         f"There is no asset 'pca_component'; did you mean pca_components? There are {NAMES}.",
     ),
+    "the beginning of an asset's name": (
+        ("path", "csv"),
+        {},
+        f"There is no asset 'csv'; did you mean csv_export? There are {NAMES}.",
+    ),
 }
 
 IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
@@ -137,7 +164,7 @@ IN_ITS_OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = {
         "string as an integer. How many components to keep.",
     ),
     "a value out of range": (
-        ("run", "-k", "0"),
+        ("run", "--set", "pca_model.n_components=0"),
         {},
         "--set pca_model.n_components=0: input should be greater than or equal to 1. How many "
         "components to keep.",

@@ -33,4 +33,16 @@ def test_waiting_for_spark_is_printed_once(printed: list[str]) -> None:
 
 def test_the_lines_of_a_long_step_become_less_frequent(printed: list[str]) -> None:
     done = [int(line.split()[1]) for line in printed[1:]]
-    assert done == [5, 15, 35, 75, 155]
+    assert done == [10, 30, 70, 150]
+
+
+def test_a_line_that_would_repeat_the_last_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(_report, "time", clock)
+    output = io.StringIO()
+    report = RunReport(Console(file=output, width=120), {})
+    report._on_step_start("ingest")
+    for second in range(300):
+        clock.now = float(second)
+        report.progress(112, 240, clock.now)
+    assert output.getvalue().count("112 of 240") == 1
