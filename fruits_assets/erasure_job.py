@@ -60,7 +60,7 @@ def erase_rows(
     storage: AssetStorage,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> None:
-    """Delete the rows from the tables of pictures, and rebuild the downstream assets."""
+    """Delete the rows, and rebuild the downstream assets."""
     tables = storage.tables
     for request in requests.pending(tables):
         if "inputs" not in request.done:
@@ -80,9 +80,9 @@ def prove_erasure(
     input_folder: InputFolder,
     delta: dg.ResourceParam[DeltaIOManager],
 ) -> None:
-    """Delete earlier versions and leftover files, redact Dagster's records, and scan every file.
+    """Scan every file, and write the receipts.
 
-    Then write the receipts.
+    Before that, delete earlier versions and leftover files, and redact Dagster's records.
     """
     require_no_run(context.instance)
     tables = storage.tables

@@ -34,16 +34,23 @@ def data_health(gallery: Gallery, snapshot: Snapshot) -> Metadata:
     shown = (pair for pair in every if all(_may_show(gallery, path) for path in pair))
     pairs = list(islice(shown, PAIRS))
     images = gallery.tables.find(RAW_IMAGES)
-    if not pairs or images is None:
+    rows = read_pictures(images, {path for pair in pairs for path in pair}) if images else {}
+    stored = [pair for pair in pairs if rows.keys() >= set(pair)]
+    if not stored:
         return {"duplicates, side by side": hidden()} if len(findings) else {}
-    rows = read_pictures(images, {path for pair in pairs for path in pair})
     sheet = [
-        (rows[path]["label"] or "(none)", rows[path]["content"], rows[path]["orientation"])
-        for pair in pairs
-        if rows.keys() >= set(pair)
+        plots.Captioned(
+            rows[path]["content"],
+            rows[path]["orientation"],
+            (
+                rows[path]["label"] or "(none)",
+                f"pair {number}, {rows[path]['split'] or 'no split'}",
+            ),
+        )
+        for number, pair in enumerate(stored, start=1)
         for path in pair
     ]
-    return {"duplicates, side by side": image(plots.contact_sheet(sheet, 8), "duplicates")}
+    return {"duplicates, side by side": image(plots.captioned_sheet(sheet, 6), "duplicates")}
 
 
 def fruit_classifier(gallery: Gallery, snapshot: Snapshot) -> Metadata:
@@ -83,7 +90,9 @@ def _doubtful(gallery: Gallery, issues: pd.DataFrame) -> Metadata:
     columns = ("path", "label", "suggested")  # more would not fit the page
     sheet = [
         plots.Captioned(
-            picture["content"], picture["orientation"], (row["label"], f"> {row['suggested']}")
+            picture["content"],
+            picture["orientation"],
+            (row["label"], f"suggested: {row['suggested']}"),
         )
         for row in rows
         if (picture := pictures.get(row["path"]))

@@ -16,7 +16,7 @@ from spark_src.errors import FruitsError
 from spark_src.tables.delta import Snapshot, is_table
 from spark_src.tables.statistics import CsvStatistics
 
-PHOTOS_SHOWN = "photos may be shown"
+PHOTOS_SHOWN = "personal photos may be shown"
 """Metadata key. An earlier preview is reused only if this setting has not changed."""
 
 
@@ -56,7 +56,7 @@ def version_metadata(snapshot: Snapshot, unchanged: bool = False) -> Metadata:
         found["images per second"] = round(known.measured.images / known.measured.seconds, 1)
     found |= {
         "seconds": known.seconds,
-        "files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
+        "data files": len(snapshot.files) if is_table(snapshot.asset) else len(known.files),
         "size": f"{snapshot.bytes:,} bytes",
         "version": snapshot.version,
         "unchanged": unchanged,

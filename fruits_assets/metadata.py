@@ -85,7 +85,7 @@ def mobilenet_model(known: MobilenetModelStatistics) -> Metadata:
         "model sha256": short(known.sha256),
         "weights sha256": short(known.weights_sha256),
         "converter": known.converter,
-        "greatest difference from Keras": round(known.greatest_difference, 6),
+        "largest difference from Keras": round(known.greatest_difference, 6),
     }
 
 
@@ -132,7 +132,7 @@ def pca_components(known: ComponentsStatistics) -> Metadata:
 def data_health(known: HealthStatistics) -> Metadata:
     """The number of duplicates, and of duplicates across splits, labels or people."""
     return {
-        "threshold": known.threshold,
+        "least cosine of near duplicates": known.threshold,
         "images": known.images,
         "images compared": known.compared,
         **{name: count for name, count in known.crossing.items() if count},
@@ -148,7 +148,7 @@ def fruit_classifier(known: ClassifierStatistics) -> Metadata:
         "files of features read": known.files_read,
         "size of the LiteRT file": f"{known.model_bytes:,} bytes",
         "milliseconds per image, one core": known.milliseconds,
-        "greatest difference from the tables": float(f"{known.greatest_difference:.2g}"),
+        "largest difference from the tables": float(f"{known.greatest_difference:.2g}"),
         **{f"accuracy, {name}": round(share, 4) for name, share in known.accuracy.items()},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,14 @@ from spark_src.text import counted
 SIDE = 72
 """Side of a thumbnail, in pixels."""
 
-_CAPTION = 14
+_CAPTION = 12
+"""Height of a line of a caption, in pixels."""
 _GAP = 4
 _QUALITIES = (75, 50, 25, 5)
 _MAX_BYTES = 180_000
 """Maximum bytes of a sheet: about 240,000 in base64."""
-_CHARACTERS = 12
-"""Maximum characters of a caption under a thumbnail."""
+_CHARACTERS = 13
+"""Maximum characters of a line of a caption under a thumbnail."""
 
 _CAPTIONED, _MARGIN, _LINE = 100, 6, 13
 """Captioned sheets: side of a thumbnail, margin and line height, in pixels."""
@@ -43,14 +45,24 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes, int]], columns: int = 12)
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    width, height = SIDE + _GAP, SIDE + _CAPTION + _GAP
+    captions = [_wrapped(caption) for caption, *_ in pictures]
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    width, height = SIDE + _GAP, SIDE + lines * _CAPTION + 2 * _GAP
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for index, (caption, content, orientation) in enumerate(pictures):
+    for index, (_, content, orientation) in enumerate(pictures):
         left, top = _GAP + index % columns * width, _GAP + index // columns * height
         small = _thumbnail(content, orientation)
         sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
-        draw.text((left + SIDE // 2, top + SIDE + 1), _short(caption), "black", font, anchor="ma")
+        draw.multiline_text(
+            (left + SIDE // 2, top + SIDE + 1),
+            captions[index],
+            "black",
+            font,
+            anchor="ma",
+            spacing=1,
+            align="center",
+        )
     return _bounded_webp(sheet)
 
 
@@ -227,10 +239,17 @@ def captioned_sheet(pictures: Sequence[Captioned], columns: int = 10) -> bytes:
     return _bounded_webp(sheet)
 
 
-def _short(caption: str) -> str:
-    """Shorten in the middle, because varieties differ in their last number."""
-    half = _CHARACTERS // 2
-    return caption if len(caption) <= _CHARACTERS else f"{caption[:half]}…{caption[1 - half :]}"
+def _wrapped(caption: str) -> str:
+    """At most two lines, the second shortened in its middle: varieties differ in their last number.
+
+    >>> _wrapped("Physalis with Husk 1").splitlines()
+    ['Physalis with', 'Husk 1']
+    """
+    first, *others = textwrap.wrap(caption, _CHARACTERS) or [caption]
+    second, half = " ".join(others), _CHARACTERS // 2
+    if len(second) > _CHARACTERS:
+        second = f"{second[:half]}…{second[1 - half :]}"
+    return f"{first}\n{second}" if second else first
 
 
 def _thumbnail(content: bytes, orientation: int, side: int = SIDE) -> Image.Image:

@@ -90,7 +90,7 @@ def _metadata(health: Health) -> dict[str, Any]:
 
 def _crossings(health: Health) -> dict[str, int]:
     return {
-        f"{'exact' if exact else 'near'}, in two {what}s": len(health.crossing(what, exact))
+        f"{'exact' if exact else 'near'}, in two {plural}": len(health.crossing(what, exact))
         for exact in (True, False)
-        for what in ("split", "label", "person")
+        for what, plural in (("split", "splits"), ("label", "labels"), ("person", "people"))
     }

@@ -143,7 +143,9 @@ def _skipped_table(quality: Quality) -> dg.TableMetadataValue:
 def _variance_table(quality: Quality) -> dg.TableMetadataValue:
     """The variance kept by the first components, and the number needed for common shares."""
     points = {int(count): f"{share:.2%}" for count, share in quality.curve.items()}
-    points |= {count: f"{float(share):.0%}" for share, count in quality.components_for.items()}
+    points |= {
+        count: f"at least {float(share):.0%}" for share, count in quality.components_for.items()
+    }
     rows: list[dict[str, str | int]] = [
         {"components": count, "explained variance": share}
         for count, share in sorted(points.items())

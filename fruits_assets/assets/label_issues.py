@@ -68,7 +68,7 @@ def label_issues_change(tables: Tables, run_id: str, photos: int = MOST) -> Chan
     columns = {"label": "string", "suggested": "string", "images": "int"}
     note = checked.reason
     details = {
-        "labels in doubt": bounded_table(rows, columns),
+        "doubtful labels by suggestion": bounded_table(rows, columns),
         **({"no photos to label": note} if note else {}),
     }
     images = len(checked.rows)

@@ -89,7 +89,11 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{counted(len(labels), 'label')}, from {counted(few, 'image')} "
         f"({escape_markdown(smallest)}) to {many:,} ({escape_markdown(largest)})",
-        metadata={"labels": len(labels), "smallest": few, "largest": many},
+        metadata={
+            "labels": len(labels),
+            "images of the smallest label": few,
+            "images of the largest label": many,
+        },
     )
 
 

@@ -65,8 +65,8 @@ def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
         passed=explained >= required,
         description=text,
         metadata={
-            "explained variance": explained,
-            "explained variance when PCA was fitted": known.explained_variance,
+            "explained variance": round(explained, 6),
+            "explained variance when PCA was fitted": round(known.explained_variance, 6),
             "threshold": required,
             "n_components": known.n_components,
             "n_components requested": known.n_components_requested,

@@ -30,6 +30,8 @@ class Folds:
     question: str
     held_out: str
     """Description of the groups that are never split between training and test."""
+    requirement: str
+    """The images that the question is about."""
     rows: NDArray[np.int64]
     """(n,): indices of the images to evaluate."""
     target: NDArray[np.object_]
@@ -43,7 +45,7 @@ class Folds:
     def reason_not_asked(self) -> str | None:
         """The reason the question does not apply to these images, or None."""
         if not len(self.rows):
-            return "no image path has the required structure"
+            return f"there are no {self.requirement}"
         if len(set(self.target[self.fold >= 0])) < 2:
             return "fewer than two classes have images for training and test"
         return None
@@ -74,9 +76,14 @@ def questions(images: pd.DataFrame) -> list[Folds]:
     films = films.assign(target=films["label"], group=films["film"], rank=film_rank)
     photos = photos.assign(target=photos["label"], group=photos["subject"], rank=person_rank)
     return [
-        _folds("kind of fruit", "fruits", fruits),
-        _folds("fruit", "rotation axes", films),
-        _folds("label of a photo", "people", photos),
+        _folds("kind of fruit", "fruits", "labelled images outside photos/", fruits),
+        _folds(
+            "fruit",
+            "rotation axes",
+            "labelled images with file names like those of Fruits-360",
+            films,
+        ),
+        _folds("label of a photo", "people", "labelled photos in photos/<person>/", photos),
     ]
 
 
@@ -98,13 +105,14 @@ def _ranks(rows: pd.DataFrame, column: str, within: str | None = None) -> pd.Ser
     return rows.groupby(within)[column].rank(method="dense").sub(1)
 
 
-def _folds(question: str, held_out: str, rows: pd.DataFrame) -> Folds:
+def _folds(question: str, held_out: str, requirement: str, rows: pd.DataFrame) -> Folds:
     """The folds of images with a target, a group, and the group's rank in its class."""
     fold = rows["rank"].astype(np.int64) % FOLDS
     known = fold.groupby(rows["target"]).transform("nunique") > 1
     return Folds(
         question,
         held_out,
+        requirement,
         rows.index.to_numpy(np.int64),
         rows["target"].to_numpy(object),
         fold.where(known, -1).to_numpy(np.int64),

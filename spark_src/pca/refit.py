@@ -69,16 +69,17 @@ def refit_reason(
         ),
         (
             known.n_components_requested != settings.n_components,
-            f"{settings.n_components} components are requested, it had {known.n_components}",
+            f"{settings.n_components} components are requested, the previous model had "
+            f"{known.n_components}",
         ),
         (
             known.n_components < cap_components(known.n_components_requested, refresh.n_images),
-            f"{known.n_components_requested} components are requested, it had "
+            f"{known.n_components_requested} components are requested, the previous model had "
             f"{known.n_components}, as there were fewer images",
         ),
         (
             known.fit_split != refresh.fit_split,
-            f"it was fitted on {_split_name(known.fit_split)}, now it is "
+            f"the previous model was fitted on {_split_name(known.fit_split)}, this one on "
             f"{_split_name(refresh.fit_split)}",
         ),
         (
@@ -88,9 +89,9 @@ def refit_reason(
         ),
         (
             refresh.drift is not None and not refresh.drift.familiar,
-            "the new images are unlike those that it was fitted on",
+            "the new images are unlike those that the previous model was fitted on",
         ),
-        (refresh.lost_fitted_images, "images that it was fitted on were erased"),
+        (refresh.lost_fitted_images, "images that the previous model was fitted on were erased"),
     ]
     return next((sentence for applies, sentence in rules if applies), None)
 

@@ -145,6 +145,14 @@ def test_the_page_of_an_asset_shows_its_metadata_and_picture(
         pictures.keep("features.png", page)
 
 
+@pytest.mark.usefixtures("dagster_dev")
+def test_the_page_of_the_input_says_where_the_pictures_are(page: Page) -> None:
+    page.goto("/assets/input_pictures")
+    expect(page.get_by_text("External Asset")).to_be_visible()
+    expect(page.get_by_text("The folder of pictures set by FRUITS_INPUT").first).to_be_visible()
+    expect(page.get_by_text(re.compile("^file:///.*/sample/fruits-360$"))).to_be_visible()
+
+
 @pytest.mark.usefixtures("whole_run")
 def test_one_click_executes_the_checks_of_an_asset(page: Page, pictures: Pictures) -> None:
     page.goto("/assets/pca_components?view=checks&checkDetail=variance_is_explained")

@@ -99,7 +99,9 @@ def test_the_first_components_are_those_of_the_larger_model(
 
 def test_the_commit_note_has_the_reason_of_the_refit(alone: Alone, current: Current) -> None:
     note = current(alone[0], "pca_model").record.note
-    assert note.startswith("fitted on 180 images: 10 components are requested, it had 50")
+    assert note.startswith(
+        "fitted on 180 images: 10 components are requested, the previous model had 50"
+    )
 
 
 def test_too_little_variance_fails_its_check_but_does_not_block(alone: Alone) -> None:

@@ -38,7 +38,7 @@ def test_the_samples_fruits_are_recognised_from_a_held_out_axis(stored: Path) ->
     assert fruit.scores.neighbours_of_components > 0.95
     assert fruit.scores.probe_of_components > 0.95
     assert str(kind.reason_not_asked).startswith("fewer than two classes")
-    assert str(photo.reason_not_asked).startswith("no image path")
+    assert str(photo.reason_not_asked).startswith("there are no labelled photos")
 
 
 def test_the_ui_shows_a_table_and_what_cannot_be_computed(
@@ -57,7 +57,7 @@ def test_the_ui_shows_a_table_and_what_cannot_be_computed(
     assert (kind["question"], kind["held out together"]) == ("kind of fruit", "fruits")
     assert str(kind["reason"]).startswith("fewer than two")
     points = rows(metadata["explained variance by components"])
-    assert {"components": 34, "explained variance": "90%"} in points
+    assert {"components": 34, "explained variance": "at least 90%"} in points
     assert metadata["images compared"].value == 240
 
 

@@ -122,9 +122,13 @@ def test_photos_without_a_label_folder_are_not_evaluated() -> None:
 @pytest.mark.parametrize(
     ("paths", "question", "why"),
     [
-        (["1.jpg", "2.jpg"], "kind of fruit", "no image path"),
-        ([], "fruit", "no image path"),
-        (["Apple/IMG_1.jpg", "Pear/IMG_2.jpg"], "fruit", "no image path"),
+        (["1.jpg", "2.jpg"], "kind of fruit", "there are no labelled images outside"),
+        ([], "fruit", "there are no labelled images with file names"),
+        (
+            ["Apple/IMG_1.jpg", "Pear/IMG_2.jpg"],
+            "fruit",
+            "there are no labelled images with file names",
+        ),
         (films("Apple 1", "r0_", "r1_"), "fruit", "fewer than two classes"),
         (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "fruit", "fewer than two classes"),
         (films("Apple 1", "r0_") + films("Pear 1", "r0_"), "kind of fruit", "fewer than two"),

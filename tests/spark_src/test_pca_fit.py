@@ -139,7 +139,10 @@ def test_new_images_count_even_if_it_is_unknown_which_they_are(
 def test_another_number_of_components_causes_a_refit(storage: VectorStorage) -> None:
     fit, _ = storage.refresh_pca(FitSettings(4, 0.1))
     assert fit.is_new
-    assert "60 images: 4 components are requested, it had 5; no image was" in fit.description
+    assert (
+        "60 images: 4 components are requested, the previous model had 5; no image was"
+        in fit.description
+    )
 
 
 def test_features_of_another_model_cause_a_refit(storage: VectorStorage) -> None:
