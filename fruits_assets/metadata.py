@@ -132,7 +132,7 @@ def pca_components(known: ComponentsStatistics) -> Metadata:
 def data_health(known: HealthStatistics) -> Metadata:
     """The number of duplicates, and of duplicates across splits, labels or people."""
     return {
-        "least cosine of near duplicates": known.threshold,
+        "minimum cosine of near duplicates": known.threshold,
         "images": known.images,
         "images compared": known.compared,
         **{name: count for name, count in known.crossing.items() if count},
