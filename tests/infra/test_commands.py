@@ -236,6 +236,8 @@ def test_the_smoke_test_runs_its_steps_and_reports_failures(settled: Machine) ->
     calls = settled.called()
     places = [next(i for i, call in enumerate(calls) if part in call) for part in order]
     assert places == sorted(places)
+    (opened,) = settled.called("curl ")
+    assert "--max-time" in opened  # a port that is closed on the node does not answer at all
 
 
 def test_the_smoke_test_asks_for_confirmation(settled: Machine) -> None:
