@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._folders import require_home
 from fruits_assets.cli._next import say_next
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ def check() -> None:
     Exits with 0 when all pass, with 1 when one of severity ERROR fails, with 2 when checks
     cannot run.
     """
+    require_home()
+    _require_stored()
     from fruits_assets.checks.run_checks import run_checks
     from fruits_assets.definitions import build_defs
 
-    _require_stored()
     outcomes = run_checks(build_defs())
     table = Table("asset", "check", "outcome", "details", title="Asset checks")
     for outcome in outcomes:

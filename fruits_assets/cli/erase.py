@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fruits_assets.cli._folders import require_home
 from fruits_assets.cli._next import say_next
 from fruits_assets.cli._output import LOG, native_output_to
 from spark_src.errors import ErasureError
@@ -72,6 +73,7 @@ def erase(  # noqa: PLR0913, PLR0917 - the command's options
     from spark_src.io.locations import Location
     from spark_src.tables.delta import Tables
 
+    require_home()
     settings = load_settings()
     storage, source = settings.storage_location, settings.input_location
     listed = [Location.parse(erased_list)] if erased_list else []

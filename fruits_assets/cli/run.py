@@ -5,7 +5,6 @@ Selection and run config: `_selection.py`. Output: `_report.py`.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fruits_assets.cli._folders import require_folders
 from fruits_assets.cli._output import LOG, native_output_to
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(
     from fruits_assets.settings import settings_in_region
 
     known = settings_in_region()
-    _require_folders(known)
+    require_folders(known.storage_location)
     values = [*(settings or ())]
     if components is not None:
         values.append(f"pca_model.n_components={components}")
@@ -69,45 +69,6 @@ def run(
     with native_output_to(known.scratch / LOG) as console, early:
         report = _execute(known, select or ["*"], values, console)
     raise typer.Exit(_conclude(report, known, console))
-
-
-def _require_folders(settings: Settings) -> None:
-    """Refuse folders that are not writable, before anything is loaded.
-
-    Raises:
-        SettingsError: a folder is missing or not writable.
-    """
-    from fruits_assets.environment import DEFAULTS
-    from spark_src.errors import SettingsError
-
-    home = os.environ["DAGSTER_HOME"]
-    if not os.path.isabs(home):
-        raise SettingsError(f"DAGSTER_HOME={home} is relative: use an absolute path.")
-    if not os.path.isdir(home) and home != DEFAULTS["DAGSTER_HOME"]:
-        raise SettingsError(
-            f"DAGSTER_HOME={home} does not exist: create it (`mkdir -p {home}`), or unset "
-            "DAGSTER_HOME to use the project's default."
-        )
-    _require_writable(Path(home), "DAGSTER_HOME", "Dagster keeps its records of runs")
-    if settings.storage_location.scheme == "file":
-        _require_writable(
-            Path(settings.storage_location.path), "FRUITS_STORAGE", "the tables are stored"
-        )
-
-
-def _require_writable(folder: Path, variable: str, purpose: str) -> None:
-    from spark_src.errors import SettingsError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise SettingsError(
-            f"{folder}, where {purpose}, is not writable ({error.strerror}): set {variable} "
-            "to a folder that you may write to."
-        ) from error
 
 
 @contextmanager

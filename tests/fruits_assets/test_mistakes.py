@@ -35,11 +35,6 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         {},
         "--set pca.n_components=20: there is no asset pca: did you mean pca_model?",
     ),
-    "no value": (
-        ("run", "--set", "pca_model.n_components"),
-        {},
-        f"--set pca_model.n_components: {SET}",
-    ),
     "no asset": (("run", "--set", "n_components=20"), {}, f"--set n_components=20: {SET}"),
     "an empty selection": (
         ("run", "--select", ""),
@@ -61,12 +56,6 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         ("run",),
         {"FRUITS_STORGE": "elsewhere"},
         "There is no setting FRUITS_STORGE: did you mean FRUITS_STORAGE? Correct the variable, or "
-        "unset it.",
-    ),
-    "another misspelled variable": (
-        ("path", "csv_export"),
-        {"FRUITS_INPUTS": "elsewhere"},
-        "There is no setting FRUITS_INPUTS: did you mean FRUITS_INPUT? Correct the variable, or "
         "unset it.",
     ),
     "a variable that resembles no setting": (
@@ -100,6 +89,23 @@ IN_THIS_PROCESS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]] = 
         {"DAGSTER_HOME": "/missing"},
         "DAGSTER_HOME=/missing does not exist: create it (`mkdir -p /missing`), or unset "
         "DAGSTER_HOME to use the project's default.",
+    ),
+    "Dagster's home is missing for a check": (
+        ("check",),
+        {"DAGSTER_HOME": "/missing"},
+        "DAGSTER_HOME=/missing does not exist: create it (`mkdir -p /missing`), or unset "
+        "DAGSTER_HOME to use the project's default.",
+    ),
+    "Dagster's home is a file": (
+        ("erase", "--subject", "4711", "--dry-run"),
+        {"DAGSTER_HOME": "/etc/hosts"},
+        "DAGSTER_HOME=/etc/hosts is a file: use a folder, or unset DAGSTER_HOME to use the "
+        "project's default.",
+    ),
+    "the storage is a file": (
+        ("run",),
+        {"FRUITS_STORAGE": "/etc/hosts"},
+        "/etc/hosts, where the tables are stored, is a file: set FRUITS_STORAGE to a folder.",
     ),
     "Dagster's home is relative": (
         ("run",),
