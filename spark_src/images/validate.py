@@ -94,7 +94,7 @@ def clean_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
     except DECODER_ERRORS as error:
         is_truncated = any(message in str(error) for message in TRUNCATION_MESSAGES)
         reason = Reason.TRUNCATED if is_truncated else Reason.BROKEN
-        cause = str(error) or type(error).__name__
+        cause = " ".join(str(error).split()) or type(error).__name__  # libheif adds line breaks
         raise PictureRejected(reason, f"Decoding fails: {cause}.") from error
 
 

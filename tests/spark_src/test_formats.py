@@ -91,6 +91,12 @@ def test_a_heic_photo_is_read_upright_and_without_metadata(sample: Path) -> None
     assert np.abs(pixels(kept.content).astype(int) - np.rot90(original, -1)).mean() < 4
 
 
+def test_the_reason_for_a_cut_heic_photo_is_one_line() -> None:
+    detail = rejection(HEIC[:1200]).detail
+    assert detail.startswith("Decoding fails: ") and detail.endswith(").")
+    assert "\n" not in detail
+
+
 def test_a_real_iphones_photo_is_reduced_upright(shared: Path) -> None:
     photo = shared / "data" / "odd-images" / "iphone_13_pro_max.HEIC"
     kept = clean_picture(photo.read_bytes())
