@@ -1,4 +1,4 @@
-"""Runs the pipeline as processes on new, unchanged, 1 % and one added pictures: seconds and bytes.
+"""Runs the pipeline as processes on new, unchanged, 1 % and one added pictures: cost of each run.
 
 Run: uv run python -m benchmarks.refresh [--images FOLDER] [--count N] [--factor N]
 """
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._common import link_pictures, picture_files, seconds_of, show, write_pictures
-from benchmarks.processes import materialize
+from benchmarks.processes import Process, materialize
 from fruits_assets.settings import PROJECT
+from spark_src.contract import PREFIXES
 from spark_src.images.listing import list_files
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Tables
@@ -30,7 +31,9 @@ Fill = Callable[..., None]
 class Run:
     """Cost of one run of all assets."""
 
-    seconds: float
+    process: Process
+    assets: dict[str, float]
+    """Seconds of each asset that has a new version."""
     listing: float
     """Seconds to list the input, measured separately."""
     read: int
@@ -84,9 +87,9 @@ def main() -> None:
         [
             (
                 name,
-                f"{run.seconds:.1f}",
+                f"{run.process.seconds:.1f}",
                 f"{run.listing:.1f}",
-                f"{run.seconds / whole.seconds:.1%}",
+                f"{run.process.seconds / whole.process.seconds:.1%}",
                 f"{run.read:,}",
                 f"{run.tables / 1e6:.1f}",
                 f"{run.tables / size:.1%}",
@@ -96,6 +99,19 @@ def main() -> None:
             for name, run, size in rows
         ],
     )
+    show(
+        "seconds of each asset, and memory",
+        ("asset", *(name for name, *_ in rows)),
+        [
+            *((asset, *(_seconds(run, asset) for _, run, _ in rows)) for asset in PREFIXES),
+            ("driver, MB", *(f"{run.process.driver_mb:,}" for _, run, _ in rows)),
+            ("JVM, MB", *(f"{run.process.jvm_mb:,}" for _, run, _ in rows)),
+        ],
+    )
+
+
+def _seconds(run: Run, asset: str) -> str:
+    return f"{run.assets[asset]:.1f}" if asset in run.assets else "unchanged"
 
 
 def _runs(
@@ -113,15 +129,21 @@ def _runs(
 
 
 def _run(source: Path, storage: Path) -> Run:
-    before = _files(storage)
-    version = _raw_version(storage)
-    seconds = materialize(source, storage).seconds
+    before, versions = _files(storage), _versions(storage)
+    process = materialize(source, storage)
     new = {path: size for path, size in _files(storage).items() if before.get(path) != size}
     csv = sum(size for path, size in new.items() if path.suffix == ".csv")
     evaluations = sum(size for path, size in new.items() if _EVALUATIONS & set(path.parts))
-    read = _read(storage) if _raw_version(storage) != version else 0
+    tables = Tables(Location.parse(str(storage)))
+    changed = {
+        asset: tables.current(asset).statistics.seconds
+        for asset, version in _versions(storage).items()
+        if versions.get(asset) != version
+    }
+    read = _read(tables) if "raw_images" in changed else 0
     listing = seconds_of(lambda: list_files(Location.parse(str(source))))
-    return Run(seconds, listing, read, sum(new.values()) - csv - evaluations, csv, evaluations)
+    others = sum(new.values()) - csv - evaluations
+    return Run(process, changed, listing, read, others, csv, evaluations)
 
 
 def _files(storage: Path) -> dict[Path, int]:
@@ -133,14 +155,14 @@ def _size(storage: Path) -> int:
     return sum(_files(storage).values())
 
 
-def _raw_version(storage: Path) -> int | None:
-    snapshot = Tables(Location.parse(str(storage))).find("raw_images")
-    return snapshot.version if snapshot else None
+def _versions(storage: Path) -> dict[str, int]:
+    tables = Tables(Location.parse(str(storage)))
+    found = {asset: tables.find(asset) for asset in PREFIXES}
+    return {asset: snapshot.version for asset, snapshot in found.items() if snapshot}
 
 
-def _read(storage: Path) -> int:
-    snapshot = Tables(Location.parse(str(storage))).current("raw_images")
-    return snapshot.typed(RawImagesStatistics).n_read
+def _read(tables: Tables) -> int:
+    return tables.current("raw_images").typed(RawImagesStatistics).n_read
 
 
 if __name__ == "__main__":
