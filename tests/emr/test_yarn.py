@@ -203,7 +203,8 @@ def test_the_whole_graph_equals_that_of_one_machine_after_a_node_manager_stopped
     assert log.count("is COMPLETED") == 5
     here = require_features_of_one_machine(account, sample, mobilenet)
     training = here[[row["split"] == "Training" for row in rows_of(account, "mobilenet_features")]]
-    projected = fit_sums(Sums.from_features(training), 50, mobilenet.sha256).project(here)
-    components = np.array([row["pca"] for row in rows_of(account, "pca_components")])
+    pca = fit_sums(Sums.from_features(training), 50, mobilenet.sha256)
+    projected = pca.project(here).astype(np.float32)  # as stored
+    components = np.array([row["pca"] for row in rows_of(account, "pca_components")], np.float32)
     print(f"components: {np.abs(components - projected).max():.1e}", file=sys.stderr)  # noqa: T201 - as above
-    np.testing.assert_allclose(components, projected, atol=1e-6)
+    np.testing.assert_allclose(components, projected, rtol=0, atol=1e-9)
