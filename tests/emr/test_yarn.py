@@ -207,4 +207,5 @@ def test_the_whole_graph_equals_that_of_one_machine_after_a_node_manager_stopped
     projected = pca.project(here).astype(np.float32)  # as stored
     components = np.array([row["pca"] for row in rows_of(account, "pca_components")], np.float32)
     print(f"components: {np.abs(components - projected).max():.1e}", file=sys.stderr)  # noqa: T201 - as above
-    np.testing.assert_allclose(components, projected, rtol=0, atol=1e-9)
+    # The last digit of a 32-bit float depends on how many images are projected together.
+    np.testing.assert_allclose(components, projected, rtol=1e-7, atol=1e-7)
