@@ -28,7 +28,7 @@ Read = Callable[..., pa.Table]
 Run = Callable[..., dg.ExecuteInProcessResult]
 
 AFTER_PCA = {"pca_components", "csv_export", "embedding_quality"}
-JUDGED = {"data_health", "fruit_classifier", "label_issues"}
+EVALUATIONS = {"data_health", "fruit_classifier", "label_issues"}
 WITH_10 = {"pca_model": {"n_components": 10}}
 
 
@@ -171,7 +171,7 @@ def test_components_alone_are_projected_with_the_existing_model(
     run(copied, "pca_model", ops=WITH_10)
     model = current(copied, "pca_model")
     result = run(copied, "pca_components+")
-    assert made(result) == AFTER_PCA | JUDGED
+    assert made(result) == AFTER_PCA | EVALUATIONS
     assert current(copied, "pca_model") == model
     rows = read(copied, "pca_components").to_pylist()
     assert {len(row["pca"]) for row in rows} == {10}
