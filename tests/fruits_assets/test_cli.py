@@ -185,6 +185,7 @@ def test_the_checks_table_prints_a_folder_with_brackets_verbatim(
     with tempfile.TemporaryDirectory(
         prefix="[old]"
     ) as root:  # short, because the table wraps long names
+        (Path(root) / "raw_images").mkdir()
         code, output, _ = fruits(Path(root), "check")
     assert code == 2
     shown = "".join(output.replace("│", " ").split())

@@ -158,8 +158,8 @@ def test_features_of_another_model_cause_a_refit(storage: VectorStorage) -> None
 def test_another_split_causes_a_refit(storage: VectorStorage) -> None:
     storage.features({"all": images(range(20), None)}, ["0", "1", "2", "3"])
     fit, _ = storage.refresh_pca()
-    reason = "50 images: it was fitted on split Training, now it is all images; all images were"
-    assert reason in fit.description
+    reason = "the previous model was fitted on split Training, this one on all images"
+    assert f"50 images: {reason}; all images were" in fit.description
     assert statistics(storage).fit_split is None
 
 
@@ -219,7 +219,8 @@ def test_after_an_erasure_a_model_fitted_on_erased_images_is_refitted(
     storage.features({}, [gone])
     fit, _ = storage.refresh_pca(erased=True)
     assert fit.is_new is is_new
-    assert ("images that it was fitted on were erased" in fit.description) is is_new
+    reason = "images that the previous model was fitted on were erased"
+    assert (reason in fit.description) is is_new
 
 
 def test_after_an_erasure_of_the_earlier_files_the_model_is_refitted(
@@ -228,7 +229,8 @@ def test_after_an_erasure_of_the_earlier_files_the_model_is_refitted(
     now = storage.features({"rewritten": images(range(1, 15))}, ["0"])
     Path(now.location.path, "0.parquet").unlink()
     fit, _ = storage.refresh_pca(erased=True)
-    assert "59 images: images that it was fitted on were erased; all images" in fit.description
+    reason = "images that the previous model was fitted on were erased"
+    assert f"59 images: {reason}; all images" in fit.description
 
 
 def test_unchanged_features_and_settings_require_no_work(
