@@ -65,7 +65,7 @@ close() {
     command -v iptables >/dev/null || as_root dnf install -y -q iptables-nft \
         || fail "the node has no iptables and cannot install it"
     each_rule add \
-        || fail "cannot close port 9443: JupyterHub would be reachable with its well-known password"
+        || fail "cannot close the ports: JupyterHub would be reachable with its well-known password"
     echo "jupyterhub.sh: ports ${ports[*]} are closed until the password is replaced"
 }
 
@@ -149,7 +149,7 @@ open() {
     configure_sparkmagic \
         || echo "jupyterhub.sh: sparkmagic is not configured: notebooks cannot connect to Livy" >&2
 
-    each_rule remove || fail "the password is replaced, but port 9443 cannot be opened again"
+    each_rule remove || fail "the password is replaced, but the ports cannot be opened again"
     echo "jupyterhub.sh: port 9443 is open on the node; security groups restrict access to it"
 }
 
