@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from spark_src.evaluation import quality_files
 from spark_src.tables.registry import EMBEDDING_QUALITY
 
@@ -10,13 +10,13 @@ MAX_LOSS = 0.05
 """Accuracy that the components may lose compared with the features, without a warning."""
 
 
-@dg.asset_check(asset=EMBEDDING_QUALITY)
-def accuracy_is_kept(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(EMBEDDING_QUALITY)
+def accuracy_is_kept(context: CheckContext) -> dg.AssetCheckResult:
     """5 nearest neighbours classify held-out images as well by components as by features.
 
     It warns if the components lose more than 5 percentage points.
     """
-    quality = quality_files.load(storage.tables.current(EMBEDDING_QUALITY))
+    quality = quality_files.load(context.tables.current(EMBEDDING_QUALITY))
     losses = {
         answer.question: answer.scores.neighbours_of_features
         - answer.scores.neighbours_of_components

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from fruits_assets.metadata import rows_table
-from fruits_assets.resources import Residency
 from spark_src.io.aws import configured_region
 from spark_src.io.residency import Finding
 from spark_src.tables.registry import RAW_IMAGES
 
 
-@dg.asset_check(asset=RAW_IMAGES)
-def data_stays_in_eu(residency: Residency) -> dg.AssetCheckResult:
+@asset_check(RAW_IMAGES)
+def data_stays_in_eu(context: CheckContext) -> dg.AssetCheckResult:
     """All data is in the configured EU region, not publicly accessible, and encrypted."""
-    findings = residency.findings()
+    findings = context.residency.findings()
     if not findings:
         return dg.AssetCheckResult(passed=True, description="all data is on this machine")
     faults = [fault for finding in findings for fault in finding.faults]

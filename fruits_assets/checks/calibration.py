@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from spark_src.evaluation.classifier import TOLERANCE
 from spark_src.tables.registry import FRUIT_CLASSIFIER, MOBILENET_MODEL, PCA_COMPONENTS
 from spark_src.tables.statistics import (
@@ -15,13 +15,13 @@ CALIBRATION = 0.1
 """Maximum expected calibration error (ECE) without a warning."""
 
 
-@dg.asset_check(asset=FRUIT_CLASSIFIER)
-def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(FRUIT_CLASSIFIER)
+def uses_current_models(context: CheckContext) -> dg.AssetCheckResult:
     """The file reproduces the probabilities computed from the tables.
 
     It warns if its backbone or PCA is an earlier version.
     """
-    tables = storage.tables
+    tables = context.tables
     known = tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     if known.reason:
         return dg.AssetCheckResult(passed=True, description=f"no classifier: {known.reason}")
@@ -46,10 +46,10 @@ def uses_current_models(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=FRUIT_CLASSIFIER)
-def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(FRUIT_CLASSIFIER)
+def is_calibrated(context: CheckContext) -> dg.AssetCheckResult:
     """Predicted probabilities match the accuracy on held-out images: ECE at most 0.1."""
-    known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
+    known = context.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     error = known.calibration_error
     if error is None:
         return dg.AssetCheckResult(
@@ -63,14 +63,14 @@ def is_calibrated(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=FRUIT_CLASSIFIER)
-def candidate_is_not_worse(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(FRUIT_CLASSIFIER)
+def candidate_is_not_worse(context: CheckContext) -> dg.AssetCheckResult:
     """The model of FRUITS_CANDIDATE is not significantly worse than the current one.
 
     Otherwise it warns. The confidence intervals are bootstrapped over the held-out fruits, films
     or people.
     """
-    known = storage.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
+    known = context.tables.current(FRUIT_CLASSIFIER).typed(ClassifierStatistics)
     worse = [
         f"{comparison.question} ({comparison.low:+.1%} to {comparison.high:+.1%})"
         for comparison in known.comparisons

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fruits_assets.catalog import CATALOG
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import Check, CheckContext, asset_check
 from spark_src.errors import UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import DataFile, Snapshot
@@ -21,16 +21,14 @@ are read."""
 READING_THREADS = 2
 
 
-def _files_are_whole(asset: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name="files_are_whole")
-    def files_are_whole(
-        context: dg.AssetCheckExecutionContext, storage: AssetStorage
-    ) -> dg.AssetCheckResult:
+def _files_are_whole(asset: str) -> Check:
+    @asset_check(asset, name="files_are_whole")
+    def files_are_whole(context: CheckContext) -> dg.AssetCheckResult:
         """No stored file is damaged: every page matches its checksum.
 
         After a materialization it reads the files that the run added; `fruits check` reads all.
         """
-        snapshot = storage.tables.current(asset)
+        snapshot = context.tables.current(asset)
         run = context.run
         files = snapshot.files if run.job_name == CHECK_JOB_NAME else _added(snapshot, run.run_id)
         damaged = _damaged(snapshot, files)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import MOBILENET_FEATURES, PCA_COMPONENTS, STORED
 from spark_src.tables.statistics import (
@@ -13,23 +13,23 @@ from spark_src.tables.statistics import (
 from spark_src.tables.vectors import FEATURES
 
 
-@dg.asset_check(asset=MOBILENET_FEATURES, blocking=True)
-def features_are_valid(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(MOBILENET_FEATURES, blocking=True)
+def features_are_valid(context: CheckContext) -> dg.AssetCheckResult:
     """Every picture has 1,280 finite feature values.
 
     It also fails if all pictures have the same values, as with a broken model.
     """
-    snapshot = storage.tables.current(MOBILENET_FEATURES)
+    snapshot = context.tables.current(MOBILENET_FEATURES)
     return _vectors_result(snapshot, snapshot.typed(FeaturesStatistics).vectors, FEATURES)
 
 
-@dg.asset_check(asset=PCA_COMPONENTS, blocking=True)
-def components_are_valid(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(PCA_COMPONENTS, blocking=True)
+def components_are_valid(context: CheckContext) -> dg.AssetCheckResult:
     """Every picture has `n_components` (50) finite values.
 
     It also fails if all pictures have the same values.
     """
-    snapshot = storage.tables.current(PCA_COMPONENTS)
+    snapshot = context.tables.current(PCA_COMPONENTS)
     known = snapshot.typed(ComponentsStatistics)
     return _vectors_result(snapshot, known.vectors, known.n_components)
 

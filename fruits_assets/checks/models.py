@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from spark_src.features.model import IMAGENET_WEIGHTS_SHA256
 from spark_src.tables.registry import (
     MOBILENET_FEATURES,
@@ -17,26 +17,26 @@ from spark_src.tables.statistics import (
 )
 
 
-@dg.asset_check(asset=MOBILENET_MODEL)
-def weights_are_imagenet(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(MOBILENET_MODEL)
+def weights_are_imagenet(context: CheckContext) -> dg.AssetCheckResult:
     """The model was built from the ImageNet weights that come with the project.
 
     Other weights are allowed, but cause a warning.
     """
-    known = storage.tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
+    known = context.tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
     passed = known.weights_sha256 == IMAGENET_WEIGHTS_SHA256
     other = f"other weights were chosen: sha256 {known.weights_sha256}"
     text = "the pinned ImageNet weights" if passed else other
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
-@dg.asset_check(asset=PCA_COMPONENTS)
-def one_model_throughout(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(PCA_COMPONENTS)
+def one_model_throughout(context: CheckContext) -> dg.AssetCheckResult:
     """Features and PCA come from the current model, so results of two models are never mixed.
 
     Model, features and PCA refer to the model by its sha256.
     """
-    tables = storage.tables
+    tables = context.tables
     model = tables.current(MOBILENET_MODEL).typed(MobilenetModelStatistics)
     features = tables.current(MOBILENET_FEATURES).typed(FeaturesStatistics)
     pca = tables.current(PCA_MODEL).typed(PcaModelStatistics)

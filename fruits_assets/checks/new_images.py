@@ -3,8 +3,8 @@
 import dagster as dg
 import pyarrow as pa
 
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from fruits_assets.metadata import escape_markdown, rows_table
-from fruits_assets.resources import AssetStorage
 from spark_src.errors import UnreadableVersionError
 from spark_src.images.layout import may_be_personal
 from spark_src.pca.drift import MAX_SHIFT_DEVIATIONS
@@ -16,13 +16,13 @@ from spark_src.tables.statistics import DriftStatistics, PcaModelStatistics
 HIDDEN = "a person's photo"
 
 
-@dg.asset_check(asset=PCA_COMPONENTS)
-def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(PCA_COMPONENTS)
+def new_images_are_familiar(context: CheckContext) -> dg.AssetCheckResult:
     """The newest pictures resemble those that PCA was fitted on.
 
     Otherwise it warns and lists the most unusual ones: damaged pictures, or new kinds of fruit.
     """
-    known = storage.tables.current(PCA_MODEL).typed(PcaModelStatistics)
+    known = context.tables.current(PCA_MODEL).typed(PcaModelStatistics)
     drift = known.drift
     if drift is None:
         return dg.AssetCheckResult(passed=True, description=known.drift_note)
@@ -31,7 +31,7 @@ def new_images_are_familiar(storage: AssetStorage) -> dg.AssetCheckResult:
         f"the old ones; their mean is {drift.shift:.2f} standard deviations away "
         f"(at most {MAX_SHIFT_DEVIATIONS:g})"
     )
-    worst = _worst(storage.tables, drift, storage.show_photos)
+    worst = _worst(context.tables, drift, context.storage.show_photos)
     if not drift.familiar and worst:
         path = escape_markdown(worst[0][0])
         text += f". Look at the worst, {path}; if such images are wanted, refit PCA"

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from fruits_assets.metadata import counts_table
-from fruits_assets.resources import AssetStorage
 from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics, RejectedImagesStatistics
 from spark_src.text import counted
@@ -12,10 +12,10 @@ MAX_SHARE = 0.05
 """The share of rejected files above which the check warns."""
 
 
-@dg.asset_check(asset=REJECTED_IMAGES)
-def few_files_rejected(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(REJECTED_IMAGES)
+def few_files_rejected(context: CheckContext) -> dg.AssetCheckResult:
     """At most 5 % of the files in the input are rejected; otherwise it warns, with the reasons."""
-    tables = storage.tables
+    tables = context.tables
     known = tables.current(REJECTED_IMAGES).typed(RejectedImagesStatistics)
     listed = tables.current(RAW_IMAGES).typed(RawImagesStatistics).n_listed
     text = f"{known.rows:,} of {counted(listed, 'file')} rejected"

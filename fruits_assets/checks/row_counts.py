@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dagster as dg
 
 from fruits_assets.catalog import CATALOG
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import Check, CheckContext, asset_check
 from spark_src.io.locations import Location
 from spark_src.tables import csv
 from spark_src.tables.delta import Snapshot, Tables
@@ -15,14 +15,12 @@ from spark_src.tables.registry import CSV_EXPORT, RAW_IMAGES, REJECTED_IMAGES
 from spark_src.tables.statistics import RawImagesStatistics
 
 
-def _no_image_lost(
-    asset: str, count: Callable[[Tables], dict[str, int]], equal: str
-) -> dg.AssetChecksDefinition:
+def _no_image_lost(asset: str, count: Callable[[Tables], dict[str, int]], equal: str) -> Check:
     description = f"No picture was lost: {equal}, counted in the stored files."
 
-    @dg.asset_check(asset=asset, name="no_image_lost", blocking=True, description=description)
-    def no_image_lost(storage: AssetStorage) -> dg.AssetCheckResult:
-        counts = count(storage.tables)
+    @asset_check(asset, name="no_image_lost", blocking=True, description=description)
+    def no_image_lost(context: CheckContext) -> dg.AssetCheckResult:
+        counts = count(context.tables)
         expected, *found = counts.values()
         passed = expected == sum(found)
         text = " + ".join(f"{n:,} {name}" for name, n in list(counts.items())[1:])
@@ -48,7 +46,7 @@ def _ingested(tables: Tables) -> dict[str, int]:
     return counts | ({"ignored": ignored} if ignored else {})
 
 
-def _rows_equal(source: str, target: str) -> dg.AssetChecksDefinition:
+def _rows_equal(source: str, target: str) -> Check:
     def count(tables: Tables) -> dict[str, int]:
         return {name: _stored_rows(tables.current(name)) for name in (source, target)}
 

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from fruits_assets.metadata import escape_markdown, rows_table
-from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import DATA_HEALTH
@@ -39,8 +39,8 @@ def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetad
     return {"pairs": rows_table(found, columns)} if found else {}
 
 
-def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.AssetCheckResult:
-    snapshot = storage.tables.current(DATA_HEALTH)
+def _crosses(context: CheckContext, what: str, exact_is_error: bool) -> dg.AssetCheckResult:
+    snapshot = context.tables.current(DATA_HEALTH)
     known = snapshot.typed(HealthStatistics)
     exact, near = (
         known.crossing[f"{kind} duplicates in two {what}s"] for kind in ("exact", "near")
@@ -60,26 +60,26 @@ def _crosses(storage: AssetStorage, what: str, exact_is_error: bool) -> dg.Asset
         passed=not exact and not near and not groups,
         severity=severity,
         description=text,
-        metadata={**counts, **_pairs(snapshot, what, storage.show_photos)},
+        metadata={**counts, **_pairs(snapshot, what, context.storage.show_photos)},
     )
 
 
-@dg.asset_check(asset=DATA_HEALTH)
-def no_picture_in_two_splits(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(DATA_HEALTH)
+def no_picture_in_two_splits(context: CheckContext) -> dg.AssetCheckResult:
     """No picture is in two splits, which would leak test data. Near duplicates only warn."""
-    return _crosses(storage, "split", exact_is_error=True)
+    return _crosses(context, "split", exact_is_error=True)
 
 
-@dg.asset_check(asset=DATA_HEALTH)
-def no_label_conflict(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(DATA_HEALTH)
+def no_label_conflict(context: CheckContext) -> dg.AssetCheckResult:
     """No exact or near duplicates have two labels, one of which must be wrong."""
-    return _crosses(storage, "label", exact_is_error=False)
+    return _crosses(context, "label", exact_is_error=False)
 
 
-@dg.asset_check(asset=DATA_HEALTH)
-def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(DATA_HEALTH)
+def classes_are_balanced(context: CheckContext) -> dg.AssetCheckResult:
     """The largest class has at most ten times as many images as the smallest."""
-    labels = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).labels
+    labels = context.tables.current(DATA_HEALTH).typed(HealthStatistics).labels
     if not labels:
         return dg.AssetCheckResult(passed=True, description="no image has a label")
     ordered = sorted(labels.items(), key=lambda item: (item[1], item[0]))
@@ -97,10 +97,10 @@ def classes_are_balanced(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=DATA_HEALTH)
-def labels_are_varied(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(DATA_HEALTH)
+def labels_are_varied(context: CheckContext) -> dg.AssetCheckResult:
     """No label consists mostly (over 90 %) of near duplicates of its own images."""
-    shares = storage.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
+    shares = context.tables.current(DATA_HEALTH).typed(HealthStatistics).near_share
     worst = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     above = [
         f"{escape_markdown(label)} {share:.0%}" for label, share in worst if share > NEAR_SHARE

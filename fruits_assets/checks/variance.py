@@ -3,7 +3,7 @@
 import dagster as dg
 import numpy as np
 
-from fruits_assets.resources import AssetStorage
+from fruits_assets.checks.grouping import CheckContext, asset_check
 from spark_src.pca.fit import load_current
 from spark_src.pca.model import few_images_note
 from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
@@ -14,13 +14,13 @@ TOLERANCE = 1e-6
 """Maximum deviation from orthonormal components, and of the variance ratios' sum from 1."""
 
 
-@dg.asset_check(asset=PCA_MODEL)
-def axes_are_orthonormal(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(PCA_MODEL)
+def axes_are_orthonormal(context: CheckContext) -> dg.AssetCheckResult:
     """The stored model is a PCA: orthonormal components, and variance ratios in descending order.
 
     A damaged or incorrectly fitted model fails.
     """
-    model = load_current(storage.tables.current(PCA_MODEL))
+    model = load_current(context.tables.current(PCA_MODEL))
     products = model.components @ model.components.T
     deviation = float(np.abs(products - np.eye(model.n_components)).max())
     ratios = model.explained_variance_ratio
@@ -44,14 +44,14 @@ def axes_are_orthonormal(storage: AssetStorage) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=PCA_COMPONENTS)
-def variance_is_explained(storage: AssetStorage) -> dg.AssetCheckResult:
+@asset_check(PCA_COMPONENTS)
+def variance_is_explained(context: CheckContext) -> dg.AssetCheckResult:
     """The components keep enough of the variance of the 1,280 features.
 
     The threshold is `min_explained_variance` (0.9), measured on the current images. Below it, the
     check reports how many components would be needed.
     """
-    snapshot = storage.tables.current(PCA_MODEL)
+    snapshot = context.tables.current(PCA_MODEL)
     load_current(snapshot)  # fails if the model cannot be read
     known = snapshot.typed(PcaModelStatistics)
     required, explained = known.min_explained_variance, known.explained_variance_today

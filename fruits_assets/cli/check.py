@@ -27,9 +27,11 @@ def check() -> None:
     require_home()
     _require_stored()
     from fruits_assets.checks.run_checks import run_checks
+    from fruits_assets.dagster_internals import cli_instance
     from fruits_assets.definitions import build_defs
 
-    outcomes = run_checks(build_defs())
+    with cli_instance("fruits check") as instance:
+        outcomes = run_checks(build_defs(), instance)
     table = Table("asset", "check", "outcome", "details", title="Asset checks")
     for outcome in outcomes:
         table.add_row(outcome.asset, outcome.check, outcome.verdict, escape(outcome.text))

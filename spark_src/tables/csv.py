@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pa_csv
 
-from spark_src.errors import AuditError
+from spark_src.errors import AuditError, UnreadableVersionError
 from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot, TableWrite
 from spark_src.tables.reading import Filter, read_rows
 from spark_src.tables.schemas import KEYS, csv_schema
 from spark_src.tables.statistics import ComponentsStatistics, CsvStatistics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "pca_components.csv"
 """File name of the export; it does not change between versions."""
@@ -206,6 +209,9 @@ def count_rows(file: Location) -> int:
     """Count the rows of a CSV file without its header; quoted line breaks do not end a row.
 
     Truncated rows are not counted. For a file that is not such a CSV the result is 0.
+
+    Raises:
+        UnreadableVersionError: there is no such file, or it cannot be opened.
     """
     parse = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
     # Only one column is parsed, without conversion.
@@ -213,8 +219,15 @@ def count_rows(file: Location) -> int:
         include_columns=["path"], column_types={"path": pa.binary()}, check_utf8=False
     )
     read = pa_csv.ReadOptions(use_threads=False, block_size=_BUFFER_BYTES)
-    # With the default buffer each 8 kB would be a call to S3.
-    with file.filesystem.open_input_stream(file.path, buffer_size=_BUFFER_BYTES) as stream:
+    try:
+        # With the default buffer each 8 kB would be a call to S3.
+        stream = file.filesystem.open_input_stream(file.path, buffer_size=_BUFFER_BYTES)
+    except OSError as error:
+        raise UnreadableVersionError(
+            f"{file} cannot be read ({error}). Write it again with: uv run fruits run --select "
+            "csv_export"
+        ) from error
+    with stream:
         try:
             with pa_csv.open_csv(stream, read, parse, convert) as batches:
                 return sum(batch.num_rows for batch in batches)

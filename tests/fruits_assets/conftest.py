@@ -198,7 +198,8 @@ def check() -> Callable[[Path], dict[str, Outcome]]:
     """Run all checks on a storage root; outcomes by `asset:check`."""
 
     def run_all(root: Path) -> dict[str, Outcome]:
-        outcomes = run_checks(build_defs(Settings(storage=str(root))))
+        with dg.DagsterInstance.ephemeral() as instance:
+            outcomes = run_checks(build_defs(Settings(storage=str(root))), instance)
         return {f"{outcome.asset}:{outcome.check}": outcome for outcome in outcomes}
 
     return run_all

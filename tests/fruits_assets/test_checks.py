@@ -89,6 +89,17 @@ def test_a_line_lost_from_the_csv_file_is_found(copied: Path, check: Check) -> N
     assert outcomes["csv_export:no_image_lost"].text == "239 csv_export is not 240 pca_components"
 
 
+def test_a_missing_csv_file_is_an_error_with_the_remedy(copied: Path, check: Check) -> None:
+    file = copied / "Results_CSV" / "pca_components.csv"
+    file.unlink()
+    outcomes = check(copied)
+    assert not_holding(outcomes) == {"csv_export:no_image_lost"}
+    outcome = outcomes["csv_export:no_image_lost"]
+    assert (outcome.verdict, outcome.exit_code) == ("cannot run", 2)
+    assert outcome.text.startswith(f"{file} cannot be read")
+    assert outcome.text.endswith("uv run fruits run --select csv_export")
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

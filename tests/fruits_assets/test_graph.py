@@ -100,6 +100,14 @@ def test_the_graph_is_the_one_of_the_snapshot(tmp_path: Path) -> None:
     )
 
 
+def test_the_job_of_the_checks_has_one_op_per_asset(tmp_path: Path) -> None:
+    definitions = build_defs(Settings(storage=str(tmp_path)))
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    assets = {key.asset_key.to_user_string() for key in checks}
+    ops = [node.name for node in definitions.resolve_job_def("asset_checks").nodes]
+    assert sorted(ops) == sorted(f"{asset}_checks" for asset in assets)
+
+
 def test_every_asset_and_check_has_a_description(tmp_path: Path) -> None:
     graph = build_defs(Settings(storage=str(tmp_path))).resolve_asset_graph()
     nodes = [*graph.asset_nodes, *(graph.get(key) for key in graph.asset_check_keys)]
