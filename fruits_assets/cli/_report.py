@@ -22,6 +22,9 @@ from spark_src.text import counted
 INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 """The errors with which a step ends after Ctrl-C."""
 
+BLOCKED = "DagsterAssetCheckFailedError"
+"""The error with which a step ends after a blocking check failed."""
+
 PLAIN_SECONDS = 10.0
 """Seconds before the first progress line when the output is not a terminal. The interval doubles
 with each line, so that the log of a long run stays short."""
@@ -41,6 +44,7 @@ class MaterializedAsset:
 class CheckResult:
     """The result of a check in this run."""
 
+    step: str
     asset: str
     check: str
     passed: bool
@@ -111,7 +115,7 @@ class RunReport:
         elif event.is_step_materialization:
             self._on_materialization(event)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            self._on_check(event.asset_check_evaluation_data)
+            self._on_check(event.step_key or "", event.asset_check_evaluation_data)
         elif event.is_step_failure:
             self._on_failure(event)
         elif event.is_run_failure and not self.failures:
@@ -139,11 +143,11 @@ class RunReport:
         state = "unchanged" if asset.unchanged else f"{seconds:.1f} s"
         self._print(f"{name:<20} {rows:<15} {state:>10}")
 
-    def _on_check(self, found: Any) -> None:
+    def _on_check(self, step: str, found: Any) -> None:
         is_error = found.severity == dg.AssetCheckSeverity.ERROR
         asset = found.asset_key.to_user_string()
         text = found.description or ""
-        self.checks.append(CheckResult(asset, found.check_name, found.passed, is_error, text))
+        self.checks.append(CheckResult(step, asset, found.check_name, found.passed, is_error, text))
 
     def _on_failure(self, event: dg.DagsterEvent) -> None:
         data = event.step_failure_data
@@ -152,8 +156,22 @@ class RunReport:
             return
         user = data.user_failure_data
         text = (user.description if user else None) or sentence_of(data.error)
+        if data.error is not None and data.error.cls_name == BLOCKED:
+            text = self._blocked(event.step_key or "")
         self.failures.append((event.step_key or "", text))
         self._print(f"{event.step_key:<20} failed")
+
+    def _blocked(self, step: str) -> str:
+        """Why blocking checks failed, which Dagster's error message leaves out."""
+        failed = [
+            f"{found.check} failed: {found.text}."
+            for found in self.checks
+            if found.step == step and found.is_error and not found.passed
+        ]
+        return (
+            f"{' '.join(failed)} No asset downstream was materialized. `uv run fruits check` "
+            "shows the results of all checks."
+        )
 
     def _print(self, text: str) -> None:
         self.console.print(escape(text), highlight=False, soft_wrap=True)

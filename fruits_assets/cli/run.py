@@ -186,7 +186,8 @@ def _conclude(report: RunReport, settings: Settings, console: Console) -> int:
         for step, sentence in report.failures[:1]:
             if UNEXPECTED in sentence:
                 say(f"output of Java and C++: {settings.scratch / LOG}")
-            say(f"error: {step + ': ' if step else ''}{sentence}")
+            named = not step or sentence.startswith(f"{step}: ")
+            say(f"error: {'' if named else f'{step}: '}{sentence}")
         return FAILED
     (settings.scratch / LOG).unlink(missing_ok=True)  # it may contain names of pictures
     report.table()

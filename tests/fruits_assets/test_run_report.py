@@ -1,10 +1,11 @@
-"""The output of `fruits run` during a step if it is not a terminal."""
+"""The output of `fruits run`: progress if it is not a terminal, and failed checks."""
 
 from __future__ import annotations
 
 import io
 from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 from rich.console import Console
 
@@ -46,3 +47,25 @@ def test_a_line_that_would_repeat_the_last_one_is_left_out(monkeypatch: pytest.M
         clock.now = float(second)
         report.progress(112, 240, clock.now)
     assert output.getvalue().count("112 of 240") == 1
+
+
+@dg.asset
+def apples() -> None:
+    """An asset with a failing check."""
+
+
+@dg.asset_check(asset=apples, blocking=True)
+def are_ripe() -> dg.AssetCheckResult:
+    """A check that fails."""
+    return dg.AssetCheckResult(passed=False, description="2 of 9 apples are green")
+
+
+def test_a_failed_blocking_check_is_reported_with_its_reason() -> None:
+    graph = dg.Definitions(assets=[apples], asset_checks=[are_ripe])
+    result = graph.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
+    report = RunReport(Console(file=io.StringIO()), {})
+    for event in result.all_events:
+        report.handle_event(event)
+    ((step, sentence),) = report.failures
+    assert step == "apples_are_ripe"
+    assert sentence.startswith("are_ripe failed: 2 of 9 apples are green. No asset downstream")
