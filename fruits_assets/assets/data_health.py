@@ -1,7 +1,7 @@
 """`data_health`: duplicates, leaks between splits and label conflicts. Runs on the host."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -11,7 +11,6 @@ from fruits_assets.metadata import Row, bounded_table, counts_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
 from spark_src.evaluation.duplicates import THRESHOLD
-from spark_src.evaluation.health import Health
 from spark_src.tables.change import Change
 from spark_src.tables.delta import Tables
 from spark_src.tables.registry import (
@@ -22,6 +21,9 @@ from spark_src.tables.registry import (
     RAW_IMAGES,
 )
 from spark_src.tables.statistics import HealthStatistics
+
+if TYPE_CHECKING:
+    from spark_src.evaluation.health import Health
 
 INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_MODEL)
 
@@ -67,7 +69,7 @@ def health_change(tables: Tables, run_id: str, threshold: float | None = None) -
     return Change(write, statistics, images=found.compared, started=started, details=details)
 
 
-def _metadata(health: Health) -> dict[str, Any]:
+def _metadata(health: "Health") -> dict[str, Any]:
     """Counts only, because paths may identify a person."""
     counts = {
         "exact duplicates": health.exact_duplicates,
@@ -88,7 +90,7 @@ def _metadata(health: Health) -> dict[str, Any]:
     }
 
 
-def _crossings(health: Health) -> dict[str, int]:
+def _crossings(health: "Health") -> dict[str, int]:
     return {
         f"{'exact' if exact else 'near'}, in two {plural}": len(health.crossing(what, exact))
         for exact in (True, False)

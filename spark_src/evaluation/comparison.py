@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spark_src.errors import StorageError
@@ -13,6 +14,9 @@ from spark_src.evaluation.quality import MOST_IMAGES, read
 from spark_src.tables.delta import Tables
 from spark_src.tables.model_comparison import Comparison
 from spark_src.tables.registry import MOBILENET_FEATURES, PCA_COMPONENTS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -59,6 +63,8 @@ def compare(images: pd.DataFrame, current: Matrix, candidate: Matrix) -> list[Co
 
 
 def _compared(current: HeldOut, candidate: HeldOut) -> Comparison:
+    import pandas as pd  # takes 0.5 s
+
     groups = pd.factorize(current.group)[0]
     right = [answer.predicted == answer.given for answer in (current, candidate)]
     low, high = interval(right[1].astype(float) - right[0], groups)

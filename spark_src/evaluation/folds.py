@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spark_src.images.layout import person_of, split_and_label
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDS = 5
 

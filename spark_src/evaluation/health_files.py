@@ -6,16 +6,15 @@ import io
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from spark_src.errors import UnreadableVersionError
 from spark_src.evaluation.duplicates import THRESHOLD, Pairs, near_pairs
-from spark_src.evaluation.health import CROSSINGS, Health, health
 from spark_src.evaluation.whitening import Units, Whitening
 from spark_src.io.locations import Location
 from spark_src.pca.files import load_sums
@@ -25,6 +24,11 @@ from spark_src.tables.reading import read_rows
 from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import HealthStatistics, PcaModelStatistics, joint_digest
 from spark_src.tables.vectors import to_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spark_src.evaluation.health import Health
 
 VERSION = "3"
 """Version of the algorithm. Increase it if the same features give different pairs."""
@@ -86,6 +90,10 @@ def refresh(
     Raises:
         UnreadableVersionError: a feature file is damaged or missing.
     """
+    import pandas as pd  # takes 0.5 s
+
+    from spark_src.evaluation.health import health
+
     whitening = whitening_of(pca_model)
     keys = read_rows(features, [*KEYS]).to_pandas()
     image_ids = np.unique(keys["image_id"].to_numpy(object))
@@ -100,6 +108,10 @@ def refresh(
 
 def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> HealthStatistics:
     """Write the files; return the statistics for the commit."""
+    import pandas as pd  # takes 0.5 s
+
+    from spark_src.evaluation.health import CROSSINGS
+
     state = found.health
     name = f"{digest[:16]}-{uuid.uuid4().hex[:8]}"
     tables = {
@@ -173,6 +185,8 @@ def _known(
 
 def _renumber(pairs: Pairs, before: NDArray[np.object_], image_ids: NDArray[np.object_]) -> Pairs:
     """The pairs of pictures that are still there, by their new positions."""
+    import pandas as pd  # takes 0.5 s
+
     positions = pd.Index(image_ids).get_indexer(pd.Index(before)).astype(np.int64)
     first, second = positions[pairs.first], positions[pairs.second]
     kept = (first >= 0) & (second >= 0)
@@ -181,6 +195,8 @@ def _renumber(pairs: Pairs, before: NDArray[np.object_], image_ids: NDArray[np.o
 
 def _pairs_table(pairs: Pairs) -> pd.DataFrame:
     """The pairs as row numbers of `compared_images`, which take a sixth of the space of ids."""
+    import pandas as pd  # takes 0.5 s
+
     first, second = (side.astype(np.int32) for side in (pairs.first, pairs.second))
     return pd.DataFrame({"first": first, "second": second, "cosine": pairs.cosine})
 

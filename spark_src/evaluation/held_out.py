@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spark_src.evaluation.folds import Folds, questions
@@ -20,6 +20,9 @@ from spark_src.evaluation.head import (
     fit_temperature,
     softmax,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BINS = 15
 """Confidence bins of the expected calibration error (Guo et al. 2017)."""

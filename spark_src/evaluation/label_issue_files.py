@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from spark_src.errors import ClassifierError, UnreadableVersionError
 from spark_src.evaluation import label_next
 from spark_src.evaluation.head import SHRINKAGE
 from spark_src.evaluation.held_out import hold_out
-from spark_src.evaluation.label_issues import label_issues
 from spark_src.evaluation.label_next import MOST
 from spark_src.evaluation.label_next_files import list_content, unlabelled_of
 from spark_src.evaluation.neighbour_files import Neighbours, find_neighbours
@@ -23,6 +21,9 @@ from spark_src.tables.parquet import write_whole
 from spark_src.tables.reading import read_rows
 from spark_src.tables.statistics import ComponentsStatistics, LabelIssuesStatistics, joint_digest
 from spark_src.tables.vectors import float_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = "2"
 """Version of the algorithm. Increase it if the same components give different issues."""
@@ -76,6 +77,8 @@ def check_labels(
     Raises:
         UnreadableVersionError: a file of components is damaged or missing.
     """
+    from spark_src.evaluation.label_issues import label_issues  # imports pandas: 0.5 s
+
     table = read_rows(components, ["path", "image_id", "label", "pca"])
     images = table.select(["path", "image_id", "label"]).to_pandas()
     known = components.typed(ComponentsStatistics)
@@ -92,6 +95,8 @@ def _photos_to_label(
     features: Snapshot, components: Snapshot, classifier: Snapshot | None, photos: int
 ) -> tuple[pd.DataFrame, str]:
     """The selected photos, and the reason if there are none."""
+    import pandas as pd  # takes 0.5 s
+
     none = pd.DataFrame({name: [] for name in label_next.COLUMNS})
     if classifier is None:
         return none, "There is no classifier. Materialize fruit_classifier."
@@ -124,6 +129,8 @@ def load(snapshot: Snapshot, name: str = FILE) -> pd.DataFrame:
     Raises:
         UnreadableVersionError: the file is missing or damaged.
     """
+    import pandas as pd  # takes 0.5 s
+
     file = snapshot.data_location / name
     texts = dict.fromkeys(("path", "image_id", "label", "suggested"), unescape_formula)
     try:

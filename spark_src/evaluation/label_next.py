@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spark_src.evaluation.head import Head, Matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 50
 """How many photos are selected by default."""
@@ -34,6 +38,8 @@ def choose(
         Columns `COLUMNS`. `uncertainty` is the entropy of the probabilities, and `novelty` the
         distance to the nearest training image; both as ranks, 0 to 1. `score` is their mean.
     """
+    import pandas as pd  # takes 0.5 s
+
     if images.empty:
         return pd.DataFrame({name: [] for name in COLUMNS})
     shares = head.probabilities(vectors)

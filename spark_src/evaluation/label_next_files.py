@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import pyarrow.compute as pc
 
 from spark_src.errors import ClassifierError
@@ -16,6 +17,9 @@ from spark_src.tables.registry import FRUIT_CLASSIFIER, MOBILENET_FEATURES, PCA_
 from spark_src.tables.schemas import KEYS
 from spark_src.tables.statistics import ClassifierStatistics, ComponentsStatistics
 from spark_src.tables.vectors import float_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def unlabelled(tables: Tables, most: int = MOST) -> pd.DataFrame:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +16,9 @@ from spark_src.io.locations import Location
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.parquet import write_whole
 from spark_src.tables.statistics import LabelIssuesStatistics, joint_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = "1"
 """Version of the algorithm. Increase it if the same components give different neighbours."""
@@ -42,6 +45,8 @@ class Neighbours:
 
     def save(self, folder: Location) -> None:
         """Write the file."""
+        import pandas as pd  # takes 0.5 s
+
         near = pd.DataFrame(self.near.astype(np.int32)).add_prefix("near_")
         table = pa.Table.from_pandas(self.labelled.join(near), preserve_index=False)
         content = io.BytesIO()
@@ -83,6 +88,8 @@ def _load(before: Snapshot | None, digest: str) -> pd.DataFrame | None:
 
 def _positions(labelled: pd.DataFrame, known: pd.DataFrame) -> Rows:
     """(labelled, neighbours): the known neighbours of each image, by their new positions."""
+    import pandas as pd  # takes 0.5 s
+
     earlier, current = (pd.MultiIndex.from_frame(rows[_KEYS]) for rows in (known, labelled))
     to_earlier, to_current = earlier.get_indexer(current), current.get_indexer(earlier)
     near = to_current[known.drop(columns=_KEYS).to_numpy(np.int64)]

@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -21,6 +20,9 @@ from spark_src.evaluation.neighbours import nearest_to
 from spark_src.pca.model import SHARES, PcaModel, components_for
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.reading import read_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_IMAGES = 6_000
 """Maximum number of images, sampled reproducibly: takes ten seconds instead of three minutes."""
@@ -163,6 +165,8 @@ def _answer(folds: Folds, vectors: Vectors) -> Answer:
 
 
 def _scores(folds: Folds, vectors: Vectors) -> Scores:
+    import pandas as pd  # takes 0.5 s
+
     features, components = vectors.features[folds.rows], vectors.components[folds.rows]
     evaluated = folds.target[folds.fold >= 0]
     counts = pd.Series(evaluated).value_counts()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from spark_src.errors import StorageError, UnreadableVersionError
 from spark_src.io.aws import aws_errors
 from spark_src.tables.delta import Snapshot, Tables, is_table, schema_of
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 Filter: TypeAlias = pc.Expression | Sequence[tuple[str, str, object]]
 """A row filter: an expression (`pc.field("split") == "Test"`), or a list of (column, operator,
@@ -76,6 +78,8 @@ def _scanner(snapshot: Snapshot, columns: Sequence[str] | None, where: Filter | 
 
 
 def _dataset(snapshot: Snapshot) -> ds.Dataset:
+    import pyarrow.dataset as ds  # imports pandas: 0.5 s
+
     return ds.FileSystemDataset.from_paths(
         [location.path for location in snapshot.locations],
         schema=schema_of(snapshot.asset),

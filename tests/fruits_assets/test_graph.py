@@ -151,7 +151,7 @@ def test_dagster_validates_the_definitions() -> None:
 
 def test_the_definitions_load_none_of_the_slow_libraries_that_only_some_processes_need() -> None:
     """Every Dagster command, run and step on the cluster loads them first."""
-    slow = {"dagster_aws", "matplotlib", "pyspark.ml", "sklearn", "tensorflow"}
+    slow = {"dagster_aws", "matplotlib", "pandas", "pyspark.ml", "sklearn", "tensorflow"}
     program = f"import sys, fruits_assets.definitions; print({slow} & set(sys.modules))"
     own = {name: value for name, value in os.environ.items() if not name.startswith("FRUITS_")}
     done = subprocess.run(
