@@ -1,4 +1,4 @@
-"""Shared fixtures: one Spark session, the real sample, the converted model, its features."""
+"""Shared fixtures: one Spark session, the real sample, the model, its features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
 from fruits_assets.emr import code_package
-from spark_src.features.model import MobilenetModel, convert
+from spark_src.features.model import MobilenetModel, bundled
 from spark_src.io.aws import client, reset_clients
 from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
@@ -48,10 +48,8 @@ KINDS = ("fuzz", "integration", "state_machine")
 FOLDERS = ("browser", "emr", "fuzz", "host", "infra", "state_machine")
 """Folders whose tests get a marker of the same name."""
 
-SLOW_FIXTURES = frozenset(
-    {"aws_url", "environment", "fruits_360", "materialized", "mobilenet", "run", "shared"}
-)
-"""Fixtures that start a server, build an environment, convert the model or run the graph."""
+SLOW_FIXTURES = frozenset({"aws_url", "environment", "fruits_360", "materialized", "run", "shared"})
+"""Fixtures that start a server, build an environment or run the graph."""
 
 
 SLOW_IMPORTS = frozenset({"CliRunner", "dg", "multiprocessing", "subprocess"})
@@ -198,8 +196,10 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def mobilenet(weights: Path) -> MobilenetModel:
-    """The real model, converted once (about 15 s)."""
-    return convert(Location.parse(str(weights)))
+    """The real model, as the assets use it."""
+    model = bundled(weights.parent, Location.parse(str(weights)))
+    assert model is not None
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,12 @@ def networks() -> dict[float, Any]:
     return {alpha: MobileNetV2(alpha=alpha, pooling="avg", **options) for alpha in ALPHAS}
 
 
+@pytest.fixture(scope="module")
+def converted(weights: Path) -> MobilenetModel:
+    """A new conversion of the weights, which takes about 15 s."""
+    return convert(Location.parse(str(weights)))
+
+
 def save(network: Any, file: Path) -> Path:
     """`save_weights` of Keras 3 insists on `.weights.h5`; `save` of a model still writes `.h5`."""
     (network.save_weights if file.name.endswith(".weights.h5") else network.save)(file)
@@ -83,14 +89,18 @@ def replaced(weights: Path, file: Path, member: str, values: Any) -> Path:
     return changed(weights, file, replace)
 
 
-def test_the_bundled_model_equals_a_new_conversion(
-    mobilenet: MobilenetModel, weights: Path
+def test_the_bundled_model_computes_the_features_of_a_new_conversion(
+    converted: MobilenetModel, weights: Path
 ) -> None:
+    """The bytes are equal only on the same type of CPU: the converter folds constants there."""
     found = bundled(weights.parent, Location.parse(str(weights)))
     assert found is not None, "make it: uv run python -m spark_src.features.model weights"
-    assert found.content == mobilenet.content
-    assert found.weights_sha256 == mobilenet.weights_sha256
-    assert found.greatest_difference == pytest.approx(mobilenet.greatest_difference, abs=1e-5)
+    assert found.weights_sha256 == converted.weights_sha256
+    assert len(found.content) == len(converted.content)
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 224, 224, 3)).astype(np.float32)
+    features = [Engine(model.content).features(pictures) for model in (found, converted)]
+    assert features[0].max() > 1
+    np.testing.assert_allclose(*features, atol=TOLERANCE)
 
 
 def test_other_weights_have_no_bundled_model(weights: Path, tmp_path: Path) -> None:
@@ -119,19 +129,19 @@ def test_the_weights_are_those_that_the_code_pins(weights: Path) -> None:
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == IMAGENET_WEIGHTS_SHA256
 
 
-def test_converting_twice_gives_the_same_bytes(weights: Path, mobilenet: MobilenetModel) -> None:
-    assert convert(Location.parse(str(weights))).sha256 == mobilenet.sha256
+def test_converting_twice_gives_the_same_bytes(weights: Path, converted: MobilenetModel) -> None:
+    assert convert(Location.parse(str(weights))).sha256 == converted.sha256
 
 
-def test_the_converted_model_computes_what_keras_computes(mobilenet: MobilenetModel) -> None:
-    assert 0 < mobilenet.greatest_difference <= TOLERANCE <= 1e-3
+def test_the_converted_model_computes_what_keras_computes(converted: MobilenetModel) -> None:
+    assert 0 < converted.greatest_difference <= TOLERANCE <= 1e-3
 
 
-def test_the_model_names_its_weights_and_its_own_digest(mobilenet: MobilenetModel) -> None:
-    assert mobilenet.weights_sha256 == IMAGENET_WEIGHTS_SHA256
-    assert mobilenet.sha256 == hashlib.sha256(mobilenet.content).hexdigest()
-    assert mobilenet.alpha == 1.0
-    assert 8e6 < len(mobilenet.content) < 10e6
+def test_the_model_names_its_weights_and_its_own_digest(converted: MobilenetModel) -> None:
+    assert converted.weights_sha256 == IMAGENET_WEIGHTS_SHA256
+    assert converted.sha256 == hashlib.sha256(converted.content).hexdigest()
+    assert converted.alpha == 1.0
+    assert 8e6 < len(converted.content) < 10e6
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
