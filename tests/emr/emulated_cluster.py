@@ -168,6 +168,7 @@ class EmulatedCluster:
             "spark.executorEnv.AWS_ACCESS_KEY_ID": "test",
             "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "test",
             "spark.executor.extraClassPath": _s3a_class_path(),
+            "spark.executor.extraJavaOptions": java.QUICK_START,
             "spark.executor.memory": "1g",
         }
         defaults |= self._defaults
