@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.resources import AssetStorage, Launcher
 from spark_src.tables import csv
 from spark_src.tables.change import Change
@@ -15,7 +16,7 @@ from spark_src.tables.registry import CSV_EXPORT, PCA_MODEL
 from spark_src.tables.statistics import ComponentsStatistics, joint_digest
 
 
-class ExportConfig(dg.Config):
+class ExportConfig(AssetConfig):
     """Options of the CSV file."""
 
     byte_order_mark: bool = Field(

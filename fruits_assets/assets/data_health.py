@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.metadata import Row, bounded_table, counts_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import health_files
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_MODEL)
 
 
-class HealthConfig(dg.Config):
+class HealthConfig(AssetConfig):
     """When two pictures count as near duplicates."""
 
     threshold: float = Field(

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.metadata import rows_table
 from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.evaluation import quality_files
@@ -26,7 +27,7 @@ from spark_src.tables.statistics import joint_digest
 INPUTS = (MOBILENET_FEATURES, PCA_MODEL, PCA_COMPONENTS)
 
 
-class QualityConfig(dg.Config):
+class QualityConfig(AssetConfig):
     """How many images are compared."""
 
     most_images: int = Field(

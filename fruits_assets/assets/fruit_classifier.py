@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.metadata import Row, bounded_table, rows_table
 from fruits_assets.resources import AssetStorage, CandidateStorage
 from spark_src.errors import ClassifierError
@@ -29,7 +30,7 @@ from spark_src.tables.registry import (
 from spark_src.tables.statistics import joint_digest
 
 
-class ClassifierConfig(dg.Config):
+class ClassifierConfig(AssetConfig):
     """How many images the classifier is evaluated on."""
 
     most_images: int = Field(

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.metadata import Row, bounded_table
 from fruits_assets.resources import AssetStorage
 from spark_src.evaluation import label_issue_files
@@ -24,7 +25,7 @@ from spark_src.tables.registry import (
 INPUTS = (RAW_IMAGES, MOBILENET_FEATURES, PCA_COMPONENTS)
 
 
-class LabelConfig(dg.Config):
+class LabelConfig(AssetConfig):
     """How many photos to select for labelling."""
 
     photos_to_label: int = Field(

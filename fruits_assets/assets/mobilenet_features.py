@@ -8,6 +8,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.resources import AssetStorage, Launcher, count_cores, picture_counter
 from spark_src.features import files
 from spark_src.features.incremental import audit, clear_staged, compute, statistics
@@ -19,7 +20,7 @@ from spark_src.tables.registry import MOBILENET_FEATURES
 from spark_src.tables.statistics import MobilenetModelStatistics
 
 
-class FeaturesConfig(dg.Config):
+class FeaturesConfig(AssetConfig):
     """Whether stored features are reused."""
 
     recompute: bool = Field(

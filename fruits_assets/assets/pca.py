@@ -7,6 +7,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.resources import (
     AssetStorage,
     Launcher,
@@ -23,7 +24,7 @@ from spark_src.tables.registry import PCA_COMPONENTS, PCA_MODEL
 from spark_src.tables.vectors import FEATURES
 
 
-class PcaConfig(dg.Config):
+class PcaConfig(AssetConfig):
     """Number of components, required variance, and when to refit."""
 
     n_components: int | None = Field(

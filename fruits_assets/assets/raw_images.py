@@ -8,6 +8,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from fruits_assets import catalog
+from fruits_assets.asset_config import AssetConfig
 from fruits_assets.assets.input_pictures import INPUT_PICTURES
 from fruits_assets.assets.partial_selection import selected_outputs
 from fruits_assets.failures import one_sentence
@@ -39,7 +40,7 @@ from spark_src.tables.parquet import discard
 from spark_src.tables.registry import RAW_IMAGES, REJECTED_IMAGES
 
 
-class IngestConfig(dg.Config):
+class IngestConfig(AssetConfig):
     """Size limits, and the tolerated share of rejected files."""
 
     max_rejected_share: float = Field(

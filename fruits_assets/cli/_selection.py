@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from fruits_assets.settings import did_you_mean
 from spark_src.contract import PREFIXES
 from spark_src.errors import SettingsError
@@ -128,15 +126,12 @@ def _fields(asset: dg.AssetsDefinition) -> list[str]:
 
 
 def _require_valid(asset: dg.AssetsDefinition, op: str, values: Mapping[str, Any]) -> None:
+    import dagster as dg
+
     kind = config_class(asset)
     if kind is None:
         return
     try:
         kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise SettingsError(
-            f"--set {op}.{field}={first['input']}: {first['msg'].lower()}. "
-            f"{kind.model_fields[field].description or ''}".strip()
-        ) from error
+    except dg.Failure as failure:
+        raise SettingsError(f"--set {op}.{failure.description}") from failure

@@ -239,6 +239,12 @@ def test_the_launchpad_of_a_job_has_one_option(job: str, page: Page) -> None:
     expect(page.get_by_text("resources")).to_have_count(0)
 
 
+def test_the_job_of_the_checks_has_one_op_per_asset(page: Page) -> None:
+    page.goto("/locations/fruits/jobs/asset_checks")
+    for asset in CHECKS:
+        expect(page.get_by_text(f"{asset}_checks").first).to_be_visible()
+
+
 @pytest.mark.usefixtures("whole_run")
 def test_the_page_of_a_failed_run_shows_the_reason(page: Page) -> None:
     selected = {
