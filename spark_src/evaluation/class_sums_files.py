@@ -79,7 +79,7 @@ def load_sums(file: Location) -> StoredClassSums:
 def sums_content(stored: StoredClassSums) -> bytes:
     """Serialise the sums. Only half of the symmetric Gram matrix is stored."""
     content, found = io.BytesIO(), stored.sums
-    np.savez_compressed(
+    np.savez(
         content,
         n_images=found.sums.n_images,
         total=found.sums.total,

@@ -210,7 +210,7 @@ def _earlier(features: Snapshot, before: Snapshot | None, split: str | None) -> 
 
 def _head_content(head: Head) -> bytes:
     content = io.BytesIO()
-    np.savez_compressed(
+    np.savez(
         content,
         classes=np.array(head.classes, np.str_),
         weights=head.weights,

@@ -93,9 +93,12 @@ def unreadable_error(file: Location, error: Exception) -> UnreadableVersionError
 
 
 def save_sums(stored: StoredSums, file: Location) -> None:
-    """Write the sums for later updates. Only half of the symmetric Gram matrix is stored."""
+    """Write the sums for later updates. Only half of the symmetric Gram matrix is stored.
+
+    Not compressed: that would take 0.7 s to save a quarter of 6.6 MB.
+    """
     content = io.BytesIO()
-    np.savez_compressed(
+    np.savez(
         content,
         n_images=stored.sums.n_images,
         total=stored.sums.total,
