@@ -1,9 +1,11 @@
 """Checks of `data_health`, based on the statistics of its commit. No picture is read."""
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fruits_assets.checks.grouping import CheckContext, asset_check
-from fruits_assets.metadata import escape_markdown, rows_table
+from fruits_assets.metadata import Row, escape_markdown, rows_table
 from spark_src.evaluation import health_files
 from spark_src.tables.delta import Snapshot
 from spark_src.tables.registry import DATA_HEALTH
@@ -26,15 +28,17 @@ _REMEDIES = {
 
 def _pairs(snapshot: Snapshot, what: str, show: bool) -> dict[str, dg.TableMetadataValue]:
     """The worst pairs. Paths, which may identify a person, are shown only if allowed."""
-    findings = health_files.load(snapshot, health_files.FINDINGS)
-    is_crossing = findings["crosses"].map(lambda crosses: what in crosses.split(", ")).astype(bool)
-    rows = findings[is_crossing].head(_MAX_PAIRS)
-    names = ["path", "other_path"] if show else ["image_id", "other_image_id"]
-    cells = rows[[*names, "cosine"]].itertuples(index=False, name=None)
+    findings = health_files.read_table(snapshot, health_files.FINDINGS)
+    is_crossing = pc.match_substring_regex(findings["crosses"].cast(pa.string()), rf"\b{what}\b")
+    image, duplicate = ("path", "other_path") if show else ("image_id", "other_image_id")
     columns = {"image": "string", "duplicate": "string", "cosine": "float"}
-    found = [
-        dict(zip(columns, (image, duplicate, round(float(cosine), 4)), strict=True))
-        for image, duplicate, cosine in cells
+    found: list[Row] = [
+        {
+            "image": row[image],
+            "duplicate": row[duplicate],
+            "cosine": round(row["cosine"], 4),
+        }
+        for row in findings.filter(is_crossing).slice(0, _MAX_PAIRS).to_pylist()
     ]
     return {"pairs": rows_table(found, columns)} if found else {}
 

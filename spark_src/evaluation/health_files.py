@@ -149,6 +149,11 @@ def save(found: Refresh, write: TableWrite, digest: str, threshold: float) -> He
 
 
 def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
+    """Like `read_table`, for pandas."""
+    return read_table(snapshot, kind).to_pandas()
+
+
+def read_table(snapshot: Snapshot, kind: str) -> pa.Table:
     """One of the tables of a version: `pairs`, `groups`, `findings`, `compared_images`.
 
     Raises:
@@ -156,7 +161,7 @@ def load(snapshot: Snapshot, kind: str) -> pd.DataFrame:
     """
     file = snapshot.data_location / f"{kind}.parquet"
     try:
-        return pq.read_table(io.BytesIO(file.read())).to_pandas()
+        return pq.ParquetFile(io.BytesIO(file.read())).read()
     except (OSError, pa.ArrowException) as error:
         raise UnreadableVersionError(
             f"{file} cannot be read ({error}). Delete it, and recompute it with: "

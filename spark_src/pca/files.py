@@ -71,7 +71,7 @@ def load(folder: Location) -> PcaModel:
     file = folder / FILE
     try:
         content = io.BytesIO(file.read())
-        table = pq.read_table(content, page_checksum_verification=True)
+        table = pq.ParquetFile(content, page_checksum_verification=True).read()
         row = table.select(SCHEMA.names).to_pylist()[0]
     except (OSError, pa.ArrowException, IndexError, KeyError) as error:
         raise unreadable_error(file, error) from error

@@ -29,6 +29,8 @@ Digests = Callable[[Path], dict[str, str]]
 CHECK_IN_FRESH_PROCESS = """
 import atexit, sys
 import pyspark
+slow = {"matplotlib", "pandas", "sklearn", "tensorflow"}
+atexit.register(lambda: print("imported:", sorted(slow & set(sys.modules))))
 atexit.register(lambda: print("JVM started:", pyspark.SparkContext._gateway is not None))
 from fruits_assets.cli.main import main
 sys.argv = ["fruits", "check"]
@@ -263,12 +265,15 @@ def test_check_exits_with_2_if_nothing_is_stored(tmp_path: Path, fruits: Fruits)
     assert not root.exists()
 
 
-def test_check_starts_no_spark(stored: Path, digests: Digests) -> None:
+def test_check_starts_no_spark_and_imports_no_slow_libraries(
+    stored: Path, digests: Digests
+) -> None:
     before = digests(stored)
     done = fresh_process(stored, "-c", CHECK_IN_FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" passes ") == 23
     assert "JVM started: False" in done.stdout
+    assert done.stdout.splitlines()[-1] == "imported: []"
     assert digests(stored) == before
 
 
