@@ -100,8 +100,17 @@ def _op(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, storage: AssetStorage, residency: Residency
     ) -> Iterator[dg.AssetCheckResult]:
         inputs = CheckContext(storage, residency, context.run)
+        unexpected: list[Exception] = []
         for check in checks:
-            if check.spec.key in context.selected_asset_check_keys:
-                yield check.evaluate(inputs)
+            if check.spec.key not in context.selected_asset_check_keys:
+                continue
+            try:
+                result = check.evaluate(inputs)
+            except Exception as error:  # noqa: BLE001 - must not hide the other results
+                unexpected.append(error)
+            else:
+                yield result
+        if unexpected:
+            raise unexpected[0]
 
     return evaluate
