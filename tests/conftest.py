@@ -23,8 +23,8 @@ from spark_src.io.locations import Location
 from spark_src.spark.session import local_config, use_bundled_java
 from spark_src.tables.delta import Snapshot, Tables
 from tests import java
-from tests.atomic_s3 import make_writes_atomic
 from tests.cluster_env import unpacked_env
+from tests.moto_patches import find_backends_once, make_writes_atomic
 from tests.pipeline import featurize, ingest, tables_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core runs one test process
 
 
 EXPENSIVE_FIXTURES = ("spark", "environment")
-"""Fixtures that are created in only one of the test processes."""
+"""Fixtures that are created only once for each folder."""
 
 SLOW_FOLDERS = ("browser", "host", "emr")
 
@@ -100,21 +100,23 @@ def kind_of(item: pytest.Item) -> str:
     return "integration" if slow else "unit"
 
 
+def folder_of(item: pytest.Item) -> str:
+    """The folder of tests/ that the item's module is in."""
+    return item.path.relative_to(REPOSITORY / "tests").parts[0]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distribute the tests to two processes by expensive fixture or file, longest first."""
+    """Distribute the tests to processes by expensive fixture or file, longest first."""
 
-    def expensive_or_file(item: pytest.Item) -> str | None:
-        return next(
-            (name for name in EXPENSIVE_FIXTURES if name in getattr(item, "fixturenames", ())), None
-        )
+    def expensive(item: pytest.Item) -> str | None:
+        names = (name for name in EXPENSIVE_FIXTURES if name in getattr(item, "fixturenames", ()))
+        return next((f"{name} {folder_of(item)}" for name in names), None)
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(expensive_or_file(item) or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(expensive(item) or item.path.stem))
         item.add_marker(kind_of(item))
-    items.sort(
-        key=lambda item: (not expensive_or_file(item), item.path.parent.name not in SLOW_FOLDERS)
-    )
+    items.sort(key=lambda item: (not expensive(item), item.path.parent.name not in SLOW_FOLDERS))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -162,6 +164,7 @@ def aws_url() -> Iterator[str]:
     server = ThreadedMotoServer(port=0, verbose=False)
     with pytest.MonkeyPatch.context() as patch:
         make_writes_atomic(patch)
+        find_backends_once(patch)
         server.start()
         host, port = server.get_host_and_port()
         yield f"http://{host}:{port}"

@@ -67,9 +67,9 @@ def rows_with(marker: str, dsn: str) -> list[str]:
 def is_in(content: bytes, marker: str, depth: int = 0) -> bool:
     """Whether bytes contain the marker, however they are compressed and quoted."""
     run = max(re.findall("[A-Za-z0-9]+", marker), key=len)  # quoting never changes letters
-    may_be = run.encode() in content or run.encode("utf-16-le") in content
     wanted = unicodedata.normalize("NFC", marker)
-    if may_be and any(wanted in text for text in _unquoted(content)):
+    encodings = (name for name in ("utf-8", "utf-16-le") if run.encode(name) in content)
+    if any(_has_unquoted(content.decode(name, "replace"), wanted) for name in encodings):
         return True
     if depth == _DEPTH:
         return False
@@ -85,13 +85,14 @@ def _file_has(path: bytes, marker: str) -> bool:
     return is_in(content, marker)
 
 
-def _unquoted(content: bytes) -> Iterator[str]:
-    for encoding in ("utf-8", "utf-16-le"):
-        text = content.decode(encoding, "replace")
-        for _ in range(3):
-            yield unicodedata.normalize("NFC", text)
-            text = unquote(html.unescape(re.sub(r"\\+u([0-9a-fA-F]{4})", _character, text)))
-            text = text.replace('\\"', '"').replace('""', '"').replace("\\\\", "\\")
+def _has_unquoted(text: str, wanted: str) -> bool:
+    """Whether the text contains it after undoing up to two levels of quoting."""
+    for _ in range(3):
+        if wanted in unicodedata.normalize("NFC", text):
+            return True
+        text = unquote(html.unescape(re.sub(r"\\+u([0-9a-fA-F]{4})", _character, text)))
+        text = text.replace('\\"', '"').replace('""', '"').replace("\\\\", "\\")
+    return False
 
 
 def _character(match: re.Match[str]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MARKER = "zq7-kp"
-"""Part of every erased person's name, and of no other."""
+MARKER = "kp-zq7wvt"
+"""Part of every erased person's name, and of no other. Its letters are in no file by chance."""
 
 ODD_NAMES = tuple(
     MARKER + name
