@@ -16,6 +16,7 @@ from spark_src.errors import AwsError, SettingsError
 from spark_src.io.retries import NO_RESPONSE
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from botocore.exceptions import ClientError
     from mypy_boto3_emr import EMRClient
     from mypy_boto3_s3 import S3Client
@@ -73,6 +74,9 @@ _SIGNS = {
     "redirect without LOCATION": "PermanentRedirect",
 }
 """delta-rs's messages without a code from S3."""
+
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+"""Environment variables with or about credentials."""
 
 _ATTEMPTS = 8  # of boto3, for each call
 
@@ -156,22 +160,32 @@ def delta_options(location: Location) -> dict[str, str]:
     """delta-rs's storage options for a location, using boto3's credentials, which include SSO."""
     if location.scheme != "s3":
         return {}
-    import boto3
-    from botocore.exceptions import NoCredentialsError
-
     options = {"aws_conditional_put": "etag", "aws_region": configured_region()}
     options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}
-    credentials = boto3.Session().get_credentials()
-    if credentials is None:
-        raise NoCredentialsError
-    frozen = credentials.get_frozen_credentials()
+    frozen = _credentials(*map(os.environ.get, _CREDENTIALS)).get_frozen_credentials()
     options |= {
         "aws_access_key_id": frozen.access_key or "",
         "aws_secret_access_key": frozen.secret_key or "",
     }
     return options | ({"aws_session_token": frozen.token} if frozen.token else {})
+
+
+@cache
+def _credentials(*_variables: str | None) -> Credentials:
+    """boto3's credentials, which renew themselves.
+
+    They are kept while the variables stay the same: `credential_process` is a command, and an
+    instance's role a request.
+    """
+    import boto3
+    from botocore.exceptions import NoCredentialsError
+
+    credentials = boto3.Session().get_credentials()
+    if credentials is None:
+        raise NoCredentialsError
+    return credentials
 
 
 def endpoint() -> str | None:
@@ -181,8 +195,8 @@ def endpoint() -> str | None:
 
 def reset_clients() -> None:
     """Discard cached clients, for tests that change endpoint or region."""
-    _client.cache_clear()
-    _s3_files.cache_clear()
+    for cached in (_client, _s3_files, _credentials):
+        cached.cache_clear()
 
 
 def error_code(error: ClientError) -> str:
