@@ -55,10 +55,7 @@ class DagsterDev:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop it and all processes that it started."""
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=20)
+        """Kill it and all processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
