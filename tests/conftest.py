@@ -36,9 +36,6 @@ os.environ["SPARK_SUBMIT_OPTS"] = java.OPTIONS  # of all Spark sessions and star
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each core runs one test process
 
 
-EXPENSIVE_FIXTURES = ("spark", "environment")
-"""Fixtures that are created only once for each folder."""
-
 SLOW_FOLDERS = ("browser", "host", "emr")
 
 ANOTHER_S3 = os.environ.get("FRUITS_TEST_S3")
@@ -100,23 +97,26 @@ def kind_of(item: pytest.Item) -> str:
     return "integration" if slow else "unit"
 
 
-def folder_of(item: pytest.Item) -> str:
-    """The folder of tests/ that the item's module is in."""
-    return item.path.relative_to(REPOSITORY / "tests").parts[0]
+def group_of(item: pytest.Item) -> str:
+    """The group of tests that run in the same process: by expensive fixture or file."""
+    names = getattr(item, "fixturenames", ())
+    if "spark" in names:
+        return f"spark of {item.path.relative_to(REPOSITORY / 'tests').parts[0]}"
+    return "environment" if "environment" in names else item.path.stem
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distribute the tests to processes by expensive fixture or file, longest first."""
-
-    def expensive(item: pytest.Item) -> str | None:
-        names = (name for name in EXPENSIVE_FIXTURES if name in getattr(item, "fixturenames", ()))
-        return next((f"{name} {folder_of(item)}" for name in names), None)
-
+    """Distribute the tests to processes, the longest groups first."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(expensive(item) or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
         item.add_marker(kind_of(item))
-    items.sort(key=lambda item: (not expensive(item), item.path.parent.name not in SLOW_FOLDERS))
+    items.sort(
+        key=lambda item: (
+            group_of(item) == item.path.stem,
+            item.path.parent.name not in SLOW_FOLDERS,
+        )
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

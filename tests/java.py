@@ -11,8 +11,11 @@ from pathlib import Path
 
 from spark_src.spark.session import s3_config
 
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For short-lived JVMs, where optimising compilation never pays off."""
+QUICK_START = (
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC "
+    "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+)
+"""For short-lived JVMs: no optimising compilation, and no verification of Spark's classes."""
 
 _TRUST_STORE = Path("/etc/ssl/certs/java/cacerts")
 """The machine's certificates, needed behind a proxy: Java from pip has its own."""
