@@ -64,18 +64,32 @@ def failures(context: Any) -> Iterator[None]:
     """Inside the block, a known error becomes a `dg.Failure` without a traceback."""
     try:
         yield
-    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-        instance = getattr(context, "step_context", context).instance
-        request_cancellation(instance, context.run.run_id)
-        raise
-    except FruitsError as error:
-        failure = _failure(str(error), error)
-        raise failure from (error if os.environ.get(TRACEBACK) else None)
-    except Exception as error:
-        if not is_disk_full(error):
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError, Exception) as error:
+        if interruption := _interruption_of(error):
+            instance = getattr(context, "step_context", context).instance
+            request_cancellation(instance, context.run.run_id)
+            raise interruption from None
+        if isinstance(error, FruitsError):
+            sentence = str(error)
+        elif is_disk_full(error):
+            sentence = disk_full(error)
+        else:
             raise
-        failure = _failure(disk_full(error), error)
+        failure = _failure(sentence, error)
         raise failure from (error if os.environ.get(TRACEBACK) else None)
+
+
+def _interruption_of(error: BaseException | None) -> BaseException | None:
+    """The interruption that caused the error, if any.
+
+    After an interrupted call, Py4J reads the response of that call as the response of the next one,
+    which may be in a `finally` of PySpark: its error would replace the interruption.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | DagsterExecutionInterruptedError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _require_known_ops(context: Any) -> None:
