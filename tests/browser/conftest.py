@@ -17,6 +17,15 @@ SIZE: ViewportSize = {"width": 1600, "height": 1000}
 TIMEOUT_MS = 30_000
 """Milliseconds that a page may take on a busy machine."""
 
+STOP_ANIMATIONS = """
+addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "* { animation: none !important; transition: none !important }";
+  document.head.append(style);
+});
+"""
+"""Without a graphics card, drawing the UI's animations uses a whole core."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="FOLDER", help="write the README's pictures there")
@@ -67,6 +76,7 @@ def page(browser: Browser, dagster_dev: DagsterDev) -> Page:
     """The UI in a window without cookies or stored settings."""
     expect.set_options(timeout=TIMEOUT_MS)
     page = browser.new_page(base_url=dagster_dev.url, viewport=SIZE)
+    page.add_init_script(STOP_ANIMATIONS)
     page.set_default_timeout(TIMEOUT_MS)
     return page
 
