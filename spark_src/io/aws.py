@@ -78,6 +78,9 @@ _SIGNS = {
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 """Environment variables with or about credentials."""
 
+_renewing: dict[tuple[str | None, ...], Credentials] = {}
+"""Credentials that renew themselves, by the values of those variables."""
+
 _ATTEMPTS = 8  # of boto3, for each call
 
 _DELTA_RETRIES = {"max_retries": "7", "backoff_config.init_backoff": "500ms"}
@@ -164,7 +167,7 @@ def delta_options(location: Location) -> dict[str, str]:
     options |= _DELTA_RETRIES
     if found := endpoint():
         options |= {"aws_endpoint": found, "aws_allow_http": "true"}
-    frozen = _credentials(*map(os.environ.get, _CREDENTIALS)).get_frozen_credentials()
+    frozen = _credentials().get_frozen_credentials()
     options |= {
         "aws_access_key_id": frozen.access_key or "",
         "aws_secret_access_key": frozen.secret_key or "",
@@ -172,19 +175,24 @@ def delta_options(location: Location) -> dict[str, str]:
     return options | ({"aws_session_token": frozen.token} if frozen.token else {})
 
 
-@cache
-def _credentials(*_variables: str | None) -> Credentials:
-    """boto3's credentials, which renew themselves.
+def _credentials() -> Credentials:
+    """boto3's current credentials.
 
-    They are kept while the variables stay the same: `credential_process` is a command, and an
-    instance's role a request.
+    Those that renew themselves are kept: reading them starts a command (`credential_process`) or
+    asks the instance. Others are read again, because another program may have replaced them.
     """
+    variables = tuple(map(os.environ.get, _CREDENTIALS))
+    if variables in _renewing:
+        return _renewing[variables]
     import boto3
+    from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import NoCredentialsError
 
     credentials = boto3.Session().get_credentials()
     if credentials is None:
         raise NoCredentialsError
+    if isinstance(credentials, RefreshableCredentials):
+        _renewing[variables] = credentials
     return credentials
 
 
@@ -195,8 +203,9 @@ def endpoint() -> str | None:
 
 def reset_clients() -> None:
     """Discard cached clients, for tests that change endpoint or region."""
-    for cached in (_client, _s3_files, _credentials):
-        cached.cache_clear()
+    _client.cache_clear()
+    _s3_files.cache_clear()
+    _renewing.clear()
 
 
 def error_code(error: ClientError) -> str:

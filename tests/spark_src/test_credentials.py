@@ -1,4 +1,4 @@
-"""Credentials for Delta tables: boto3's, read as seldom as possible."""
+"""Credentials for Delta tables: boto3's current ones, without a command for each table."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ def test_credentials_are_renewed_before_they_expire(calls: Path) -> None:
     find(calls, "second", timedelta(hours=1))
     options = delta_options(FOLDER)
     assert (options["aws_access_key_id"], options["aws_session_token"]) == ("second", "second")
+
+
+def test_credentials_that_another_program_replaces_are_read_again(
+    calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = calls.with_name("credentials")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "signed-in")
+    for key in ("of-the-morning", "of-the-evening"):
+        file.write_text(f"[signed-in]\naws_access_key_id={key}\naws_secret_access_key=s\n")
+        assert delta_options(FOLDER)["aws_access_key_id"] == key
