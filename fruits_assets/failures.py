@@ -79,17 +79,21 @@ def failures(context: Any) -> Iterator[None]:
         raise failure from (error if os.environ.get(TRACEBACK) else None)
 
 
-def _interruption_of(error: BaseException | None) -> BaseException | None:
+def _interruption_of(error: BaseException) -> BaseException | None:
     """The interruption that caused the error, if any.
 
     After an interrupted call, Py4J reads the response of that call as the response of the next one,
     which may be in a `finally` of PySpark: its error would replace the interruption.
     """
+    interruptions = (KeyboardInterrupt, DagsterExecutionInterruptedError)
+    return next((cause for cause in _chain(error) if isinstance(cause, interruptions)), None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, its cause, the cause's cause, and so on."""
     while error is not None:
-        if isinstance(error, KeyboardInterrupt | DagsterExecutionInterruptedError):
-            return error
+        yield error
         error = error.__cause__ or error.__context__
-    return None
 
 
 def _require_known_ops(context: Any) -> None:
@@ -129,13 +133,11 @@ def _metadata_value(value: object) -> dg.MetadataValue[Any]:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether the operating system, Arrow or Spark reported that the disk is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if _FULL in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT))
+        or _FULL in str(cause)
+        for cause in _chain(error)
+    )
 
 
 def disk_full(error: BaseException) -> str:

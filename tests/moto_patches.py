@@ -36,7 +36,7 @@ def make_writes_atomic(monkeypatch: pytest.MonkeyPatch) -> None:
 def find_backends_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep which of moto's services a host name belongs to.
 
-    moto lists the folders of its package for each request, a tenth of the request's time.
+    moto lists the folders of its package for each request.
     """
     find = functools.cache(DomainDispatcherApplication.get_backend_for_host)
     monkeypatch.setattr(DomainDispatcherApplication, "get_backend_for_host", find)

@@ -32,24 +32,24 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     reset_clients()
 
 
-def find(calls: Path, key: str, valid: timedelta) -> None:
-    """What the command prints from now on."""
+def set_output(calls: Path, key: str, valid: timedelta) -> None:
+    """Set what the command prints."""
     names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
     found = dict.fromkeys(names, key) | {"Expiration": (datetime.now(UTC) + valid).isoformat()}
     calls.with_name("found.json").write_text(json.dumps({"Version": 1, **found}))
 
 
 def test_the_command_for_credentials_runs_once_while_they_are_valid(calls: Path) -> None:
-    find(calls, "first", timedelta(hours=1))
+    set_output(calls, "first", timedelta(hours=1))
     keys = [delta_options(FOLDER)["aws_access_key_id"] for _ in range(3)]
     assert keys == ["first"] * 3
     assert calls.read_text().splitlines() == ["called"]
 
 
 def test_credentials_are_renewed_before_they_expire(calls: Path) -> None:
-    find(calls, "first", timedelta(minutes=1))
+    set_output(calls, "first", timedelta(minutes=1))
     delta_options(FOLDER)
-    find(calls, "second", timedelta(hours=1))
+    set_output(calls, "second", timedelta(hours=1))
     options = delta_options(FOLDER)
     assert (options["aws_access_key_id"], options["aws_session_token"]) == ("second", "second")
 
